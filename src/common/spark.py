@@ -1,0 +1,152 @@
+"""The one SparkSession factory, and the words for what Spark's errors mean."""
+
+import logging
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import AsgardError, EnvironmentSetupError, InputDataError, RunError
+from asgard.common.settings import Settings, python_environment, set_for_children
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+def open_session(settings: Settings, application: str, conf: Mapping[str, str]) -> "SparkSession":
+    """The SparkSession of this process; started on the first call.
+
+    Under spark-submit the submitted configuration stands, and only what it leaves open is set.
+
+    Args:
+        settings: Java, memory, master and jars.
+        application: name shown in Spark's own UI.
+        conf: further configuration, e.g. of the catalog.
+
+    Raises:
+        EnvironmentSetupError: no Java that fits, jars that can't be had, or a JVM that does not start.
+    """
+    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL + 1)
+    submitted = "PYSPARK_GATEWAY_PORT" in python_environment()
+    set_for_children("PYSPARK_PYTHON", python_environment().get("PYSPARK_PYTHON", sys.executable))
+    if not submitted:
+        _choose_java(settings)
+    from pyspark.errors import PySparkException
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.appName(application)
+    for key, value in {**_defaults(settings, submitted=submitted), **conf}.items():
+        builder = builder.config(key, value)
+    try:
+        session = builder.getOrCreate()
+    except (PySparkException, RuntimeError, OSError) as error:
+        raise EnvironmentSetupError(
+            f"Spark did not start: {first_line(error)}",
+            hint="`asgard settings` shows which Java and how much memory it was given.",
+        ) from error
+    session.sparkContext.setLogLevel("ERROR")
+    return session
+
+
+def _choose_java(settings: Settings) -> None:
+    from asgard.common.java import Purpose, find_java
+
+    set_for_children("JAVA_HOME", str(find_java(Purpose.SPARK, settings).home))
+    if settings.trust_store:
+        set_for_children("JDK_JAVA_OPTIONS", f"-Djavax.net.ssl.trustStore={settings.trust_store}")
+
+
+def _defaults(settings: Settings, *, submitted: bool) -> dict[str, str]:
+    conf = {
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.adaptive.enabled": "true",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    if settings.spark_shuffle_partitions:
+        conf["spark.sql.shuffle.partitions"] = str(settings.spark_shuffle_partitions)
+    if settings.spark_master:
+        conf["spark.master"] = settings.spark_master
+    if submitted:
+        return conf
+    from asgard.common.jars import JarSet, ensure_jars
+
+    wanted = (JarSet.SPARK, JarSet.JDBC, *((JarSet.S3,) if settings.warehouse.startswith("s3:") else ()))
+    jars = ensure_jars(*wanted, settings=settings)
+    with resources.as_file(resources.files("asgard.common") / "log4j2.properties") as log4j:
+        logging_option = f"-Dlog4j2.configurationFile={Path(log4j).as_uri()}"
+    conf.setdefault("spark.master", "local[*]")
+    if conf["spark.master"].startswith("local"):
+        conf.setdefault("spark.sql.shuffle.partitions", "8")
+        conf |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.ui.enabled": "false"}
+    return conf | {
+        "spark.jars": ",".join(map(str, jars)),
+        "spark.driver.memory": settings.spark_driver_memory,
+        "spark.driver.extraJavaOptions": logging_option,
+    }
+
+
+_MEANINGS: tuple[tuple[str, type[AsgardError], str, str], ...] = (
+    (
+        r"No space left on device",
+        EnvironmentSetupError,
+        "The disk is full: the write was given up.",
+        "Free some space, then run again with the same run id.",
+    ),
+    (
+        r"MERGE_CARDINALITY_VIOLATION",
+        InputDataError,
+        "Several rows of the batch have the same key, so a merge by key has no single answer.",
+        "Drop the duplicates by a declared order before the merge.",
+    ),
+    (
+        r"(Connection refused|ConnectException|HttpClientException|NessieServiceException|Failed to execute)",
+        RunError,
+        "Nessie stopped answering while Spark was working.",
+        "`asgard status` shows the local services; run again with the same run id when it is up.",
+    ),
+    (
+        r"(OutOfMemoryError|Java heap space|GC overhead limit)",
+        EnvironmentSetupError,
+        "Spark ran out of memory.",
+        "Give it more: spark_driver_memory (ASGARD_SPARK_DRIVER_MEMORY=4g), or compute fewer intervals a run.",
+    ),
+)
+
+
+def explain(error: BaseException, what: str) -> AsgardError:
+    """The error in Asgard's words: no Java stack trace, what was going on, and what to do.
+
+    Args:
+        error: what pyspark or py4j raised.
+        what: what was being done, e.g. "Writing silver.orders".
+    """
+    text = str(error)
+    for pattern, kind, meaning, hint in _MEANINGS:
+        if re.search(pattern, text):
+            return kind(f"{what}: {meaning}", hint=hint)
+    return RunError(f"{what} failed: {first_line(error)}", hint="Look at the function or the data that it read.")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without Java's stack trace."""
+    from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped, unused-ignore]
+
+    text = str(error.java_exception.toString()) if isinstance(error, Py4JJavaError) else str(error)
+    lines = [
+        line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("at ", "JVM"))
+    ]
+    best = lines[0] if lines else type(error).__name__
+    if "Job aborted" in best or "Task failed" in best or "stage failure" in best:
+        causes = re.findall(r"(?:Caused by: |: )((?:[\w$.]+(?:Exception|Error)): .+)", text)
+        best = causes[-1].strip() if causes else best
+    return re.sub(r"^(?:[a-z]\w*\.)+([A-Z]\w*(?:Exception|Error))", r"\1", best)[:600]
+
+
+def free_bytes(path: Path) -> int:
+    """Free space where a local warehouse lives."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free

@@ -1,0 +1,148 @@
+"""Small files beside the tables: run records, events, marks. The same calls for a folder and for S3."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from asgard.common.errors import EnvironmentSetupError, ServiceError
+from asgard.common.settings import Settings
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileSystem
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored file: its path below the storage's root, and when the storage says that it was written."""
+
+    path: str
+    modified: datetime
+
+
+class Storage:
+    """Files below `<warehouse>/_asgard`, addressed by relative paths with `/`.
+
+    Writes are atomic: a reader sees the old file, the new one, or none.
+    """
+
+    def __init__(self, filesystem: "FileSystem", root: str, *, local: bool) -> None:
+        self._filesystem = filesystem
+        self._root = root.rstrip("/")
+        self._local = local
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Storage":
+        """The storage of the warehouse that the settings name."""
+        from pyarrow.fs import LocalFileSystem, S3FileSystem
+
+        parts = urlsplit(settings.warehouse)
+        if parts.scheme == "file":
+            return cls(LocalFileSystem(), f"{unquote(parts.path).rstrip('/')}/_asgard", local=True)
+        options = {
+            "access_key": settings.aws_access_key_id and settings.aws_access_key_id.reveal(),
+            "secret_key": settings.aws_secret_access_key and settings.aws_secret_access_key.reveal(),
+            "session_token": settings.aws_session_token and settings.aws_session_token.reveal(),
+            "region": settings.aws_region,
+            "endpoint_override": settings.s3_endpoint,
+        }
+        filesystem = S3FileSystem(**{name: value for name, value in options.items() if value})
+        return cls(filesystem, f"{parts.netloc}{parts.path.rstrip('/')}/_asgard", local=False)
+
+    def read(self, path: str) -> bytes | None:
+        """The bytes of a file, or None where there is none."""
+        try:
+            with self._filesystem.open_input_file(self._full(path)) as stream:
+                return bytes(stream.read())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise _failed("read", path, error) from error
+
+    def write(self, path: str, data: bytes) -> None:
+        """Put a file in place, replacing one that is there.
+
+        Raises:
+            EnvironmentSetupError: the disk is full.
+            ServiceError: the storage refused.
+        """
+        try:
+            if self._local:
+                os.replace(self._temporary(path, data), self._full(path))
+            else:
+                with self._filesystem.open_output_stream(self._full(path)) as stream:
+                    stream.write(data)
+        except OSError as error:
+            raise _failed("write", path, error) from error
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Put a file in place if there is none; False where there was one.
+
+        On a local disk exactly one of several callers gets True. S3 has no such call in the client used
+        here: there it is a look followed by a write, and callers must have another arbiter (Nessie).
+        """
+        if not self._local:
+            if self.read(path) is not None:
+                return False
+            self.write(path, data)
+            return True
+        try:
+            temporary = self._temporary(path, data)
+            try:
+                os.link(temporary, self._full(path))
+            except FileExistsError:
+                return False
+            finally:
+                os.unlink(temporary)
+        except OSError as error:
+            raise _failed("create", path, error) from error
+        return True
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Every file below a folder, sorted by path."""
+        from pyarrow.fs import FileSelector, FileType
+
+        selector = FileSelector(self._full(prefix), recursive=True, allow_not_found=True)
+        found = [info for info in self._filesystem.get_file_info(selector) if info.type == FileType.File]
+        for info in sorted(found, key=lambda info: str(info.path)):
+            if not info.base_name.startswith("."):
+                yield Entry(info.path.removeprefix(f"{self._root}/"), info.mtime)
+
+    def delete(self, path: str) -> None:
+        """Remove a file; fine where there is none."""
+        try:
+            self._filesystem.delete_file(self._full(path))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _failed("delete", path, error) from error
+
+    def _full(self, path: str) -> str:
+        if ".." in path.split("/") or path.startswith("/"):
+            raise ServiceError(
+                f"{path!r} leaves the folder of Asgard's own files.", hint="This is a defect: report it."
+            )
+        return f"{self._root}/{path}"
+
+    def _temporary(self, path: str, data: bytes) -> str:
+        folder = Path(self._full(path)).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".")
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        return name
+
+
+def _failed(what: str, path: str, error: OSError) -> ServiceError | EnvironmentSetupError:
+    if error.errno == errno.ENOSPC:
+        return EnvironmentSetupError(f"The disk is full: can't {what} {path}.", hint="Free some space, then run again.")
+    return ServiceError(
+        f"Can't {what} {path} in the warehouse: {error}", hint="Check the warehouse and its credentials."
+    )

@@ -1,0 +1,204 @@
+"""Customer features as of a date, for any pipeline that has purchases.
+
+An as-of date `d` stands for its midnight in UTC, and a row as of `d` is computed from what happened strictly
+before that moment. So its `event_timestamp` is that midnight: whoever joins labels to the latest row with
+`event_timestamp <= label time` never sees the future (point-in-time correctness). `created_at` is the same
+moment, the first at which the row could be known. It is not the clock of the machine that computed it: the same
+input gives the same row whenever it is computed, and when a row was really published is what the table's
+snapshot says.
+
+The functions need a session time zone of UTC, which is what Asgard's sessions have.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, time
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from asgard.common.errors import UsageError
+from asgard.lakehouse.intervals import Cadence, TimeRange
+
+CHURN_AFTER_DAYS = 90
+"""A customer without a purchase for longer than this many days counts as churned."""
+
+FREQUENCY_DAYS = 30
+"""`purchase_frequency` is the number of purchases per this many days of account age."""
+
+
+def as_of_dates(interval: TimeRange, cadence: Cadence) -> tuple[date, ...]:
+    """The dates at which the cadence's intervals start inside `interval`: a table's as-of dates.
+
+    Raises:
+        UsageError: not one interval starts in there.
+    """
+    starts = []
+    start = cadence.unit.ceil(interval.start)
+    while start < interval.end:
+        starts.append(start.date())
+        start = cadence.unit.shift(start, 1)
+    if not starts:
+        raise UsageError(
+            f"No {cadence.unit} starts in {interval}, so there is no as-of date.", hint="Compute a whole interval."
+        )
+    return tuple(starts)
+
+
+def purchases_from_lines(lines: DataFrame, *, customer: str, purchase: str, at: str, amount: str) -> DataFrame:
+    """One row per purchase, from the lines of its receipt.
+
+    Args:
+        lines: one row per line of a receipt.
+        customer: column that becomes `customer_id`.
+        purchase: column that identifies the receipt within its customer; becomes `purchase_id`.
+        at: timestamp column; the earliest of a receipt's lines becomes `purchased_at`.
+        amount: money column; its sum becomes `amount`.
+
+    Returns:
+        customer_id, purchase_id, purchased_at, amount.
+    """
+    return lines.groupBy(F.col(customer).alias("customer_id"), F.col(purchase).alias("purchase_id")).agg(
+        F.min(at).alias("purchased_at"), F.sum(amount).alias("amount")
+    )
+
+
+def customer_metrics(
+    purchases: DataFrame,
+    as_of: Iterable[date],
+    *,
+    accounts: DataFrame | None = None,
+    tickets: DataFrame | None = None,
+    churn_after_days: int = CHURN_AFTER_DAYS,
+) -> DataFrame:
+    """One row per as-of date and customer known before it, whether or not anything happened in between.
+
+    A customer is known from the opening of the account or the first purchase, whichever is earlier; that moment
+    also starts `account_age_days`. The work grows with the purchases plus the rows given, never with their
+    product: each purchase is counted once, at the first as-of date after it, and then summed over the dates.
+
+    Args:
+        purchases: customer_id, purchased_at (timestamp), amount (money); one row per purchase.
+        as_of: the dates, in any order.
+        accounts: customer_id, opened_at (timestamp). None: accounts open with the first purchase.
+        tickets: customer_id, opened_at (timestamp). None: `support_tickets` is 0 for everyone.
+        churn_after_days: N in the definition of `churned` below, at least 1.
+
+    Returns:
+        customer_id, and as of the date:
+
+        - total_purchases (bigint), customer_lifetime_value (double, money): number and sum of all purchases so
+          far, i.e. the *historic* lifetime value, no forecast.
+        - avg_purchase_value (double, money): their quotient; null before the first purchase.
+        - days_since_last_purchase (int): UTC calendar days; 1 for a purchase on the day before; null before the
+          first purchase.
+        - purchase_frequency (double): purchases per 30 days of account age.
+        - account_age_days (int): UTC calendar days, at least 1.
+        - support_tickets (bigint): tickets opened so far.
+        - churned (boolean): no purchase within the last N days, nor an account opened within them.
+        - event_timestamp, created_at (timestamp): the as-of moment, see the module's docstring.
+
+        Money is summed as DECIMAL and rounded to cents at the end, so that the order of rows doesn't matter.
+
+    Raises:
+        UsageError: no as-of date, or churn_after_days < 1.
+    """
+    if churn_after_days < 1:
+        raise UsageError(f"churn_after_days is {churn_after_days}.", hint="Use 1 or more days.")
+    moments = _moments(as_of)
+    bought = _purchase_totals(purchases, moments)
+    parts = [bought, _known_customers(bought, accounts, moments)]
+    if tickets is not None:
+        parts.append(_ticket_totals(tickets, moments))
+    known_so_far = _so_far(reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), parts))
+    return _metrics(known_so_far, churn_after_days)
+
+
+def _moments(as_of: Iterable[date]) -> list[datetime]:
+    moments = [datetime.combine(day, time(), UTC) for day in sorted(set(as_of))]
+    if not moments:
+        raise UsageError("There is no as-of date.", hint="Give at least one date.")
+    return moments
+
+
+def _following(moments: list[datetime], at: str) -> Column:
+    """The as-of moments after `at`, in order."""
+    return F.filter(F.array(*map(F.lit, moments)), lambda moment: moment > F.col(at))
+
+
+def _purchase_totals(purchases: DataFrame, moments: list[datetime]) -> DataFrame:
+    """Purchases added up per customer and first as-of moment after them."""
+    return (
+        purchases.filter(F.col("purchased_at") < F.lit(moments[-1]))
+        .groupBy("customer_id", _following(moments, "purchased_at")[0].alias("event_timestamp"))
+        .agg(
+            F.count("*").alias("purchases"),
+            F.sum(F.col("amount").cast("decimal(18,2)")).alias("spent"),
+            F.min("purchased_at").alias("first_purchase_at"),
+            F.max("purchased_at").alias("last_purchase_at"),
+        )
+    )
+
+
+def _ticket_totals(tickets: DataFrame, moments: list[datetime]) -> DataFrame:
+    """Tickets counted per customer and first as-of moment after them."""
+    return (
+        tickets.filter(F.col("opened_at") < F.lit(moments[-1]))
+        .groupBy("customer_id", _following(moments, "opened_at")[0].alias("event_timestamp"))
+        .agg(F.count("*").alias("tickets"))
+    )
+
+
+def _known_customers(bought: DataFrame, accounts: DataFrame | None, moments: list[datetime]) -> DataFrame:
+    """One row per customer and as-of moment after the customer became known, with that time as `known_since`."""
+    known = bought.select("customer_id", F.col("first_purchase_at").alias("known_since"))
+    if accounts is not None:
+        known = known.unionByName(accounts.select("customer_id", F.col("opened_at").alias("known_since")))
+    return (
+        known.groupBy("customer_id")
+        .agg(F.min("known_since").alias("known_since"))
+        .select("customer_id", "known_since", F.explode(_following(moments, "known_since")).alias("event_timestamp"))
+    )
+
+
+def _so_far(parts: DataFrame) -> DataFrame:
+    """Running totals at each as-of moment of a known customer."""
+    one_each = parts.groupBy("customer_id", "event_timestamp").agg(
+        F.sum("purchases").alias("purchases"),
+        F.sum("spent").alias("spent"),
+        F.max("last_purchase_at").alias("last_purchase_at"),
+        (F.sum("tickets") if "tickets" in parts.columns else F.lit(None).cast("bigint")).alias("tickets"),
+        F.max("known_since").alias("known_since"),
+    )
+    up_to_now = Window.partitionBy("customer_id").orderBy("event_timestamp").rowsBetween(Window.unboundedPreceding, 0)
+    return one_each.select(
+        "customer_id",
+        "event_timestamp",
+        "known_since",
+        F.coalesce(F.sum("purchases").over(up_to_now), F.lit(0)).alias("purchases"),
+        F.coalesce(F.sum("spent").over(up_to_now), F.lit(0)).alias("spent"),
+        F.max("last_purchase_at").over(up_to_now).alias("last_purchase_at"),
+        F.coalesce(F.sum("tickets").over(up_to_now), F.lit(0)).alias("tickets"),
+    ).filter("known_since IS NOT NULL")
+
+
+def _metrics(so_far: DataFrame, churn_after_days: int) -> DataFrame:
+    today = F.to_date("event_timestamp")
+    age = F.datediff(today, F.to_date("known_since"))
+    quiet_since = F.coalesce("last_purchase_at", "known_since")
+    bought_something = F.col("purchases") > 0
+    return so_far.select(
+        "customer_id",
+        F.col("purchases").alias("total_purchases"),
+        F.col("spent").cast("double").alias("customer_lifetime_value"),
+        F.when(bought_something, F.round(F.col("spent") / F.col("purchases"), 2))
+        .cast("double")
+        .alias("avg_purchase_value"),
+        F.datediff(today, F.to_date("last_purchase_at")).alias("days_since_last_purchase"),
+        F.round(F.col("purchases") * F.lit(float(FREQUENCY_DAYS)) / age, 4).alias("purchase_frequency"),
+        age.alias("account_age_days"),
+        F.col("tickets").alias("support_tickets"),
+        (F.datediff(today, F.to_date(quiet_since)) > churn_after_days).alias("churned"),
+        "event_timestamp",
+        F.col("event_timestamp").alias("created_at"),
+    )

@@ -1,0 +1,192 @@
+"""One attempt of a run: a branch, what was read from it, and what was written to it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from asgard.common.errors import RunError
+from asgard.common.failpoints import failpoint
+from asgard.common.names import BranchName, CommitHash, RunId, TableName
+from asgard.lakehouse.declaration import Table
+from asgard.lakehouse.files import TableState
+from asgard.lakehouse.intervals import RangeSet, TimeRange
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.nessie import Content
+from asgard.lakehouse.tables import INTERVALS_PROPERTY, BranchTable
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property."
+
+
+class Isolation(StrEnum):
+    """What happens when an input moves while the run computes from it."""
+
+    SNAPSHOT = "snapshot"
+    """Nothing: the inputs' snapshots are recorded, and what was computed is stale, not wrong."""
+    SERIALIZABLE = "serializable"
+    """The run starts again from the new state."""
+
+
+@dataclass
+class Write:
+    """What one attempt wrote to one table, over all its intervals.
+
+    Attributes:
+        base: the table's state where the branch began, or None for a new table.
+        after: its state on the sealed branch.
+    """
+
+    table: Table
+    base: TableState | None
+    intervals: RangeSet = field(default_factory=RangeSet)
+    changed: bool = False
+    after: TableState | None = None
+
+    @property
+    def base_snapshots(self) -> frozenset[int]:
+        """The snapshots that were there before."""
+        return self.base.snapshot_ids if self.base else frozenset()
+
+    @property
+    def done(self) -> RangeSet:
+        """The stretches of time that are computed once this is published."""
+        before = RangeSet.parse(self.base.properties.get(INTERVALS_PROPERTY, "")) if self.base else RangeSet()
+        return before | self.intervals
+
+    def to_json(self) -> dict[str, Any]:
+        """What the record says of it; row counts come from the snapshots' own summaries."""
+        summaries = self.after.snapshots_after(self.base_snapshots) if self.after else []
+        return {
+            "mode": self.table.mode,
+            "intervals": str(self.intervals),
+            "created": self.base is None,
+            "snapshot_id": self.after.snapshot_id if self.after else None,
+            "rows_added": sum(int(s.get("added-records", 0)) for s in summaries),
+            "rows_removed": sum(int(s.get("deleted-records", 0)) for s in summaries),
+            "files_added": sum(int(s.get("added-data-files", 0)) for s in summaries),
+            "rows": int((self.after and self.after.summary("total-records")) or 0),
+        }
+
+
+@dataclass
+class Attempt:
+    """The attempt that a job's work is given: it reads and writes through it, on the attempt's branch.
+
+    Attributes:
+        base: the commit of the target ref that the branch began at (H0).
+        as_of: the moment that freshness is measured at.
+        provenance: what every snapshot and the publish commit say of where they come from.
+        reads: every table that was read and not written, with its content at the base.
+        read_keys: those of them that must not have moved when this is published.
+        sealed: the branch's head once nothing more is written; the verdict is bound to it.
+    """
+
+    lake: Lakehouse
+    run_id: RunId
+    number: int
+    branch: BranchName
+    base: CommitHash
+    as_of: datetime
+    isolation: Isolation
+    provenance: Mapping[str, str]
+    say: Callable[[str], None]
+    reads: dict[TableName, Content] = field(default_factory=dict)
+    read_keys: set[TableName] = field(default_factory=set)
+    writes: dict[TableName, Write] = field(default_factory=dict)
+    sealed: CommitHash | None = None
+
+    @cached_property
+    def session(self) -> "SparkSession":
+        """A Spark session of its own, whose every snapshot carries the provenance."""
+        session = self.lake.spark.newSession()
+        for name, value in self.provenance.items():
+            session.conf.set(SNAPSHOT_PROPERTY + name, value)
+        return session
+
+    def read(self, table: TableName, *, guard: bool = False) -> "DataFrame":
+        """The rows of a table as this attempt sees it: its own writes, or what the base held.
+
+        Args:
+            table: to read.
+            guard: the run must start again if the table moves before it publishes (ledgers, checks).
+
+        Raises:
+            UnknownTableError: it is not there.
+        """
+        if table not in self.writes and table not in self.reads:
+            self.reads[table] = self.lake.content(table, self.at_base)
+        if table not in self.writes and (guard or self.isolation is Isolation.SERIALIZABLE):
+            self.read_keys.add(table)
+        return self.lake.frame(table, self.branch, self.session)
+
+    def has(self, table: TableName) -> bool:
+        """Whether a table is there, as this attempt sees it."""
+        return table in self.writes or self.lake.nessie.content(self.at_base, table) is not None
+
+    def write(self, table: Table, frame: "DataFrame", interval: TimeRange | None = None) -> None:
+        """Put rows into a table on the branch, in its declared mode.
+
+        Raises:
+            ContractError: the rows do not fit the table's contract.
+            DeclarationError: the rows lack a declared column, or an interval is missing.
+            RunError: the attempt is sealed, or Spark failed.
+        """
+        if self.sealed is not None:
+            raise RunError(f"Attempt {self.number} of run {self.run_id} is sealed.", hint="Write before the audit.")
+        if self.writes:
+            failpoint("between-tables")
+        failpoint("before-write")
+        write = self.writes.setdefault(table.name, Write(table, self._base_state(table.name)))
+        changed = self._on_branch(table).write(frame, interval)
+        write.changed = write.changed or changed or interval is not None
+        if interval is not None:
+            write.intervals = write.intervals | RangeSet([interval])
+        self.say(f"wrote {table.name}{f' for {interval}' if interval else ''}")
+
+    def seal(self) -> None:
+        """End writing: note what was computed from what, and fix the branch's head for the audit."""
+        inputs = {str(name): content.snapshot_id for name, content in self.reads.items()}
+        for write in self.writes.values():
+            if write.changed:
+                wanted = self._on_branch(write.table).described(write.done, inputs)
+                current = self._state(write.table.name, self.branch).properties
+                missing = {name: text for name, text in wanted.items() if current.get(name) != text}
+                self._on_branch(write.table).set_properties(missing)
+        self.sealed = self.lake.nessie.head(self.branch)
+        for name, write in self.writes.items():
+            write.after = self._state(name, f"{self.branch}@{self.sealed}")
+
+    @property
+    def at_base(self) -> str:
+        """The base as a reference to read at."""
+        return f"{self.lake.target}@{self.base}"
+
+    def reads_json(self) -> dict[str, Any]:
+        """What the record says of the read set."""
+        return {
+            str(name): {
+                "snapshot_id": content.snapshot_id,
+                "metadata_location": content.metadata_location,
+                "guarded": name in self.read_keys,
+            }
+            for name, content in sorted(self.reads.items())
+        }
+
+    def writes_json(self) -> dict[str, Any]:
+        """What the record says of the write set."""
+        return {str(name): write.to_json() for name, write in sorted(self.writes.items())}
+
+    def _on_branch(self, table: Table) -> BranchTable:
+        return BranchTable(self.lake, self.session, self.branch, table)
+
+    def _base_state(self, table: TableName) -> TableState | None:
+        content = self.lake.nessie.content(self.at_base, table)
+        return TableState.load(content.metadata_location, self.lake.settings) if content else None
+
+    def _state(self, table: TableName, ref: str) -> TableState:
+        return TableState.load(self.lake.content(table, ref).metadata_location, self.lake.settings)

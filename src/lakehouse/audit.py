@@ -1,0 +1,145 @@
+"""Audit what an attempt wrote, and bind the verdict to exactly that."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from asgard.common.errors import RunError
+from asgard.common.names import BranchName, CommitHash, TableName
+from asgard.lakehouse.attempt import Attempt, Write
+from asgard.lakehouse.declaration import EmptyInput, Table, WriteMode
+from asgard.lakehouse.files import TableState
+from asgard.lakehouse.lake import identifier
+from asgard.lakehouse.nessie import Content
+from asgard.validation.batch import AuditedTable, Batch, Relation
+from asgard.validation.checks import Check, Scope, not_null, row_count
+from asgard.validation.results import AuditOutcome
+from asgard.validation.schema import Schema
+from asgard.validation.statistics import FileStatistics
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The audit's outcome for one exact branch hash and the exact contents of the tables that it read.
+
+    Only what a passed verdict names can be published.
+    """
+
+    branch: BranchName
+    branch_hash: CommitHash
+    base: CommitHash
+    read_keys: Mapping[TableName, Content]
+    outcome: AuditOutcome
+
+    @property
+    def passed(self) -> bool:
+        """Nothing blocks the publish."""
+        return self.outcome.passed
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for the record."""
+        return {
+            "passed": self.passed,
+            "branch_hash": self.branch_hash,
+            "base": self.base,
+            "read_keys": {str(name): content.metadata_location for name, content in sorted(self.read_keys.items())},
+            **self.outcome.to_json(),
+        }
+
+
+def audit(attempt: Attempt) -> Verdict:
+    """Check every table that a sealed attempt wrote.
+
+    Raises:
+        RunError: the attempt is not sealed.
+    """
+    from asgard.validation import validator
+
+    if attempt.sealed is None:
+        raise RunError(f"Run {attempt.run_id} is audited before its branch was sealed.", hint="This is a defect.")
+    attempt.say("auditing")
+    outcome = validator.audit(
+        [_audited(attempt, write) for write in attempt.writes.values() if write.changed],
+        relation=lambda name: _relation(attempt, name),
+        as_of=attempt.as_of,
+    )
+    read_keys = {name: attempt.reads[name] for name in attempt.read_keys}
+    return Verdict(attempt.branch, attempt.sealed, attempt.base, read_keys, outcome)
+
+
+def checks_of(table: Table) -> tuple[Check, ...]:
+    """The declared checks, and those that the declaration itself implies."""
+    implied: list[Check] = []
+    if table.interval is not None:
+        implied.append(not_null(table.interval.column))
+    if table.on_empty is EmptyInput.FAIL:
+        implied.append(row_count(1).named("not_empty").over(Scope.ADDED))
+    declared = {check.name for check in table.checks}
+    return (*table.checks, *(check for check in implied if check.name not in declared))
+
+
+def table_batch(
+    session: "SparkSession",
+    table: TableName,
+    ref: str,
+    state: TableState,
+    files: Sequence[FileStatistics] | None = None,
+) -> Batch:
+    """All rows of a table at a ref, or only those of some of its files.
+
+    Args:
+        session: to read with.
+        table: to read.
+        ref: branch or tag.
+        state: of the table there.
+        files: only these; None for all.
+    """
+    frame = session.table(identifier(table, ref))
+    live = state.live_files() if files is None else files
+    known = not state.has_delete_files()
+
+    def rows(paths: Sequence[str] | None) -> "DataFrame":
+        if paths is None and files is None:
+            return frame
+        return _rows_of(frame, tuple(paths if paths is not None else (file.path for file in live)))
+
+    return Batch(
+        schema=Schema.of(frame.schema),
+        frame=rows,
+        sql_name=identifier(table, ref),
+        statistics=live if known else None,
+    )
+
+
+def _rows_of(frame: "DataFrame", paths: Sequence[str]) -> "DataFrame":
+    """The rows of some data files, read as this very run wrote them."""
+    session = frame.sparkSession
+    if not paths:
+        return session.createDataFrame([], frame.schema)
+    return session.read.schema(frame.schema).parquet(*paths)
+
+
+def _audited(attempt: Attempt, write: Write) -> AuditedTable:
+    table, state = write.table, write.after
+    if state is None:
+        raise RunError(f"{table.name} has no state on the sealed branch.", hint="This is a defect.")
+    whole = table_batch(attempt.session, table.name, attempt.branch, state)
+    if write.base is None or table.mode is WriteMode.REPLACE:
+        added = whole
+    else:
+        files = state.live_files(added_since=write.base_snapshots)
+        added = table_batch(attempt.session, table.name, attempt.branch, state, files)
+    interval = added if table.mode is WriteMode.OVERWRITE_INTERVAL else whole
+    return AuditedTable(
+        name=str(table.name),
+        checks=checks_of(table),
+        batches={Scope.ADDED: added, Scope.INTERVAL: interval, Scope.TABLE: whole},
+    )
+
+
+def _relation(attempt: Attempt, name: str) -> Relation:
+    table = TableName.parse(name)
+    return Relation(attempt.read(table, guard=True), identifier(table, attempt.branch))

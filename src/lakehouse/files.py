@@ -1,0 +1,174 @@
+"""The data files of a table at one snapshot, with the statistics that Iceberg keeps of them.
+
+Read from the manifests by PyIceberg, on the driver, without a Spark job.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from asgard.common.errors import ServiceError
+from asgard.common.names import SnapshotId
+from asgard.common.settings import Settings
+from asgard.validation.statistics import ColumnStatistics, FileStatistics
+
+if TYPE_CHECKING:
+    from pyiceberg.manifest import DataFile
+    from pyiceberg.schema import Schema
+    from pyiceberg.table import StaticTable
+
+
+@dataclass(frozen=True)
+class TableState:
+    """A table as one metadata file describes it: its current snapshot and that snapshot's files."""
+
+    table: "StaticTable"
+
+    @classmethod
+    def load(cls, metadata_location: str, settings: Settings) -> "TableState":
+        """Read a metadata file.
+
+        Raises:
+            ServiceError: it can't be read.
+        """
+        from pyiceberg.table import StaticTable
+
+        try:
+            return cls(StaticTable.from_metadata(metadata_location, _io_properties(settings)))
+        except (OSError, ValueError) as error:
+            raise ServiceError(
+                f"The table metadata {metadata_location} can't be read: {error}",
+                hint="Was the file removed, or do credentials for the warehouse lack?",
+            ) from error
+
+    @property
+    def snapshot_id(self) -> SnapshotId | None:
+        """The current snapshot, or None for a table without one."""
+        snapshot = self.table.current_snapshot()
+        return SnapshotId(snapshot.snapshot_id) if snapshot else None
+
+    @property
+    def snapshot_ids(self) -> frozenset[int]:
+        """Every snapshot that this metadata knows."""
+        return frozenset(snapshot.snapshot_id for snapshot in self.table.metadata.snapshots)
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """Table properties."""
+        return self.table.metadata.properties
+
+    @property
+    def location(self) -> str:
+        """The table's folder."""
+        return self.table.metadata.location
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Top-level columns, in order."""
+        return tuple(column.name for column in self.table.schema().fields)
+
+    def summary(self, name: str) -> str | None:
+        """One entry of the current snapshot's summary."""
+        snapshot = self.table.current_snapshot()
+        return snapshot.summary.additional_properties.get(name) if snapshot and snapshot.summary else None
+
+    def snapshots_after(self, known: frozenset[int]) -> list[Mapping[str, str]]:
+        """The summaries of the snapshots that are not among `known`, oldest first."""
+        fresh = [snapshot for snapshot in self.table.metadata.snapshots if snapshot.snapshot_id not in known]
+        fresh.sort(key=lambda snapshot: snapshot.sequence_number or 0)
+        return [snapshot.summary.additional_properties if snapshot.summary else {} for snapshot in fresh]
+
+    def has_delete_files(self) -> bool:
+        """Whether some rows of the current snapshot's files are deleted by other files."""
+        return int(self.summary("total-delete-files") or 0) > 0
+
+    def live_files(self, added_since: frozenset[int] | None = None) -> tuple[FileStatistics, ...]:
+        """The data files of the current snapshot.
+
+        Args:
+            added_since: only files that a snapshot outside this set added.
+        """
+        from pyiceberg.manifest import DataFileContent, ManifestContent
+
+        snapshot = self.table.current_snapshot()
+        if snapshot is None:
+            return ()
+        schema = self.table.schema()
+        found = []
+        for manifest in snapshot.manifests(self.table.io):
+            old = added_since is not None and manifest.added_snapshot_id in added_since
+            if manifest.content is not ManifestContent.DATA or old:
+                continue
+            for entry in manifest.fetch_manifest_entry(self.table.io, discard_deleted=True):
+                known = added_since is not None and entry.snapshot_id in added_since
+                if entry.data_file.content is DataFileContent.DATA and not known:
+                    found.append(_statistics(entry.data_file, schema))
+        return tuple(found)
+
+
+def _io_properties(settings: Settings) -> dict[str, str]:
+    properties = {"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO"}
+    for name, secret in (
+        ("s3.access-key-id", settings.aws_access_key_id),
+        ("s3.secret-access-key", settings.aws_secret_access_key),
+        ("s3.session-token", settings.aws_session_token),
+    ):
+        if secret is not None:
+            properties[name] = secret.reveal()
+    if settings.aws_region:
+        properties["s3.region"] = settings.aws_region
+    if settings.s3_endpoint:
+        properties["s3.endpoint"] = settings.s3_endpoint
+    return properties
+
+
+def _statistics(file: "DataFile", schema: "Schema") -> FileStatistics:
+    return FileStatistics(file.file_path, file.record_count, dict(_columns(file, schema)))
+
+
+def _columns(file: "DataFile", schema: "Schema") -> Iterator[tuple[str, ColumnStatistics]]:
+    nulls, nans = file.null_value_counts or {}, file.nan_value_counts or {}
+    lower, upper = file.lower_bounds or {}, file.upper_bounds or {}
+    for column in schema.fields:
+        if not column.field_type.is_primitive or column.field_id not in nulls:
+            continue
+        number = column.field_id
+        yield (
+            column.name,
+            ColumnStatistics(
+                null_count=nulls[number],
+                nan_count=nans.get(number),
+                lower=_value(column.field_type, lower.get(number)),
+                upper=_value(column.field_type, upper.get(number)),
+                exact_bounds=_is_exact(column.field_type),
+            ),
+        )
+
+
+def _is_exact(kind: Any) -> bool:
+    """Text and bytes are cut at 16 characters by Iceberg's default metrics mode; the rest is exact."""
+    from pyiceberg.types import BinaryType, FixedType, StringType
+
+    return not isinstance(kind, StringType | BinaryType | FixedType)
+
+
+def _value(kind: Any, data: bytes | None) -> Any:
+    """A bound in the terms of Python; None where it has none that a check could compare."""
+    from pyiceberg.conversions import from_bytes
+    from pyiceberg.types import DateType, DecimalType, TimestampType, TimestamptzType, TimeType, UUIDType
+    from pyiceberg.utils.datetime import days_to_date, micros_to_timestamp, micros_to_timestamptz
+
+    if data is None or isinstance(kind, TimeType | UUIDType):
+        return None
+    value: Any = from_bytes(kind, data)
+    try:
+        if isinstance(kind, DateType):
+            return days_to_date(value)
+        if isinstance(kind, TimestampType):
+            return micros_to_timestamp(value)
+        if isinstance(kind, TimestamptzType):
+            return micros_to_timestamptz(value)
+    except (OverflowError, ValueError):  # beyond Python's years 1 to 9999
+        return None
+    return Decimal(value) if isinstance(kind, DecimalType) else value

@@ -1,0 +1,150 @@
+"""One lakehouse: a Nessie repository, a warehouse, and the Spark session that reads and writes both."""
+
+import json
+import threading
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import UnknownTableError, WarehouseMismatchError
+from asgard.common.names import BranchName, TableName
+from asgard.common.settings import Settings, set_for_children
+from asgard.common.spark import open_session
+from asgard.common.storage import Storage
+from asgard.lakehouse.nessie import Content, Nessie
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+CATALOG = "lake"
+"""The name of the one Spark catalog."""
+_MARKER = "nessie.json"
+
+
+class Lakehouse:
+    """The doors to one lakehouse; Spark starts when it is first needed.
+
+    Args:
+        settings: which Nessie, warehouse and target ref.
+        application: name of this process in Spark.
+    """
+
+    def __init__(self, settings: Settings, application: str = "asgard") -> None:
+        self.settings = settings
+        self.target = BranchName(settings.nessie_ref)
+        self.nessie = Nessie.of(settings)
+        self._application = application
+        self._spark_lock = threading.Lock()
+
+    @classmethod
+    def connect(cls, settings: Settings, application: str = "asgard") -> "Lakehouse":
+        """Reach Nessie, and make sure that it is the one this warehouse belongs to.
+
+        Raises:
+            ServiceUnreachableError: Nessie does not answer.
+            WarehouseMismatchError: another Nessie repository made this warehouse.
+        """
+        lake = cls(settings, application)
+        lake._check_warehouse()
+        return lake
+
+    @cached_property
+    def storage(self) -> Storage:
+        """Asgard's own files in the warehouse."""
+        return Storage.of(self.settings)
+
+    @property
+    def spark(self) -> "SparkSession":
+        """The Spark session of this process, with the catalog set."""
+        with self._spark_lock:
+            return self._spark
+
+    @cached_property
+    def _spark(self) -> "SparkSession":
+        _hand_over_credentials(self.settings)
+        return open_session(self.settings, self._application, catalog_conf(self.settings))
+
+    def frame(self, table: TableName, ref: str, session: "SparkSession | None" = None) -> "DataFrame":
+        """The rows of a table at a branch or tag.
+
+        Raises:
+            UnknownTableError: it is not there.
+        """
+        if self.nessie.content(ref, table) is None:
+            raise self.unknown(table, ref)
+        return (session or self.spark).table(identifier(table, ref))
+
+    def content(self, table: TableName, ref: str) -> Content:
+        """What Nessie holds of a table at a ref (`name` or `name@hash`).
+
+        Raises:
+            UnknownTableError: it is not there.
+        """
+        found = self.nessie.content(ref, table)
+        if found is None or not found.is_table:
+            raise self.unknown(table, ref)
+        return found
+
+    def unknown(self, table: TableName, ref: str) -> UnknownTableError:
+        """The error for a table that is not there, with those that are."""
+        there = ", ".join(sorted(map(str, self.nessie.entries(ref)))) or "no table yet"
+        return UnknownTableError(f"There is no table {table} on {ref}.", hint=f"There is: {there}.")
+
+    def _check_warehouse(self) -> None:
+        repository = self.nessie.repository()
+        mine = json.dumps({"repository_created": repository.created}).encode()
+        found = self.storage.read(_MARKER)
+        if found is None and not self.storage.create(_MARKER, mine):
+            found = self.storage.read(_MARKER)
+        if found is not None and json.loads(found) != json.loads(mine):
+            raise WarehouseMismatchError(
+                f"The warehouse {self.settings.warehouse} was made by a Nessie repository created at "
+                f"{json.loads(found)['repository_created']}; the one at {self.nessie.uri} was created at "
+                f"{repository.created}.",
+                hint="Bring the right Nessie back (an in-memory one forgets everything when it stops), or use "
+                f"another warehouse. If this one was moved on purpose, remove _asgard/{_MARKER} from the warehouse.",
+            )
+
+
+def catalog_conf(settings: Settings) -> dict[str, str]:
+    """Spark's configuration for the one catalog.
+
+    One catalog serves every branch: a table on a branch is addressed as ``ns.`table@branch` ``.
+    """
+    prefix = f"spark.sql.catalog.{CATALOG}"
+    conf = {
+        "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+        prefix: "org.apache.iceberg.spark.SparkCatalog",
+        f"{prefix}.catalog-impl": "org.apache.iceberg.nessie.NessieCatalog",
+        f"{prefix}.uri": f"{settings.nessie}/api/v2",
+        f"{prefix}.ref": settings.nessie_ref,
+        f"{prefix}.warehouse": settings.warehouse,
+        f"{prefix}.client-api-version": "2",
+        f"{prefix}.cache-enabled": "false",
+    }
+    if settings.nessie_token is not None:
+        conf[f"{prefix}.authentication.type"] = "BEARER"
+        conf[f"{prefix}.authentication.token"] = settings.nessie_token.reveal()
+    if settings.warehouse.startswith("s3:"):
+        conf[f"{prefix}.io-impl"] = "org.apache.iceberg.aws.s3.S3FileIO"
+        if settings.s3_endpoint:
+            conf[f"{prefix}.s3.endpoint"] = settings.s3_endpoint
+            conf[f"{prefix}.s3.path-style-access"] = "true"
+    return conf
+
+
+def identifier(table: TableName, ref: str) -> str:
+    """How Spark SQL names a table at a branch or tag; both parts were checked where they came in."""
+    return f"{CATALOG}.{table.layer}.`{table.name}@{ref}`"
+
+
+def _hand_over_credentials(settings: Settings) -> None:
+    """S3 credentials go to Spark's JVM by its environment: a Spark conf would show them."""
+    for name, secret in (
+        ("AWS_ACCESS_KEY_ID", settings.aws_access_key_id),
+        ("AWS_SECRET_ACCESS_KEY", settings.aws_secret_access_key),
+        ("AWS_SESSION_TOKEN", settings.aws_session_token),
+    ):
+        if secret is not None:
+            set_for_children(name, secret.reveal())
+    if settings.aws_region:
+        set_for_children("AWS_REGION", settings.aws_region)

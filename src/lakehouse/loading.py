@@ -1,0 +1,87 @@
+"""Find the pipeline that a user names: a module, a path, or a path inside a zip."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from asgard.common.errors import DeclarationError, UsageError
+from asgard.lakehouse.pipeline import Pipeline
+
+_HINT = "Give a module (examples.retail), a file or folder (pipelines/retail.py), or a zip (jobs.zip:retail)."
+
+
+def load_pipeline(reference: str) -> Pipeline:
+    """Import what `--pipeline` names and return the one `Pipeline` in it.
+
+    Args:
+        reference: `package.module`, `package.module:attribute`, `path/to/file.py`, `path/to/package`,
+            `archive.zip:module`.
+
+    Raises:
+        UsageError: nothing is there, or not exactly one pipeline is in it.
+        DeclarationError: the user's module itself does not import; the message has its own error.
+    """
+    location, _, attribute = reference.partition(":")
+    if location.endswith(".zip"):
+        if not Path(location).is_file():
+            raise UsageError(f"There is no archive {location}.", hint=_HINT)
+        module_name, _, attribute = attribute.partition(":")
+        sys.path.insert(0, str(Path(location).resolve()))
+        module = _import(module_name, reference)
+    elif "/" in location or location.endswith(".py") or Path(location).is_dir():
+        module = _import_path(Path(location), reference)
+    else:
+        if "" not in sys.path:
+            sys.path.insert(0, "")
+        module = _import(location, reference)
+    return _pick(module, attribute, reference)
+
+
+def _import_path(path: Path, reference: str) -> ModuleType:
+    if path.is_dir() and not (path / "__init__.py").exists() and (path / "pipeline.py").exists():
+        path = path / "pipeline.py"
+    if not path.exists():
+        raise UsageError(f"There is no pipeline at {path}.", hint=_HINT)
+    package = path if path.is_dir() else path.with_suffix("")
+    parts = [package.name]
+    folder = package.resolve().parent
+    while (folder / "__init__.py").exists():
+        parts.insert(0, folder.name)
+        folder = folder.parent
+    sys.path.insert(0, str(folder))
+    return _import(".".join(parts), reference)
+
+
+def _import(name: str, reference: str) -> ModuleType:
+    try:
+        found = bool(name) and importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        found = False
+    if not found:
+        raise UsageError(f"There is no pipeline {reference!r}: no module {name!r} was found.", hint=_HINT)
+    try:
+        return importlib.import_module(name)
+    except DeclarationError:
+        raise
+    except Exception as error:
+        raise DeclarationError(
+            f"Pipeline {reference!r} does not import: {type(error).__name__}: {error}",
+            hint="Import it in a Python shell to see the whole traceback.",
+        ) from error
+
+
+def _pick(module: ModuleType, attribute: str, reference: str) -> Pipeline:
+    if attribute:
+        found = getattr(module, attribute, None)
+        if not isinstance(found, Pipeline):
+            raise UsageError(f"{reference!r} is not a Pipeline.", hint=f"{attribute} is {found!r}.")
+        return found
+    pipelines = {id(value): value for value in vars(module).values() if isinstance(value, Pipeline)}
+    if len(pipelines) != 1:
+        names = ", ".join(sorted(pipeline.name for pipeline in pipelines.values())) or "none"
+        raise UsageError(
+            f"{reference!r} should hold one Pipeline; it holds {names}.", hint=f"Name it: {reference}:attribute."
+        )
+    return next(iter(pipelines.values()))

@@ -1,0 +1,368 @@
+"""The one door to Nessie: references, log, diff, contents and commits, over its REST API v2.
+
+Why not pynessie: see docs/decisions/0002-own-nessie-door.md. Protocol: Nessie's OpenAPI, spec 2.2.0.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, NoReturn
+from urllib.parse import quote, urlencode
+
+import urllib3
+
+from asgard.common.errors import ConflictError, ServiceError, ServiceUnreachableError, UnknownReferenceError
+from asgard.common.names import BranchName, CommitHash, SnapshotId, TableName
+from asgard.common.settings import Secret, Settings
+
+_TIMEOUT = urllib3.Timeout(connect=5.0, read=60.0)
+_READ_RETRIES = urllib3.Retry(total=4, backoff_factor=0.2, status_forcelist=(502, 503, 504), raise_on_status=False)
+_PAGE = 250
+
+
+class RefKind(StrEnum):
+    """What a reference is."""
+
+    BRANCH = "BRANCH"
+    TAG = "TAG"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A branch or tag and the commit that it points at."""
+
+    name: BranchName
+    kind: RefKind
+    hash: CommitHash
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a key holds at a commit: for a table, its metadata file and snapshot."""
+
+    kind: str
+    raw: Mapping[str, Any] = field(hash=False)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether this is an Iceberg table (and not a namespace, view or something else)."""
+        return self.kind == "ICEBERG_TABLE"
+
+    @property
+    def id(self) -> str:
+        """Nessie's id of the content, the same over all its versions."""
+        return str(self.raw["id"])
+
+    @property
+    def metadata_location(self) -> str:
+        """Address of the table's metadata file."""
+        return str(self.raw["metadataLocation"])
+
+    @property
+    def snapshot_id(self) -> SnapshotId:
+        """The table's current snapshot; -1 for a table that never had one."""
+        return SnapshotId(int(self.raw["snapshotId"]))
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """One commit of a reference's log."""
+
+    hash: CommitHash
+    parent: CommitHash
+    message: str
+    committed: datetime
+    properties: Mapping[str, str] = field(hash=False)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one key held before and holds after, in a diff; None where it did not exist."""
+
+    key: tuple[str, ...]
+    before: Content | None
+    after: Content | None
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Which Nessie repository answered."""
+
+    created: str
+    default_branch: str
+
+
+class NessieConflictError(ConflictError):
+    """Nessie refused a commit because keys moved since the expected hash.
+
+    Attributes:
+        keys: the keys that moved, where Nessie named them.
+    """
+
+    def __init__(self, message: str, keys: frozenset[tuple[str, ...]], *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.keys = keys
+
+
+class Nessie:
+    """A client of one Nessie server; safe to share between threads.
+
+    Args:
+        uri: base address, without `/api/...`.
+        token: bearer token, if the server asks for one.
+    """
+
+    def __init__(self, uri: str, token: Secret | None = None) -> None:
+        self.uri = uri
+        self._base = f"{uri}/api/v2"
+        self._pool = urllib3.PoolManager(maxsize=8, timeout=_TIMEOUT, retries=False)
+        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token.reveal()}"
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Nessie":
+        """The client that the settings ask for."""
+        return cls(settings.nessie, settings.nessie_token)
+
+    def repository(self) -> Repository:
+        """Ask which repository answers."""
+        config = self._call("GET", "/config")
+        return Repository(config.get("repositoryCreationTimestamp", ""), config["defaultBranch"])
+
+    def reference(self, name: str) -> Reference:
+        """The branch or tag of this name.
+
+        Raises:
+            UnknownReferenceError: there is none.
+        """
+        return _reference(self._call("GET", f"/trees/{_quoted(name)}")["reference"])
+
+    def head(self, name: str) -> CommitHash:
+        """The commit that a branch or tag points at now."""
+        return self.reference(name).hash
+
+    def references(self, prefix: str = "") -> Iterator[Reference]:
+        """All branches and tags whose name starts with `prefix`."""
+        query = {"filter": f"ref.name.startsWith('{prefix}')"} if prefix else {}
+        for page in self._pages("/trees", query):
+            yield from map(_reference, page["references"])
+
+    def create(self, kind: RefKind, name: BranchName, at: CommitHash, source: str) -> Reference:
+        """Create a branch or tag at a commit of `source`.
+
+        Raises:
+            NessieConflictError: the name exists.
+        """
+        body = {"type": "BRANCH", "name": source, "hash": at}
+        return _reference(self._call("POST", f"/trees?name={_quoted(name)}&type={kind}", body)["reference"])
+
+    def delete(self, reference: Reference) -> None:
+        """Drop a branch or tag if it still points where `reference` says.
+
+        Raises:
+            NessieConflictError: it moved.
+            UnknownReferenceError: it is gone.
+        """
+        self._call("DELETE", f"/trees/{_quoted(reference.name)}@{reference.hash}?type={reference.kind}")
+
+    def assign(self, reference: Reference, to: CommitHash, source: str) -> Reference:
+        """Point a branch or tag at a commit of `source`, by compare-and-swap.
+
+        Raises:
+            NessieConflictError: it no longer points where `reference` says.
+        """
+        body = {"type": "BRANCH", "name": source, "hash": to}
+        path = f"/trees/{_quoted(reference.name)}@{reference.hash}?type={reference.kind}"
+        return _reference(self._call("PUT", path, body)["reference"])
+
+    def log(self, reference: str, *, at: CommitHash | None = None, since: datetime | None = None) -> Iterator[LogEntry]:
+        """Commits of a reference, newest first; with `since`, down to the first that is older.
+
+        Args:
+            reference: branch or tag.
+            at: start at this commit instead of the head.
+            since: stop after the first commit made before this moment.
+        """
+        path = f"/trees/{_quoted(reference)}{f'@{at}' if at else ''}/history"
+        for page in self._pages(path, {}):
+            for item in page["logEntries"]:
+                entry = _log_entry(item["commitMeta"])
+                yield entry
+                if since is not None and entry.committed < since:
+                    return
+
+    def diff(self, before: str, after: str) -> tuple[Change, ...]:
+        """What differs between two references; each may be `name` or `name@hash`."""
+        return tuple(
+            Change(_key(item["key"]), _content(item.get("from")), _content(item.get("to")))
+            for page in self._pages(f"/trees/{_ref_path(before)}/diff/{_ref_path(after)}", {})
+            for item in page["diffs"]
+        )
+
+    def contents(self, reference: str, keys: Iterable[TableName]) -> dict[TableName, Content]:
+        """The content of each key at a reference (`name` or `name@hash`); absent keys are left out."""
+        wanted = [{"elements": [name.layer, name.name]} for name in keys]
+        if not wanted:
+            return {}
+        answer = self._call("POST", f"/trees/{_ref_path(reference)}/contents", {"requestedKeys": wanted})
+        found = {_key(item["key"]): _content(item["content"]) for item in answer["contents"]}
+        return {TableName(*key): content for key, content in found.items() if content is not None}
+
+    def content(self, reference: str, name: TableName) -> Content | None:
+        """The content of one key at a reference, or None."""
+        return self.contents(reference, (name,)).get(name)
+
+    def entries(self, reference: str) -> dict[TableName, Content]:
+        """Every table at a reference (`name` or `name@hash`)."""
+        pages = self._pages(f"/trees/{_ref_path(reference)}/entries", {"content": "true"})
+        found = ((_key(entry["name"]), _content(entry.get("content"))) for page in pages for entry in page["entries"])
+        return {TableName(*key): content for key, content in found if content and content.is_table and len(key) == 2}
+
+    def commit(
+        self,
+        branch: BranchName,
+        expected: CommitHash,
+        operations: Iterable[Mapping[str, Any]],
+        message: str,
+        *,
+        properties: Mapping[str, str] | None = None,
+        author: str = "",
+    ) -> CommitHash:
+        """Commit operations on a branch, all or nothing, if none of their keys moved since `expected`.
+
+        Raises:
+            NessieConflictError: a key moved.
+            ServiceUnreachableError: no answer came: the commit may or may not have happened.
+        """
+        body = {
+            "commitMeta": {
+                "message": message,
+                "authors": [author] if author else [],
+                "allProperties": {name: [value] for name, value in (properties or {}).items()},
+            },
+            "operations": list(operations),
+        }
+        answer = self._call("POST", f"/trees/{_quoted(branch)}@{expected}/history/commit", body)
+        return CommitHash(answer["targetBranch"]["hash"])
+
+    def _pages(self, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+        token = None
+        while True:
+            parameters = {**query, "max-records": str(_PAGE), **({"page-token": token} if token else {})}
+            page = self._call("GET", f"{path}?{urlencode(parameters)}")
+            yield page
+            token = page.get("token")
+            if not page.get("hasMore") or not token:
+                return
+
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        data = json.dumps(body).encode() if body is not None else None
+        retries: urllib3.Retry | bool = _READ_RETRIES if method == "GET" else False
+        try:
+            answer = self._pool.request(method, self._base + path, body=data, headers=self._headers, retries=retries)
+        except urllib3.exceptions.HTTPError as error:
+            raise ServiceUnreachableError(
+                f"Nessie at {self.uri} did not answer {method}: {_reason(error)}.",
+                hint="Is it running? `asgard status` shows the local services, `asgard up` starts them.",
+            ) from error
+        if answer.status >= 400:
+            self._refuse(answer.status, answer.data, path)
+        if not answer.data:
+            return None
+        try:
+            return json.loads(answer.data)
+        except ValueError as error:
+            raise self._not_nessie(answer.status) from error
+
+    def _not_nessie(self, status: int) -> ServiceError:
+        return ServiceError(
+            f"What answers at {self.uri} is not Nessie's API v2 (status {status}).",
+            hint="Check NESSIE_URI: the base address of Nessie 0.60 or later.",
+        )
+
+    def _refuse(self, status: int, data: bytes, path: str) -> NoReturn:
+        try:
+            answer = json.loads(data)
+            code, message = answer.get("errorCode", ""), answer.get("message", "")
+        except ValueError:
+            answer, code, message = {}, "", data[:200].decode(errors="replace")
+        if status in (401, 403):
+            raise ServiceError(
+                f"Nessie at {self.uri} refused the credentials ({status}).",
+                hint="Set NESSIE_AUTH_TOKEN to a valid token; it may have expired.",
+            )
+        if status == 404 and code in ("REFERENCE_NOT_FOUND", "CONTENT_NOT_FOUND"):
+            raise UnknownReferenceError(
+                f"Nessie has no such reference: {message}", hint="`asgard branches` lists what there is."
+            )
+        if status == 409:
+            details = answer.get("errorDetails") or {}
+            keys = frozenset(_key(item["key"]) for item in details.get("conflicts", ()) if item.get("key"))
+            raise NessieConflictError(f"Nessie refused: {message}", keys)
+        if status in (502, 503, 504):
+            raise ServiceUnreachableError(
+                f"Nessie at {self.uri} is not ready ({status}).", hint="Try again when it is up."
+            )
+        if not code:
+            raise self._not_nessie(status)
+        raise ServiceError(
+            f"Nessie answered {status} {code} to {path.split('?')[0]}: {message}", hint="See Nessie's own log."
+        )
+
+
+def put(key: tuple[str, ...], content: Content, *, is_new: bool) -> dict[str, Any]:
+    """The commit operation that sets a key; a new key's content goes without its id (Nessie's rule)."""
+    raw = {name: value for name, value in content.raw.items() if not (is_new and name == "id")}
+    return {"type": "PUT", "key": {"elements": list(key)}, "content": raw}
+
+
+def put_namespace(name: str) -> dict[str, Any]:
+    """The commit operation that creates a namespace."""
+    return {"type": "PUT", "key": {"elements": [name]}, "content": {"type": "NAMESPACE", "elements": [name]}}
+
+
+def drop(key: tuple[str, ...]) -> dict[str, Any]:
+    """The commit operation that removes a key."""
+    return {"type": "DELETE", "key": {"elements": list(key)}}
+
+
+def unchanged(key: tuple[str, ...]) -> dict[str, Any]:
+    """The commit operation that refuses the commit if the key moved since the expected hash."""
+    return {"type": "UNCHANGED", "key": {"elements": list(key)}}
+
+
+def _reference(raw: Mapping[str, Any]) -> Reference:
+    return Reference(BranchName(raw["name"]), RefKind(raw["type"]), CommitHash(raw["hash"]))
+
+
+def _key(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(raw["elements"])
+
+
+def _content(raw: Mapping[str, Any] | None) -> Content | None:
+    return Content(raw["type"], raw) if raw else None
+
+
+def _log_entry(meta: Mapping[str, Any]) -> LogEntry:
+    properties = {name: values[0] for name, values in (meta.get("allProperties") or {}).items() if values}
+    parents = meta.get("parentCommitHashes") or [""]
+    committed = datetime.fromisoformat(meta["commitTime"])
+    return LogEntry(CommitHash(meta["hash"]), CommitHash(parents[0]), meta["message"], committed, properties)
+
+
+def _quoted(name: str) -> str:
+    """A reference name as one path segment; a slash in it would end the segment."""
+    return quote(name, safe="")
+
+
+def _ref_path(reference: str) -> str:
+    name, at, commit = reference.partition("@")
+    return f"{_quoted(name)}{at}{commit}"
+
+
+def _reason(error: urllib3.exceptions.HTTPError) -> str:
+    cause = getattr(error, "reason", None) or error
+    return str(cause).rpartition(": ")[2] or type(cause).__name__

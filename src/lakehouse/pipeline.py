@@ -1,0 +1,172 @@
+"""A pipeline: the tables that a user declares, and the graph that their inputs make."""
+
+import fnmatch
+import graphlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asgard.common.errors import DeclarationError, UsageError
+from asgard.common.names import TableName, check_identifier
+from asgard.lakehouse.declaration import Table, declare_table
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from asgard.validation.checks import Check
+
+    TableFunction = Callable[..., DataFrame]
+
+
+class Pipeline:
+    """Tables that belong together, declared in a user's module.
+
+    Args:
+        name: of the pipeline, `[a-z][a-z0-9_]*`.
+        **defaults: arguments of `declare_table` that every table of this pipeline gets unless it
+            says otherwise, e.g. `owner="data-team"`, `start="2024-01-01"`.
+
+    Raises:
+        UsageError: the name is not an identifier.
+    """
+
+    def __init__(self, name: str, **defaults: Any) -> None:
+        self.name = check_identifier(name, "pipeline name")
+        self._defaults = defaults
+        self._tables: dict[TableName, Table] = {}
+
+    def table(self, name: str, **properties: Any) -> "Callable[[TableFunction], TableFunction]":
+        """Declare the decorated function as the table `name`; see `asgard.Table` for the properties.
+
+        Raises:
+            DeclarationError: the declaration can't work, or the name is declared already.
+        """
+
+        def register(function: "TableFunction") -> "TableFunction":
+            self._add(name, function, properties, f"{function.__module__}.{function.__qualname__}")
+            return function
+
+        return register
+
+    def source(self, name: str, **properties: Any) -> None:
+        """Declare a table that `asgard ingest` fills.
+
+        Raises:
+            DeclarationError: the declaration can't work, or the name is declared already.
+        """
+        self._add(name, None, properties, "source")
+
+    def sql(self, path: str | Path, *, checks: "Iterable[Check]" = ()) -> None:
+        """Declare a table from a `.sql` file whose header names its properties.
+
+        Args:
+            path: of the file; see `asgard.lakehouse.sql_files` for its form.
+            checks: in addition to those of its header.
+
+        Raises:
+            DeclarationError: the file can't be read, or declares something that can't work.
+        """
+        from asgard.lakehouse.sql_files import read_sql_file
+
+        declared = read_sql_file(Path(path))
+        properties = {**declared.properties, "checks": (*declared.checks, *checks)}
+        self._add(declared.name, declared.function, properties, str(path))
+
+    @property
+    def tables(self) -> Mapping[TableName, Table]:
+        """The declared tables by name."""
+        return self._tables
+
+    def __getitem__(self, name: TableName | str) -> Table:
+        key = TableName.parse(name) if isinstance(name, str) else name
+        if key not in self._tables:
+            raise UsageError(
+                f"Pipeline {self.name} declares no table {key}.", hint=f"It declares {_listing(self._tables)}."
+            )
+        return self._tables[key]
+
+    def in_order(self) -> tuple[Table, ...]:
+        """The tables, each after its inputs.
+
+        Raises:
+            DeclarationError: an input is not declared, or inputs form a cycle; the message names it.
+        """
+        for table in self._tables.values():
+            for parameter, source in table.inputs.items():
+                if source not in self._tables:
+                    raise DeclarationError(
+                        f"Table {table.name}: its input {parameter!r} is {source}, which pipeline {self.name} "
+                        "does not declare.",
+                        hint=f"Declare it, e.g. {self.name}.source({str(source)!r}); "
+                        f"declared are {_listing(self._tables)}.",
+                    )
+        graph = {table.name: sorted(set(table.inputs.values())) for table in self._tables.values()}
+        try:
+            return tuple(self._tables[name] for name in graphlib.TopologicalSorter(graph).static_order())
+        except graphlib.CycleError as error:
+            circle = " -> ".join(str(name) for name in reversed(error.args[1]))
+            raise DeclarationError(
+                f"The inputs of pipeline {self.name} form a cycle: {circle}.", hint="Take one of these inputs out."
+            ) from error
+
+    def upstream(self, name: TableName) -> frozenset[TableName]:
+        """Every table that `name` is computed from, near and far."""
+        return _reach(name, lambda table: self._tables[table].inputs.values())
+
+    def downstream(self, name: TableName) -> frozenset[TableName]:
+        """Every table that is computed from `name`, near and far."""
+        return _reach(name, lambda table: (t.name for t in self._tables.values() if table in t.inputs.values()))
+
+    def select(self, patterns: Iterable[str] = ()) -> tuple[Table, ...]:
+        """The tables that the patterns name, each after its inputs; all of them for no pattern.
+
+        Args:
+            patterns: `gold.customer_metrics`, `gold.*`; `+` before it adds everything upstream, `+` after
+                it everything downstream.
+
+        Raises:
+            UsageError: a pattern names no table.
+            DeclarationError: the graph itself is wrong.
+        """
+        ordered = self.in_order()
+        wanted = {name for pattern in patterns for name in self._matches(pattern)}
+        return tuple(table for table in ordered if table.name in wanted) if wanted else ordered
+
+    def _matches(self, pattern: str) -> Iterator[TableName]:
+        core = pattern.removeprefix("+").removesuffix("+")
+        found = [name for name in self._tables if fnmatch.fnmatchcase(str(name), core)]
+        if not found:
+            raise UsageError(
+                f"{pattern!r} selects no table of pipeline {self.name}.", hint=f"It declares {_listing(self._tables)}."
+            )
+        for name in found:
+            yield name
+            if pattern.startswith("+"):
+                yield from self.upstream(name)
+            if pattern.endswith("+"):
+                yield from self.downstream(name)
+
+    def _add(self, name: str, function: "TableFunction | None", properties: dict[str, Any], module: str) -> None:
+        defaults = {key: value for key, value in self._defaults.items() if key not in properties}
+        table = declare_table(name, function, module=module, **defaults, **properties)
+        if table.name in self._tables:
+            raise DeclarationError(
+                f"Table {name} is declared twice: in {self._tables[table.name].module} and in {module}.",
+                hint="Rename one of them.",
+            )
+        self._tables[table.name] = table
+
+
+def _reach(start: TableName, neighbours: Callable[[TableName], Iterable[TableName]]) -> frozenset[TableName]:
+    found: set[TableName] = set()
+    open_ends = [start]
+    while open_ends:
+        for name in neighbours(open_ends.pop()):
+            if name not in found:
+                found.add(name)
+                open_ends.append(name)
+    return frozenset(found)
+
+
+def _listing(names: Iterable[TableName]) -> str:
+    return ", ".join(sorted(map(str, names))) or "no table at all"

@@ -1,0 +1,156 @@
+"""Publish: one Nessie commit of exactly what was audited, whatever happens to the answers."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from asgard.common.errors import ConflictError, RunError, ServiceUnreachableError
+from asgard.common.failpoints import failpoint
+from asgard.common.names import LOG_MARGIN, CommitHash, RunId, run_id_time
+from asgard.lakehouse.attempt import Attempt
+from asgard.lakehouse.audit import Verdict
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.nessie import Change, LogEntry, NessieConflictError, drop, put, unchanged
+
+PUBLISH, REVERT = "publish", "revert"
+_PATIENCE_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """The publish commit of a run, and the attempt that made it."""
+
+    commit: CommitHash
+    attempt: int
+
+
+def changes_of(attempt: Attempt) -> tuple[Change, ...]:
+    """What the attempt's branch holds that its base doesn't; empty if no table differs."""
+    changes = attempt.lake.nessie.diff(attempt.at_base, f"{attempt.branch}@{attempt.sealed}")
+    return changes if any(len(change.key) > 1 for change in changes) else ()
+
+
+def find_publish(lake: Lakehouse, run_id: RunId, since: CommitHash | None = None) -> Publication | None:
+    """Look for a run in the target ref's log: its newest entry, if that is a publish and not a revert.
+
+    Args:
+        lake: whose target ref.
+        run_id: the run.
+        since: look only at what came after this commit; None: back to the run id's time less an hour.
+    """
+    if since is None:
+        log: Iterable[LogEntry] = lake.nessie.log(lake.target, since=run_id_time(run_id) - LOG_MARGIN)
+    elif lake.nessie.head(lake.target) == since:
+        return None
+    else:
+        log = _until(lake.nessie.log(lake.target), since)
+    entry = next((entry for entry in log if entry.properties.get("asgard.run-id") == run_id), None)
+    if entry is None or entry.properties.get("asgard.kind") == REVERT:
+        return None
+    return Publication(entry.hash, int(entry.properties.get("asgard.attempt", "0")))
+
+
+def publish(attempt: Attempt, verdict: Verdict, record_digest: str) -> Publication:
+    """Commit what the verdict names to the target ref, if nothing it rests on has moved.
+
+    Args:
+        attempt: sealed and audited.
+        verdict: passed, of this attempt.
+        record_digest: SHA-256 of the attempt's record.
+
+    Returns:
+        The commit; of another process's attempt, if that published this run first.
+
+    Raises:
+        RunError: the verdict failed, or the branch moved after the audit.
+        ConflictError: a table that was written or guarded moved on the target ref.
+        ServiceUnreachableError: Nessie stayed away; the same run id finds out what happened.
+    """
+    if not verdict.passed or verdict.branch != attempt.branch:
+        raise RunError(f"Run {attempt.run_id} has no passed verdict for {attempt.branch}.", hint="This is a defect.")
+    changes = changes_of(attempt)
+    skipped: set[tuple[str, ...]] = set()
+    for patience in (*_PATIENCE_SECONDS, None):
+        try:
+            found = find_publish(attempt.lake, attempt.run_id, since=attempt.base)
+            if found is not None:
+                return found
+            _refuse_if_moved(attempt, verdict)
+            failpoint("before-publish")
+            return _commit(attempt, verdict, changes, skipped, record_digest)
+        except NessieConflictError as conflict:
+            namespaces = {change.key for change in changes if len(change.key) == 1}
+            if not conflict.keys or not conflict.keys <= namespaces:
+                raise _conflict(attempt, conflict) from conflict
+            skipped |= conflict.keys  # another run made the same namespace first: that is fine
+        except ServiceUnreachableError as error:
+            if patience is None:
+                raise ServiceUnreachableError(
+                    f"Nessie did not say whether run {attempt.run_id} was published: {error.message}",
+                    hint=f"Run again with --run-id {attempt.run_id}: it finds out, and publishes at most once.",
+                ) from error
+            time.sleep(patience)
+    raise _conflict(attempt, None)
+
+
+def _until(log: Iterable[LogEntry], commit: CommitHash) -> Iterator[LogEntry]:
+    for entry in log:
+        if entry.hash == commit:
+            return
+        yield entry
+
+
+def _commit(
+    attempt: Attempt,
+    verdict: Verdict,
+    changes: tuple[Change, ...],
+    skipped: set[tuple[str, ...]],
+    record_digest: str,
+) -> Publication:
+    tables = [".".join(change.key) for change in changes if len(change.key) > 1]
+    commit = attempt.lake.nessie.commit(
+        attempt.lake.target,
+        attempt.base,
+        [*_writes(changes, skipped), *_guards(verdict, changes)],
+        f"{attempt.provenance['asgard.job']}: publish {', '.join(tables)} (run {attempt.run_id})",
+        properties={**attempt.provenance, "asgard.kind": PUBLISH, "asgard.record-sha256": record_digest},
+        author=attempt.provenance["asgard.user"],
+    )
+    return Publication(commit, attempt.number)
+
+
+def _writes(changes: tuple[Change, ...], skipped: set[tuple[str, ...]]) -> Iterator[Mapping[str, Any]]:
+    for change in changes:
+        if change.key in skipped:
+            continue
+        if change.after is None:
+            yield drop(change.key)
+        else:
+            yield put(change.key, change.after, is_new=change.before is None)
+
+
+def _guards(verdict: Verdict, changes: tuple[Change, ...]) -> Iterator[Mapping[str, Any]]:
+    written = {change.key for change in changes}
+    for name in sorted(verdict.read_keys):
+        key = (name.layer, name.name)
+        if key not in written:
+            yield unchanged(key)
+
+
+def _refuse_if_moved(attempt: Attempt, verdict: Verdict) -> None:
+    head = attempt.lake.nessie.head(attempt.branch)
+    if head != verdict.branch_hash:
+        raise RunError(
+            f"Branch {attempt.branch} moved from {verdict.branch_hash[:12]} to {head[:12]} after its audit, so what "
+            "is on it now was never audited: nothing was published.",
+            hint="Nobody but its run may write to an audit branch. Run again.",
+        )
+
+
+def _conflict(attempt: Attempt, conflict: NessieConflictError | None) -> ConflictError:
+    keys = sorted(".".join(key) for key in conflict.keys) if conflict else []
+    what = ", ".join(keys) or "a table of this run"
+    return ConflictError(
+        f"{what} moved on {attempt.lake.target} since {attempt.base[:12]}", hint="The run starts again by itself."
+    )

@@ -1,0 +1,130 @@
+"""What is kept of each attempt of a run, beside the tables: start, record, outcome, and a sign of life.
+
+```
+_asgard/runs/<run_id>/<attempt>.start.json     reserved the attempt's number; never changed
+_asgard/runs/<run_id>/<attempt>.json           the record, written before the publish; never changed
+_asgard/runs/<run_id>/<attempt>.outcome.json   how it ended; may be lost: Nessie's log is the truth
+_asgard/live/<run_id>                          renewed while the run lives
+```
+"""
+
+import hashlib
+import json
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from asgard.common.errors import AsgardError, RunError
+from asgard.common.names import RunId
+from asgard.common.storage import Storage
+
+RENEWAL_SECONDS = 60.0
+DEAD_AFTER = timedelta(hours=1)
+"""A run is dead only when its sign of life is this old (design, section 3)."""
+_MAX_ATTEMPTS = 1000
+
+
+@dataclass(frozen=True)
+class AttemptRecord:
+    """Everything that is stored of one attempt; a part that was never written is empty."""
+
+    run_id: RunId
+    attempt: int
+    start: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    record: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    outcome: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+
+class RunRecords:
+    """The records of all runs of one warehouse."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def reserve(self, run_id: RunId, start: Mapping[str, Any]) -> int:
+        """Take the next attempt number of a run, one that was never used before, and note its start."""
+        taken = [attempt for attempt, _, _ in self._parts(run_id)]
+        for attempt in range(max(taken, default=0) + 1, _MAX_ATTEMPTS):
+            if self._storage.create(f"runs/{run_id}/{attempt}.start.json", _encode(start)):
+                return attempt
+        raise RunError(f"Run {run_id} has had {_MAX_ATTEMPTS} attempts.", hint="Start a new run.")
+
+    def write_record(self, run_id: RunId, attempt: int, record: Mapping[str, Any]) -> str:
+        """Store an attempt's record and return its SHA-256, which the publish commit names."""
+        data = _encode(record)
+        if not self._storage.create(f"runs/{run_id}/{attempt}.json", data):
+            raise RunError(
+                f"Attempt {attempt} of run {run_id} has a record already.",
+                hint="Records are never changed: report this.",
+            )
+        return hashlib.sha256(data).hexdigest()
+
+    def write_outcome(self, run_id: RunId, attempt: int, outcome: Mapping[str, Any]) -> None:
+        """Store how an attempt ended."""
+        self._storage.write(f"runs/{run_id}/{attempt}.outcome.json", _encode(outcome))
+
+    def attempts(self, run_id: RunId | None = None) -> list[AttemptRecord]:
+        """Every stored attempt, of one run or of all, newest run first."""
+        parts: dict[tuple[RunId, int], dict[str, Any]] = {}
+        for path in self._paths(run_id):
+            run, attempt, part = _parse(path)
+            content = self._storage.read(path)
+            parts.setdefault((run, attempt), {})[part] = json.loads(content) if content else {}
+        return [AttemptRecord(run, attempt, **found) for (run, attempt), found in sorted(parts.items(), reverse=True)]
+
+    def digest(self, run_id: RunId, attempt: int) -> str | None:
+        """The SHA-256 of a stored record, to hold against the publish commit's."""
+        data = self._storage.read(f"runs/{run_id}/{attempt}.json")
+        return hashlib.sha256(data).hexdigest() if data is not None else None
+
+    def last_sign_of_life(self, run_id: RunId) -> datetime | None:
+        """When a run last renewed, by the storage's clock; None if it ended, or never lived."""
+        return next((entry.modified for entry in self._storage.list("live") if entry.path == f"live/{run_id}"), None)
+
+    @contextmanager
+    def alive(self, run_id: RunId) -> Iterator[None]:
+        """Renew the run's sign of life until the block ends."""
+        path = f"live/{run_id}"
+        note = _encode({"host": socket.gethostname(), "since": datetime.now(UTC).isoformat()})
+        self._storage.write(path, note)
+        ended = threading.Event()
+
+        def renew() -> None:
+            while not ended.wait(RENEWAL_SECONDS):
+                try:
+                    self._storage.write(path, note)
+                except AsgardError:  # the next renewal may get through; a run is dead only after an hour
+                    continue
+
+        thread = threading.Thread(target=renew, name=f"alive-{run_id}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            self._storage.delete(path)
+
+    def _parts(self, run_id: RunId) -> Iterator[tuple[int, str, str]]:
+        for path in self._paths(run_id):
+            _, attempt, part = _parse(path)
+            yield attempt, part, path
+
+    def _paths(self, run_id: RunId | None) -> Iterator[str]:
+        for entry in self._storage.list(f"runs/{run_id}" if run_id else "runs"):
+            if entry.path.endswith(".json"):
+                yield entry.path
+
+
+def _parse(path: str) -> tuple[RunId, int, str]:
+    _, run_id, file_name = path.split("/")
+    number, *part = file_name.removesuffix(".json").split(".")
+    return RunId(run_id), int(number), part[0] if part else "record"
+
+
+def _encode(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False, default=str).encode()

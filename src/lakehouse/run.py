@@ -1,0 +1,350 @@
+"""The run: Write-Audit-Publish, step by step, as one transaction over many tables.
+
+    begin -> write (on a branch of its own) -> audit -> record -> publish (one commit) -> clean up
+
+`execute` is the whole protocol; what a job adds is the `work` that writes. The steps and their reasons are
+in docs/how-a-run-works.md.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from asgard.common.errors import AsgardError, AuditFailedError, ConflictError, RunError
+from asgard.common.failpoints import failpoint
+from asgard.common.git import CodeVersion, code_version
+from asgard.common.names import BranchName, CommitHash, RunId, audit_branch, new_run_id
+from asgard.lakehouse.attempt import Attempt, Isolation
+from asgard.lakehouse.audit import Verdict, audit
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.nessie import NessieConflictError, RefKind
+from asgard.lakehouse.publish import Publication, changes_of, find_publish, publish
+from asgard.lakehouse.records import RunRecords
+
+Say = Callable[[str], None]
+
+
+class Status(StrEnum):
+    """How a run ended."""
+
+    PUBLISHED = "published"
+    ALREADY_PUBLISHED = "already published"
+    UNCHANGED = "unchanged"
+    AUDIT_FAILED = "audit failed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a job asks of a run.
+
+    Attributes:
+        job: its name, as recorded.
+        run_id: given by the caller (a scheduler's restart gives the same one), or None to make one.
+        params: of the job, as recorded; plain values, no secrets.
+        isolation: whether inputs that moved in the meantime make the run start again.
+        as_of: the moment that freshness is measured at; None: when the run begins.
+        code: version of the pipeline's code; None: looked up.
+    """
+
+    job: str
+    run_id: RunId | None = None
+    params: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    isolation: Isolation = Isolation.SNAPSHOT
+    as_of: datetime | None = None
+    code: CodeVersion | None = None
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended, and what it did.
+
+    Attributes:
+        commit: the publish commit, for a published run.
+        branch: the branch of the last attempt, where it is kept.
+        verdict: of the last audit, if it came that far.
+        tables: what was written, by table name, as in the record.
+        seconds: by step.
+    """
+
+    run_id: RunId
+    attempt: int
+    status: Status
+    commit: CommitHash | None = None
+    branch: BranchName | None = None
+    verdict: Verdict | None = None
+    tables: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    seconds: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "run_id": self.run_id,
+            "attempt": self.attempt,
+            "status": str(self.status),
+            "commit": self.commit,
+            "branch": self.branch,
+            "tables": dict(self.tables),
+            "audit": self.verdict.outcome.to_json() if self.verdict else None,
+            "seconds": dict(self.seconds),
+        }
+
+
+class RunAuditFailedError(AuditFailedError):
+    """A run's audit failed; `result` has the verdict and names the branch with the data."""
+
+    def __init__(self, result: RunResult) -> None:
+        verdict = result.verdict
+        failed = [f"{t.table}: {check.name}" for t in verdict.outcome.tables for check in t.blocking] if verdict else []
+        super().__init__(
+            f"The audit of run {result.run_id} failed, so nothing was published: {'; '.join(failed)}.",
+            hint=f"The rows are on branch {result.branch} to look at; `asgard audit TABLE --ref {result.branch}` "
+            "shows the failing ones.",
+        )
+        self.result = result
+
+
+def execute(
+    lake: Lakehouse, request: RunRequest, work: Callable[[Attempt], None], say: Say = lambda _line: None
+) -> RunResult:
+    """Run `work` as one Write-Audit-Publish transaction.
+
+    Args:
+        lake: where to publish, and to which target ref.
+        request: what is run.
+        work: writes through the attempt it is given; called once per attempt, so it must not have
+            effects of its own.
+        say: called with one line about each step.
+
+    Returns:
+        How it ended: published, already published (an earlier process did it), or unchanged.
+
+    Raises:
+        RunAuditFailedError: the audit failed; the branch is kept, the target ref is as it was.
+        ConflictError: other runs published to the same tables before each of the allowed attempts.
+        AsgardError: anything else that went wrong; the branch is kept, the target ref is as it was.
+    """
+    run_id = request.run_id or new_run_id(datetime.now(UTC))
+    runner = _Runner(lake, request, run_id, request.code or code_version(lake.settings), say)
+    with runner.records.alive(run_id):
+        return runner.run(work)
+
+
+@dataclass
+class _Runner:
+    """One call of `execute`: what stays the same over its attempts."""
+
+    lake: Lakehouse
+    request: RunRequest
+    run_id: RunId
+    code: CodeVersion
+    say: Say
+    began: datetime = field(default_factory=lambda: datetime.now(UTC))
+    conflicts: int = 0
+
+    def __post_init__(self) -> None:
+        self.records = RunRecords(self.lake.storage)
+
+    def run(self, work: Callable[[Attempt], None]) -> RunResult:
+        limit = self.lake.settings.conflict_attempts
+        for _ in range(limit):
+            done = find_publish(self.lake, self.run_id)
+            if done is not None:
+                self.say(f"run {self.run_id} was published already, as {done.commit[:12]}")
+                return RunResult(self.run_id, done.attempt, Status.ALREADY_PUBLISHED, done.commit)
+            try:
+                return self._attempt(work)
+            except ConflictError as conflict:
+                self.conflicts += 1
+                # Re-attaching what was written, and turns, come in here; until then: again from the new head.
+                self.say(f"{conflict.message}; computing again from the new head of {self.lake.target}")
+        raise ConflictError(
+            f"Run {self.run_id} lost to other publishes {limit} times.",
+            hint="Run it again when fewer runs write the same tables, or raise conflict_attempts.",
+        )
+
+    def _attempt(self, work: Callable[[Attempt], None]) -> RunResult:
+        clock = _Stopwatch()
+        number = self.records.reserve(self.run_id, self._start_note())
+        with clock("begin"):
+            attempt = self._begin(number)
+        try:
+            return self._finish(attempt, work, clock)
+        except BaseException as error:
+            self._note_failure(attempt, error, clock)
+            raise
+
+    def _begin(self, number: int) -> Attempt:
+        nessie = self.lake.nessie
+        base = nessie.head(self.lake.target)
+        branch = nessie.create(RefKind.BRANCH, audit_branch(self.run_id, number), base, self.lake.target)
+        self.say(f"run {self.run_id}: writing on branch {branch.name}")
+        failpoint("after-branch")
+        return Attempt(
+            lake=self.lake,
+            run_id=self.run_id,
+            number=number,
+            branch=branch.name,
+            base=base,
+            as_of=self.request.as_of or self.began,
+            isolation=self.request.isolation,
+            provenance=self._provenance(number),
+            say=self.say,
+        )
+
+    def _finish(self, attempt: Attempt, work: Callable[[Attempt], None], clock: "_Stopwatch") -> RunResult:
+        with clock("write"):
+            work(attempt)
+            attempt.seal()
+        failpoint("after-write")
+        changes = changes_of(attempt)
+        if not changes:
+            self.say("nothing changed, so there is nothing to publish")
+            return self._end(attempt, Status.UNCHANGED, clock)
+        with clock("audit"):
+            verdict = audit(attempt)
+        failpoint("after-audit")
+        record = self._record(attempt, verdict, clock)
+        digest = self.records.write_record(self.run_id, attempt.number, record)
+        failpoint("after-record")
+        if not verdict.passed:
+            result = self._end(attempt, Status.AUDIT_FAILED, clock, verdict=verdict, keep_branch=True)
+            raise RunAuditFailedError(result)
+        with clock("publish"):
+            publication = publish(attempt, verdict, digest)
+        failpoint("after-publish")
+        if publication.attempt != attempt.number:
+            self.say(f"run {self.run_id} was published by another process, as {publication.commit[:12]}")
+            return self._end(attempt, Status.ALREADY_PUBLISHED, clock, verdict=verdict, publication=publication)
+        self.say(f"published {', '.join(attempt.writes_json())} to {self.lake.target} as {publication.commit[:12]}")
+        return self._end(attempt, Status.PUBLISHED, clock, verdict=verdict, publication=publication)
+
+    def _end(
+        self,
+        attempt: Attempt,
+        status: Status,
+        clock: "_Stopwatch",
+        *,
+        verdict: Verdict | None = None,
+        publication: Publication | None = None,
+        keep_branch: bool = False,
+    ) -> RunResult:
+        commit = publication.commit if publication else None
+        result = RunResult(
+            run_id=self.run_id,
+            attempt=attempt.number,
+            status=status,
+            commit=commit,
+            branch=attempt.branch if keep_branch else None,
+            verdict=verdict,
+            tables=attempt.writes_json(),
+            seconds=clock.seconds,
+        )
+        self._note_outcome(attempt.number, {"status": status, "commit": commit, "seconds": clock.seconds})
+        failpoint("before-cleanup")
+        if not keep_branch:
+            self._drop_branch(attempt)
+        return result
+
+    def _note_failure(self, attempt: Attempt, error: BaseException, clock: "_Stopwatch") -> None:
+        if isinstance(error, RunAuditFailedError):
+            return
+        message = error.message if isinstance(error, AsgardError) else type(error).__name__
+        status = "conflict" if isinstance(error, ConflictError) else Status.FAILED
+        self._note_outcome(attempt.number, {"status": status, "error": message, "seconds": clock.seconds})
+        if isinstance(error, ConflictError):
+            self._drop_branch(attempt)
+
+    def _note_outcome(self, attempt: int, outcome: Mapping[str, Any]) -> None:
+        """Write the outcome; it may be lost, so a failure to write it fails nothing."""
+        try:
+            self.records.write_outcome(
+                self.run_id, attempt, {**outcome, "ended": datetime.now(UTC).isoformat(timespec="milliseconds")}
+            )
+        except AsgardError as error:
+            self.say(f"the outcome could not be noted: {error.message}")
+
+    def _drop_branch(self, attempt: Attempt) -> None:
+        """Drop the attempt's branch; left behind it is only a name, so a failure to drop it fails nothing."""
+        try:
+            self.lake.nessie.delete(self.lake.nessie.reference(attempt.branch))
+        except AsgardError as error:
+            self.say(f"branch {attempt.branch} could not be dropped: {error.message}")
+
+    def _start_note(self) -> dict[str, Any]:
+        return {
+            "job": self.request.job,
+            "user": self.lake.settings.user,
+            "target": self.lake.target,
+            "environment": self.lake.settings.environment,
+            "started": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "params": dict(self.request.params),
+            "code_version": self.code.version,
+            "dirty": self.code.dirty,
+        }
+
+    def _provenance(self, number: int) -> dict[str, str]:
+        """What every snapshot and the publish commit say of where they come from."""
+        return {
+            "asgard.run-id": self.run_id,
+            "asgard.attempt": str(number),
+            "asgard.job": self.request.job,
+            "asgard.code-version": self.code.version,
+            "asgard.dirty": str(self.code.dirty).lower(),
+            "asgard.user": self.lake.settings.user,
+        }
+
+    def _record(self, attempt: Attempt, verdict: Verdict, clock: "_Stopwatch") -> dict[str, Any]:
+        return {
+            "run_id": self.run_id,
+            "attempt": attempt.number,
+            **self._start_note(),
+            "isolation": attempt.isolation,
+            "base": attempt.base,
+            "branch": attempt.branch,
+            "conflicts": self.conflicts,
+            "verdict": verdict.to_json(),
+            "reads": attempt.reads_json(),
+            "writes": attempt.writes_json(),
+            "seconds": clock.seconds,
+        }
+
+
+class _Stopwatch:
+    """Seconds by step."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[step] = round(time.monotonic() - start, 3)
+
+
+def require_known(run_id: RunId, attempts: list[Any]) -> None:
+    """Fail in words where a run has left no trace.
+
+    Raises:
+        RunError: no attempt of it is stored.
+    """
+    if not attempts:
+        raise RunError(f"There is no run {run_id}.", hint="`asgard runs` lists those that there are.")
+
+
+__all__ = [
+    "NessieConflictError",
+    "RunAuditFailedError",
+    "RunRequest",
+    "RunResult",
+    "Status",
+    "execute",
+    "require_known",
+]

@@ -1,0 +1,146 @@
+"""What a write would change in a table's schema, and whether its contract allows that."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import ContractError
+from asgard.lakehouse.declaration import Contract, Table
+
+if TYPE_CHECKING:
+    from pyspark.sql.types import DataType, StructType
+
+
+@dataclass(frozen=True)
+class Rename:
+    """A declared rename whose old column is still there."""
+
+    old: str
+    new: str
+
+    def sql(self, table: str) -> str:
+        """The statement that makes it."""
+        return f"ALTER TABLE {table} RENAME COLUMN {quoted(self.old)} TO {quoted(self.new)}"
+
+
+@dataclass(frozen=True)
+class AddColumn:
+    """A column that the rows have and the table lacks."""
+
+    path: tuple[str, ...]
+    type: str
+
+    def sql(self, table: str) -> str:
+        """The statement that makes it."""
+        return f"ALTER TABLE {table} ADD COLUMN {'.'.join(map(quoted, self.path))} {self.type}"
+
+
+@dataclass(frozen=True)
+class Widen:
+    """A column whose rows need a wider type than the table has."""
+
+    path: tuple[str, ...]
+    type: str
+
+    def sql(self, table: str) -> str:
+        """The statement that makes it."""
+        return f"ALTER TABLE {table} ALTER COLUMN {'.'.join(map(quoted, self.path))} TYPE {self.type}"
+
+
+SchemaChange = Rename | AddColumn | Widen
+
+
+def schema_changes(table: Table, existing: "StructType", given: "StructType") -> tuple[SchemaChange, ...]:
+    """The changes that make `existing` take rows of `given`, in the order to make them.
+
+    Raises:
+        ContractError: a column would be dropped, narrowed or changed in kind, or the contract is frozen
+            and anything would change at all.
+    """
+    renames = tuple(_renames(table.renames, existing, given))
+    changes = (*renames, *_differences(table, _renamed(existing, renames), given, ()))
+    if changes and table.contract is Contract.FROZEN:
+        raise ContractError(
+            f"{table.name} is under a frozen contract, but this write would change it: "
+            f"{'; '.join(map(_describe, changes))}.",
+            hint="Give the rows the table's columns, or declare contract='compatible'.",
+        )
+    return changes
+
+
+def quoted(name: str) -> str:
+    """A column name as SQL takes it, whatever is in it."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _renames(declared: Mapping[str, str], existing: "StructType", given: "StructType") -> Iterator[Rename]:
+    for old, new in declared.items():
+        if old in existing.names and new not in existing.names and new in given.names:
+            yield Rename(old, new)
+
+
+def _renamed(existing: "StructType", renames: tuple[Rename, ...]) -> "StructType":
+    from pyspark.sql.types import StructField, StructType
+
+    new_names = {rename.old: rename.new for rename in renames}
+    return StructType([StructField(new_names.get(f.name, f.name), f.dataType, f.nullable) for f in existing.fields])
+
+
+def _differences(
+    table: Table, existing: "StructType", given: "StructType", path: tuple[str, ...]
+) -> Iterator[SchemaChange]:
+    dropped = [".".join((*path, name)) for name in existing.names if name not in given.names]
+    if dropped:
+        raise ContractError(
+            f"{table.name}: the rows lack columns that the table has: {', '.join(dropped)}.",
+            hint="Keep them (as null, if need be), or declare a rename: renames={'old': 'new'}.",
+        )
+    for column in given.fields:
+        here = (*path, column.name)
+        if column.name not in existing.names:
+            yield AddColumn(here, column.dataType.simpleString())
+        else:
+            yield from _type_difference(table, existing[column.name].dataType, column.dataType, here)
+
+
+def _type_difference(table: Table, old: "DataType", new: "DataType", path: tuple[str, ...]) -> Iterator[SchemaChange]:
+    from pyspark.sql.types import StructType
+
+    if isinstance(old, StructType) and isinstance(new, StructType):
+        yield from _differences(table, old, new, path)
+    elif old.simpleString() == new.simpleString() or _widens(new, old):
+        return  # the same, or narrower: written as the table's type
+    elif _widens(old, new):
+        yield Widen(path, new.simpleString())
+    else:
+        raise ContractError(
+            f"{table.name}: column {'.'.join(path)} is {old.simpleString()} in the table but {new.simpleString()} in "
+            "the rows: a change of kind or a loss.",
+            hint=f"Cast it to {old.simpleString()} in the table's function.",
+        )
+
+
+def _widens(old: "DataType", new: "DataType") -> bool:
+    """Whether Iceberg may widen `old` to `new` without rewriting a file (its specification's promotions)."""
+    from pyspark.sql.types import DecimalType
+
+    if isinstance(old, DecimalType) and isinstance(new, DecimalType):
+        return new.scale == old.scale and new.precision >= old.precision
+    return (old.simpleString(), new.simpleString()) in {
+        ("int", "bigint"),
+        ("smallint", "int"),
+        ("tinyint", "int"),
+        ("smallint", "bigint"),
+        ("tinyint", "bigint"),
+        ("float", "double"),
+    }
+
+
+def _describe(change: SchemaChange) -> str:
+    match change:
+        case Rename(old, new):
+            return f"rename {old} to {new}"
+        case AddColumn(path, kind):
+            return f"add {'.'.join(path)} {kind}"
+        case Widen(path, kind):
+            return f"widen {'.'.join(path)} to {kind}"

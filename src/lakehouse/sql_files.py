@@ -1,0 +1,194 @@
+"""Tables declared as `.sql` files: a header of properties in comments, then one query.
+
+```sql
+-- table: gold.sales_by_department
+-- input sales: silver.transactions_cleaned
+-- input products: silver.products_cleaned
+-- interval: monthly(sold_at, lookback=1)
+-- keys: department, sold_at
+-- owner: data-team
+-- check: not_null(department)
+-- check: between(sales, 0, None)
+SELECT ... FROM sales JOIN products USING (product_id)
+WHERE sold_at >= :start AND sold_at < :end
+```
+
+Inputs are temporary views of their parameter's name. `:start` and `:end` are the interval's bounds, bound as
+timestamps, never pasted into the text. Checks are calls of the functions in `asgard.validation.checks`
+with literal arguments; a trailing `.warn()`, `.named('...')` or `.over('table')` works as in Python.
+"""
+
+import ast
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asgard.common.errors import DeclarationError
+from asgard.lakehouse.declaration import Daily, Hourly, Monthly, Weekly, Yearly
+from asgard.lakehouse.intervals import Cadence, TimeRange
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from asgard.validation.checks import Check
+
+_LINE = re.compile(r"--\s*(input\s+)?(\w+):\s*(.+?)\s*$")
+_LISTS = ("keys", "partitioned_by", "tags", "consumers")
+_TEXTS = (
+    "mode",
+    "contract",
+    "columns",
+    "on_empty",
+    "start",
+    "end",
+    "owner",
+    "description",
+    "update_frequency",
+    "retention",
+)
+_CHECKS = (
+    "accepted_values",
+    "between",
+    "expression",
+    "length",
+    "matches",
+    "mean_between",
+    "not_null",
+    "null_rate",
+    "quantile_between",
+    "references",
+    "row_count",
+    "unique",
+)
+_CADENCES = {"hourly": Hourly, "daily": Daily, "weekly": Weekly, "monthly": Monthly, "yearly": Yearly}
+
+
+@dataclass(frozen=True)
+class SqlTable:
+    """What one `.sql` file declares."""
+
+    name: str
+    function: "Callable[..., DataFrame]"
+    properties: dict[str, Any]
+    checks: "tuple[Check, ...]"
+
+
+def read_sql_file(path: Path) -> SqlTable:
+    """Read a table's declaration and query.
+
+    Raises:
+        DeclarationError: the file can't be read, has no `-- table:` line, or a line that is not understood.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DeclarationError(
+            f"{path} can't be read: {error}", hint="Check the path; the file must be UTF-8."
+        ) from error
+    header, query = _split(text)
+    name = ""
+    properties: dict[str, Any] = {"inputs": {}}
+    checks: list[Check] = []
+    for number, line in header:
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise _refuse(path, number, line, "Write `-- property: value`; start the query for plain comments.")
+        is_input, key, value = bool(match[1]), match[2], match[3]
+        if is_input:
+            properties["inputs"][key] = value
+        elif key == "table":
+            name = value
+        elif key == "check":
+            checks.append(_check(path, number, value))
+        elif key == "interval":
+            properties["interval"] = _cadence(path, number, value)
+        elif key in _LISTS:
+            properties[key] = tuple(_split_list(value))
+        elif key in _TEXTS:
+            properties[key] = value
+        else:
+            known = ", ".join(("table", "input NAME", "interval", "check", *_LISTS, *_TEXTS))
+            raise _refuse(path, number, line, f"Known properties: {known}.")
+    if not name:
+        raise DeclarationError(f"{path} names no table.", hint="Its first line should be `-- table: layer.name`.")
+    function = _query_function(query, tuple(properties["inputs"]), uses_interval="interval" in properties)
+    return SqlTable(name, function, properties, tuple(checks))
+
+
+def _split(text: str) -> tuple[list[tuple[int, str]], str]:
+    lines = text.splitlines()
+    header: list[tuple[int, str]] = []
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not line.lstrip().startswith("--"):
+            return header, "\n".join(lines[number - 1 :]).rstrip().rstrip(";")
+        if line.strip().strip("-").strip():
+            header.append((number, line.strip()))
+    return header, ""
+
+
+def _split_list(value: str) -> list[str]:
+    """Split at commas that are not inside parentheses."""
+    return [part.strip() for part in re.split(r",(?![^(]*\))", value) if part.strip()]
+
+
+def _query_function(query: str, inputs: tuple[str, ...], *, uses_interval: bool) -> "Callable[..., DataFrame]":
+    import inspect
+
+    def compute(**given: Any) -> "DataFrame":
+        interval: TimeRange | None = given.pop("interval", None)
+        frames: dict[str, DataFrame] = given
+        spark = next(iter(frames.values())).sparkSession
+        for parameter, frame in frames.items():
+            frame.createOrReplaceTempView(parameter)
+        arguments = {"start": interval.start, "end": interval.end} if interval else {}
+        return spark.sql(query, args=arguments)
+
+    parameters = (*inputs, "interval") if uses_interval else inputs
+    kind = inspect.Parameter.KEYWORD_ONLY
+    compute.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in parameters])  # type: ignore[attr-defined]
+    compute.__doc__ = None
+    return compute
+
+
+def _cadence(path: Path, number: int, text: str) -> Cadence:
+    match = re.fullmatch(r"(\w+)\((\w+)(?:,\s*lookback\s*=\s*(\d+))?\)", text)
+    if match is None or match[1] not in _CADENCES:
+        raise _refuse(path, number, text, "Write e.g. `daily(sold_at)` or `monthly(sold_at, lookback=1)`.")
+    return _CADENCES[match[1]](match[2], lookback=int(match[3] or 0))
+
+
+def _check(path: Path, number: int, text: str) -> "Check":
+    """Evaluate `name(literals).method(literals)...` by hand: no name but a check's, no code."""
+    from asgard.validation import checks
+
+    def build(node: ast.expr) -> Any:
+        if not isinstance(node, ast.Call):
+            raise ValueError
+        arguments = [_literal(argument) for argument in node.args]
+        named = {keyword.arg: _literal(keyword.value) for keyword in node.keywords if keyword.arg}
+        if isinstance(node.func, ast.Attribute) and node.func.attr in ("warn", "named", "over"):
+            return getattr(build(node.func.value), node.func.attr)(*arguments, **named)
+        if isinstance(node.func, ast.Name) and node.func.id in _CHECKS:
+            return getattr(checks, node.func.id)(*arguments, **named)
+        raise ValueError
+
+    try:
+        made = build(ast.parse(text, mode="eval").body)
+    except DeclarationError:
+        raise
+    except (SyntaxError, ValueError, TypeError) as error:
+        raise _refuse(path, number, text, f"Write a check such as not_null(email); {error}".rstrip("; ")) from error
+    if not isinstance(made, checks.Check):
+        raise _refuse(path, number, text, "Write a check such as not_null(email).")
+    return made
+
+
+def _literal(node: ast.expr) -> Any:
+    """A literal, or a bare word, which is a column name."""
+    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+
+
+def _refuse(path: Path, number: int, line: str, hint: str) -> DeclarationError:
+    return DeclarationError(f"{path}, line {number}: {line!r} is not understood.", hint=hint)

@@ -1,0 +1,236 @@
+"""Write rows into one table on a branch: create it, change its schema as declared, put the rows in.
+
+Everything goes to ``lake.layer.`name@branch` ``; nothing here knows of main.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import AsgardError, DeclarationError
+from asgard.common.names import BranchName
+from asgard.common.spark import explain
+from asgard.lakehouse.declaration import PartitionField, Table, WriteMode
+from asgard.lakehouse.intervals import RangeSet, TimeRange
+from asgard.lakehouse.lake import Lakehouse, identifier
+from asgard.lakehouse.nessie import NessieConflictError, put_namespace
+from asgard.lakehouse.schema_changes import quoted, schema_changes
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql.types import StructType
+
+INTERVALS_PROPERTY = "asgard.intervals"
+"""Table property: which stretches of time have been computed (`RangeSet`)."""
+INPUTS_PROPERTY = "asgard.inputs"
+"""Table property: the snapshots that the last write was computed from (JSON, table -> snapshot id)."""
+
+_FIXED_PROPERTIES = {
+    "format-version": "2",
+    "write.parquet.compression-codec": "zstd",
+    "write.delete.mode": "copy-on-write",
+    "write.update.mode": "copy-on-write",
+    "write.merge.mode": "copy-on-write",
+    "write.metadata.metrics.max-inferred-column-defaults": "1000",
+}
+
+
+@dataclass(frozen=True)
+class BranchTable:
+    """One declared table on one branch, seen through one Spark session."""
+
+    lake: Lakehouse
+    session: "SparkSession"
+    branch: BranchName
+    table: Table
+
+    @property
+    def sql_name(self) -> str:
+        """How Spark SQL names it."""
+        return identifier(self.table.name, self.branch)
+
+    def exists(self) -> bool:
+        """Whether the branch has it."""
+        return self.lake.nessie.content(self.branch, self.table.name) is not None
+
+    def write(self, frame: "DataFrame", interval: TimeRange | None) -> bool:
+        """Create or evolve the table, then write the rows in its mode; False if there was nothing to change.
+
+        Raises:
+            ContractError: the rows do not fit the table's contract.
+            DeclarationError: the rows lack a column that the declaration names.
+            AsgardError: Spark failed, in words.
+        """
+        try:
+            shaped = self._shape(frame)
+            if self.exists():
+                self._evolve(shaped.schema)
+            else:
+                self._create(shaped.schema)
+            return self._put(shaped, interval)
+        except AsgardError:
+            raise
+        except Exception as error:
+            raise explain(error, f"Writing {self.table.name}") from error
+
+    def set_properties(self, properties: Mapping[str, str]) -> None:
+        """Set table properties, in one commit."""
+        if not properties:
+            return
+        loader = self.session._jvm.org.apache.iceberg.spark.Spark3Util  # type: ignore[union-attr]
+        update = loader.loadIcebergTable(self.session._jsparkSession, self.sql_name).updateProperties()
+        for name, value in properties.items():
+            update.set(name, value)
+        update.commit()
+
+    def described(self, done: RangeSet, inputs: Mapping[str, int]) -> dict[str, str]:
+        """The table properties that its declaration and this run ask for."""
+        table = self.table
+        texts = {
+            "comment": table.description,
+            "asgard.owner": table.owner,
+            "asgard.tags": ",".join(table.tags),
+            "asgard.consumers": ",".join(table.consumers),
+            "asgard.update-frequency": table.update_frequency,
+            "asgard.retention": table.retention,
+            "asgard.keys": ",".join(table.keys),
+            "asgard.interval": f"{table.interval.unit}({table.interval.column})" if table.interval else "",
+            INTERVALS_PROPERTY: str(done),
+            INPUTS_PROPERTY: json.dumps(inputs, sort_keys=True) if inputs else "",
+        }
+        return {name: text for name, text in texts.items() if text}
+
+    def _shape(self, frame: "DataFrame") -> "DataFrame":
+        """The rows with exactly the declared columns, cast to their declared types."""
+        if self.table.columns is None:
+            return frame
+        from pyspark.sql import functions as F
+        from pyspark.sql.types import StructType
+
+        wanted: StructType = StructType.fromDDL(self.table.columns)  # type: ignore[assignment]
+        extra = [name for name in frame.columns if name not in wanted.names and not name.startswith("_")]
+        missing = [name for name in wanted.names if name not in frame.columns]
+        if extra or missing:
+            raise DeclarationError(
+                f"{self.table.name} declares columns ({', '.join(wanted.names)}), but its rows "
+                + " and ".join(
+                    text for text, names in ((f"lack {missing}", missing), (f"also have {extra}", extra)) if names
+                )
+                + ".",
+                hint="Make the function's columns and `columns=` agree.",
+            )
+        own = [name for name in frame.columns if name.startswith("_") and name not in wanted.names]
+        cast = [F.col(quoted(f.name)).cast(f.dataType).alias(f.name) for f in wanted.fields]
+        return frame.select(*cast, *(F.col(quoted(name)) for name in own))
+
+    def _create(self, schema: "StructType") -> None:
+        layer, name = self.table.name.layer, self.table.name.name
+        self._create_namespace(layer)
+        for field in self.table.partition_fields:
+            if field.column not in schema.names:
+                raise DeclarationError(
+                    f"{self.table.name} is partitioned by {field.column!r}, which its rows lack.",
+                    hint=f"Its columns are {', '.join(schema.names)}.",
+                )
+        columns = ", ".join(f"{quoted(field.name)} {field.dataType.simpleString()}" for field in schema.fields)
+        fields = ", ".join(map(_partition_sql, self.table.partition_fields))
+        location = f"{self.lake.settings.warehouse}/{layer}/{name}-{secrets.token_hex(4)}"
+        properties = {**_FIXED_PROPERTIES, **self.table.properties}
+        self.session.sql(
+            f"CREATE TABLE {self.sql_name} ({columns}) USING iceberg "
+            f"{f'PARTITIONED BY ({fields}) ' if fields else ''}"
+            f"LOCATION {_text(location)} "
+            f"TBLPROPERTIES ({', '.join(f'{_text(key)} = {_text(value)}' for key, value in properties.items())})"
+        )
+
+    def _create_namespace(self, layer: str) -> None:
+        nessie = self.lake.nessie
+        head = nessie.head(self.branch)
+        try:
+            nessie.commit(self.branch, head, [put_namespace(layer)], f"create namespace {layer}")
+        except NessieConflictError:
+            return  # it is there already
+
+    def _evolve(self, schema: "StructType") -> None:
+        existing = self.session.table(self.sql_name).schema
+        for change in schema_changes(self.table, existing, schema):
+            self.session.sql(change.sql(self.sql_name))
+
+    def _put(self, frame: "DataFrame", interval: TimeRange | None) -> bool:
+        from pyspark.sql import functions as F
+
+        match self.table.mode:
+            case WriteMode.APPEND:
+                frame.writeTo(self.sql_name).append()
+            case WriteMode.REPLACE:
+                frame.writeTo(self.sql_name).overwrite(F.lit(True))
+            case WriteMode.OVERWRITE_INTERVAL:
+                if self.table.interval is None or interval is None:
+                    raise DeclarationError(
+                        f"{self.table.name} is written interval by interval, but no interval was given.",
+                        hint="Give the run a date range.",
+                    )
+                inside = within(self.table.interval.column, interval, frame.schema)
+                kept = frame.where(inside | F.col(quoted(self.table.interval.column)).isNull())
+                kept.writeTo(self.sql_name).overwrite(inside)
+            case WriteMode.MERGE:
+                return self._merge(frame)
+        return True
+
+    def _merge(self, frame: "DataFrame") -> bool:
+        """Update and insert by key; rows that would change nothing are left alone."""
+        existing = self.session.table(self.sql_name)
+        frame = frame.select(*(quoted(name) for name in existing.columns))
+        same = [existing[quoted(name)].eqNullSafe(frame[quoted(name)]) for name in existing.columns]
+        changed = frame.join(existing, same, "left_anti").localCheckpoint()
+        if changed.isEmpty():
+            return False
+        view = f"merge_{secrets.token_hex(4)}"
+        changed.createOrReplaceTempView(view)
+        matched = " AND ".join(f"target.{quoted(key)} <=> source.{quoted(key)}" for key in self.table.keys)
+        self.session.sql(
+            f"MERGE INTO {self.sql_name} AS target USING {view} AS source ON {matched} "
+            "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
+        )
+        self.session.catalog.dropTempView(view)
+        return True
+
+
+def within(column: str, interval: TimeRange, schema: "StructType") -> "Column":
+    """The condition start <= column < end, in the column's own type, so that Iceberg can plan with it.
+
+    Raises:
+        DeclarationError: the column is missing, or neither a timestamp nor a date.
+    """
+    from pyspark.sql import functions as F
+
+    kind = schema[column].dataType.typeName() if column in schema.names else "missing"
+    start, end = interval.start, interval.end
+    match kind:
+        case "timestamp":
+            low, high = F.lit(start), F.lit(end)
+        case "timestamp_ntz":
+            low, high = (F.lit(moment.isoformat(" ")[:26]).cast("timestamp_ntz") for moment in (start, end))
+        case "date":
+            low, high = F.lit(start.date()), F.lit(end.date())
+        case _:
+            raise DeclarationError(
+                f"The interval column {column!r} is {kind}; it must be a timestamp or a date.",
+                hint=f"The columns are {', '.join(schema.names)}.",
+            )
+    value = F.col(quoted(column))
+    return (value >= low) & (value < high)
+
+
+def _partition_sql(field: PartitionField) -> str:
+    column = quoted(field.column)
+    if field.transform is None:
+        return column
+    return f"{field.transform}s({column})" if field.width is None else f"{field.transform}({field.width}, {column})"
+
+
+def _text(value: str) -> str:
+    """A text as SQL takes it, whatever is in it."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,0 +1,103 @@
+"""`asgard up`, `asgard down` and `asgard status`: the services of one machine, from the command line."""
+
+from typing import Annotated
+
+import typer
+
+Folder = Annotated[
+    str | None, typer.Option("--dir", metavar="DIR", help="Project folder (setting project_dir; by default .asgard).")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+
+
+def up(
+    directory: Folder = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Start only this: nessie, redis or mlflow; may be given again.")
+    ] = None,
+    nessie_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Nessie's port.")] = None,
+    redis_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Redis' port.")] = None,
+    mlflow_port: Annotated[int | None, typer.Option(min=1, max=65535, help="MLflow's port.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Start Nessie, Redis and MLflow in a project folder, or find them running."""
+    from asgard.common.settings import load_settings
+    from asgard.local import services
+
+    settings = load_settings({"project_dir": directory})
+    asked = {"nessie": nessie_port, "redis": redis_port, "mlflow": mlflow_port}
+    services.up(
+        settings,
+        only=only or None,
+        ports={name: port for name, port in asked.items() if port is not None},
+        say=_say,
+    )
+    _print_status(directory, as_json)
+    for name in ("nessie_uri", "redis_url", "mlflow_tracking_uri"):
+        source = settings.sources[name]
+        if source.startswith(("environment", "file")):
+            _say(f"note: {name} is set by {source}; jobs use that, not the service of this folder")
+
+
+def down(directory: Folder = None, as_json: Json = False) -> None:
+    """Stop the services of a project folder; their data stay."""
+    import json
+
+    from asgard.common.settings import load_settings
+    from asgard.local import services
+
+    settings = load_settings({"project_dir": directory})
+    stopped = services.down(settings, say=_say)
+    if as_json:
+        typer.echo(json.dumps({"dir": str(settings.project_dir.resolve()), "stopped": stopped}))
+    elif not stopped:
+        _say(f"nothing runs in {settings.project_dir.resolve()}")
+
+
+def status(directory: Folder = None, as_json: Json = False) -> None:
+    """Show the services of a project folder."""
+    _print_status(directory, as_json)
+
+
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
+
+
+def _print_status(directory: str | None, as_json: bool) -> None:
+    import json
+
+    from asgard.common.settings import load_settings
+    from asgard.local import services
+
+    settings = load_settings({"project_dir": directory})
+    found = services.status(settings)
+    if as_json:
+        rows = [
+            {
+                "name": one.name,
+                "state": one.state.value,
+                "url": one.url,
+                "pid": one.pid,
+                "uptime_seconds": None if one.uptime_seconds is None else round(one.uptime_seconds, 1),
+                "log": str(one.log),
+            }
+            for one in found
+        ]
+        typer.echo(json.dumps({"dir": str(settings.project_dir.resolve()), "services": rows}, indent=2))
+        return
+    lines = [("service", "state", "url", "pid", "up", "log")]
+    lines += [
+        (one.name, one.state.value, one.url or "-", str(one.pid or "-"), _duration(one.uptime_seconds), str(one.log))
+        for one in found
+    ]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {rest:02}s" if minutes else f"{rest}s"

@@ -1,0 +1,52 @@
+"""Which ports the services of a folder listen on: the same ones each time, where they are free."""
+
+import hashlib
+import socket
+from collections.abc import Collection
+from pathlib import Path
+
+from asgard.common.errors import EnvironmentSetupError
+from asgard.local.processes import port_owner, program
+
+HOST = "127.0.0.1"
+FIRST, COUNT, SPREAD = 20_000, 12_000, 50
+"""Below the range that systems take for outgoing connections (32768 on Linux, 49152 on macOS)."""
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on the port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def choose_port(folder: Path, purpose: str, remembered: int | None, avoid: Collection[int]) -> int:
+    """A free port: the remembered one, else one that follows from the folder's name, else any."""
+    first = int.from_bytes(hashlib.sha256(f"{folder.resolve()} {purpose}".encode()).digest()[:4]) % COUNT
+    candidates = [FIRST + (first + step) % COUNT for step in range(SPREAD)]
+    for port in ([remembered] if remembered else []) + candidates:
+        if port not in avoid and is_free(port):
+            return port
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def check_asked(port: int, purpose: str, option: str) -> int:
+    """Return the port that the user asked for.
+
+    Raises:
+        EnvironmentSetupError: it is taken; the message says by whom, where that can be found out.
+    """
+    if is_free(port):
+        return port
+    owner = port_owner(port)
+    who = f" by process {owner} ({program(owner)})" if owner else ""
+    raise EnvironmentSetupError(
+        f"Port {port} for {purpose} is taken{who}.",
+        hint=f"Give another one with {option}, or leave it out and a free port is chosen.",
+    )

@@ -1,0 +1,192 @@
+"""The services of one project folder: started once and found again, seen for what they are, stopped.
+
+`up` may be called by several processes at once: a lock on the folder lets one of them start what is
+missing, and the others find it. What runs is known by `process.lock` (see `processes.py`) and described by
+`process.json` in each service's folder; `services.json` is made from those, for the settings to read.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from asgard.common.errors import UsageError
+from asgard.common.settings import SERVICES_FILE, Settings
+from asgard.local.mlflow_server import MLFLOW
+from asgard.local.nessie import NESSIE
+from asgard.local.processes import is_locked, lock_holders, locked, stop, uptime_seconds
+from asgard.local.redis_server import REDIS
+from asgard.local.service import Place, Record, Say, Service, http_url, read_record, write_json, write_record
+from asgard.local.starting import Start, wait_until_healthy
+
+SERVICES: tuple[Service, ...] = (NESSIE, MLFLOW, REDIS)
+STOP_SECONDS = 15.0
+
+
+class State(StrEnum):
+    """How a service does."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    STALE = "stale"
+    """It was started and not stopped, but its process is gone."""
+    UNHEALTHY = "unhealthy"
+    """Its process is there, but does not answer as it should."""
+
+
+@dataclass(frozen=True)
+class ServiceStatus:
+    """One service of a project folder, as it is now."""
+
+    name: str
+    state: State
+    url: str | None
+    pid: int | None
+    uptime_seconds: float | None
+    log: Path
+
+
+@dataclass(frozen=True)
+class Services:
+    """The services that run in a project folder, by name."""
+
+    project: Path
+    urls: Mapping[str, str]
+    started: tuple[str, ...]
+    """Those that this call started; the others were there."""
+
+
+def up(
+    settings: Settings,
+    *,
+    only: Collection[str] | None = None,
+    ports: Mapping[str, int] | None = None,
+    say: Say | None = None,
+) -> Services:
+    """Start what is not running yet, and wait until all of it is healthy.
+
+    Args:
+        settings: `project_dir` is the folder.
+        only: names of the services to start; by default all that the installed extras need.
+        ports: a port for a service, by its name; by default the port of last time, or a free one.
+        say: gets one line for each step.
+
+    Raises:
+        UsageError: a name is unknown, or a running service was asked for on another port.
+        EnvironmentSetupError: Java, a jar, a server or a port is not to be had.
+        ServiceStartError: a service ended while starting, or did not get healthy; has the log's last lines.
+    """
+    say = say or _say_nothing
+    wanted = _wanted(only)
+    asked = dict(ports or {})
+    _check_names(asked)
+    project = settings.project_dir.resolve()
+    with locked(project / "up.lock", lambda: say(f"another process starts or stops services in {project}: waiting")):
+        starts = [Start(service, Place(project, service.name), asked.get(service.name)) for service in wanted]
+        try:
+            for start in starts:
+                start.look()
+            for start in starts:
+                start.begin(settings, say)
+            wait_until_healthy(starts, settings, say)
+        finally:
+            _write_services_file(project)
+    return Services(
+        project,
+        {start.service.name: start.service.url(start.ports) for start in starts},
+        tuple(start.service.name for start in starts if start.is_new),
+    )
+
+
+def _say_nothing(line: str) -> None:
+    """For callers who don't want to hear."""
+
+
+def _wanted(only: Collection[str] | None) -> list[Service]:
+    if only is None:
+        return [service for service in SERVICES if service.is_installed()]
+    _check_names(only)
+    wanted = [service for service in SERVICES if service.name in only]
+    for service in wanted:
+        if not service.is_installed():
+            raise UsageError(
+                f"{service.title} was asked for, but what uses it is not installed.",
+                hint=f"pip install 'asgard-lakehouse[{service.extra}]'",
+            )
+    return wanted
+
+
+def _check_names(names: Collection[str]) -> None:
+    known = [service.name for service in SERVICES]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"{name!r} is not a local service.", hint=f"There are: {', '.join(known)}.")
+
+
+def _write_services_file(project: Path) -> None:
+    """Describe what runs, for the settings of later commands; nothing runs: no file."""
+    found: dict[str, dict[str, object]] = {}
+    for service in SERVICES:
+        place = Place(project, service.name)
+        record = read_record(place)
+        if record and record.is_alive(place, service.marker):
+            found[service.name] = {"url": service.url(record.ports), "pid": record.pid, "started": record.started}
+            if "management" in record.ports:
+                found[service.name]["management_url"] = http_url(record.ports["management"])
+    if found:
+        write_json(project / SERVICES_FILE, {"services": found})
+    else:
+        (project / SERVICES_FILE).unlink(missing_ok=True)
+
+
+def status(settings: Settings) -> list[ServiceStatus]:
+    """How each service of the project folder does; those that nothing installed needs are left out."""
+    project = settings.project_dir.resolve()
+    found = []
+    for service in SERVICES:
+        place = Place(project, service.name)
+        record = read_record(place)
+        if service.is_installed() or record is not None:
+            found.append(_status(service, place, record))
+    return found
+
+
+def _status(service: Service, place: Place, record: Record | None) -> ServiceStatus:
+    if record is not None and record.is_alive(place, service.marker):
+        state = State.RUNNING if service.is_healthy(record.ports) else State.UNHEALTHY
+        age = uptime_seconds(record.pid) if record.pid else None
+        return ServiceStatus(service.name, state, service.url(record.ports), record.pid, age, place.log)
+    if is_locked(place.lock):
+        pid = next(iter(lock_holders(place.lock)), None)
+        return ServiceStatus(service.name, State.UNHEALTHY, None, pid, None, place.log)
+    state = State.STALE if record is not None and record.pid is not None else State.STOPPED
+    return ServiceStatus(service.name, state, None, None, None, place.log)
+
+
+def down(settings: Settings, *, say: Say | None = None) -> list[str]:
+    """Stop every service of the project folder; their data and ports stay for the next `up`.
+
+    Returns:
+        the names of those that ran.
+    """
+    say = say or _say_nothing
+    project = settings.project_dir.resolve()
+    stopped: list[str] = []
+    if not project.is_dir():
+        return stopped
+    with locked(project / "up.lock", lambda: say(f"another process starts or stops services in {project}: waiting")):
+        for service in SERVICES:
+            place = Place(project, service.name)
+            record = read_record(place)
+            if is_locked(place.lock):
+                alive = record is not None and record.is_alive(place, service.marker)
+                pids = [record.pid] if alive and record and record.pid else lock_holders(place.lock)
+                clean = stop(pids, lock=place.lock, limit=STOP_SECONDS)
+                say(
+                    f"{service.title}: {'stopped' if clean else f'killed: it did not stop within {STOP_SECONDS:.0f} s'}"
+                )
+                stopped.append(service.name)
+            if record is not None:
+                write_record(place, Record(None, None, record.ports))
+        _write_services_file(project)
+    return stopped

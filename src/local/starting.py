@@ -1,0 +1,198 @@
+"""One service on its way up: found running, or started, until it is healthy or its log says why not."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from asgard.common.errors import ServiceError, UsageError
+from asgard.common.settings import Settings
+from asgard.local.ports import check_asked, choose_port, is_free
+from asgard.local.processes import (
+    POLL_SECONDS,
+    is_locked,
+    lock_holders,
+    spawn,
+    start_time,
+    stop,
+    uptime_seconds,
+    wait_for,
+)
+from asgard.local.service import Place, Ports, Record, Say, Service, read_record, write_record
+
+START_SECONDS = 120.0
+HUNG_SECONDS = 10.0
+ORPHAN_SECONDS = 2.0
+STOP_SECONDS = 15.0
+PORT_TRIES = 3
+LOGS_KEPT = 3
+LOG_LINES_SHOWN = 15
+
+
+class ServiceStartError(ServiceError):
+    """A local service did not start."""
+
+
+@dataclass
+class Start:
+    """One service on its way up."""
+
+    service: Service
+    place: Place
+    asked: int | None
+    ports: Ports = field(default_factory=dict)
+    pid: int = 0
+    is_new: bool = False
+    since: float = 0.0
+    limit: float = START_SECONDS
+    tries: int = 0
+
+    def look(self) -> None:
+        """Find the service running, or check that it can have the port that was asked for: before any starts.
+
+        Raises:
+            UsageError: it runs on another port than the one asked for.
+            EnvironmentSetupError: that port is taken.
+        """
+        record = read_record(self.place)
+        if record is None or not record.is_alive(self.place, self.service.marker):
+            if self.asked is not None:
+                check_asked(self.asked, self.service.title, f"--{self.service.name}-port")
+            return
+        if self.asked is not None and self.asked != record.ports["port"]:
+            raise UsageError(
+                f"{self.service.title} runs on port {record.ports['port']} already, and {self.asked} was asked for.",
+                hint="Stop it with `asgard down` first.",
+            )
+        self.ports, self.pid, self.since = record.ports, record.pid or 0, time.monotonic()
+        age = uptime_seconds(self.pid) or START_SECONDS
+        self.limit = max(HUNG_SECONDS, START_SECONDS - age)
+
+    def begin(self, settings: Settings, say: Say) -> None:
+        """Start the service, if it was not found running."""
+        if self.pid:
+            return
+        record = read_record(self.place)
+        if is_locked(self.place.lock):
+            self._end_orphans(say)
+        elif record and record.pid is not None:
+            say(f"{self.service.title}: its process {record.pid} is gone without a stop; starting it again")
+        self.launch(record.ports if record else {}, settings, say)
+
+    def _end_orphans(self, say: Say) -> None:
+        """End what holds the lock without a record: left by a command that was killed, or a child of a killed one."""
+        if wait_for(lambda: not is_locked(self.place.lock), ORPHAN_SECONDS):
+            return
+        pids = lock_holders(self.place.lock)
+        say(f"{self.service.title}: ending process {', '.join(map(str, pids))}, left without a record")
+        stop(pids, lock=self.place.lock, limit=STOP_SECONDS)
+
+    def launch(self, remembered: Ports, settings: Settings, say: Say) -> None:
+        """Start the process and write its record."""
+        self.place.folder.mkdir(parents=True, exist_ok=True)
+        self.ports = self._choose_ports(remembered)
+        launch = self.service.prepare(self.place.folder, self.ports, settings, say)
+        _rotate(self.place.log)
+        pid = spawn(
+            launch.command,
+            lock=self.place.lock,
+            log=self.place.log,
+            environment=launch.environment,
+            folder=self.place.folder,
+        )
+        if pid is None:
+            holders = ", ".join(map(str, lock_holders(self.place.lock)))
+            raise ServiceStartError(
+                f"{self.service.title} can't start: another process {holders} uses {self.place.folder}.",
+                hint="End that process, or use another folder with --dir.",
+            )
+        self.pid, self.is_new, self.since, self.limit = pid, True, time.monotonic(), START_SECONDS
+        self.tries += 1
+        write_record(self.place, Record(pid, start_time(pid), dict(self.ports)))
+        say(f"{self.service.title}: starting on {self.service.url(self.ports)}")
+
+    def _choose_ports(self, remembered: Ports) -> Ports:
+        chosen: dict[str, int] = {}
+        for purpose in self.service.ports:
+            if purpose == "port" and self.asked is not None:
+                chosen[purpose] = check_asked(self.asked, self.service.title, f"--{self.service.name}-port")
+            else:
+                label = f"{self.service.name} {purpose}"
+                avoid = {*chosen.values(), *([self.asked] if self.asked else [])}
+                chosen[purpose] = choose_port(self.place.project, label, remembered.get(purpose), avoid)
+        return chosen
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been starting."""
+        return time.monotonic() - self.since
+
+
+def wait_until_healthy(starts: Sequence[Start], settings: Settings, say: Say) -> None:
+    """Wait until all of them are healthy; those that hang or lost their port in a race are started again.
+
+    Raises:
+        ServiceStartError: the first failure; the others came up, or their failures were said.
+    """
+    pending = list(starts)
+    failures: list[ServiceStartError] = []
+    while pending:
+        for start in list(pending):
+            title = start.service.title
+            if not is_locked(start.place.lock):
+                if start.is_new and start.tries < PORT_TRIES and not all(map(is_free, start.ports.values())):
+                    say(f"{title}: somebody took its port in this moment; trying another")
+                    start.launch({}, settings, say)
+                else:
+                    failures.append(_ended(start))
+                    pending.remove(start)
+            elif start.service.is_healthy(start.ports):
+                say(f"{title}: {f'healthy after {start.seconds:.1f} s' if start.is_new else 'running already'}")
+                pending.remove(start)
+            elif start.seconds > start.limit:
+                stop(lock_holders(start.place.lock), lock=start.place.lock, limit=STOP_SECONDS)
+                if start.is_new:
+                    failures.append(_too_slow(start))
+                    pending.remove(start)
+                else:
+                    say(f"{title}: process {start.pid} does not answer; starting it again")
+                    start.launch(start.ports, settings, say)
+        if pending:
+            time.sleep(POLL_SECONDS)
+    for failure in failures[1:]:
+        say(str(failure))
+    if failures:
+        raise failures[0]
+
+
+def _ended(start: Start) -> ServiceStartError:
+    write_record(start.place, Record(None, None, dict(start.ports)))
+    return ServiceStartError(
+        f"{start.service.title} ended while starting. Its log ends so:\n{_last_lines(start.place.log)}",
+        hint=f"The whole log is {start.place.log}.",
+    )
+
+
+def _too_slow(start: Start) -> ServiceStartError:
+    return ServiceStartError(
+        f"{start.service.title} was not healthy after {start.limit:.0f} s and was stopped. Its log ends so:\n"
+        f"{_last_lines(start.place.log)}",
+        hint=f"The whole log is {start.place.log}.",
+    )
+
+
+def _last_lines(log: Path) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    return "\n".join(f"  {line}" for line in lines[-LOG_LINES_SHOWN:]) or "  (it is empty)"
+
+
+def _rotate(log: Path) -> None:
+    """Keep the logs of the last starts as .1, .2 and .3."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    names = [log, *(log.with_name(f"{log.name}.{number}") for number in range(1, LOGS_KEPT + 1))]
+    for older, newer in reversed(list(zip(names[1:], names, strict=False))):
+        if newer.exists():
+            newer.replace(older)

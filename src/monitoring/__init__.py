@@ -1,0 +1,1 @@
+"""Metrics: every metric that Asgard has, and how they leave a job."""

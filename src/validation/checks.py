@@ -1,0 +1,291 @@
+"""The checks that a table may declare: pure functions, each returning one frozen `Check`.
+
+Declaring checks imports no Spark. Nulls pass every check except `not_null` and `null_rate`: say separately
+whether a value must be there, and what it must be like.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import CheckDefinitionError, DeclarationError
+from asgard.validation import rules
+from asgard.validation.rules import Kind, Rule, columns_of
+from asgard.validation.values import Scalar
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column
+
+MAX_NAME = 200
+
+
+class Severity(StrEnum):
+    """What a failed check does to the run."""
+
+    ERROR = "error"
+    """Blocks the publish."""
+    WARN = "warn"
+    """Is reported; the run goes on."""
+
+
+class Scope(StrEnum):
+    """Which rows a check reads."""
+
+    ADDED = "added"
+    """The rows that the run added."""
+    INTERVAL = "interval"
+    """All rows of the interval that the run writes."""
+    TABLE = "table"
+    """All rows of the table."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One named rule over a table's rows: what it demands, how much it matters, which rows it reads."""
+
+    rule: Rule
+    name: str
+    severity: Severity = Severity.ERROR
+    scope: Scope = Scope.ADDED
+
+    def __post_init__(self) -> None:
+        if not self.name.strip() or len(self.name) > MAX_NAME or not self.name.isprintable():
+            raise CheckDefinitionError(
+                f"{self.name!r} is not a usable check name.",
+                hint=f"Use 1 to {MAX_NAME} printable characters; .named('...') sets it.",
+            )
+
+    @property
+    def kind(self) -> Kind:
+        """Which function declared it."""
+        return self.rule.kind
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it names; an expression names none."""
+        return columns_of(self.rule)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The other tables that it reads, as `layer.name`."""
+        return (self.rule.table,) if isinstance(self.rule, rules.References) else ()
+
+    def warn(self) -> "Check":
+        """The same check, which reports and doesn't block."""
+        return replace(self, severity=Severity.WARN)
+
+    def over(self, scope: str | Scope) -> "Check":
+        """The same check over other rows: `added`, `interval` or `table`.
+
+        Raises:
+            CheckDefinitionError: another word.
+        """
+        try:
+            return replace(self, scope=Scope(scope))
+        except ValueError as error:
+            raise CheckDefinitionError(
+                f"{self.name}: {scope!r} is not a scope.", hint=f"Use one of {', '.join(Scope)}."
+            ) from error
+
+    def named(self, name: str) -> "Check":
+        """The same check by another name.
+
+        Raises:
+            CheckDefinitionError: empty, longer than 200 characters, or unprintable.
+        """
+        return replace(self, name=name)
+
+
+def require_unique_names(table: str, checks: Iterable[Check]) -> None:
+    """Each check of a table has a name of its own: results and metrics go by it.
+
+    Raises:
+        DeclarationError: a name that two checks of `table` share.
+    """
+    shared = [name for name, times in Counter(check.name for check in checks).items() if times > 1]
+    if shared:
+        raise DeclarationError(
+            f"{table} declares more than one check named {', '.join(shared)}.",
+            hint="Give one of them a name of its own: .named('...').",
+        )
+
+
+def not_null(column: str) -> Check:
+    """No row holds null in `column`. NaN is not null. Passes without rows."""
+    return _check(rules.NotNull(column))
+
+
+def null_rate(column: str, max_rate: float) -> Check:
+    """At most `max_rate` (0..1) of the rows hold null in `column`. NaN is not null. Passes without rows.
+
+    Raises:
+        CheckDefinitionError: max_rate outside 0..1.
+    """
+    return _check(rules.NullRate(column, max_rate))
+
+
+def unique(*columns: str) -> Check:
+    """No two rows of the interval hold the same values in all of `columns`.
+
+    As SQL's UNIQUE, rows with a null in one of them are left out: pair with `not_null`. NaN equals NaN.
+    The failing rows are all rows that share their values with another.
+
+    Raises:
+        CheckDefinitionError: no column, or one named twice.
+    """
+    return _check(rules.Unique(columns), Scope.INTERVAL)
+
+
+def accepted_values(column: str, values: Iterable[Scalar]) -> Check:
+    """`column` holds one of `values`; nulls pass (pair with `not_null`), NaN fails.
+
+    Raises:
+        CheckDefinitionError: no values, null or NaN among them, or values of different types.
+    """
+    if isinstance(values, str):
+        raise CheckDefinitionError(
+            f"accepted_values({column}): the values are one text, {values!r}.", hint=f"Write [{values!r}]."
+        )
+    return _check(rules.AcceptedValues(column, tuple(values)))
+
+
+def between(
+    column: str,
+    low: float | Decimal | str | date | datetime | None = None,
+    high: float | Decimal | str | date | datetime | None = None,
+    *,
+    allow_nan: bool = False,
+) -> Check:
+    """Values of `column` lie in [low, high]; nulls pass (pair with `not_null`).
+
+    NaN fails, unless `allow_nan`; infinities are compared like any number. Bounds are read in the column's
+    own type: on a decimal column a float is the decimal that it prints as, on a float column the nearest
+    float. Text is compared by Unicode code point, as Spark does.
+
+    Raises:
+        CheckDefinitionError: low > high, both are None, of different types, or a datetime without time zone.
+    """
+    return _check(rules.Between(column, low, high, allow_nan))
+
+
+def matches(column: str, pattern: str) -> Check:
+    """The whole value of `column` matches `pattern`, a Java regular expression; nulls pass.
+
+    The whole value: `[A-Z]{2}` does not accept `xABx`. Write `.*` around a pattern to search in the text.
+
+    Raises:
+        CheckDefinitionError: not a regular expression.
+    """
+    return _check(rules.Matches(column, pattern))
+
+
+def length(column: str, low: int | None = None, high: int | None = None) -> Check:
+    """Texts in `column` have `low` to `high` characters (Unicode code points); nulls pass.
+
+    Raises:
+        CheckDefinitionError: low > high, both None, negative, or not whole.
+    """
+    return _check(rules.Length(column, low, high))
+
+
+def row_count(low: int | None = None, high: int | None = None) -> Check:
+    """The interval has `low` to `high` rows.
+
+    Raises:
+        CheckDefinitionError: low > high, both None, negative, or not whole.
+    """
+    return _check(rules.RowCount(low, high), Scope.INTERVAL)
+
+
+def freshness(
+    column: str, max_age: timedelta, *, max_ahead: timedelta | None = None, allow_empty: bool = False
+) -> Check:
+    """The newest value of `column` is at most `max_age` older than the audit's `as_of`.
+
+    A date counts from its midnight UTC. One row dated in the future would hide a table that stands still:
+    `max_ahead` limits how far past `as_of` the newest value may be. Without a value (no rows, or only
+    nulls) it fails, unless `allow_empty`.
+
+    Raises:
+        CheckDefinitionError: a limit that isn't a timedelta of at least zero.
+    """
+    return _check(rules.Freshness(column, max_age, max_ahead, allow_empty))
+
+
+def references(columns: str | Iterable[str], table: str, target_columns: str | Iterable[str] | None = None) -> Check:
+    """Each value of `columns` in the interval occurs in `table` (`layer.name`).
+
+    As SQL's foreign keys, rows with a null in one of the columns pass.
+
+    Args:
+        columns: one column, or several that are compared together.
+        table: the other table.
+        target_columns: its columns, in the same order; by default of the same names.
+
+    Raises:
+        CheckDefinitionError: not a table name, or another number of target columns.
+    """
+    own = _names(columns)
+    targets = own if target_columns is None else _names(target_columns)
+    rule = rules.References(own, table, targets)
+    return Check(rule, f"references({', '.join(own)}, {rule.table})", scope=Scope.INTERVAL)
+
+
+def mean_between(
+    column: str, low: float | Decimal | None = None, high: float | Decimal | None = None, *, allow_empty: bool = False
+) -> Check:
+    """The mean of `column`, nulls aside, lies in [low, high].
+
+    A NaN makes the mean NaN, which fails. Without a value (no rows, or only nulls) there is no mean: it
+    fails, unless `allow_empty`.
+
+    Raises:
+        CheckDefinitionError: low > high, both None, or not numbers.
+    """
+    return _check(rules.MeanBetween(column, low, high, allow_empty))
+
+
+def quantile_between(
+    column: str,
+    q: float,
+    low: float | Decimal | date | datetime | None = None,
+    high: float | Decimal | date | datetime | None = None,
+    *,
+    allow_empty: bool = False,
+) -> Check:
+    """The `q`-quantile of `column`, nulls aside, lies in [low, high].
+
+    The quantile is the smallest value that at least q of the values don't exceed (SQL's PERCENTILE_DISC),
+    decided exactly, by counting. NaN counts as the greatest value. Without a value it fails, unless
+    `allow_empty`.
+
+    Raises:
+        CheckDefinitionError: q outside 0..1, low > high, both None, or text.
+    """
+    rule = rules.QuantileBetween(column, q, low, high, allow_empty)
+    return Check(rule, f"quantile_between({column}, {q:g})")
+
+
+def expression(name: str, condition: "str | Callable[[], Column]") -> Check:
+    """Each row satisfies `condition`: SQL text, or a function that returns a pyspark Column.
+
+    As SQL's CHECK, a row passes when the condition is true or null. SQL text is code: it is run as it
+    stands, so never build it from values that others wrote.
+
+    Raises:
+        CheckDefinitionError: an empty name or condition.
+    """
+    return Check(rules.Expression(condition), name)
+
+
+def _check(rule: Rule, scope: Scope = Scope.ADDED) -> Check:
+    columns = columns_of(rule)
+    return Check(rule, f"{rule.kind}({', '.join(columns)})" if columns else str(rule.kind), scope=scope)
+
+
+def _names(columns: str | Iterable[str]) -> tuple[str, ...]:
+    return (columns,) if isinstance(columns, str) else tuple(columns)

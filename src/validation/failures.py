@@ -1,0 +1,42 @@
+"""What went wrong in Spark, in one line that a person can use: no stack trace, no plan."""
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from asgard.common.errors import AsgardError
+
+MAX_ERROR = 500
+_SPARK_ERROR = re.compile(r"\[[A-Z0-9_]+(?:\.[A-Z0-9_]+)*\] [^\n]+")
+_SQLSTATE = re.compile(r"\s*SQLSTATE: .*$")
+_PYTHON_ERROR = re.compile(r"^(\w+(?:\.\w+)*(?:Error|Exception|Exit|Interrupt)\b[^\n]*)$", re.MULTILINE)
+
+
+def one_line(error: Exception) -> str:
+    """An error's own words: Spark's error class and message, or a Python error's type and text."""
+    if isinstance(error, AsgardError):
+        return f"{error.message} {error.hint}".strip()
+    text = str(error)
+    spark = _SPARK_ERROR.search(text)
+    python = _PYTHON_ERROR.findall(text)
+    if spark:
+        line = _SQLSTATE.sub("", spark[0])
+    elif "Python worker" in text and python:
+        line = python[-1]
+    else:
+        first = next((line.strip() for line in text.splitlines() if line.strip()), "")
+        line = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return line if len(line) <= MAX_ERROR else line[: MAX_ERROR - 1] + "…"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep PySpark from printing, as JSON on stderr, errors that are handled here."""
+    logger = logging.getLogger("SQLQueryContextLogger")
+    before = logger.disabled
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = before

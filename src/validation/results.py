@@ -1,0 +1,162 @@
+"""What an audit found: per check, per table, and as one verdict; all of it can be written as JSON."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+from asgard.validation.checks import Scope, Severity
+from asgard.validation.rules import Kind
+
+
+class AnsweredBy(StrEnum):
+    """Where an answer came from."""
+
+    STATISTICS = "statistics"
+    SCAN = "scan"
+    ERROR = "error"
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One check's answer.
+
+    Attributes:
+        passed: it holds. A check that could not be answered did not pass.
+        measured: what was measured, by name; which names depends on the kind.
+        bounds: what was demanded.
+        failing_rows: rows that break it; None where it isn't about single rows, or has no answer.
+        checked_rows: rows of its scope; None where it has no answer.
+        scanned_files: files that were read for it, 0 if statistics answered; None if files are unknown.
+        sample: some failing rows, as column to value; for `unique`, the values that repeat, and `rows`.
+        sample_sql: a statement that finds the failing rows, or shows what was measured.
+        error: why there is no answer; set exactly if `answered_by` is `error`.
+        seconds: time of the pass that answered it, which it may share with other checks.
+    """
+
+    name: str
+    kind: Kind
+    columns: tuple[str, ...]
+    severity: Severity
+    scope: Scope
+    passed: bool
+    answered_by: AnsweredBy
+    measured: Mapping[str, object]
+    bounds: Mapping[str, object]
+    failing_rows: int | None = None
+    checked_rows: int | None = None
+    scanned_files: int | None = None
+    sample: Sequence[Mapping[str, object]] = ()
+    sample_sql: str | None = None
+    error: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def blocks(self) -> bool:
+        """It keeps the run from publishing: it failed as an error, or could not be answered at all."""
+        return not self.passed and (self.severity is Severity.ERROR or self.answered_by is AnsweredBy.ERROR)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values that `json.dumps(..., allow_nan=False)` takes."""
+        return {
+            "name": self.name,
+            "kind": str(self.kind),
+            "columns": list(self.columns),
+            "severity": str(self.severity),
+            "scope": str(self.scope),
+            "passed": self.passed,
+            "blocks": self.blocks,
+            "answered_by": str(self.answered_by),
+            "measured": json_value(self.measured),
+            "bounds": json_value(self.bounds),
+            "failing_rows": self.failing_rows,
+            "checked_rows": self.checked_rows,
+            "scanned_files": self.scanned_files,
+            "sample": json_value(self.sample),
+            "sample_sql": self.sample_sql,
+            "error": self.error,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True)
+class TableAudit:
+    """All answers of one table, in the order of its declaration."""
+
+    table: str
+    results: tuple[CheckResult, ...]
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """No check blocks."""
+        return not self.blocking
+
+    @property
+    def blocking(self) -> tuple[CheckResult, ...]:
+        """The checks that keep the run from publishing."""
+        return tuple(result for result in self.results if result.blocks)
+
+    @property
+    def warnings(self) -> tuple[CheckResult, ...]:
+        """The checks that failed without blocking."""
+        return tuple(result for result in self.results if not result.passed and not result.blocks)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {
+            "table": self.table,
+            "passed": self.passed,
+            "seconds": round(self.seconds, 3),
+            "results": [result.to_json() for result in self.results],
+        }
+
+
+@dataclass(frozen=True)
+class AuditOutcome:
+    """The audit of all tables of a run, as of one moment."""
+
+    as_of: datetime
+    tables: tuple[TableAudit, ...]
+
+    @property
+    def passed(self) -> bool:
+        """No check of any table blocks."""
+        return all(table.passed for table in self.tables)
+
+    def to_json(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return {
+            "passed": self.passed,
+            "as_of": self.as_of.isoformat(),
+            "tables": [table.to_json() for table in self.tables],
+        }
+
+
+def json_value(value: object) -> object:
+    """A value of a result, a row, or a bound, in terms of JSON.
+
+    Decimals become text, so do NaN and the infinities, dates and moments (ISO 8601); durations become
+    seconds; bytes become hex.
+    """
+    match value:
+        case None | bool() | str() | int():
+            return value
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case Decimal():
+            return f"{value:f}" if value.is_finite() else str(value)
+        case datetime() | date():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case bytes() | bytearray():
+            return value.hex()
+        case Mapping():
+            return {str(key): json_value(each) for key, each in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [json_value(each) for each in value]
+        case _:
+            return str(value)
