@@ -20,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 BIN = VENV / "bin"
+PIP = (BIN / "python", "-m", "pip", "install", "--quiet")
 UNFINISHED = VENV / "asgard-unfinished"
 LOCKS = {"build": (), "demo": ("demo.lock",), "dev": ("dev.lock",)}
 INCLUDES = {"build": ("build", "demo", "dev"), "demo": ("demo", "dev"), "dev": ("dev",)}
@@ -28,7 +29,10 @@ PAUSE_SECONDS = 5
 
 
 class InstallError(Exception):
-    """A step of the installation failed; what failed was printed by the step itself."""
+    """A step of the installation failed; the step itself has printed why."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(f"{message}.\nhint: {hint}")
 
 
 def main(level: str) -> int:
@@ -40,8 +44,7 @@ def main(level: str) -> int:
         try:
             _install(level)
         except InstallError as error:
-            _say(f"error: {error} failed; its own messages are above.")
-            _say("hint: check the network (behind a proxy: HTTPS_PROXY, PIP_CERT, PIP_INDEX_URL) and run this again.")
+            _say(f"error: {error}")
             return 1
         except KeyboardInterrupt:
             _say("interrupted; the next ./run starts the installation afresh")
@@ -78,8 +81,10 @@ def _works() -> bool:
 
 def _install(level: str) -> None:
     started = time.monotonic()
-    if UNFINISHED.exists() or (VENV.exists() and not _is_ours()):
-        _say("removing an unfinished or foreign .venv")
+    if VENV.exists() and not UNFINISHED.exists() and not any(_note(level).exists() for level in LOCKS):
+        raise InstallError(f"{VENV} is there, and was not made by ./run", "move it away, or delete it.")
+    if VENV.exists() and (UNFINISHED.exists() or not _is_usable()):
+        _say("removing a .venv that is unfinished or of another Python")
         shutil.rmtree(VENV)
     if not VENV.exists():
         _say(f"making .venv with Python {sys.version.split()[0]}")
@@ -92,7 +97,10 @@ def _install(level: str) -> None:
         _install_locked(f"requirements/{lock}")
     if level != "build":
         _say("installing Asgard itself, editable")
-        _pip("--no-deps", "--no-build-isolation", "--editable", ".")
+        if not _run([*PIP, "--no-deps", "--no-build-isolation", "--editable", "."], _environment()):
+            raise InstallError(
+                "installing Asgard itself failed", "pyproject.toml or the tree under src/ is not as it should be."
+            )
     for other in LOCKS:
         if other in ("build", level):
             _note(other).write_text(_fingerprint(other))
@@ -102,14 +110,13 @@ def _install(level: str) -> None:
     _say(f"installed in {time.monotonic() - started:.0f} s")
 
 
-def _is_ours() -> bool:
-    """Whether .venv was made here, with this version of Python, and works."""
+def _is_usable() -> bool:
+    """Whether .venv is of this version of Python, and works."""
     try:
-        settings = (VENV / "pyvenv.cfg").read_text()
+        version = f"version = {sys.version_info[0]}.{sys.version_info[1]}."
+        return version in (VENV / "pyvenv.cfg").read_text() and _works()
     except OSError:
         return False
-    version = f"version = {sys.version_info[0]}.{sys.version_info[1]}."
-    return version in settings and any(_note(level).exists() for level in LOCKS) and _works()
 
 
 def _make_venv() -> None:
@@ -119,13 +126,14 @@ def _make_venv() -> None:
         venv.create(VENV, with_pip=True, symlinks=True)
     except (subprocess.CalledProcessError, OSError) as error:
         _say(f"{error}")
-        raise InstallError("making .venv (on Debian and Ubuntu it needs the package python3-venv)") from error
+        raise InstallError("making .venv failed", "on Debian and Ubuntu it needs the package python3-venv.") from error
 
 
 def _install_locked(lock: str) -> None:
     environment = _uv_environment()
-    arguments = ["pip", "install", "--require-hashes", "--no-build-isolation", "--requirement", lock]
-    for options in ([], ["--native-tls"]):
+    quiet = [] if sys.stderr.isatty() else ["--quiet"]  # no progress bars in the log of a CI
+    arguments = ["pip", "install", *quiet, "--require-hashes", "--no-build-isolation", "--requirement", lock]
+    for options in ([], ["--system-certs"]):
         if _run([BIN / "uv", *arguments, *options], environment):
             return
         _say(f"uv did not get through; trying again in {PAUSE_SECONDS} s")
@@ -136,12 +144,15 @@ def _install_locked(lock: str) -> None:
 
 def _pip(*arguments: str) -> None:
     for attempt in (1, 2, 3):
-        if _run([BIN / "python", "-m", "pip", "install", "--quiet", "--retries", "5", *arguments], _environment()):
+        if _run([*PIP, "--retries", "2", *arguments], _environment()):
             return
         if attempt < 3:
             _say(f"pip failed; trying again in {PAUSE_SECONDS} s ({attempt} of 3 tries)")
             time.sleep(PAUSE_SECONDS)
-    raise InstallError(f"pip install {' '.join(arguments)}")
+    raise InstallError(
+        f"pip install {' '.join(arguments)} failed",
+        "check the network (behind a proxy: HTTPS_PROXY, PIP_CERT, PIP_INDEX_URL), then run this again.",
+    )
 
 
 def _run(command: list[str | Path], environment: dict[str, str]) -> bool:

@@ -64,7 +64,9 @@ def generate(
     folder = _folder(out / "transactions")
     for number, start in enumerate(range(0, bought.num_rows, ROWS_PER_FILE)):
         _write_csv(folder / f"part-{number:04d}.csv.gz", bought.slice(start, ROWS_PER_FILE))
-    _write_json_lines(_folder(out / "tickets") / "part-0000.jsonl", ticket_rows(streams[3], counts["tickets"], population))
+    _write_json_lines(
+        _folder(out / "tickets") / "part-0000.jsonl", ticket_rows(streams[3], counts["tickets"], population)
+    )
     planted.write_planted(out, seed, counts)
     return counts
 

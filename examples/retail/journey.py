@@ -47,6 +47,7 @@ retail.source(
     checks=(
         row_count(1),
         *(not_null(column) for column in ("household_id", *ONE_BASKET_LINE, "sales_value", "transaction_timestamp")),
+        unique(*ONE_BASKET_LINE).over("added"),
         between("sales_value", 0, 10_000),
         between("quantity", 0, 1_000_000),
         between("week", 1, 53),

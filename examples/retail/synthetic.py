@@ -80,7 +80,7 @@ def draw_population(rng: np.random.Generator, planted: Planted) -> Population:
         active_from=active_from,
         active_to=active_to,
         stops=stops & (active_to < DAYS),
-        rate=rng.lognormal(0.0, 1.0, count),
+        rate=rng.lognormal(0.0, 0.6, count),
     )
 
 
@@ -192,8 +192,8 @@ def ticket_rows(rng: np.random.Generator, planted: Planted, population: Populati
     author, at = _draw_events(rng, count, population, weight / (population.active_to - population.active_from))
     last_days = (population.active_to[author] * _DAY - rng.exponential(20 * _DAY, count)).astype(np.int64)
     in_last_days = population.stops[author] & (rng.random(count) < 0.7)
-    earliest = population.active_from[author].astype(np.int64) * _DAY
-    at = np.where(in_last_days, np.maximum(last_days, earliest), at)
+    already_active = last_days >= population.active_from[author] * _DAY
+    at = np.where(in_last_days & already_active, last_days, at)
     by_time = np.argsort(at, kind="stable")
     author, at = author[by_time], at[by_time]
 
@@ -241,7 +241,9 @@ def _offset_hours(zone: str, first_hour: int, last_hour: int) -> Ints:
     start = FIRST_DAY.astype(datetime).replace(tzinfo=UTC)
     place = ZoneInfo(zone)
     moments = (start + timedelta(hours=hour) for hour in range(first_hour, last_hour + 1))
-    return np.array([int((moment.astimezone(place).utcoffset() or timedelta()) / timedelta(hours=1)) for moment in moments])
+    return np.array(
+        [int((moment.astimezone(place).utcoffset() or timedelta()) / timedelta(hours=1)) for moment in moments]
+    )
 
 
 def _clock(seconds: Ints) -> pa.Array:

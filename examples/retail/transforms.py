@@ -86,7 +86,8 @@ def product_analytics(sales: DataFrame) -> DataFrame:
     """What each product sold in each month, and its place in its category.
 
     Args:
-        sales: product_id, category, sold_at (timestamp), customer_id, purchase_id, quantity, revenue (money).
+        sales: product_id, category, sold_at (timestamp), customer_id, purchase_id (of one customer), quantity,
+            revenue (money).
 
     Returns:
         product_id, category, month (timestamp: its first moment, UTC), revenue (decimal(12,2)), units (bigint),
@@ -95,12 +96,18 @@ def product_analytics(sales: DataFrame) -> DataFrame:
         that is 0). A product whose rows disagree about its category gets the alphabetically first known one.
     """
     known = F.min(F.when(F.col("category") != UNKNOWN, F.col("category")))
-    monthly = sales.groupBy("product_id", F.date_trunc("month", "sold_at").alias("month")).agg(
-        F.coalesce(known, F.lit(UNKNOWN)).alias("category"),
-        F.sum("revenue").cast("decimal(12,2)").alias("revenue"),
+    per_buyer = sales.groupBy("product_id", F.date_trunc("month", "sold_at").alias("month"), "customer_id").agg(
+        known.alias("category"),
+        F.sum("revenue").alias("revenue"),
         F.sum("quantity").alias("units"),
         F.countDistinct("purchase_id").alias("purchases"),
-        F.countDistinct("customer_id").alias("buyers"),
+    )
+    monthly = per_buyer.groupBy("product_id", "month").agg(
+        F.coalesce(F.min("category"), F.lit(UNKNOWN)).alias("category"),
+        F.sum("revenue").cast("decimal(12,2)").alias("revenue"),
+        F.sum("units").alias("units"),
+        F.sum("purchases").alias("purchases"),
+        F.count("*").alias("buyers"),
     )
     peers = Window.partitionBy("month", "category")
     of_category = F.sum("revenue").over(peers)

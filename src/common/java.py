@@ -4,6 +4,7 @@ Spark takes Java 17 or 21, Nessie takes 21 and newer. A Java's version is read f
 that every JDK has, so looking at a dozen of them starts no process.
 """
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -242,22 +243,16 @@ def _wrapper(home: Path, folder: Path) -> Path:
     java = target / "bin" / "java"
     if java.is_file() and java.read_text(encoding="utf-8") == script:
         return target
-    folder.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=".new-", dir=folder))
-    (made / "bin").mkdir()
-    for entry in home.iterdir():
-        if entry.name != "bin":
-            (made / entry.name).symlink_to(entry)
-    for entry in (home / "bin").iterdir():
-        if entry.name != "java":
-            (made / "bin" / entry.name).symlink_to(entry)
-    (made / "bin" / "java").write_text(script, encoding="utf-8")
-    (made / "bin" / "java").chmod(0o755)
-    made.chmod(0o755)
-    try:
-        made.rename(target)
-    except OSError:  # another process made it first
-        shutil.rmtree(made)
+    java.parent.mkdir(parents=True, exist_ok=True)
+    for entry in [*home.iterdir(), *(home / "bin").iterdir()]:
+        link = target / entry.relative_to(home)
+        if entry.name not in ("bin", "java") and not link.is_symlink():
+            with contextlib.suppress(FileExistsError):  # another process is making it too
+                link.symlink_to(entry)
+    with tempfile.NamedTemporaryFile("w", dir=java.parent, prefix=".java-", encoding="utf-8", delete=False) as new:
+        new.write(script)
+    Path(new.name).chmod(0o755)
+    Path(new.name).replace(java)  # last: a wrapper that has it is whole
     return target
 
 

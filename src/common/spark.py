@@ -59,6 +59,14 @@ def _choose_java(settings: Settings) -> None:
         set_for_children("JDK_JAVA_OPTIONS", f"-Djavax.net.ssl.trustStore={settings.trust_store}")
 
 
+def spark_jars(settings: Settings) -> list[Path]:
+    """The jars that Spark needs for this warehouse; fetched where they are missing."""
+    from asgard.common.jars import JarSet, ensure_jars
+
+    wanted = (JarSet.SPARK, JarSet.JDBC, *((JarSet.S3,) if settings.warehouse.startswith("s3:") else ()))
+    return ensure_jars(*wanted, settings=settings)
+
+
 def _defaults(settings: Settings, *, submitted: bool) -> dict[str, str]:
     conf = {
         "spark.sql.session.timeZone": "UTC",
@@ -71,10 +79,7 @@ def _defaults(settings: Settings, *, submitted: bool) -> dict[str, str]:
         conf["spark.master"] = settings.spark_master
     if submitted:
         return conf
-    from asgard.common.jars import JarSet, ensure_jars
-
-    wanted = (JarSet.SPARK, JarSet.JDBC, *((JarSet.S3,) if settings.warehouse.startswith("s3:") else ()))
-    jars = ensure_jars(*wanted, settings=settings)
+    jars = spark_jars(settings)
     with resources.as_file(resources.files("asgard.common") / "log4j2.properties") as log4j:
         logging_option = f"-Dlog4j2.configurationFile={Path(log4j).as_uri()}"
     conf.setdefault("spark.master", "local[*]")

@@ -10,8 +10,8 @@ snapshot says.
 The functions need a session time zone of UTC, which is what Asgard's sessions have.
 """
 
-from collections.abc import Iterable
-from datetime import UTC, date, datetime, time
+from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, time, timedelta
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, Window
@@ -75,7 +75,7 @@ def customer_metrics(
 
     A customer is known from the opening of the account or the first purchase, whichever is earlier; that moment
     also starts `account_age_days`. The work grows with the purchases plus the rows given, never with their
-    product: each purchase is counted once, at the first as-of date after it, and then summed over the dates.
+    product: each purchase is news at the first as-of date after it, and from there on the sums are carried.
 
     Args:
         purchases: customer_id, purchased_at (timestamp), amount (money); one row per purchase.
@@ -106,12 +106,18 @@ def customer_metrics(
     if churn_after_days < 1:
         raise UsageError(f"churn_after_days is {churn_after_days}.", hint="Use 1 or more days.")
     moments = _moments(as_of)
-    bought = _purchase_totals(purchases, moments)
-    parts = [bought, _known_customers(bought, accounts, moments)]
+    events = [_purchase_events(purchases)]
+    if accounts is not None:
+        events.append(_account_events(accounts))
     if tickets is not None:
-        parts.append(_ticket_totals(tickets, moments))
-    known_so_far = _so_far(reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), parts))
-    return _metrics(known_so_far, churn_after_days)
+        events.append(_ticket_events(tickets))
+    return (
+        reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), events)
+        .transform(_added_up(moments))
+        .transform(_standing)
+        .transform(_carried_to_each(moments))
+        .transform(_metrics_of(churn_after_days))
+    )
 
 
 def _moments(as_of: Iterable[date]) -> list[datetime]:
@@ -121,84 +127,96 @@ def _moments(as_of: Iterable[date]) -> list[datetime]:
     return moments
 
 
-def _following(moments: list[datetime], at: str) -> Column:
-    """The as-of moments after `at`, in order."""
-    return F.filter(F.array(*map(F.lit, moments)), lambda moment: moment > F.col(at))
+def _array(moments: list[datetime]) -> Column:
+    return F.array(*map(F.lit, moments))
 
 
-def _purchase_totals(purchases: DataFrame, moments: list[datetime]) -> DataFrame:
-    """Purchases added up per customer and first as-of moment after them."""
-    return (
-        purchases.filter(F.col("purchased_at") < F.lit(moments[-1]))
-        .groupBy("customer_id", _following(moments, "purchased_at")[0].alias("event_timestamp"))
-        .agg(
-            F.count("*").alias("purchases"),
-            F.sum(F.col("amount").cast("decimal(18,2)")).alias("spent"),
-            F.min("purchased_at").alias("first_purchase_at"),
-            F.max("purchased_at").alias("last_purchase_at"),
-        )
-    )
-
-
-def _ticket_totals(tickets: DataFrame, moments: list[datetime]) -> DataFrame:
-    """Tickets counted per customer and first as-of moment after them."""
-    return (
-        tickets.filter(F.col("opened_at") < F.lit(moments[-1]))
-        .groupBy("customer_id", _following(moments, "opened_at")[0].alias("event_timestamp"))
-        .agg(F.count("*").alias("tickets"))
-    )
-
-
-def _known_customers(bought: DataFrame, accounts: DataFrame | None, moments: list[datetime]) -> DataFrame:
-    """One row per customer and as-of moment after the customer became known, with that time as `known_since`."""
-    known = bought.select("customer_id", F.col("first_purchase_at").alias("known_since"))
-    if accounts is not None:
-        known = known.unionByName(accounts.select("customer_id", F.col("opened_at").alias("known_since")))
-    return (
-        known.groupBy("customer_id")
-        .agg(F.min("known_since").alias("known_since"))
-        .select("customer_id", "known_since", F.explode(_following(moments, "known_since")).alias("event_timestamp"))
-    )
-
-
-def _so_far(parts: DataFrame) -> DataFrame:
-    """Running totals at each as-of moment of a known customer."""
-    one_each = parts.groupBy("customer_id", "event_timestamp").agg(
-        F.sum("purchases").alias("purchases"),
-        F.sum("spent").alias("spent"),
-        F.max("last_purchase_at").alias("last_purchase_at"),
-        (F.sum("tickets") if "tickets" in parts.columns else F.lit(None).cast("bigint")).alias("tickets"),
-        F.max("known_since").alias("known_since"),
-    )
-    up_to_now = Window.partitionBy("customer_id").orderBy("event_timestamp").rowsBetween(Window.unboundedPreceding, 0)
-    return one_each.select(
+def _purchase_events(purchases: DataFrame) -> DataFrame:
+    return purchases.select(
         "customer_id",
-        "event_timestamp",
-        "known_since",
-        F.coalesce(F.sum("purchases").over(up_to_now), F.lit(0)).alias("purchases"),
-        F.coalesce(F.sum("spent").over(up_to_now), F.lit(0)).alias("spent"),
-        F.max("last_purchase_at").over(up_to_now).alias("last_purchase_at"),
-        F.coalesce(F.sum("tickets").over(up_to_now), F.lit(0)).alias("tickets"),
+        F.col("purchased_at").alias("at"),
+        F.lit(1).alias("purchases"),
+        F.col("amount").cast("decimal(18,2)").alias("spent"),
+        F.col("purchased_at").alias("last_purchase_at"),
+        F.col("purchased_at").alias("known_since"),
+        F.lit(0).alias("tickets"),
+    )
+
+
+def _account_events(accounts: DataFrame) -> DataFrame:
+    return accounts.select("customer_id", F.col("opened_at").alias("at"), F.col("opened_at").alias("known_since"))
+
+
+def _ticket_events(tickets: DataFrame) -> DataFrame:
+    return tickets.select("customer_id", F.col("opened_at").alias("at"), F.lit(1).alias("tickets"))
+
+
+def _added_up(moments: list[datetime]) -> Callable[[DataFrame], DataFrame]:
+    """The events of a customer added up at the first as-of moment after them: the news of that moment."""
+    following = F.filter(_array(moments), lambda moment: moment > F.col("at"))
+
+    def step(events: DataFrame) -> DataFrame:
+        return (
+            events.filter(F.col("at") < F.lit(moments[-1]))
+            .groupBy("customer_id", following[0].alias("news_at"))
+            .agg(
+                F.sum("purchases").alias("purchases"),
+                F.sum("spent").alias("spent"),
+                F.max("last_purchase_at").alias("last_purchase_at"),
+                F.min("known_since").alias("known_since"),
+                F.sum("tickets").alias("tickets"),
+            )
+        )
+
+    return step
+
+
+def _standing(news: DataFrame) -> DataFrame:
+    """How a customer stands from each moment with news until the next one: the news so far, added up."""
+    in_order = Window.partitionBy("customer_id").orderBy("news_at")
+    so_far = in_order.rowsBetween(Window.unboundedPreceding, Window.currentRow)
+    return news.select(
+        "customer_id",
+        "news_at",
+        F.lead("news_at").over(in_order).alias("next_news_at"),
+        F.coalesce(F.sum("purchases").over(so_far), F.lit(0)).alias("purchases"),
+        F.coalesce(F.sum("spent").over(so_far), F.lit(0)).alias("spent"),
+        F.max("last_purchase_at").over(so_far).alias("last_purchase_at"),
+        F.min("known_since").over(so_far).alias("known_since"),
+        F.coalesce(F.sum("tickets").over(so_far), F.lit(0)).alias("tickets"),
     ).filter("known_since IS NOT NULL")
 
 
-def _metrics(so_far: DataFrame, churn_after_days: int) -> DataFrame:
+def _carried_to_each(moments: list[datetime]) -> Callable[[DataFrame], DataFrame]:
+    """One row per as-of moment at which the customer stands so."""
+
+    def step(standing: DataFrame) -> DataFrame:
+        until = F.coalesce("next_news_at", F.lit(moments[-1] + timedelta(days=1)))
+        stands = F.filter(_array(moments), lambda moment: (moment >= F.col("news_at")) & (moment < until))
+        return standing.withColumn("event_timestamp", F.explode(stands))
+
+    return step
+
+
+def _metrics_of(churn_after_days: int) -> Callable[[DataFrame], DataFrame]:
     today = F.to_date("event_timestamp")
     age = F.datediff(today, F.to_date("known_since"))
-    quiet_since = F.coalesce("last_purchase_at", "known_since")
-    bought_something = F.col("purchases") > 0
-    return so_far.select(
-        "customer_id",
-        F.col("purchases").alias("total_purchases"),
-        F.col("spent").cast("double").alias("customer_lifetime_value"),
-        F.when(bought_something, F.round(F.col("spent") / F.col("purchases"), 2))
-        .cast("double")
-        .alias("avg_purchase_value"),
-        F.datediff(today, F.to_date("last_purchase_at")).alias("days_since_last_purchase"),
-        F.round(F.col("purchases") * F.lit(float(FREQUENCY_DAYS)) / age, 4).alias("purchase_frequency"),
-        age.alias("account_age_days"),
-        F.col("tickets").alias("support_tickets"),
-        (F.datediff(today, F.to_date(quiet_since)) > churn_after_days).alias("churned"),
-        "event_timestamp",
-        F.col("event_timestamp").alias("created_at"),
-    )
+    quiet_since = F.to_date(F.coalesce("last_purchase_at", "known_since"))
+    bought = F.col("purchases") > 0
+
+    def step(rows: DataFrame) -> DataFrame:
+        return rows.select(
+            "customer_id",
+            F.col("purchases").alias("total_purchases"),
+            F.col("spent").cast("double").alias("customer_lifetime_value"),
+            F.when(bought, F.round(F.col("spent") / F.col("purchases"), 2)).cast("double").alias("avg_purchase_value"),
+            F.datediff(today, F.to_date("last_purchase_at")).alias("days_since_last_purchase"),
+            F.round(F.col("purchases") * F.lit(float(FREQUENCY_DAYS)) / age, 4).alias("purchase_frequency"),
+            age.alias("account_age_days"),
+            F.col("tickets").alias("support_tickets"),
+            (F.datediff(today, quiet_since) > churn_after_days).alias("churned"),
+            "event_timestamp",
+            F.col("event_timestamp").alias("created_at"),
+        )
+
+    return step

@@ -36,7 +36,9 @@ def run_app(app: typer.Typer, argv: Sequence[str] | None, prog_name: str) -> int
     # typer may vendor its own click: its exceptions are told apart by their attributes, not by class.
     with _sigterm_raises():
         try:
-            result = app(args=list(argv if argv is not None else sys.argv[1:]), prog_name=prog_name, standalone_mode=False)
+            result = app(
+                args=list(argv if argv is not None else sys.argv[1:]), prog_name=prog_name, standalone_mode=False
+            )
         except AsgardError as error:
             print_error(error)
             return error.exit_code

@@ -83,6 +83,7 @@ class Attempt:
         provenance: what every snapshot and the publish commit say of where they come from.
         reads: every table that was read and not written, with its content at the base.
         read_keys: those of them that must not have moved when this is published.
+        details: what the job wants in the record beside all that (plain values, e.g. ingested files).
         sealed: the branch's head once nothing more is written; the verdict is bound to it.
     """
 
@@ -98,6 +99,7 @@ class Attempt:
     reads: dict[TableName, Content] = field(default_factory=dict)
     read_keys: set[TableName] = field(default_factory=set)
     writes: dict[TableName, Write] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
     sealed: CommitHash | None = None
 
     @cached_property
@@ -150,16 +152,28 @@ class Attempt:
 
     def seal(self) -> None:
         """End writing: note what was computed from what, and fix the branch's head for the audit."""
-        inputs = {str(name): content.snapshot_id for name, content in self.reads.items()}
+        for name, write in self.writes.items():
+            write.after = self._state(name, self.branch)
         for write in self.writes.values():
-            if write.changed:
-                wanted = self._on_branch(write.table).described(write.done, inputs)
-                current = self._state(write.table.name, self.branch).properties
+            if write.changed and write.after is not None:
+                wanted = self._on_branch(write.table).described(write.done, self._input_snapshots(write.table))
+                current = write.after.properties
                 missing = {name: text for name, text in wanted.items() if current.get(name) != text}
                 self._on_branch(write.table).set_properties(missing)
         self.sealed = self.lake.nessie.head(self.branch)
         for name, write in self.writes.items():
             write.after = self._state(name, f"{self.branch}@{self.sealed}")
+
+    def _input_snapshots(self, table: Table) -> dict[str, int]:
+        """The snapshot of each of a table's inputs that it was computed from."""
+        found: dict[str, int] = {}
+        for name in table.inputs.values():
+            write = self.writes.get(name)
+            if write is not None and write.after is not None:
+                found[str(name)] = write.after.snapshot_id or -1
+            elif name in self.reads:
+                found[str(name)] = self.reads[name].snapshot_id
+        return found
 
     @property
     def at_base(self) -> str:
@@ -182,7 +196,7 @@ class Attempt:
         return {str(name): write.to_json() for name, write in sorted(self.writes.items())}
 
     def _on_branch(self, table: Table) -> BranchTable:
-        return BranchTable(self.lake, self.session, self.branch, table)
+        return BranchTable(self.lake, self.session, self.branch, table, self.provenance)
 
     def _base_state(self, table: TableName) -> TableState | None:
         content = self.lake.nessie.content(self.at_base, table)

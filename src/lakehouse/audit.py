@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import RunError
@@ -9,8 +10,9 @@ from asgard.common.names import BranchName, CommitHash, TableName
 from asgard.lakehouse.attempt import Attempt, Write
 from asgard.lakehouse.declaration import EmptyInput, Table, WriteMode
 from asgard.lakehouse.files import TableState
-from asgard.lakehouse.lake import identifier
+from asgard.lakehouse.lake import Lakehouse, identifier
 from asgard.lakehouse.nessie import Content
+from asgard.lakehouse.snapshots import At
 from asgard.validation.batch import AuditedTable, Batch, Relation
 from asgard.validation.checks import Check, Scope, not_null, row_count
 from asgard.validation.results import AuditOutcome
@@ -143,3 +145,22 @@ def _audited(attempt: Attempt, write: Write) -> AuditedTable:
 def _relation(attempt: Attempt, name: str) -> Relation:
     table = TableName.parse(name)
     return Relation(attempt.read(table, guard=True), identifier(table, attempt.branch))
+
+
+def audit_published(lake: Lakehouse, table: TableName, at: At, checks: Sequence[Check]) -> AuditOutcome:
+    """Hold a whole table at a commit against checks, now.
+
+    Raises:
+        UnknownTableError: it is not there.
+    """
+    from asgard.validation import validator
+
+    state = TableState.load(lake.content(table, str(at)).metadata_location, lake.settings)
+    batch = table_batch(lake.spark, table, at.reference, state)
+
+    def relation(name: str) -> Relation:
+        other = TableName.parse(name)
+        return Relation(lake.frame(other, at.reference), identifier(other, at.reference))
+
+    audited = AuditedTable(str(table), checks, dict.fromkeys(Scope, batch))
+    return validator.audit([audited], relation=relation, as_of=datetime.now(UTC))

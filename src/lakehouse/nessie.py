@@ -4,7 +4,7 @@ Why not pynessie: see docs/decisions/0002-own-nessie-door.md. Protocol: Nessie's
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -118,7 +118,11 @@ class Nessie:
         self.uri = uri
         self._base = f"{uri}/api/v2"
         self._pool = urllib3.PoolManager(maxsize=8, timeout=_TIMEOUT, retries=False)
-        self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        self._headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Nessie-Client-Spec": "2",  # without it a refusal does not say which keys moved
+        }
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token.reveal()}"
 
@@ -204,12 +208,12 @@ class Nessie:
 
     def contents(self, reference: str, keys: Iterable[TableName]) -> dict[TableName, Content]:
         """The content of each key at a reference (`name` or `name@hash`); absent keys are left out."""
-        wanted = [{"elements": [name.layer, name.name]} for name in keys]
-        if not wanted:
-            return {}
-        answer = self._call("POST", f"/trees/{_ref_path(reference)}/contents", {"requestedKeys": wanted})
-        found = {_key(item["key"]): _content(item["content"]) for item in answer["contents"]}
-        return {TableName(*key): content for key, content in found.items() if content is not None}
+        found = self._contents(reference, [(name.layer, name.name) for name in keys])
+        return {TableName(*key): content for key, content in found.items()}
+
+    def has_namespace(self, reference: str, name: str) -> bool:
+        """Whether a namespace exists at a reference."""
+        return bool(self._contents(reference, [(name,)]))
 
     def content(self, reference: str, name: TableName) -> Content | None:
         """The content of one key at a reference, or None."""
@@ -247,6 +251,13 @@ class Nessie:
         }
         answer = self._call("POST", f"/trees/{_quoted(branch)}@{expected}/history/commit", body)
         return CommitHash(answer["targetBranch"]["hash"])
+
+    def _contents(self, reference: str, keys: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], Content]:
+        if not keys:
+            return {}
+        body = {"requestedKeys": [{"elements": list(key)} for key in keys]}
+        answer = self._call("POST", f"/trees/{_ref_path(reference)}/contents", body)
+        return {_key(item["key"]): Content(item["content"]["type"], item["content"]) for item in answer["contents"]}
 
     def _pages(self, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         token = None

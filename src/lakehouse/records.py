@@ -67,14 +67,18 @@ class RunRecords:
         """Store how an attempt ended."""
         self._storage.write(f"runs/{run_id}/{attempt}.outcome.json", _encode(outcome))
 
-    def attempts(self, run_id: RunId | None = None) -> list[AttemptRecord]:
-        """Every stored attempt, of one run or of all, newest run first."""
-        parts: dict[tuple[RunId, int], dict[str, Any]] = {}
+    def attempts(self, run_id: RunId | None = None, *, limit: int | None = None) -> list[AttemptRecord]:
+        """The stored attempts, of one run or of all, newest first; no more than `limit`."""
+        parts: dict[tuple[RunId, int], dict[str, str]] = {}
         for path in self._paths(run_id):
             run, attempt, part = _parse(path)
-            content = self._storage.read(path)
-            parts.setdefault((run, attempt), {})[part] = json.loads(content) if content else {}
-        return [AttemptRecord(run, attempt, **found) for (run, attempt), found in sorted(parts.items(), reverse=True)]
+            parts.setdefault((run, attempt), {})[part] = path
+        newest = sorted(parts.items(), reverse=True)[:limit]
+        return [AttemptRecord(run, number, **self._load(paths)) for (run, number), paths in newest]
+
+    def _load(self, paths: Mapping[str, str]) -> dict[str, Any]:
+        contents = ((part, self._storage.read(path)) for part, path in paths.items())
+        return {part: json.loads(content) if content else {} for part, content in contents}
 
     def digest(self, run_id: RunId, attempt: int) -> str | None:
         """The SHA-256 of a stored record, to hold against the publish commit's."""

@@ -310,6 +310,7 @@ class _Runner:
             "verdict": verdict.to_json(),
             "reads": attempt.reads_json(),
             "writes": attempt.writes_json(),
+            "details": attempt.details,
             "seconds": clock.seconds,
         }
 

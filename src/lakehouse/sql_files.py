@@ -23,7 +23,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from asgard.common.errors import DeclarationError
 from asgard.lakehouse.declaration import Daily, Hourly, Monthly, Weekly, Yearly
@@ -101,7 +101,7 @@ def read_sql_file(path: Path) -> SqlTable:
         elif key == "table":
             name = value
         elif key == "check":
-            checks.append(_check(path, number, value))
+            checks.append(parse_check(value, f"{path}, line {number}"))
         elif key == "interval":
             properties["interval"] = _cadence(path, number, value)
         elif key in _LISTS:
@@ -159,8 +159,16 @@ def _cadence(path: Path, number: int, text: str) -> Cadence:
     return _CADENCES[match[1]](match[2], lookback=int(match[3] or 0))
 
 
-def _check(path: Path, number: int, text: str) -> "Check":
-    """Evaluate `name(literals).method(literals)...` by hand: no name but a check's, no code."""
+def parse_check(text: str, where: str = "check") -> "Check":
+    """Read a check as it is written in Python, e.g. `not_null(email).warn()`; no other code is run.
+
+    Args:
+        text: a call of a function of `asgard.validation.checks` with literal arguments.
+        where: it stands, for the message.
+
+    Raises:
+        DeclarationError: it is not such a call, or the check's own arguments are wrong.
+    """
     from asgard.validation import checks
 
     def build(node: ast.expr) -> Any:
@@ -179,10 +187,10 @@ def _check(path: Path, number: int, text: str) -> "Check":
     except DeclarationError:
         raise
     except (SyntaxError, ValueError, TypeError) as error:
-        raise _refuse(path, number, text, f"Write a check such as not_null(email); {error}".rstrip("; ")) from error
-    if not isinstance(made, checks.Check):
-        raise _refuse(path, number, text, "Write a check such as not_null(email).")
-    return made
+        raise DeclarationError(
+            f"{where}: {text!r} is not a check.", hint=f"Write e.g. not_null(email), one of {', '.join(_CHECKS)}."
+        ) from error
+    return cast("Check", made)
 
 
 def _literal(node: ast.expr) -> Any:

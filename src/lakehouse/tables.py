@@ -6,7 +6,7 @@ Everything goes to ``lake.layer.`name@branch` ``; nothing here knows of main.
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import AsgardError, DeclarationError
@@ -15,11 +15,11 @@ from asgard.common.spark import explain
 from asgard.lakehouse.declaration import PartitionField, Table, WriteMode
 from asgard.lakehouse.intervals import RangeSet, TimeRange
 from asgard.lakehouse.lake import Lakehouse, identifier
-from asgard.lakehouse.nessie import NessieConflictError, put_namespace
+from asgard.lakehouse.nessie import put_namespace
 from asgard.lakehouse.schema_changes import quoted, schema_changes
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, DataFrameWriterV2, SparkSession
     from pyspark.sql.types import StructType
 
 INTERVALS_PROPERTY = "asgard.intervals"
@@ -45,6 +45,7 @@ class BranchTable:
     session: "SparkSession"
     branch: BranchName
     table: Table
+    provenance: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def sql_name(self) -> str:
@@ -147,11 +148,9 @@ class BranchTable:
 
     def _create_namespace(self, layer: str) -> None:
         nessie = self.lake.nessie
-        head = nessie.head(self.branch)
-        try:
+        if not nessie.has_namespace(self.branch, layer):
+            head = nessie.head(self.branch)
             nessie.commit(self.branch, head, [put_namespace(layer)], f"create namespace {layer}")
-        except NessieConflictError:
-            return  # it is there already
 
     def _evolve(self, schema: "StructType") -> None:
         existing = self.session.table(self.sql_name).schema
@@ -163,9 +162,9 @@ class BranchTable:
 
         match self.table.mode:
             case WriteMode.APPEND:
-                frame.writeTo(self.sql_name).append()
+                self._writer(frame).append()
             case WriteMode.REPLACE:
-                frame.writeTo(self.sql_name).overwrite(F.lit(True))
+                self._writer(frame).overwrite(F.lit(True))
             case WriteMode.OVERWRITE_INTERVAL:
                 if self.table.interval is None or interval is None:
                     raise DeclarationError(
@@ -174,10 +173,17 @@ class BranchTable:
                     )
                 inside = within(self.table.interval.column, interval, frame.schema)
                 kept = frame.where(inside | F.col(quoted(self.table.interval.column)).isNull())
-                kept.writeTo(self.sql_name).overwrite(inside)
+                self._writer(kept).overwrite(inside)
             case WriteMode.MERGE:
                 return self._merge(frame)
         return True
+
+    def _writer(self, frame: "DataFrame") -> "DataFrameWriterV2":
+        """A writer whose snapshot says where it comes from, whichever session the rows come from."""
+        writer = frame.writeTo(self.sql_name)
+        for name, value in self.provenance.items():
+            writer = writer.option(f"snapshot-property.{name}", value)
+        return writer
 
     def _merge(self, frame: "DataFrame") -> bool:
         """Update and insert by key; rows that would change nothing are left alone."""
@@ -188,13 +194,13 @@ class BranchTable:
         if changed.isEmpty():
             return False
         view = f"merge_{secrets.token_hex(4)}"
-        changed.createOrReplaceTempView(view)
+        changed.createGlobalTempView(view)  # global: the rows may come from another session than the writes
         matched = " AND ".join(f"target.{quoted(key)} <=> source.{quoted(key)}" for key in self.table.keys)
         self.session.sql(
-            f"MERGE INTO {self.sql_name} AS target USING {view} AS source ON {matched} "
+            f"MERGE INTO {self.sql_name} AS target USING global_temp.{view} AS source ON {matched} "
             "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
         )
-        self.session.catalog.dropTempView(view)
+        self.session.catalog.dropGlobalTempView(view)
         return True
 
 

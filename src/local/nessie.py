@@ -29,7 +29,9 @@ def _prepare(folder: Path, ports: Ports, settings: Settings, say: Say) -> Launch
     return Launch(
         (
             str(java.executable),
-            *("-Xmx256m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", f"-XX:ErrorFile={folder}/jvm-error.log"),
+            *("-Xmx256m", "-XX:+UseSerialGC"),
+            "-XX:TieredStopAtLevel=1",  # without the second compiler: half the CPU at the start, 35 MB less
+            *("-XX:+ExitOnOutOfMemoryError", f"-XX:ErrorFile={folder}/jvm-error.log"),
             *(f"-D{name}={value}" for name, value in properties.items()),
             *("-jar", str(jar)),
         ),

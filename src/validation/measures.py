@@ -315,8 +315,8 @@ class Shared:
         return None if only_nulls else UNKNOWN
 
     def combine(self, parts: Iterable[object]) -> object:
-        """The one part that is known."""
-        return next((part for part in parts if part is not None), (0, 0))
+        """The one part that is known; None is no values at all."""
+        return next((part for part in parts if part is not None), None)
 
 
 @dataclass(frozen=True)

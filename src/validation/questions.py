@@ -181,7 +181,7 @@ def _unique(fields: tuple[Field, ...]) -> tuple[tuple[Measure, ...], Judge]:
     shared = Shared(fields)
 
     def judge(answers: Answers, as_of: datetime) -> Judgement:
-        keys, rows = answers[shared]
+        keys, rows = answers[shared] or (0, 0)
         return Judgement(rows == 0, {"shared_keys": keys, "surplus_rows": rows - keys}, rows)
 
     return (shared,), judge

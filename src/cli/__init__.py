@@ -1,0 +1,5 @@
+"""The `asgard` command."""
+
+from asgard.cli.app import main
+
+__all__ = ["main"]

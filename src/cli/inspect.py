@@ -1,0 +1,358 @@
+"""Commands that look and change nothing: plan, audit, tables, runs, branches, diff, lineage, settings."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from asgard.common.errors import AuditFailedError, UsageError
+from asgard.common.names import TableName, check_run_id
+from asgard.jobs.options import (
+    DirOption,
+    EndOption,
+    JsonOption,
+    PipelineOption,
+    RefOption,
+    SelectOption,
+    SetOption,
+    StartOption,
+    settings_from,
+)
+from asgard.jobs.reporting import progress_lines, show_json, show_table
+
+if TYPE_CHECKING:
+    from asgard.lakehouse.history import LineageNode
+    from asgard.lakehouse.lake import Lakehouse
+    from asgard.validation.checks import Check
+    from asgard.validation.results import CheckResult
+
+TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="layer.name")]
+
+
+def plan(
+    pipeline: PipelineOption,
+    select: SelectOption = None,
+    start: StartOption = None,
+    end: EndOption = None,
+    intervals_per_run: Annotated[int | None, typer.Option("--intervals-per-run", min=1)] = None,
+    directory: DirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a backfill would compute, read and check, and what depends on it."""
+    from asgard.jobs import backfill_job
+    from asgard.lakehouse.loading import load_pipeline
+
+    declared = load_pipeline(pipeline)
+    window = backfill_job.parse_window(start, end)
+    params = backfill_job.Params(tuple(select or ()), window, intervals_per_run)
+    runs = backfill_job.plan(_lake(settings, directory), declared, params)
+    rows: list[dict[str, Any]] = [
+        {
+            "run": number,
+            **step.to_json(),
+            "downstream": sorted(str(name) for name in declared.downstream(step.table.name)),
+        }
+        for number, steps in enumerate(runs, 1)
+        for step in steps
+    ]
+    if as_json:
+        show_json({"runs": len(runs), "steps": rows})
+        return
+    show_table(
+        ("RUN", "TABLE", "MODE", "INTERVALS", "WHY", "READS", "CHECKS", "DOWNSTREAM"),
+        [
+            (
+                row["run"],
+                row["table"],
+                row["mode"],
+                ", ".join(row["intervals"]),
+                row["reason"],
+                ", ".join(row["reads"]),
+                len(row["checks"]),
+                ", ".join(row["downstream"]),
+            )
+            for row in rows
+        ],
+        empty="nothing is missing",
+    )
+
+
+def audit(
+    table: TableArgument,
+    pipeline: Annotated[str | None, typer.Option("--pipeline", "-p", help="Where its checks are declared.")] = None,
+    check: Annotated[
+        list[str] | None, typer.Option("--check", help="A further check, e.g. 'not_null(email)'. Repeatable.")
+    ] = None,
+    ref: RefOption = None,
+    directory: DirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold a published table, or one on a branch, against its checks."""
+    from asgard.lakehouse.audit import audit_published, checks_of
+    from asgard.lakehouse.loading import load_pipeline
+    from asgard.lakehouse.snapshots import resolve
+    from asgard.lakehouse.sql_files import parse_check
+
+    name = TableName.parse(table)
+    checks: list[Check] = [parse_check(text) for text in check or ()]
+    if pipeline is not None:
+        checks = [*checks_of(load_pipeline(pipeline)[name]), *checks]
+    if not checks:
+        raise UsageError(
+            f"There is nothing to hold {name} against.", hint="Give --pipeline MODULE, or --check 'not_null(email)'."
+        )
+    lake = _lake(settings, directory)
+    at = resolve(lake, ref)
+    lake.content(name, str(at))
+    with progress_lines(quiet=as_json) as say:
+        say(f"auditing {name} at {at.reference}")
+        outcome = audit_published(lake, name, at, checks)
+    found = outcome.tables[0]
+    if as_json:
+        show_json(outcome.to_json())
+    else:
+        show_checks(found.results)
+    if not found.passed:
+        failed = ", ".join(result.name for result in found.blocking)
+        raise AuditFailedError(f"{name} at {at.reference} fails: {failed}.", hint="The SQL above finds the rows.")
+
+
+def show_checks(results: "tuple[CheckResult, ...]") -> None:
+    """Print checks with what they measured, and for a failed one some rows and the SQL that finds them."""
+    show_table(
+        ("CHECK", "RESULT", "MEASURED", "BOUNDS", "FAILING", "BY"),
+        [
+            (
+                result.name,
+                "passed" if result.passed else f"failed ({result.severity})",
+                _pairs(result.measured),
+                _pairs(result.bounds),
+                "" if result.failing_rows is None else f"{result.failing_rows:,}",
+                result.answered_by,
+            )
+            for result in results
+        ],
+    )
+    for result in results:
+        if not result.passed:
+            typer.echo(f"\n{result.name}: {result.error or result.sample_sql or ''}")
+            for row in result.sample:
+                typer.echo(f"  {_pairs(row)}")
+
+
+def tables(
+    ref: RefOption = None, directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """List the tables of a ref: rows, size, snapshot, owner."""
+    from asgard.lakehouse.history import describe_tables
+    from asgard.lakehouse.snapshots import resolve
+
+    lake = _lake(settings, directory)
+    found = describe_tables(lake, resolve(lake, ref))
+    if as_json:
+        show_json({"tables": found})
+        return
+    show_table(
+        ("TABLE", "ROWS", "FILES", "MB", "WRITTEN", "INTERVALS", "OWNER"),
+        [
+            (
+                row["table"],
+                f"{row['rows']:,}",
+                row["files"],
+                f"{row['bytes'] / 1e6:,.1f}",
+                (row["written"] or "")[:19],
+                row["intervals"],
+                row["owner"],
+            )
+            for row in found
+        ],
+        empty="no table yet",
+    )
+
+
+def runs(
+    run_id: Annotated[str | None, typer.Argument(metavar="RUN", help="Only this run, with its checks.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many attempts to show.")] = 20,
+    directory: DirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List runs, newest first: what they wrote, and how they ended."""
+    from asgard.lakehouse.history import list_runs
+
+    lake = _lake(settings, directory)
+    wanted = check_run_id(run_id) if run_id else None
+    found = [run.to_json() for run in list_runs(lake, limit=limit, run_id=wanted)]
+    if wanted and not found:
+        raise UsageError(f"There is no run {wanted}.", hint="`asgard runs` lists those that there are.")
+    if as_json:
+        show_json({"runs": found})
+        return
+    show_table(
+        ("RUN", "TRY", "JOB", "STATUS", "TABLES", "CHECKS", "SECONDS", "BY"),
+        [
+            (
+                run["run_id"],
+                run["attempt"],
+                run["job"],
+                run["status"],
+                ", ".join(run["tables"]),
+                f"{sum(check['passed'] for check in run['checks'])}/{len(run['checks'])}" if run["checks"] else "",
+                round(sum(run["seconds"].values()), 1) if run["seconds"] else "",
+                run["user"],
+            )
+            for run in found
+        ],
+        empty="no run yet",
+    )
+    for run in found if wanted else ():
+        _show_run(run)
+
+
+def _show_run(run: dict[str, Any]) -> None:
+    typer.echo(f"\nattempt {run['attempt']}: {run['status']}{': ' + run['error'] if run['error'] else ''}")
+    typer.echo(f"code {run['code_version']}{' (dirty)' if run['dirty'] else ''}, commit {run['commit'] or '-'}")
+    for name, read in run["reads"].items():
+        typer.echo(f"read {name} at snapshot {read['snapshot_id']}")
+    show_table(
+        ("CHECK", "RESULT", "MEASURED", "BOUNDS", "BY"),
+        [
+            (
+                check["name"],
+                "passed" if check["passed"] else f"failed ({check['severity']})",
+                _pairs(check["measured"]),
+                _pairs(check["bounds"]),
+                check["answered_by"],
+            )
+            for check in run["checks"]
+        ],
+        empty="no check",
+    )
+
+
+def branches(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+    """List branches and tags, and the runs that audit branches belong to."""
+    from asgard.lakehouse.history import list_branches
+
+    found = list_branches(_lake(settings, directory))
+    if as_json:
+        show_json({"branches": found})
+        return
+    show_table(
+        ("NAME", "KIND", "COMMIT", "RUN", "RENEWED"),
+        [
+            (
+                f"{row['name']}{' (target)' if row['target'] else ''}",
+                row["kind"],
+                row["hash"][:12],
+                row["run_id"],
+                (row["renewed"] or "")[:19],
+            )
+            for row in found
+        ],
+    )
+
+
+def diff(
+    before: Annotated[str, typer.Argument(help="Branch, tag, commit or time.")],
+    after: Annotated[str, typer.Argument(help="Branch, tag, commit or time.")],
+    directory: DirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show, table by table, what differs between two refs."""
+    from asgard.lakehouse.history import differences
+    from asgard.lakehouse.snapshots import resolve
+
+    lake = _lake(settings, directory)
+    found = differences(lake, resolve(lake, before), resolve(lake, after))
+    if as_json:
+        show_json({"tables": found})
+        return
+    show_table(
+        ("TABLE", "CHANGE", "ROWS BEFORE", "ROWS AFTER", "COLUMNS"),
+        [
+            (
+                row["table"],
+                row["change"],
+                f"{row['rows_before']:,}",
+                f"{row['rows_after']:,}",
+                " ".join(
+                    [f"+{name}" for name in row["columns_added"]]
+                    + [f"-{name}" for name in row["columns_dropped"]]
+                    + [f"~{name}" for name in row["columns_retyped"]]
+                ),
+            )
+            for row in found
+        ],
+        empty="no difference",
+    )
+
+
+def lineage(
+    table: TableArgument,
+    ref: RefOption = None,
+    directory: DirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show where a table's rows come from: runs, inputs at their snapshots, source files."""
+    from asgard.lakehouse.history import lineage as find_lineage
+    from asgard.lakehouse.snapshots import resolve
+
+    lake = _lake(settings, directory)
+    root = find_lineage(lake, TableName.parse(table), resolve(lake, ref))
+    if as_json:
+        show_json(root.to_json())
+        return
+    _show_node(root, "")
+
+
+def _show_node(node: "LineageNode", indent: str) -> None:
+    run = node.run.attempt if node.run else None
+    made = f"by {run.start.get('job')} {run.run_id} (code {run.start.get('code_version', '')[:12]})" if run else ""
+    typer.echo(f"{indent}{node.table}  snapshot {node.snapshot_id}  {made or 'made by no recorded run'}")
+    for file in node.files:
+        typer.echo(f"{indent}  file {file}")
+    for source in node.inputs:
+        _show_node(source, indent + "  ")
+
+
+def settings(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+    """Print every setting, its value, and where it came from."""
+    from asgard.common.settings import DEFINITIONS, Secret
+
+    found = settings_from(settings, directory)
+    rows: list[dict[str, Any]] = []
+    for definition in DEFINITIONS:
+        value = getattr(found, definition.name)
+        shown = None if value is None else "***" if isinstance(value, Secret) else str(value)
+        source = found.sources[definition.name]
+        rows.append({"name": definition.name, "value": shown, "source": source, "help": definition.help})
+    if as_json:
+        show_json({"settings": rows})
+    else:
+        columns = ("name", "value", "source", "help")
+        show_table(tuple(map(str.upper, columns)), [[row[column] for column in columns] for row in rows])
+
+
+def jars(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+    """Print the jars that spark-submit needs, as one list for its --jars; fetches what is missing."""
+    from asgard.common.spark import spark_jars
+
+    paths = [str(path) for path in spark_jars(settings_from(settings, directory))]
+    if as_json:
+        show_json({"jars": paths})
+    else:
+        typer.echo(",".join(paths))
+
+
+def _lake(given: list[str] | None, directory: str | None) -> "Lakehouse":
+    from asgard.lakehouse.lake import Lakehouse
+
+    return Lakehouse.connect(settings_from(given, directory))
+
+
+def _pairs(values: Any) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())

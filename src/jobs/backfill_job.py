@@ -1,0 +1,181 @@
+"""backfill: compute tables of a pipeline, for a date range or for whatever is missing.
+
+Reads: the inputs that the selected tables declare, at the target ref. Writes: the selected tables, through
+one Write-Audit-Publish run per chunk of intervals (one run for everything, unless `--intervals-per-run`).
+Resumable: what was published is not computed again unless a range asks for it, and a restart with the same
+`--run-id` publishes each chunk at most once.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from asgard.common.errors import UsageError
+from asgard.common.names import MAX_RUN_ID, RunId, check_run_id
+from asgard.jobs.counted import counted
+from asgard.jobs.entrypoint import run_job
+from asgard.jobs.options import (
+    DirOption,
+    EndOption,
+    JsonOption,
+    PipelineOption,
+    RunIdOption,
+    SelectOption,
+    SetOption,
+    StartOption,
+    settings_from,
+)
+from asgard.lakehouse.attempt import Attempt, Isolation
+from asgard.lakehouse.compute import compute_step
+from asgard.lakehouse.intervals import TimeRange
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.loading import load_pipeline
+from asgard.lakehouse.pipeline import Pipeline
+from asgard.lakehouse.planning import PlannedRun, plan_runs
+from asgard.lakehouse.progress import read_progress
+from asgard.lakehouse.run import RunRequest, RunResult, execute
+
+
+@dataclass(frozen=True)
+class Params:
+    """What to compute.
+
+    Attributes:
+        select: patterns of tables; empty for all.
+        window: a date range; None for what is missing.
+        intervals_per_run: how many intervals (of the longest cadence) one run publishes; None for all.
+        isolation: whether inputs that move meanwhile make a run start again.
+        now: no interval that ends later is computed.
+    """
+
+    select: tuple[str, ...] = ()
+    window: TimeRange | None = None
+    intervals_per_run: int | None = None
+    isolation: Isolation = Isolation.SNAPSHOT
+    run_id: RunId | None = None
+    now: datetime | None = None
+
+
+def plan(lake: Lakehouse, pipeline: Pipeline, params: Params) -> tuple[PlannedRun, ...]:
+    """The runs that a backfill with these parameters would make now."""
+    tables = pipeline.select(params.select)
+    progress = read_progress(lake, tables)
+    now = params.now or datetime.now(UTC)
+    return plan_runs(tables, progress, window=params.window, now=now, intervals_per_run=params.intervals_per_run)
+
+
+def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Callable[[str], None]) -> list[RunResult]:
+    """Make the planned runs, one after the other.
+
+    Raises:
+        AsgardError: of the first run that does not end well; those before it are published.
+    """
+    results = []
+    with counted(lake, "backfill", say) as note:
+        planned = plan(lake, pipeline, params)
+        if not planned:
+            say("nothing is missing")
+        for number, steps in enumerate(planned, 1):
+            if len(planned) > 1:
+                say(f"run {number} of {len(planned)}")
+            request = RunRequest(
+                job="backfill",
+                run_id=_chunk_run_id(params.run_id, number, len(planned), steps),
+                params=_described(pipeline, params, steps),
+                isolation=params.isolation,
+            )
+            results.append(note(execute(lake, request, _work(steps), say)))
+    return results
+
+
+def _work(steps: PlannedRun) -> Callable[[Attempt], None]:
+    def work(attempt: Attempt) -> None:
+        for step in steps:
+            compute_step(attempt, step)
+
+    return work
+
+
+def _chunk_run_id(run_id: RunId | None, number: int, of: int, steps: PlannedRun) -> RunId | None:
+    """The caller's run id; with several runs, each its own, made of the interval that it begins with.
+
+    The number would not do: after a restart fewer chunks are missing, and they count from 1 again.
+    """
+    if run_id is None or of == 1:
+        return run_id
+    first = min((window.start for step in steps for window in step.ranges), default=None)
+    suffix = f"-{first:%Y%m%d%H}" if first else f"-{number}"
+    if len(run_id) + len(suffix) > MAX_RUN_ID:
+        raise UsageError(
+            f"Run id {run_id!r} is too long for a backfill of {of} runs.",
+            hint=f"Leave {len(suffix)} of its {MAX_RUN_ID} characters for the interval.",
+        )
+    return RunId(run_id + suffix)
+
+
+def _described(pipeline: Pipeline, params: Params, steps: PlannedRun) -> dict[str, Any]:
+    return {
+        "pipeline": pipeline.name,
+        "select": list(params.select),
+        "window": str(params.window) if params.window else None,
+        "steps": [step.to_json() for step in steps],
+    }
+
+
+def parse_window(start: str | None, end: str | None) -> TimeRange | None:
+    """The range that `--start` and `--end` give, or None for neither.
+
+    Raises:
+        UsageError: only one of them, unreadable, or start >= end.
+    """
+    if start is None and end is None:
+        return None
+    if start is None or end is None:
+        raise UsageError(
+            f"Only {'--end' if start is None else '--start'} was given.",
+            hint="Give both, or neither for what is missing.",
+        )
+    return TimeRange.parse(start, end)
+
+
+def command(
+    pipeline: PipelineOption,
+    select: SelectOption = None,
+    start: StartOption = None,
+    end: EndOption = None,
+    intervals_per_run: Annotated[
+        int | None,
+        typer.Option("--intervals-per-run", min=1, help="Publish after so many intervals (default: all at once)."),
+    ] = None,
+    serializable: Annotated[
+        bool, typer.Option("--serializable", help="Start again if an input moves while the run computes from it.")
+    ] = False,
+    run_id: RunIdOption = None,
+    directory: DirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Compute tables for a date range, or whatever is missing."""
+    from asgard.jobs.reporting import progress_lines, show_runs
+
+    params = Params(
+        select=tuple(select or ()),
+        window=parse_window(start, end),
+        intervals_per_run=intervals_per_run,
+        isolation=Isolation.SERIALIZABLE if serializable else Isolation.SNAPSHOT,
+        run_id=check_run_id(run_id) if run_id else None,
+    )
+    declared = load_pipeline(pipeline)
+    lake = Lakehouse.connect(settings_from(settings, directory), "asgard backfill")
+    with progress_lines(quiet=as_json) as say:
+        results = run(params, lake, declared, say)
+    show_runs(results, as_json=as_json)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entrypoint of spark-submit."""
+    return run_job(command, argv)

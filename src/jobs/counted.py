@@ -1,0 +1,102 @@
+"""Count what a job does: one event for each execution, and the totals to where the settings want them.
+
+with counted(lake, "backfill", say) as note:
+    note(execute(lake, request, work, say))
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from asgard.common.errors import AsgardError
+from asgard.common.names import TableName
+from asgard.lakehouse.files import TableState
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.run import RunAuditFailedError, RunResult, Status
+from asgard.monitoring.events import EventLog, OpenEvent, Outcome, TableFacts
+from asgard.monitoring.exporters import export
+
+Say = Callable[[str], None]
+Note = Callable[[RunResult], RunResult]
+
+FEATURE_LAYER = "gold"
+"""The layer whose columns have a null rate metric: features are read from there."""
+
+
+@contextmanager
+def counted(lake: Lakehouse, job: str, say: Say) -> Iterator[Note]:
+    """Count the block as one execution of a job; an exception, of whatever kind, makes it a failed one.
+
+    Counting fails nothing: what goes wrong with it is said.
+
+    Args:
+        lake: whose events.
+        job: its name.
+        say: is told what could not be counted.
+
+    Yields:
+        a function that notes how a run of the job ended, and returns it; a run that raises is noted by itself.
+    """
+    with EventLog(lake.storage).job(job, lake.settings.environment) as event:
+
+        def note(result: RunResult) -> RunResult:
+            try:
+                event.note_run(result.run_id, result.seconds, _facts(lake, result))
+            except (AsgardError, OSError, ValueError) as error:
+                say(f"run {result.run_id} could not be counted: {error}")
+            return result
+
+        try:
+            yield note
+        except BaseException as error:
+            if isinstance(error, RunAuditFailedError):
+                note(error.result)
+            _end(lake, event, Outcome.FAILED, say)
+            raise
+        _end(lake, event, Outcome.SUCCEEDED, say)
+
+
+def _end(lake: Lakehouse, event: OpenEvent, outcome: Outcome, say: Say) -> None:
+    try:
+        event.end(outcome)
+    except AsgardError as error:
+        say(f"this job could not be counted: {error.message}")
+    export(lake.settings, lake.storage, say)
+
+
+def _facts(lake: Lakehouse, result: RunResult) -> dict[str, TableFacts]:
+    published = datetime.now(UTC) if result.status is Status.PUBLISHED else None
+    audits = {audit.table: audit.results for audit in result.verdict.outcome.tables} if result.verdict else {}
+    found = {}
+    for name, write in result.tables.items():
+        failed: dict[str, int] = {}
+        for check in audits.get(name, ()):
+            if not check.passed:
+                failed[check.severity] = failed.get(check.severity, 0) + 1
+        found[name] = TableFacts(
+            rows_written=int(write["rows_added"]) if published else 0,
+            checks=len(audits.get(name, ())),
+            checks_failed=failed,
+            published=published if published and write["snapshot_id"] is not None else None,
+            null_rate=_null_rates(lake, result, TableName.parse(name)) if published else {},
+        )
+    return found
+
+
+def _null_rates(lake: Lakehouse, result: RunResult, table: TableName) -> dict[str, float]:
+    """The share of nulls in each column of the files that the run added, from Iceberg's own statistics."""
+    if table.layer != FEATURE_LAYER:
+        return {}
+    state = TableState.load(lake.content(table, f"{lake.target}@{result.commit}").metadata_location, lake.settings)
+    own = {
+        snapshot.snapshot_id
+        for snapshot in state.table.metadata.snapshots
+        if snapshot.summary and snapshot.summary.additional_properties.get("asgard.run-id") == result.run_id
+    }
+    files = state.live_files(added_since=state.snapshot_ids - own)
+    rows = sum(file.record_count for file in files)
+    nulls: dict[str, int] = {}
+    for file in files:
+        for column, known in file.columns.items():
+            nulls[column] = nulls.get(column, 0) + (known.null_count or 0)
+    return {column: round(count / rows, 6) for column, count in sorted(nulls.items())} if rows else {}

@@ -1,0 +1,174 @@
+"""What a backfill has to compute: which intervals of which tables, in which runs. Pure arithmetic."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from asgard.common.errors import UsageError
+from asgard.common.names import TableName
+from asgard.lakehouse.declaration import Table
+from asgard.lakehouse.intervals import Cadence, RangeSet, TimeRange, Unit
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a table is.
+
+    Attributes:
+        exists: it was published before.
+        done: stretches of time that are computed.
+        stale_inputs: inputs that moved since it was last written.
+    """
+
+    exists: bool = False
+    done: RangeSet = field(default_factory=RangeSet)
+    stale_inputs: tuple[TableName, ...] = ()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One table in one run: its stretches of time (none for a table without intervals), and why."""
+
+    table: Table
+    ranges: tuple[TimeRange, ...]
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "table": str(self.table.name),
+            "mode": self.table.mode,
+            "intervals": [str(window) for window in self.ranges],
+            "reason": self.reason,
+            "reads": [str(name) for name in self.table.inputs.values()],
+            "checks": [check.name for check in self.table.checks],
+        }
+
+
+PlannedRun = tuple[Step, ...]
+"""The steps of one run, in the order of the graph."""
+
+
+def plan_runs(
+    tables: Sequence[Table],
+    progress: Mapping[TableName, Progress],
+    *,
+    window: TimeRange | None,
+    now: datetime,
+    intervals_per_run: int | None = None,
+) -> tuple[PlannedRun, ...]:
+    """Decide what to compute.
+
+    Args:
+        tables: selected, each after its inputs; sources are passed over.
+        progress: of each table.
+        window: compute the whole intervals in it, again if need be; None: what is missing.
+        now: no interval that ends later is complete.
+        intervals_per_run: cut into runs of so many intervals of the longest cadence; None: one run.
+
+    Raises:
+        UsageError: the window holds no whole interval, or a table with intervals has no start.
+    """
+    computed = [table for table in tables if table.function is not None]
+    todo = {table.name: _todo(table, progress[table.name], window, now) for table in computed if table.interval}
+    if window is not None and todo and not any(todo.values()):
+        raise UsageError(
+            f"The range {window} holds no whole interval of {', '.join(map(str, todo))}.",
+            hint="Widen it: an interval is computed as a whole, and the end is not included.",
+        )
+    chunks = _chunks(computed, todo, intervals_per_run)
+    moving: set[TableName] = {name for name, ranges in todo.items() if ranges}
+    whole: dict[TableName, str] = {}
+    for table in computed:
+        if table.interval is None:
+            reason = _reason(table, progress[table.name], moving, window)
+            if reason:
+                whole[table.name] = reason
+                moving.add(table.name)
+    runs = []
+    last = max(len(chunks), 1) - 1
+    for number, chunk in enumerate(chunks or [None]):
+        steps = []
+        for table in computed:
+            if table.interval is not None:
+                ranges = _share(table.interval, todo[table.name], chunk, is_last=number == last)
+                if ranges:
+                    reason = "asked for" if window else "missing"
+                    steps.append(Step(table, ranges, reason))
+            elif table.name in whole and number in _turns(table, computed, last):
+                steps.append(Step(table, (), whole[table.name]))
+        if steps:
+            runs.append(tuple(steps))
+    return tuple(runs)
+
+
+def _todo(table: Table, progress: Progress, window: TimeRange | None, now: datetime) -> RangeSet:
+    cadence = table.interval
+    if cadence is None:
+        return RangeSet()
+    if window is not None:
+        aligned = cadence.align(window)
+        return RangeSet([aligned] if aligned else [])
+    if table.start is None:
+        raise UsageError(
+            f"{table.name} has intervals but no start, so what is missing can't be told.",
+            hint="Declare start='2024-01-01' (for the table, or the whole pipeline), or give --start and --end.",
+        )
+    start, end = cadence.unit.floor(table.start), cadence.unit.floor(min(table.end or now, now))
+    if table.end is not None and table.end <= now:
+        end = cadence.unit.ceil(table.end)
+    if start >= end:
+        return RangeSet()
+    missing = RangeSet([TimeRange(start, end)]) - progress.done
+    back = [TimeRange(cadence.unit.shift(part.start, -cadence.lookback), part.end) for part in missing]
+    return RangeSet(back) & (RangeSet([TimeRange(start, end)])) if back else missing
+
+
+def _reason(table: Table, progress: Progress, moving: Iterable[TableName], window: TimeRange | None) -> str:
+    if not progress.exists:
+        return "not there yet"
+    moved = [str(name) for name in table.inputs.values() if name in set(moving)]
+    if moved:
+        return f"its inputs change: {', '.join(moved)}"
+    if progress.stale_inputs:
+        return f"its inputs moved: {', '.join(map(str, progress.stale_inputs))}"
+    return "asked for" if window else ""
+
+
+def _chunks(
+    tables: Sequence[Table], todo: Mapping[TableName, RangeSet], intervals_per_run: int | None
+) -> list[TimeRange | None]:
+    if intervals_per_run is None:
+        return []
+    cadences = [table.interval for table in tables if table.interval and todo[table.name]]
+    if not cadences:
+        return []
+    longest = max(cadences, key=lambda cadence: list(Unit).index(cadence.unit))
+    everything = RangeSet(part for ranges in todo.values() for part in ranges)
+    return [chunk for part in everything for chunk in longest.chunks(longest.cover(part), intervals_per_run)]
+
+
+def _share(cadence: Cadence, todo: RangeSet, chunk: TimeRange | None, *, is_last: bool) -> tuple[TimeRange, ...]:
+    """A table's part of one chunk: each interval falls to the chunk that its end lies in."""
+    if chunk is None:
+        return todo.ranges
+    start = cadence.unit.floor(chunk.start)
+    end = cadence.unit.ceil(chunk.end) if is_last else cadence.unit.floor(chunk.end)
+    return (todo & RangeSet([TimeRange(start, end)])).ranges if start < end else ()
+
+
+def _turns(table: Table, tables: Sequence[Table], last: int) -> set[int]:
+    """In which of the runs a table without intervals is computed: after its inputs, before its users."""
+    by_name = {each.name: each for each in tables}
+
+    def has_interval_input(name: TableName) -> bool:
+        inputs = by_name[name].inputs.values() if name in by_name else ()
+        return any(each in by_name and (by_name[each].interval or has_interval_input(each)) for each in inputs)
+
+    def has_interval_user(name: TableName) -> bool:
+        return any(name in each.inputs.values() and (each.interval or has_interval_user(each.name)) for each in tables)
+
+    if not has_interval_input(table.name):
+        return {0}
+    return set(range(last + 1)) if has_interval_user(table.name) else {last}

@@ -1,0 +1,34 @@
+"""How far each table of a pipeline is, as the target ref has it."""
+
+import json
+from collections.abc import Sequence
+
+from asgard.common.names import TableName
+from asgard.lakehouse.declaration import Table
+from asgard.lakehouse.files import TableState
+from asgard.lakehouse.intervals import RangeSet
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.planning import Progress
+from asgard.lakehouse.tables import INPUTS_PROPERTY, INTERVALS_PROPERTY
+
+
+def read_progress(lake: Lakehouse, tables: Sequence[Table]) -> dict[TableName, Progress]:
+    """What is computed of each table, and which of its inputs moved since."""
+    names = {table.name for table in tables} | {name for table in tables for name in table.inputs.values()}
+    contents = lake.nessie.contents(lake.target, sorted(names))
+    found = {}
+    for table in tables:
+        content = contents.get(table.name)
+        if content is None:
+            found[table.name] = Progress()
+            continue
+        properties = TableState.load(content.metadata_location, lake.settings).properties
+        used = json.loads(properties.get(INPUTS_PROPERTY, "{}"))
+        stale = [
+            name
+            for name in table.inputs.values()
+            if name in contents and str(name) in used and used[str(name)] != contents[name].snapshot_id
+        ]
+        done = RangeSet.parse(properties.get(INTERVALS_PROPERTY, ""))
+        found[table.name] = Progress(exists=True, done=done, stale_inputs=tuple(stale))
+    return found

@@ -1,0 +1,100 @@
+"""Time travel: a published state, named by branch, tag, commit, snapshot, or time.
+
+By time means *as published*: the time resolves through the target ref's log to a commit. Iceberg's own
+`TIMESTAMP AS OF` uses the snapshot's time, when its rows were still on a branch, and is not used.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import UnknownReferenceError, UsageError
+from asgard.common.names import CommitHash, SnapshotId, TableName, check_reference
+from asgard.lakehouse.files import TableState
+from asgard.lakehouse.intervals import parse_moment
+from asgard.lakehouse.lake import CATALOG, Lakehouse
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+_COMMIT = re.compile(r"[0-9a-f]{16,64}")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+
+@dataclass(frozen=True)
+class At:
+    """One commit, reached through one reference."""
+
+    reference: str
+    commit: CommitHash
+
+    def __str__(self) -> str:
+        return f"{self.reference}@{self.commit}"
+
+
+def resolve(lake: Lakehouse, text: str | None) -> At:
+    """Find the commit that a person names.
+
+    Args:
+        lake: where.
+        text: a branch or tag, a commit of the target ref, a time (as published), or None for the target ref.
+
+    Raises:
+        UnknownReferenceError: there is no such thing.
+        UsageError: it can't be any of them.
+    """
+    if text is None:
+        return At(lake.target, lake.nessie.head(lake.target))
+    if _TIME.match(text):
+        return published_at(lake, parse_moment(text))
+    if _COMMIT.fullmatch(text):
+        for entry in lake.nessie.log(lake.target):
+            if entry.hash.startswith(text):
+                return At(lake.target, entry.hash)
+        raise UnknownReferenceError(
+            f"{lake.target} has no commit {text}.", hint="`asgard runs` lists what was published."
+        )
+    reference = lake.nessie.reference(check_reference(text))
+    return At(reference.name, reference.hash)
+
+
+def published_at(lake: Lakehouse, moment: datetime) -> At:
+    """The target ref as it was published at a moment.
+
+    Raises:
+        UnknownReferenceError: nothing was published by then.
+    """
+    for entry in lake.nessie.log(lake.target):
+        if entry.committed <= moment:
+            return At(lake.target, entry.hash)
+    raise UnknownReferenceError(
+        f"Nothing was published on {lake.target} by {moment.isoformat()}.", hint="Name a later time."
+    )
+
+
+def read_at(lake: Lakehouse, table: TableName, at: At) -> "DataFrame":
+    """The rows of a table at a commit.
+
+    Raises:
+        UnknownTableError: it was not there.
+    """
+    lake.content(table, str(at))
+    return lake.spark.table(f"{CATALOG}.{table.layer}.`{table.name}@{at.reference}#{at.commit}`")
+
+
+def read_snapshot(lake: Lakehouse, table: TableName, snapshot: SnapshotId) -> "DataFrame":
+    """The rows of a table at a snapshot that its published metadata knows.
+
+    Raises:
+        UnknownTableError: there is no such table.
+        UsageError: the table has no such snapshot.
+    """
+    content = lake.content(table, lake.target)
+    known = TableState.load(content.metadata_location, lake.settings).snapshot_ids
+    if snapshot not in known:
+        raise UsageError(
+            f"{table} has no snapshot {snapshot} on {lake.target}.",
+            hint=f"Its newest are {', '.join(map(str, sorted(known)[-5:]))}; it may have been collected.",
+        )
+    return lake.spark.read.option("snapshot-id", str(snapshot)).table(f"{CATALOG}.{table.layer}.`{table.name}`")

@@ -1,0 +1,225 @@
+"""Read CSV and TSV (RFC 4180): every record gets its number, and a malformed one keeps its text.
+
+One regular expression says what a record is; Arrow's parser only splits what that has accepted. A field is
+quoted (quotes inside it doubled), or text without delimiter and line break that does not start with a quote.
+Lines end with LF, CRLF or CR. Blank lines are no records.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import InputDataError
+from asgard.lakehouse.sources.files import printable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CORRUPT = "_corrupt"
+"""The column with the text of a record that has no fields that could be trusted."""
+BLOCK = 4 << 20
+"""Characters that are parsed at once."""
+MAX_RECORD = 64 << 20
+"""Characters that one record may have."""
+_END = r"(?:\r\n?|\n)"
+_BLANK = re.compile(f"{_END}++")
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """What a field and a record are, for one delimiter and quote."""
+
+    delimiter: str
+    quote: str
+
+    def records(self, fields: int) -> re.Pattern[str]:
+        """Any number of records that each have this many fields."""
+        return re.compile(f"(?:(?:{self._field}{self._then}){{{fields - 1}}}{self._field}{_END})*+")
+
+    @cached_property
+    def record(self) -> re.Pattern[str]:
+        """One record, whatever its number of fields."""
+        return re.compile(f"(?:{self._field}{self._then})*+{self._field}{_END}")
+
+    @cached_property
+    def broken(self) -> re.Pattern[str]:
+        """One record in which text follows a closing quote; it ends with that line."""
+        return re.compile(f"(?:{self._field}{self._then})*+{self._quoted}[^\r\n]*+{_END}")
+
+    def split(self, record: str) -> list[str]:
+        """The fields of one record, with or without its line end."""
+        one = re.compile(f"({self._quoted})|({self._bare})")
+        fields, position = [], 0
+        while match := one.match(record, position):
+            quoted, bare = match.groups()
+            fields.append(bare if quoted is None else quoted[1:-1].replace(self.quote * 2, self.quote))
+            position = match.end() + 1
+            if not record.startswith(self.delimiter, match.end()):
+                break
+        return fields
+
+    @property
+    def _then(self) -> str:
+        return re.escape(self.delimiter)
+
+    @property
+    def _field(self) -> str:
+        return f"(?:{self._quoted}|{self._bare})"
+
+    @property
+    def _quoted(self) -> str:
+        quote = re.escape(self.quote)
+        return f"{quote}(?:[^{quote}]++|{quote}{quote})*+{quote}" if quote else "(?!)"
+
+    @property
+    def _bare(self) -> str:
+        return f"(?:[^{re.escape(self.quote)}{self._then}\r\n][^{self._then}\r\n]*+|)"
+
+
+class Parser:
+    """Turns the text of one file into records.
+
+    Args:
+        pieces: of the text, in order.
+        grammar: what a record is.
+        name: of the file, for messages.
+    """
+
+    def __init__(self, pieces: Iterable[str], grammar: Grammar, name: str) -> None:
+        self._pieces = iter(pieces)
+        self._grammar = grammar
+        self._name = name
+        self._text = ""
+        self._at = 0
+        self._ended = False
+        self._count = 0
+
+    def first(self) -> list[str]:
+        """Take the first record off; its fields, or none for a file without records.
+
+        Raises:
+            InputDataError: it is malformed.
+        """
+        while self._grow():
+            self._skip_blank()
+            match = self._grammar.record.match(self._text, self._at)
+            if match:
+                self._at = match.end()
+                return self._grammar.split(match[0])
+            if self._grammar.broken.match(self._text, self._at):
+                raise InputDataError(
+                    f"{printable(self._name)}: text follows a closing quote in the first record.",
+                    hint="Is this the right file, and the right --quote?",
+                )
+            self._require_progress()
+        return []
+
+    def batches(self, columns: int, null_values: Sequence[str] = ("",)) -> Iterator["pa.Table"]:
+        """The records that are left, in order.
+
+        Args:
+            columns: number of fields that a record has; one with another number is malformed.
+            null_values: texts that are null where they are not quoted.
+
+        Returns:
+            Tables of string columns `0`, `1`, ... and `_corrupt`: of a record, one or the other.
+
+        Raises:
+            InputDataError: a quote is opened that never closes, or a record is longer than `MAX_RECORD`.
+        """
+        import pyarrow as pa
+
+        records = self._grammar.records(columns)
+        while self._grow():
+            parts: list[pa.Table] = []
+            broken: list[str] = []
+            while self._at < len(self._text):
+                start, end = self._at, records.match(self._text, self._at).end()  # type: ignore[union-attr]
+                if end > start:
+                    parts += _broken_rows(broken, columns)
+                    parts.append(self._split(self._text[start:end], columns, null_values))
+                    self._at, broken = end, []
+                elif not self._skip_blank():
+                    match = self._malformed()
+                    if match is None:
+                        break
+                    broken.append(match.rstrip("\r\n"))
+            parts += _broken_rows(broken, columns)
+            if parts:
+                batch = pa.concat_tables(parts)
+                self._count += batch.num_rows
+                yield batch
+            self._require_progress()
+
+    def _grow(self) -> bool:
+        """Read another block behind what is left; False when nothing is left at all."""
+        kept = [self._text[self._at :]]
+        size = 0
+        while size < BLOCK and not self._ended:
+            piece = next(self._pieces, None)
+            if piece is None:
+                self._ended = True
+            else:
+                kept.append(piece)
+                size += len(piece)
+        self._text, self._at = "".join(kept), 0
+        if self._ended and self._text and self._text[-1] not in "\r\n":
+            self._text += "\n"
+        return bool(self._text)
+
+    def _skip_blank(self) -> bool:
+        match = _BLANK.match(self._text, self._at)
+        if match:
+            self._at = match.end()
+        return match is not None
+
+    def _malformed(self) -> str | None:
+        """Take one record off that does not have the right fields; None if it is not whole yet."""
+        match = self._grammar.record.match(self._text, self._at) or self._grammar.broken.match(self._text, self._at)
+        if match:
+            self._at = match.end()
+        return match[0] if match else None
+
+    def _require_progress(self) -> None:
+        left = len(self._text) - self._at
+        if left and (self._ended or left > MAX_RECORD):
+            what = "opens a quote that never closes" if self._ended else f"does not end within {MAX_RECORD} characters"
+            raise InputDataError(
+                f"{printable(self._name)}: record {self._count + 1} {what}.",
+                hint="Was the file cut off? If quotes mean nothing in it, say --quote ''.",
+            )
+
+    def _split(self, text: str, columns: int, null_values: Sequence[str]) -> "pa.Table":
+        import pyarrow as pa
+        from pyarrow import csv
+
+        data = text.encode()
+        names = [str(number) for number in range(columns)]
+        table = csv.read_csv(
+            pa.BufferReader(data),
+            csv.ReadOptions(column_names=names, use_threads=False, block_size=len(data) + 1),
+            csv.ParseOptions(
+                delimiter=self._grammar.delimiter,
+                quote_char=self._grammar.quote or False,
+                newlines_in_values=True,
+            ),
+            csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                null_values=list(null_values),
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+        return table.append_column(CORRUPT, pa.nulls(table.num_rows, pa.string()))
+
+
+def _broken_rows(texts: Sequence[str], columns: int) -> list["pa.Table"]:
+    import pyarrow as pa
+
+    if not texts:
+        return []
+    nothing = pa.nulls(len(texts), pa.string())
+    names = [*map(str, range(columns)), CORRUPT]
+    return [pa.table([*(nothing for _ in range(columns)), pa.array(texts, pa.string())], names=names)]

@@ -1,0 +1,120 @@
+"""From a file's bytes to text: hashed as they pass, unzipped, decoded. A piece at a time.
+
+Every step is a generator over the one before, so what is parsed is exactly what was hashed.
+"""
+
+import codecs
+import hashlib
+import zlib
+from collections.abc import Iterable, Iterator
+
+from asgard.common.errors import InputDataError
+from asgard.lakehouse.sources.files import SourceFile, changed, printable
+
+_GZIP = b"\x1f\x8b"
+_BOM = "\ufeff"
+
+
+def texts(file: SourceFile, encoding: str) -> Iterator[str]:
+    """The text of a file that was hashed before.
+
+    Raises:
+        InputDataError: it can't be read, unzipped or decoded, or is not what was hashed. Raised at the
+            end at the latest, so pieces may have come before.
+    """
+    try:
+        yield from decoded(unzipped(verified(file), file.name), encoding, file.name)
+    except InputDataError:
+        if file.current_stamp() != file.stamp:
+            raise changed(file.name) from None
+        raise
+
+
+def verified(file: SourceFile) -> Iterator[bytes]:
+    """The bytes of a file; an error at their end if they are not those that were hashed."""
+    digest = hashlib.sha256()
+    for piece in file.chunks():
+        digest.update(piece)
+        yield piece
+    if file.digest and digest.hexdigest() != file.digest:
+        raise changed(file.name)
+
+
+def unzipped(pieces: Iterable[bytes], name: str) -> Iterator[bytes]:
+    """The bytes inside a gzip (of one or several members), or the bytes themselves where it is none.
+
+    Raises:
+        InputDataError: it is damaged, or ends too early.
+    """
+    rest = iter(pieces)
+    head = b""
+    for piece in rest:
+        head += piece
+        if len(head) >= len(_GZIP):
+            break
+    if not head.startswith(_GZIP):
+        if name.lower().endswith(".gz") and head:
+            raise InputDataError(
+                f"{printable(name)} is named .gz, but it is no gzip.", hint="Rename it, or fetch it again."
+            )
+        yield head
+        yield from rest
+        return
+    yield from _members(head, rest, name)
+
+
+def _members(head: bytes, rest: Iterator[bytes], name: str) -> Iterator[bytes]:
+    member, open_member = zlib.decompressobj(wbits=31), True
+    data = head
+    while True:
+        while data:
+            if not open_member:
+                data = data.lstrip(b"\0")  # tapes and some tools pad with zeros
+                if not data:
+                    break
+                member, open_member = zlib.decompressobj(wbits=31), True
+            try:
+                yield member.decompress(data)
+            except zlib.error as error:
+                raise InputDataError(
+                    f"{printable(name)} is a damaged gzip: {error}.", hint="Fetch the file again."
+                ) from error
+            data, open_member = member.unused_data, not member.eof
+        fresh = next(rest, None)
+        if fresh is None:
+            break
+        data = fresh
+    if open_member:
+        raise InputDataError(
+            f"{printable(name)} is a truncated gzip: it ends in the middle.", hint="Fetch the file again."
+        )
+
+
+def decoded(pieces: Iterable[bytes], encoding: str, name: str) -> Iterator[str]:
+    """The text that the bytes are in an encoding, without a byte-order mark.
+
+    Raises:
+        InputDataError: bytes that are not of this encoding; the message has the place of the first one.
+    """
+    decoder = codecs.getincrementaldecoder(encoding)("strict")
+    offset, at_start = 0, True
+
+    def decode(piece: bytes, *, final: bool = False) -> str:
+        pending = decoder.getstate()[0]
+        try:
+            return decoder.decode(piece, final)
+        except UnicodeDecodeError as error:
+            bad = error.object[error.start : error.start + 1].hex()
+            raise InputDataError(
+                f"{printable(name)} is not {encoding}: byte 0x{bad} at offset {offset - len(pending) + error.start}"
+                f"{' of the unzipped bytes' if name.lower().endswith('.gz') else ''} ({error.reason}).",
+                hint="Say its encoding, e.g. --encoding latin-1 or cp1252.",
+            ) from error
+
+    for piece in pieces:
+        text = decode(piece)
+        offset += len(piece)
+        if at_start and text:
+            text, at_start = text.removeprefix(_BOM), False
+        yield text
+    yield decode(b"", final=True)

@@ -1,0 +1,346 @@
+"""What is kept of each execution of a job, so that its counts can be added up at any time.
+
+A pusher can't count: the Pushgateway neither adds nor expires, and a process that was killed says nothing.
+So each execution leaves one immutable event, and the totals are counted from all of them.
+
+```
+_asgard/events/open/<id>.json      the event so far; renewed each minute while the job runs, gone when it ended
+_asgard/events/ended/<id>.json     how it ended; never changed
+_asgard/events/packs/<sha>.jsonl   many ended events in one file; never changed
+```
+
+An open event whose renewal is an hour old belongs to a job that died: it counts as a failure. Packs keep
+the number of files small. Every event is in some file at any moment, perhaps in several, and its id says
+that it is the same one: a pack is written before what is in it is deleted, and readers look at single files
+before packs. So packing needs no lock, and any number of processes may do it at once.
+"""
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from asgard.common.errors import AsgardError, ServiceError
+from asgard.common.names import new_run_id
+from asgard.common.storage import Storage
+
+RENEWAL_SECONDS = 60.0
+DEAD_AFTER = timedelta(hours=1)
+"""A job is dead only when its renewal is this old (design, sections 3 and 9)."""
+PACK_AT = 64
+"""So many single files become one pack."""
+MERGE_AT = 16
+"""So many packs become one."""
+
+_OPEN, _ENDED, _PACKS = "events/open", "events/ended", "events/packs"
+_DIED = ".died"
+_READERS = 16
+
+
+class Outcome(StrEnum):
+    """How an execution of a job ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    DIED = "died"
+    """It never said; its renewal stopped."""
+
+
+@dataclass(frozen=True)
+class TableFacts:
+    """What an execution did to one table, over all its runs.
+
+    Attributes:
+        rows_written: rows of data files that it added and published.
+        checks: checks that were answered.
+        checks_failed: how many of them did not pass, by severity.
+        published: when it last published this table; None if it didn't.
+        null_rate: share of nulls by column, 0 to 1, in the rows that it last published.
+    """
+
+    rows_written: int = 0
+    checks: int = 0
+    checks_failed: Mapping[str, int] = field(default_factory=dict)
+    published: datetime | None = None
+    null_rate: Mapping[str, float] = field(default_factory=dict)
+
+    def and_then(self, later: "TableFacts") -> "TableFacts":
+        """These facts and those of a later run of the same execution."""
+        return TableFacts(
+            rows_written=self.rows_written + later.rows_written,
+            checks=self.checks + later.checks,
+            checks_failed=_sum(self.checks_failed, later.checks_failed),
+            published=later.published or self.published,
+            null_rate=later.null_rate or self.null_rate,
+        )
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """One execution of a job.
+
+    Attributes:
+        id: unique; starts with the UTC time at which the job started.
+        seconds: how long it took; None while it runs, and for a job that died.
+        steps: seconds of its runs, by step of the run.
+        runs: the ids of its runs.
+        tables: by name.
+    """
+
+    id: str
+    job: str
+    environment: str
+    started: datetime
+    outcome: Outcome | None = None
+    ended: datetime | None = None
+    seconds: float | None = None
+    steps: Mapping[str, float] = field(default_factory=dict)
+    runs: tuple[str, ...] = ()
+    tables: Mapping[str, TableFacts] = field(default_factory=dict)
+
+    def with_run(self, run_id: str, steps: Mapping[str, float], tables: Mapping[str, TableFacts]) -> "JobEvent":
+        """This event and one more run."""
+        merged = dict(self.tables)
+        for name, facts in tables.items():
+            merged[name] = merged[name].and_then(facts) if name in merged else facts
+        return replace(self, steps=_sum(self.steps, steps), runs=(*self.runs, run_id), tables=merged)
+
+    def died(self, last_sign: datetime) -> "JobEvent":
+        """The event of the same execution, given up for dead.
+
+        It has an id of its own: should the job come back after all, how it ends counts too.
+        """
+        return replace(self, id=self.id + _DIED, outcome=Outcome.DIED, ended=last_sign)
+
+    def encode(self) -> bytes:
+        """As one line of JSON; what is empty is left out."""
+        return _dump(asdict(self)).encode()
+
+    @classmethod
+    def decode(cls, line: bytes) -> "JobEvent":
+        """Read what `encode` gave, also of a later version that knows more.
+
+        Raises:
+            ValueError, KeyError, TypeError: it is something else.
+        """
+        raw = json.loads(line)
+        return cls(
+            id=str(raw["id"]),
+            job=str(raw["job"]),
+            environment=str(raw["environment"]),
+            started=datetime.fromisoformat(raw["started"]),
+            outcome=Outcome(raw["outcome"]) if "outcome" in raw else None,
+            ended=datetime.fromisoformat(raw["ended"]) if "ended" in raw else None,
+            seconds=raw.get("seconds"),
+            steps=raw.get("steps", {}),
+            runs=tuple(raw.get("runs", ())),
+            tables={name: _facts(facts) for name, facts in raw.get("tables", {}).items()},
+        )
+
+
+class OpenEvent:
+    """The event of a job that runs now; safe to use from several threads."""
+
+    def __init__(self, event: JobEvent, storage: Storage) -> None:
+        self._event = event
+        self._storage = storage
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+
+    def note_run(self, run_id: str, steps: Mapping[str, float], tables: Mapping[str, TableFacts]) -> None:
+        """Add what a run did, in a way that outlasts this process."""
+        with self._lock:
+            self._event = self._event.with_run(run_id, steps, tables)
+        self.renew()
+
+    def renew(self) -> None:
+        """Show that the job lives; fine if it can't be shown now: it is dead only after an hour."""
+        with self._lock:
+            if self._event.outcome is not None:
+                return
+            try:
+                self._storage.write(f"{_OPEN}/{self._event.id}.json", self._event.encode())
+            except AsgardError:
+                return
+
+    def end(self, outcome: Outcome) -> None:
+        """Leave the immutable event.
+
+        Raises:
+            AsgardError: the storage refused; the job will count as one that died.
+        """
+        with self._lock:
+            seconds = round(time.monotonic() - self._began, 3)
+            self._event = replace(self._event, outcome=outcome, ended=datetime.now(UTC), seconds=seconds)
+            self._storage.write(f"{_ENDED}/{self._event.id}.json", self._event.encode())
+            self._storage.delete(f"{_OPEN}/{self._event.id}.json")
+
+
+class EventLog:
+    """The events of all jobs of one warehouse."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    @contextmanager
+    def job(self, job: str, environment: str) -> Iterator[OpenEvent]:
+        """Keep an open event for as long as the block runs; whoever opens it also ends it."""
+        now = datetime.now(UTC)
+        event = OpenEvent(JobEvent(new_run_id(now), job, environment, started=now), self._storage)
+        event.renew()
+        ended = threading.Event()
+
+        def keep_renewing() -> None:
+            while not ended.wait(RENEWAL_SECONDS):
+                event.renew()
+
+        thread = threading.Thread(target=keep_renewing, name=f"event-{job}", daemon=True)
+        thread.start()
+        try:
+            yield event
+        finally:
+            ended.set()
+            thread.join()
+
+    def events(self, now: datetime) -> list[JobEvent]:
+        """Every execution that ended, and those that died, in the order of their ids.
+
+        Args:
+            now: the moment that renewals are held against.
+        """
+        expired = self._expired(now)
+        ended = self._ended()
+        dead = (event for event in expired.values() if event.id.removesuffix(_DIED) not in ended)
+        return [event for _, event in sorted((ended | {event.id: event for event in dead}).items())]
+
+    def settle(self, now: datetime) -> None:
+        """Write down which jobs died, and pack single files once there are many.
+
+        Args:
+            now: the moment that renewals are held against.
+        """
+        expired = self._expired(now)
+        known = set(self._ended()) if expired else set()
+        for path, event in expired.items():
+            if known.isdisjoint((event.id, event.id.removesuffix(_DIED))):
+                self._storage.write(f"{_ENDED}/{event.id}.json", event.encode())
+            self._storage.delete(path)
+        self._pack([entry.path for entry in self._storage.list(_ENDED)], PACK_AT)
+        self._pack([entry.path for entry in self._storage.list(_PACKS)], MERGE_AT)
+
+    def _ended(self) -> dict[str, JobEvent]:
+        """All ended events; single files first, because they move into packs and never back."""
+        single = self._read([entry.path for entry in self._storage.list(_ENDED)])
+        found = {event.id: event for path, content in single.items() for event in _decode_all(path, content)}
+        while True:
+            packs = [entry.path for entry in self._storage.list(_PACKS)]
+            contents = self._read(packs)
+            if len(contents) == len(packs):
+                break  # else one of them was merged into another in this moment: look again
+        for path, content in contents.items():
+            for event in _decode_all(path, content):
+                found.setdefault(event.id, event)
+        return found
+
+    def _expired(self, now: datetime) -> dict[str, JobEvent]:
+        """Open events whose renewal is too old, as events of jobs that died, by the path of the open event."""
+        old = {entry.path: entry.modified for entry in self._storage.list(_OPEN) if now - entry.modified > DEAD_AFTER}
+        return {
+            path: event.died(old[path])
+            for path, content in self._read(list(old)).items()
+            for event in _decode_all(path, content)
+        }
+
+    def _pack(self, paths: list[str], at: int) -> None:
+        if len(paths) < at:
+            return
+        contents = self._read(paths)
+        events = {event.id: event for path, content in contents.items() for event in _decode_all(path, content)}
+        data = b"".join(event.encode() + b"\n" for event in _without_old_rates(events.values()))
+        pack = f"{_PACKS}/{hashlib.sha256(data).hexdigest()[:32]}.jsonl"
+        self._storage.write(pack, data)
+        for path in contents:
+            if path != pack:
+                self._storage.delete(path)
+
+    def _read(self, paths: list[str]) -> dict[str, bytes]:
+        """The contents of those files that are still there."""
+        if not paths:
+            return {}
+        with ThreadPoolExecutor(_READERS) as pool:
+            found = zip(paths, pool.map(self._storage.read, paths), strict=True)
+            return {path: content for path, content in found if content is not None}
+
+
+def _decode_all(path: str, content: bytes) -> Iterator[JobEvent]:
+    for line in content.splitlines():
+        try:
+            yield JobEvent.decode(line)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServiceError(
+                f"{path} in the warehouse is not an event: {error}.",
+                hint="Something else wrote to _asgard/events: move that file away.",
+            ) from error
+
+
+def _without_old_rates(events: Iterable[JobEvent]) -> list[JobEvent]:
+    """The same events, with null rates only where they are the newest of their table: no older one is asked for."""
+    ordered = sorted(events, key=lambda event: event.id)
+    newest = newest_rates(ordered)
+    return [
+        replace(
+            event,
+            tables={
+                name: facts if newest.get((event.environment, name)) is facts else replace(facts, null_rate={})
+                for name, facts in event.tables.items()
+            },
+        )
+        for event in ordered
+    ]
+
+
+def newest_rates(events: Iterable[JobEvent]) -> dict[tuple[str, str], TableFacts]:
+    """The facts that hold the newest null rates, by environment and table."""
+    found: dict[tuple[str, str], tuple[datetime, str, TableFacts]] = {}
+    for event in events:
+        for name, facts in event.tables.items():
+            if facts.null_rate and facts.published is not None:
+                key, candidate = (event.environment, name), (facts.published, event.id, facts)
+                if key not in found or candidate[:2] > found[key][:2]:
+                    found[key] = candidate
+    return {key: facts for key, (_, _, facts) in found.items()}
+
+
+def _facts(raw: Mapping[str, Any]) -> TableFacts:
+    return TableFacts(
+        rows_written=int(raw.get("rows_written", 0)),
+        checks=int(raw.get("checks", 0)),
+        checks_failed=raw.get("checks_failed", {}),
+        published=datetime.fromisoformat(raw["published"]) if "published" in raw else None,
+        null_rate=raw.get("null_rate", {}),
+    )
+
+
+def _sum(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: left.get(name, 0) + right.get(name, 0) for name in {**left, **right}}
+
+
+def _dump(content: Mapping[str, Any]) -> str:
+    return json.dumps(_filled(content), separators=(",", ":"), sort_keys=True, allow_nan=False, default=_text)
+
+
+def _filled(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is empty, as `decode` fills it in; a rate of 0 is not empty."""
+    found = {name: _filled(value) if isinstance(value, Mapping) else value for name, value in content.items()}
+    return {name: value for name, value in found.items() if value not in (None, {}, ())}
+
+
+def _text(value: object) -> str:
+    return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else str(value)

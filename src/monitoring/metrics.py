@@ -1,0 +1,280 @@
+"""Every metric of Asgard: its name, type, meaning and labels, and how it is counted from the jobs' events.
+
+The values are absolute: they are counted from all events of the warehouse each time, from 0 for every known
+job, so whoever publishes them publishes the same. Ages and lags are given as the moment they count from: a
+rule takes `time() - asgard_..._timestamp_seconds`, which stays right while nobody publishes.
+
+The label for a job is `job_name`: Prometheus and the Pushgateway use `job` for what they scraped or were
+pushed by, and would overwrite it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from asgard.monitoring.events import JobEvent, Outcome, newest_rates
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics_core import Metric
+    from prometheus_client.registry import Collector
+
+KNOWN_JOBS = ("backfill", "ingest")
+"""Jobs whose counters are there, as 0, before they first ran: a rate needs a value to start from."""
+BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0)
+"""Upper bounds, in seconds, of the histogram of job durations."""
+
+
+class Type(StrEnum):
+    """A metric's type, as Prometheus names it."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+    SUMMARY = "summary"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One metric."""
+
+    name: str
+    type: Type
+    help: str
+    labels: tuple[str, ...]
+
+
+JOB_SUCCESS = Definition(
+    "asgard_job_success_total",
+    Type.COUNTER,
+    "Executions of a job that ended well, also those that found nothing to do.",
+    ("job_name", "environment"),
+)
+JOB_FAILURE = Definition(
+    "asgard_job_failure_total",
+    Type.COUNTER,
+    "Executions of a job that failed, were stopped, or died without a word.",
+    ("job_name", "environment"),
+)
+JOB_DURATION = Definition(
+    "asgard_job_duration_seconds",
+    Type.HISTOGRAM,
+    "How long executions of a job took that lived to tell.",
+    ("job_name", "environment"),
+)
+STEP_DURATION = Definition(
+    "asgard_run_step_duration_seconds",
+    Type.SUMMARY,
+    "Time that a job's runs spent in each step: begin, write, audit, publish.",
+    ("job_name", "step", "environment"),
+)
+LAST_SUCCESS = Definition(
+    "asgard_job_last_success_timestamp_seconds",
+    Type.GAUGE,
+    "When a job last ended well; absent until it did.",
+    ("job_name", "environment"),
+)
+ROWS_WRITTEN = Definition(
+    "asgard_rows_written_total",
+    Type.COUNTER,
+    "Rows of data files that runs added and published.",
+    ("table", "environment"),
+)
+CHECKS = Definition(
+    "asgard_checks_total", Type.COUNTER, "Checks that audits of runs answered.", ("table", "environment")
+)
+CHECKS_FAILED = Definition(
+    "asgard_checks_failed_total",
+    Type.COUNTER,
+    "Checks that did not pass in audits of runs, by severity; `error` kept the run from publishing.",
+    ("table", "severity", "environment"),
+)
+LAST_PUBLISH = Definition(
+    "asgard_table_last_publish_timestamp_seconds",
+    Type.GAUGE,
+    "When a run last published a table.",
+    ("table", "environment"),
+)
+FEATURE_NULL_RATE = Definition(
+    "asgard_feature_null_rate",
+    Type.GAUGE,
+    "Share of nulls, 0 to 1, in the rows of a gold table's column that were last published.",
+    ("table", "column", "environment"),
+)
+
+DEFINITIONS: tuple[Definition, ...] = (
+    JOB_SUCCESS,
+    JOB_FAILURE,
+    JOB_DURATION,
+    STEP_DURATION,
+    LAST_SUCCESS,
+    ROWS_WRITTEN,
+    CHECKS,
+    CHECKS_FAILED,
+    LAST_PUBLISH,
+    FEATURE_NULL_RATE,
+)
+
+Labels = tuple[str, ...]
+
+
+@dataclass
+class Observations:
+    """What a histogram or summary knows of its observations."""
+
+    count: int = 0
+    sum: float = 0.0
+    buckets: list[int] = field(default_factory=lambda: [0] * len(BUCKETS))
+
+    def add(self, value: float) -> None:
+        """Observe a value."""
+        self.count += 1
+        self.sum += value
+        for place, bound in enumerate(BUCKETS):
+            self.buckets[place] += value <= bound
+
+
+@dataclass
+class Totals:
+    """The value of every series, by definition and labels (in the definition's order)."""
+
+    values: dict[Definition, dict[Labels, float]] = field(default_factory=dict)
+    observations: dict[Definition, dict[Labels, Observations]] = field(default_factory=dict)
+
+    def add(self, metric: Definition, labels: Labels, value: float) -> None:
+        """Count up."""
+        series = self.values.setdefault(metric, {})
+        series[labels] = series.get(labels, 0) + value
+
+    def latest(self, metric: Definition, labels: Labels, value: float) -> None:
+        """Keep the greatest value: for moments."""
+        series = self.values.setdefault(metric, {})
+        series[labels] = max(value, series.get(labels, value))
+
+    def observe(self, metric: Definition, labels: Labels, value: float) -> None:
+        """Observe a duration."""
+        self.observations.setdefault(metric, {}).setdefault(labels, Observations()).add(value)
+
+
+def count(events: Iterable[JobEvent], environment: str, jobs: Sequence[str] = KNOWN_JOBS) -> Totals:
+    """Count the totals.
+
+    Args:
+        events: of the warehouse, each once.
+        environment: of whoever counts: the known jobs start there, from 0.
+        jobs: known jobs.
+    """
+    totals = Totals()
+    for job in jobs:
+        totals.add(JOB_SUCCESS, (job, environment), 0)
+        totals.add(JOB_FAILURE, (job, environment), 0)
+    ordered = sorted(events, key=lambda event: event.id)
+    for event in ordered:
+        _count_job(totals, event)
+        for table, facts in event.tables.items():
+            key = (table, event.environment)
+            totals.add(ROWS_WRITTEN, key, facts.rows_written)
+            totals.add(CHECKS, key, facts.checks)
+            totals.add(CHECKS_FAILED, (table, "error", event.environment), 0)
+            for severity, failed in facts.checks_failed.items():
+                totals.add(CHECKS_FAILED, (table, severity, event.environment), failed)
+            if facts.published is not None:
+                totals.latest(LAST_PUBLISH, key, facts.published.timestamp())
+    for (name, table), facts in newest_rates(ordered).items():
+        for column, rate in facts.null_rate.items():
+            totals.add(FEATURE_NULL_RATE, (table, column, name), rate)
+    return totals
+
+
+def _count_job(totals: Totals, event: JobEvent) -> None:
+    key = (event.job, event.environment)
+    ended_well = event.outcome is Outcome.SUCCEEDED
+    totals.add(JOB_SUCCESS, key, int(ended_well))
+    totals.add(JOB_FAILURE, key, int(not ended_well))
+    if ended_well and event.ended is not None:
+        totals.latest(LAST_SUCCESS, key, event.ended.timestamp())
+    if event.seconds is not None:
+        totals.observe(JOB_DURATION, key, event.seconds)
+    for step, seconds in event.steps.items():
+        totals.observe(STEP_DURATION, (event.job, step, event.environment), seconds)
+
+
+def registry(totals: Totals) -> "CollectorRegistry":
+    """The totals as a registry of prometheus_client, for its text format and its push."""
+    from prometheus_client import CollectorRegistry
+
+    found = CollectorRegistry()
+    found.register(_collector(totals))
+    return found
+
+
+def exposition(totals: Totals) -> str:
+    """The totals in Prometheus's text format."""
+    from prometheus_client import generate_latest
+
+    return generate_latest(registry(totals)).decode()
+
+
+def to_json(totals: Totals) -> list[Mapping[str, object]]:
+    """The totals as plain values: each metric with its samples."""
+    return [
+        {
+            "name": definition.name,
+            "type": str(definition.type),
+            "help": definition.help,
+            "samples": [
+                {"name": sample.name, "labels": sample.labels, "value": sample.value}
+                for sample in _family(definition, totals).samples
+            ],
+        }
+        for definition in DEFINITIONS
+    ]
+
+
+def _collector(totals: Totals) -> "Collector":
+    from prometheus_client.registry import Collector
+
+    class TotalsCollector(Collector):
+        """Gives the totals as they are."""
+
+        def collect(self) -> "Iterator[Metric]":
+            for definition in DEFINITIONS:
+                yield _family(definition, totals)
+
+    return TotalsCollector()
+
+
+def _family(definition: Definition, totals: Totals) -> "Metric":
+    from prometheus_client.core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+        SummaryMetricFamily,
+    )
+
+    values = sorted(totals.values.get(definition, {}).items())
+    observed = sorted(totals.observations.get(definition, {}).items())
+    name, text, labels = definition.name, definition.help, definition.labels
+    match definition.type:
+        case Type.COUNTER:
+            counter = CounterMetricFamily(name, text, labels=labels)
+            for key, value in values:
+                counter.add_metric(key, value)
+            return counter
+        case Type.GAUGE:
+            gauge = GaugeMetricFamily(name, text, labels=labels)
+            for key, value in values:
+                gauge.add_metric(key, value)
+            return gauge
+        case Type.HISTOGRAM:
+            histogram = HistogramMetricFamily(name, text, labels=labels)
+            for key, seen in observed:
+                buckets = [(str(bound), float(number)) for bound, number in zip(BUCKETS, seen.buckets, strict=True)]
+                histogram.add_metric(key, [*buckets, ("+Inf", float(seen.count))], seen.sum)
+            return histogram
+        case Type.SUMMARY:
+            summary = SummaryMetricFamily(name, text, labels=labels)
+            for key, seen in observed:
+                summary.add_metric(key, seen.count, seen.sum)
+            return summary

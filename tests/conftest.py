@@ -1,0 +1,65 @@
+"""One Spark session and one set of real services for the whole test run."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from asgard.common.names import TableName
+from asgard.common.settings import Settings, load_settings
+from asgard.lakehouse.lake import Lakehouse
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+for variable in [name for name in os.environ if name.startswith(("ASGARD_", "NESSIE_", "AWS_", "REDIS_", "MLFLOW_"))]:
+    if variable not in ("ASGARD_CACHE_DIR", "ASGARD_TRUST_STORE", "ASGARD_JAVA_HOME"):
+        del os.environ[variable]  # the tests' settings are their own
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A project folder with Nessie running; stopped at the end of the test run."""
+    from asgard.local import services
+
+    settings = load_settings({"project_dir": str(tmp_path_factory.mktemp("project"))})
+    services.up(settings, only=["nessie"])
+    try:
+        yield load_settings({"project_dir": str(settings.project_dir)})
+    finally:
+        services.down(settings)
+
+
+@pytest.fixture(scope="session")
+def lake(project: Settings) -> Lakehouse:
+    """The lakehouse of the project, with the one Spark session of the test run."""
+    return Lakehouse.connect(project, "asgard tests")
+
+
+@pytest.fixture(scope="session")
+def spark(lake: Lakehouse) -> "SparkSession":
+    """The one Spark session of the test run."""
+    return lake.spark
+
+
+@pytest.fixture
+def fresh() -> "Fresh":
+    """Names that no other test uses."""
+    return Fresh()
+
+
+class Fresh:
+    """Makes names that no other test uses."""
+
+    def table(self, layer: str = "silver") -> TableName:
+        """A table name."""
+        return TableName(layer, f"t_{secrets.token_hex(4)}")
+
+
+@pytest.fixture(scope="session")
+def repository_root() -> Path:
+    """The checkout's folder."""
+    return Path(__file__).parent.parent
