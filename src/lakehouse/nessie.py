@@ -18,7 +18,9 @@ from asgard.common.names import BranchName, CommitHash, SnapshotId, TableName
 from asgard.common.settings import Secret, Settings
 
 _TIMEOUT = urllib3.Timeout(connect=5.0, read=60.0)
-_READ_RETRIES = urllib3.Retry(total=4, backoff_factor=0.2, status_forcelist=(502, 503, 504), raise_on_status=False)
+_READ_RETRIES = urllib3.Retry(
+    total=4, backoff_factor=0.2, status_forcelist=(502, 503, 504), allowed_methods=None, raise_on_status=False
+)
 _PAGE = 250
 
 
@@ -256,7 +258,7 @@ class Nessie:
         if not keys:
             return {}
         body = {"requestedKeys": [{"elements": list(key)} for key in keys]}
-        answer = self._call("POST", f"/trees/{_ref_path(reference)}/contents", body)
+        answer = self._call("POST", f"/trees/{_ref_path(reference)}/contents", body, reads=True)
         return {_key(item["key"]): Content(item["content"]["type"], item["content"]) for item in answer["contents"]}
 
     def _pages(self, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
@@ -269,9 +271,10 @@ class Nessie:
             if not page.get("hasMore") or not token:
                 return
 
-    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, reads: bool = False) -> Any:
+        """One request; tried again only where that can't do a thing twice (a GET, or a POST that `reads`)."""
         data = json.dumps(body).encode() if body is not None else None
-        retries: urllib3.Retry | bool = _READ_RETRIES if method == "GET" else False
+        retries: urllib3.Retry | bool = _READ_RETRIES if reads or method == "GET" else False
         try:
             answer = self._pool.request(method, self._base + path, body=data, headers=self._headers, retries=retries)
         except urllib3.exceptions.HTTPError as error:
@@ -375,5 +378,5 @@ def _ref_path(reference: str) -> str:
 
 
 def _reason(error: urllib3.exceptions.HTTPError) -> str:
-    cause = getattr(error, "reason", None) or error
+    cause = getattr(error, "reason", None) or next((a for a in error.args if isinstance(a, Exception)), error)
     return str(cause).rpartition(": ")[2] or type(cause).__name__

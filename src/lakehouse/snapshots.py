@@ -97,4 +97,4 @@ def read_snapshot(lake: Lakehouse, table: TableName, snapshot: SnapshotId) -> "D
             f"{table} has no snapshot {snapshot} on {lake.target}.",
             hint=f"Its newest are {', '.join(map(str, sorted(known)[-5:]))}; it may have been collected.",
         )
-    return lake.spark.read.option("snapshot-id", str(snapshot)).table(f"{CATALOG}.{table.layer}.`{table.name}`")
+    return lake.spark.read.option("versionAsOf", str(snapshot)).table(f"{CATALOG}.{table.layer}.`{table.name}`")

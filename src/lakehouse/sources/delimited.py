@@ -36,7 +36,7 @@ class Grammar:
 
     def records(self, fields: int) -> re.Pattern[str]:
         """Any number of records that each have this many fields."""
-        return re.compile(f"(?:(?:{self._field}{self._then}){{{fields - 1}}}{self._field}{_END})*+")
+        return re.compile(f"(?:(?![\r\n])(?:{self._field}{self._then}){{{fields - 1}}}{self._field}{_END})*+")
 
     @cached_property
     def record(self) -> re.Pattern[str]:

@@ -1,0 +1,120 @@
+"""Which columns a file has, what they are called in the table, and whether the table's contract takes them."""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from asgard.common.errors import ContractError
+from asgard.lakehouse.declaration import Contract
+from asgard.lakehouse.sources.delimited import CORRUPT
+from asgard.lakehouse.sources.files import printable
+
+RAW = "_raw"
+SOURCE_FILE, SOURCE_ROW, INGESTED_AT, RUN_ID = "_source_file", "_source_row", "_ingested_at", "_run_id"
+OWN = (RAW, CORRUPT, SOURCE_FILE, SOURCE_ROW, INGESTED_AT, RUN_ID)
+"""The columns that ingest adds to a file's own."""
+
+
+def column_names(given: Sequence[str]) -> tuple[str, ...]:
+    """Names for columns that SQL takes without quotes, each once whatever its case.
+
+    Letters of any script, digits and `_` stay; a run of anything else becomes one `_`. An empty name becomes
+    `column_<place>`; a name that starts with a digit gets `column_` before it, one of ingest's own columns
+    `_` behind it, and one that was there before `_2`, `_3`, ...
+    """
+    taken: set[str] = set()
+    return tuple(_free(_plain(text) or f"column_{place}", taken) for place, text in enumerate(given, start=1))
+
+
+def _free(base: str, taken: set[str]) -> str:
+    """The name, or with the first number behind it that makes it new; it is taken from now on."""
+    name, count = base, 1
+    while name.lower() in taken:
+        count += 1
+        name = f"{base}_{count}"
+    taken.add(name.lower())
+    return name
+
+
+def _plain(text: str) -> str:
+    stripped = unicodedata.normalize("NFC", text).strip()
+    name = re.sub(r"\W+", "_", stripped)
+    if name != stripped:
+        name = name.strip("_")
+    if name[:1].isdigit():
+        name = f"column_{name}"
+    return f"{name}_" if name.lower() in OWN else name
+
+
+@dataclass(frozen=True)
+class FileColumns:
+    """The columns of one file: in the table's names, in the file's order."""
+
+    file: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Known:
+    """The columns that a table has, or that are declared for it, before this call.
+
+    Attributes:
+        types: column name -> Spark's short type name, in order.
+        renames: old name -> new name, as declared.
+        contract: whether columns may be added.
+    """
+
+    types: Mapping[str, str] = field(default_factory=dict, hash=False)
+    renames: Mapping[str, str] = field(default_factory=dict, hash=False)
+    contract: Contract = Contract.COMPATIBLE
+
+    def names_for(self, own: Sequence[str]) -> tuple[str, ...]:
+        """What a file's columns are called in the table, each once.
+
+        A column that the table has keeps its spelling there, whatever its letter case in the file; declared
+        renames are followed; a new one gets a name by `column_names`.
+        """
+        spelling = {name.lower(): name for name in self.types}
+        for old, new in self.renames.items():
+            spelling.setdefault(old.lower(), new)
+        taken: set[str] = set()
+        names = []
+        for text, plain in zip(own, column_names(own), strict=True):
+            name = spelling.get(text.strip().lower()) or spelling.get(plain.lower()) or plain
+            names.append(_free(plain if name.lower() in taken else name, taken))
+        return tuple(names)
+
+
+def all_columns(table: str, known: Known, files: Sequence[FileColumns], *, allow_missing: bool) -> tuple[str, ...]:
+    """The columns of the rows to write: the known ones, then those that files bring, in order.
+
+    A file must have every column that was known before it; the files count in the given order, so a column
+    may appear in a later one, but not disappear.
+
+    Raises:
+        ContractError: a file lacks a column, or brings one to a table under a frozen contract.
+    """
+    names = dict.fromkeys(known.types)
+    for one in files:
+        added = [name for name in one.names if name not in names]
+        missing = [name for name in names if name not in one.names]
+        if missing and not allow_missing:
+            brings = f", but has {_listing(added)}, which the table lacks" if added else ""
+            raise ContractError(
+                f"{printable(one.file)} lacks {_listing(missing)} of {table}{brings}.",
+                hint="If they were renamed, declare it: renames={'old': 'new'}. If they may be missing, say "
+                "--allow-missing: then they are null.",
+            )
+        if added and known.types and known.contract is Contract.FROZEN:
+            raise ContractError(
+                f"{printable(one.file)} has {_listing(added)}, which {table} lacks, and its contract is frozen.",
+                hint="Declare them, or declare contract='compatible'.",
+            )
+        names |= dict.fromkeys(added)
+    return tuple(names)
+
+
+def _listing(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:10])
+    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown

@@ -1,0 +1,142 @@
+"""Which type a column of texts has: the narrowest one that holds every one of its texts exactly.
+
+| type | texts |
+|---|---|
+| boolean | `true`, `false` in any case |
+| bigint | whole numbers of 64 bits, without `+` and without leading zeros |
+| double | decimal numbers without leading zeros, that a double gives back digit for digit; NaN, inf |
+| date | `2024-01-31` |
+| timestamp | `2024-01-31 23:59:58.123456` or with `T`, seconds optional, with or without `Z` or an offset |
+| string | everything else |
+
+So `007`, `+49 30`, a 20-digit number and a time finer than a microsecond stay text. White space around does
+not count. Blank texts are null in every type but string. A column without any text is string.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_BOOLEAN = "(?i)^(true|false)$"
+_WHOLE = "^(0|-?[1-9][0-9]{0,18})$"
+_NUMBER = r"^(-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?|NaN|nan|-?inf|-?Infinity)$"
+_DATE = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_MOMENT = (
+    "^[0-9]{4}-[0-9]{2}-[0-9]{2}"
+    r"([ T]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6}0{0,3})?)?(Z|[+-](0[0-9]|1[0-4]):?[0-5][0-9])?)?$"
+)
+_SAFE_DIGITS = 15
+"""Any decimal number of this many digits survives being a double (IEEE 754, binary64)."""
+
+
+def _is_boolean(texts: "pa.Array") -> bool:
+    return _all_match(texts, _BOOLEAN)
+
+
+def _is_whole(texts: "pa.Array") -> bool:
+    import pyarrow as pa
+
+    return _all_match(texts, _WHOLE) and _casts(texts, pa.int64())
+
+
+def _is_double(texts: "pa.Array") -> bool:
+    import pyarrow.compute as pc
+
+    if not _all_match(texts, _NUMBER):
+        return False
+    digits = pc.utf8_length(pc.replace_substring_regex(texts, "[eE].*|[-.]", ""))
+    exponents = pc.match_substring_regex(texts, "[0-9][eE]")
+    doubtful = texts.filter(pc.or_(pc.greater(digits, _SAFE_DIGITS), exponents))
+    return all(_survives(text) for text in doubtful.unique().to_pylist())
+
+
+def _is_date(texts: "pa.Array") -> bool:
+    import pyarrow as pa
+
+    return _all_match(texts, _DATE) and _casts(texts, pa.date32())
+
+
+def _is_moment(texts: "pa.Array") -> bool:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return _all_match(texts, _MOMENT) and _casts(pc.utf8_slice_codeunits(texts, 0, 10), pa.date32())
+
+
+_LADDER: Mapping[str, "Callable[[pa.Array], bool]"] = {
+    "boolean": _is_boolean,
+    "bigint": _is_whole,
+    "double": _is_double,
+    "date": _is_date,
+    "timestamp": _is_moment,
+}
+
+
+@dataclass
+class Guess:
+    """What the texts of one column, seen so far, can be read as."""
+
+    possible: set[str] = field(default_factory=lambda: set(_LADDER))
+    seen: bool = False
+
+    def look(self, texts: "pa.Array | pa.ChunkedArray") -> None:
+        """Take more texts into account."""
+        import pyarrow.compute as pc
+
+        if not self.possible or texts.null_count == len(texts):
+            return
+        if hasattr(texts, "combine_chunks"):
+            texts = texts.combine_chunks()
+        trimmed = pc.ascii_trim_whitespace(texts.drop_null())
+        filled = trimmed.filter(pc.not_equal(trimmed, ""))
+        self.seen = self.seen or len(filled) > 0
+        self.possible = {name for name in self.possible if _LADDER[name](filled)}
+
+    def join(self, other: "Guess") -> "Guess":
+        """What fits the texts of both."""
+        return Guess(self.possible & other.possible, self.seen or other.seen)
+
+    @property
+    def type(self) -> str:
+        """The narrowest type that holds all of them."""
+        return next((name for name in _LADDER if name in self.possible), "string") if self.seen else "string"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, to come back from a worker."""
+        return {"possible": sorted(self.possible), "seen": self.seen}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Guess":
+        """The guess that `to_json` described."""
+        return cls(set(content["possible"]), content["seen"])
+
+
+def _all_match(texts: "pa.Array", pattern: str) -> bool:
+    import pyarrow.compute as pc
+
+    return pc.all(pc.match_substring_regex(texts, pattern)).as_py() is not False
+
+
+def _casts(texts: "pa.Array", kind: "pa.DataType") -> bool:
+    import pyarrow as pa
+
+    try:
+        texts.cast(kind)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _survives(text: str) -> bool:
+    """Whether the shortest text of the nearest double is the same number."""
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        return False
+    return Decimal(repr(number)) == Decimal(text)
+
+
+__all__ = ["Guess"]

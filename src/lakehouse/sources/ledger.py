@@ -1,0 +1,111 @@
+"""The ledger of a bronze table: which files, and how far of a database table, it holds.
+
+`ledger.bronze_<name>` is written by the run that writes the rows and published by the same commit, so the two
+never disagree. It is read under guard: a run that was decided on an old ledger can't publish.
+
+| column | |
+|---|---|
+| kind | `file` or `jdbc` |
+| source | the file's name as given, or the database table, without secrets |
+| digest | SHA-256 of the file's bytes; null for a database |
+| bytes | size of the file; null for a database |
+| rows | how many rows of it the table got, malformed ones included |
+| cursor_column, cursor_value | how far an incremental read came; else null |
+| ingested_at, run_id | by which run |
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import UsageError
+from asgard.common.names import RunId, TableName
+from asgard.lakehouse.attempt import Attempt
+from asgard.lakehouse.declaration import Table, declare_table
+from asgard.lakehouse.files import TableState
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+_COLUMNS = (
+    "kind string, source string, digest string, bytes bigint, rows bigint, cursor_column string, "
+    "cursor_value string, ingested_at timestamp, run_id string"
+)
+_MAX_NAME = 56
+_FILTERED = 500
+"""Up to so many digests are looked up by a filter; more by reading them all."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the ledger."""
+
+    kind: str
+    source: str
+    rows: int
+    ingested_at: datetime
+    run_id: RunId
+    digest: str | None = None
+    bytes: int | None = None
+    cursor_column: str | None = None
+    cursor_value: str | None = None
+
+
+def ledger_table(bronze: TableName) -> Table:
+    """The declaration of a bronze table's ledger.
+
+    Raises:
+        UsageError: the bronze table's name is too long to have one.
+    """
+    if len(bronze.name) > _MAX_NAME:
+        raise UsageError(
+            f"The name of {bronze} has {len(bronze.name)} characters.", hint=f"Take at most {_MAX_NAME} after the dot."
+        )
+    return declare_table(
+        f"ledger.{bronze.layer}_{bronze.name}",
+        columns=_COLUMNS,
+        mode="append",
+        description=f"What {bronze} was ingested from.",
+    )
+
+
+def landed(attempt: Attempt, ledger: Table, digests: Sequence[str]) -> dict[str, Entry]:
+    """The entries of the files with these digests, as of the attempt's base.
+
+    From here on the attempt is guarded: it conflicts if the ledger moves before it publishes.
+    """
+    from pyiceberg.expressions import In
+
+    state = guarded(attempt, ledger.name)
+    if state is None or not digests:
+        return {}
+    wanted = set(digests)
+    scan = state.table.scan(selected_fields=("source", "digest", "ingested_at", "run_id", "rows"))
+    if len(wanted) <= _FILTERED:
+        scan = scan.filter(In("digest", wanted))
+    rows = scan.to_arrow().to_pylist()
+    return {
+        row["digest"]: Entry("file", row["source"], row["rows"], row["ingested_at"], row["run_id"], row["digest"])
+        for row in rows
+        if row["digest"] in wanted
+    }
+
+
+def guarded(attempt: Attempt, name: TableName) -> TableState | None:
+    """A table's state at the attempt's base, guarded; None where there is none. Needs no Spark."""
+    if not attempt.has(name):
+        return None
+    content = attempt.lake.content(name, attempt.at_base)
+    attempt.reads[name] = content
+    attempt.read_keys.add(name)
+    return TableState.load(content.metadata_location, attempt.lake.settings)
+
+
+def entries_frame(attempt: Attempt, entries: Iterable[Entry]) -> "DataFrame":
+    """Entries as rows of the ledger."""
+    from dataclasses import astuple, fields
+
+    names = [one.name for one in fields(Entry)]
+    rows = [dict(zip(names, astuple(entry), strict=True)) for entry in entries]
+    return attempt.session.createDataFrame(rows, _COLUMNS)

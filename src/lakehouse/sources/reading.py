@@ -1,0 +1,169 @@
+"""Read files as the rows that a bronze table gets: its columns in their types, and what did not fit beside them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import InputDataError, UsageError
+from asgard.lakehouse.sources.columns import FileColumns, Known, all_columns
+from asgard.lakehouse.sources.files import SourceFile, printable
+from asgard.lakehouse.sources.fitting import NANOSECONDS, Wanted, fitted_columns
+from asgard.lakehouse.sources.formats import Format, TextOptions
+from asgard.lakehouse.sources.inference import Guess
+from asgard.lakehouse.sources.parquet import Footer, parquet_rows, read_footers
+from asgard.lakehouse.sources.text import Survey, TextFile, survey_all, text_rows
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files are read into one table.
+
+    Attributes:
+        table: its name, for messages.
+        kind: format of all of the files.
+        options: of text files.
+        timestamp_format: pattern of times in text; None: ISO 8601.
+        allow_missing: whether a file may lack columns, which are null then.
+    """
+
+    table: str
+    kind: Format
+    options: TextOptions
+    timestamp_format: str | None = None
+    allow_missing: bool = False
+
+    def rows(self, session: "SparkSession", files: Sequence[SourceFile], known: Known, say: Say) -> "DataFrame":
+        """The rows of the files: the table's columns, `_raw`, `_corrupt`, `_source_file`, `_source_row`.
+
+        Args:
+            session: to read with.
+            files: hashed.
+            known: the columns that the table has, or that are declared.
+            say: told about columns that the table lacks so far.
+
+        Raises:
+            InputDataError: a file can't be read.
+            ContractError: a file's columns do not fit the table's.
+        """
+        if self.kind is Format.PARQUET:
+            return self._parquet(session, files, known, say)
+        return self._text(session, files, known, say)
+
+    def _text(self, session: "SparkSession", files: Sequence[SourceFile], known: Known, say: Say) -> "DataFrame":
+        found = [self._with_header(file, known) for file in files]
+        names = {file.file.name: known.names_for(file.own) for file in found}
+        surveys: list[Survey] = []
+        if not self.kind.is_delimited or any(name not in known.types for own in names.values() for name in own):
+            surveys = survey_all(session, found)
+            if not self.kind.is_delimited:
+                found = [TextFile(f.file, f.kind, f.options, tuple(s.guesses)) for f, s in zip(found, surveys, strict=True)]
+                names = {file.file.name: known.names_for(file.own) for file in found}
+        columns = self._columns(known, [FileColumns(file.file.name, names[file.file.name]) for file in found])
+        types = self._types(columns, known, found, names, surveys)
+        _tell(known, {name: types[name] for name in columns}, say)
+        mappings = {
+            file.file.name: dict(zip(file.own, names[file.file.name], strict=True)) for file in found
+        }
+        rows = text_rows(session, found, columns, mappings)
+        return fitted_columns(
+            rows, [Wanted(name, "string", types[name]) for name in columns], self.timestamp_format
+        )
+
+    def _with_header(self, file: SourceFile, known: Known) -> TextFile:
+        found = TextFile(file, self.kind, self.options)
+        if not self.kind.is_delimited:
+            return found
+        first = found.first_record()
+        if self.options.header:
+            return TextFile(file, self.kind, self.options, first)
+        if known.types and first and len(first) != len(known.types):
+            raise InputDataError(
+                f"{printable(file.name)} has {len(first)} fields, but {self.table} has {len(known.types)} columns.",
+                hint="Without a header the fields are the table's columns, in order.",
+            )
+        own = tuple(known.types) or tuple(f"column_{place}" for place in range(1, len(first) + 1))
+        return TextFile(file, self.kind, self.options, own)
+
+    def _columns(self, known: Known, files: Sequence[FileColumns]) -> tuple[str, ...]:
+        if not self.kind.is_delimited and self.kind.is_text:  # JSON leaves out what is null: its files count as one
+            together = tuple(dict.fromkeys(name for file in files for name in file.names))
+            files = [FileColumns(", ".join(file.file for file in files), together)]
+        columns = all_columns(self.table, known, files, allow_missing=self.allow_missing)
+        if not columns:
+            raise InputDataError(
+                f"{printable(files[0].file)} holds no columns, and {self.table} is not there yet.",
+                hint="Declare its columns: --columns 'id bigint, name string', or in a pipeline.",
+            )
+        return columns
+
+    def _types(
+        self,
+        columns: Sequence[str],
+        known: Known,
+        files: Sequence[TextFile],
+        names: Mapping[str, Sequence[str]],
+        surveys: Sequence[Survey],
+    ) -> dict[str, str]:
+        guesses: dict[str, Guess] = {}
+        for file, found in zip(files, surveys, strict=False):
+            for own, name in zip(file.own, names[file.file.name], strict=True):
+                guess = found.guesses[own]
+                guesses[name] = guesses[name].join(guess) if name in guesses else guess
+        if not known.types and not any(found.rows for found in surveys):
+            raise InputDataError(
+                f"{printable(files[0].file.name)} holds no row, so no types can be inferred for {self.table}.",
+                hint="Declare its columns: --columns 'id bigint, name string', or in a pipeline.",
+            )
+        return {name: known.types.get(name) or guesses[name].type for name in columns}
+
+    def _parquet(self, session: "SparkSession", files: Sequence[SourceFile], known: Known, say: Say) -> "DataFrame":
+        footers = read_footers(files)
+        names = {footer.file.name: known.names_for(tuple(footer.columns)) for footer in footers}
+        columns = self._columns(known, [FileColumns(f.file.name, names[f.file.name]) for f in footers])
+        groups: dict[tuple[object, ...], list[Footer]] = {}
+        for footer in footers:
+            groups.setdefault((*footer.columns.items(), footer.nanoseconds), []).append(footer)
+        parts = []
+        for group in groups.values():
+            mapping = dict(zip(group[0].columns, names[group[0].file.name], strict=True))
+            parts.append(parquet_rows(session, group, mapping))
+        types = dict(known.types)
+        for _, found in parts:
+            for name, kind in found.items():
+                types.setdefault(name, _landing_type(kind))
+        _tell(known, {name: types[name] for name in columns}, say)
+        fitted = [
+            fitted_columns(_with_missing(rows, columns, found), [
+                Wanted(name, found.get(name, "string"), types[name]) for name in columns
+            ])
+            for rows, found in parts
+        ]
+        return reduce(lambda one, other: one.unionByName(other), fitted)
+
+
+def _with_missing(rows: "DataFrame", columns: Sequence[str], found: Mapping[str, str]) -> "DataFrame":
+    from pyspark.sql import functions as F
+
+    return rows.withColumns({name: F.lit(None).cast("string") for name in columns if name not in found})
+
+
+def _landing_type(kind: str) -> str:
+    """The type of a new column for rows of a type: times without a zone are taken as UTC."""
+    return "timestamp" if kind in (NANOSECONDS, "timestamp_ntz") else kind
+
+
+def _tell(known: Known, types: Mapping[str, str], say: Say) -> None:
+    fresh = [f"{name} {kind}" for name, kind in types.items() if name not in known.types]
+    if fresh and known.types:
+        say(f"new columns: {', '.join(fresh)}")
+    elif fresh:
+        say(f"columns: {', '.join(fresh)}")
+
+
+__all__ = ["Reading", "UsageError"]

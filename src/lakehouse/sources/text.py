@@ -1,0 +1,209 @@
+"""Text files as a DataFrame of texts: read by Python workers, one task for some files, each file from its start.
+
+A worker hashes the bytes that it parses and fails if they are not those of the ledger's digest, so nothing
+else than what was hashed can land, however late a file changes.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from asgard.lakehouse.sources.columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
+from asgard.lakehouse.sources.delimited import Grammar, Parser
+from asgard.lakehouse.sources.files import SourceFile
+from asgard.lakehouse.sources.formats import Format, TextOptions
+from asgard.lakehouse.sources.inference import Guess
+from asgard.lakehouse.sources.json_text import Record, as_table, in_batches, json_lines, json_values, keys_of
+from asgard.lakehouse.sources.streams import texts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame, SparkSession
+
+_AT_ONCE = 8 << 20
+"""Bytes up to which files are surveyed here, without a Spark job."""
+_PER_TASK = 64 << 20
+"""Bytes of files that one task reads; a larger file is a task of its own."""
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A text file, and how it is to be read.
+
+    Attributes:
+        own: its columns as the file names them: header fields, or JSON keys.
+    """
+
+    file: SourceFile
+    kind: Format
+    options: TextOptions
+    own: tuple[str, ...] = ()
+
+    def tables(self) -> Iterator["pa.Table"]:
+        """Its records in order: string columns `0`, `1`, ... in the order of `own`, and `_corrupt`.
+
+        Raises:
+            InputDataError: it can't be read, or is not the file that was hashed.
+        """
+        if not self.kind.is_delimited:
+            yield from (as_table(batch, self.own) for batch in in_batches(self.records()))
+            return
+        parser = self._parser()
+        if self.options.header:
+            parser.first()
+        yield from parser.batches(len(self.own), self.options.null_values)
+
+    def records(self) -> Iterator[Record]:
+        """Its JSON records."""
+        pieces = texts(self.file, self.options.encoding)
+        return json_lines(pieces) if self.kind is Format.JSONL else json_values(pieces, self.file.name)
+
+    def first_record(self) -> tuple[str, ...]:
+        """The first record's fields: of CSV and TSV only."""
+        return tuple(self._parser().first())
+
+    def _parser(self) -> Parser:
+        grammar = Grammar(self.options.delimiter_of(self.kind), self.options.quote)
+        return Parser(texts(self.file, self.options.encoding), grammar, self.file.name)
+
+
+@dataclass
+class Survey:
+    """What a first reading found in one file.
+
+    Attributes:
+        rows: records, malformed ones included.
+        guesses: for each of the file's own columns, what its texts can be read as.
+    """
+
+    rows: int = 0
+    guesses: dict[str, Guess] = field(default_factory=dict)
+
+    def to_text(self) -> str:
+        """As a worker hands it back."""
+        guesses = {name: guess.to_json() for name, guess in self.guesses.items()}
+        return json.dumps({"rows": self.rows, "guesses": guesses})
+
+    @classmethod
+    def from_text(cls, text: str) -> "Survey":
+        """The survey that `to_text` described."""
+        content = json.loads(text)
+        return cls(content["rows"], {name: Guess.from_json(each) for name, each in content["guesses"].items()})
+
+
+def survey(file: TextFile) -> Survey:
+    """Read a file once for the columns that it has and the types that they could be.
+
+    Raises:
+        InputDataError: it can't be read, or is not the file that was hashed.
+    """
+    found = Survey(guesses={name: Guess() for name in file.own})
+    if file.kind.is_delimited:
+        for table in file.tables():
+            _look(found, file.own, table)
+        return found
+    for batch in in_batches(file.records()):
+        keys = keys_of(batch)
+        _look(found, keys, as_table(batch, keys))
+    return found
+
+
+def survey_all(session: "SparkSession", files: Sequence[TextFile]) -> list[Survey]:
+    """The survey of each file: small ones here, many or large ones on Spark's workers."""
+    if sum(file.file.bytes for file in files) <= _AT_ONCE:
+        return [survey(file) for file in files]
+    groups = _tasks(list(enumerate(files)), lambda one: one[1].file.bytes)
+    rows = _on_workers(session, len(groups), partial(_survey_group, groups), "place int, survey string").collect()
+    return [Survey.from_text(text) for _, text in sorted(tuple(row) for row in rows)]
+
+
+def text_rows(
+    session: "SparkSession", files: Sequence[TextFile], columns: Sequence[str], names: Mapping[str, Mapping[str, str]]
+) -> "DataFrame":
+    """The records of the files, as texts.
+
+    Args:
+        session: to read with.
+        files: with their own columns.
+        columns: of the table, in order.
+        names: for each file's name, its own column -> the table's column.
+
+    Returns:
+        The table's columns (strings), `_corrupt`, `_source_file`, `_source_row` (1-based, among the file's records).
+    """
+    from pyspark.sql import functions as F
+
+    groups = _tasks([(file, names[file.file.name]) for file in files], lambda one: one[0].file.bytes)
+    schema = ", ".join([*(f"c{place} string" for place in range(len(columns))), _OWN_COLUMNS])
+    rows = _on_workers(session, len(groups), partial(_read_group, groups, columns), schema)
+    renamed = [F.col(f"c{place}").alias(name) for place, name in enumerate(columns)]
+    return rows.select(*renamed, CORRUPT, SOURCE_FILE, SOURCE_ROW)
+
+
+_OWN_COLUMNS = f"{CORRUPT} string, {SOURCE_FILE} string, {SOURCE_ROW} bigint"
+_Read = tuple[TextFile, Mapping[str, str]]
+_T = TypeVar("_T")
+
+
+def _look(found: Survey, keys: Sequence[str], table: "pa.Table") -> None:
+    found.rows += table.num_rows
+    for place, key in enumerate(keys):
+        found.guesses.setdefault(key, Guess()).look(table.column(str(place)))
+
+
+def _tasks(items: Sequence[_T], size: Callable[[_T], int]) -> list[list[_T]]:
+    """The items in groups of some size, in order."""
+    groups: list[list[_T]] = []
+    room = 0
+    for item in items:
+        if not groups or size(item) > room:
+            groups.append([])
+            room = _PER_TASK
+        groups[-1].append(item)
+        room -= size(item)
+    return groups
+
+
+def _on_workers(
+    session: "SparkSession", tasks: int, work: "Callable[[int], Iterator[pa.RecordBatch]]", schema: str
+) -> "DataFrame":
+    """What `work` gives for each task's number; one task each."""
+    return session.range(0, tasks, 1, tasks).mapInArrow(partial(_numbers, work), schema)
+
+
+def _numbers(
+    work: "Callable[[int], Iterator[pa.RecordBatch]]", batches: "Iterator[pa.RecordBatch]"
+) -> "Iterator[pa.RecordBatch]":
+    for batch in batches:
+        for number in batch.column(0).to_pylist():
+            yield from work(number)
+
+
+def _survey_group(groups: Sequence[Sequence[tuple[int, TextFile]]], number: int) -> "Iterator[pa.RecordBatch]":
+    import pyarrow as pa
+
+    for place, file in groups[number]:
+        yield pa.record_batch([pa.array([place], pa.int32()), pa.array([survey(file).to_text()])], ["place", "survey"])
+
+
+def _read_group(groups: Sequence[Sequence[_Read]], names: Sequence[str], number: int) -> "Iterator[pa.RecordBatch]":
+    for file, mapping in groups[number]:
+        places = {mapping[own]: str(place) for place, own in enumerate(file.own)}
+        row = 1
+        for table in file.tables():
+            yield from _landing(table, [places.get(name) for name in names], file.file.name, row).to_batches()
+            row += table.num_rows
+
+
+def _landing(table: "pa.Table", places: Sequence[str | None], file: str, first_row: int) -> "pa.Table":
+    import pyarrow as pa
+
+    rows = table.num_rows
+    columns = [pa.nulls(rows, pa.string()) if place is None else table.column(place) for place in places]
+    numbers = pa.array(range(first_row, first_row + rows), pa.int64())
+    return pa.table(
+        [*columns, table.column(CORRUPT), pa.repeat(pa.scalar(file), rows), numbers],
+        names=[*(f"c{place}" for place in range(len(places))), CORRUPT, SOURCE_FILE, SOURCE_ROW],
+    )

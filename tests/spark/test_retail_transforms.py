@@ -1,0 +1,164 @@
+"""The steps that both retail pipelines share."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+from chispa import assert_df_equality
+from pyspark.sql import Column, SparkSession
+from pyspark.sql import functions as F
+
+from asgard.lakehouse.intervals import TimeRange
+from examples.retail import transforms
+from examples.retail.transforms import first_by_key, newest_delivery, within
+
+
+def of(spark: SparkSession, column: Column, value: object, kind: str = "string") -> object:
+    """What the column makes of one value, called `value`."""
+    return spark.createDataFrame([(value,)], f"value {kind}").select(column).collect()[0][0]
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("2024-10-27T02:30:00+02:00", "2024-10-27 00:30:00"),  # Berlin, the first half past two of that night
+        ("2024-10-27T02:30:00+01:00", "2024-10-27 01:30:00"),  # and the second
+        ("2024-03-31T03:00:00+02:00", "2024-03-31 01:00:00"),  # the hour before does not exist there
+        ("2024-03-31T01:59:59+01:00", "2024-03-31 00:59:59"),
+        ("2024-11-03T01:30:00-04:00", "2024-11-03 05:30:00"),  # New York
+        ("2024-11-03T01:30:00-05:00", "2024-11-03 06:30:00"),
+        ("2023-12-31T19:30:00-05:00", "2024-01-01 00:30:00"),  # another year in UTC
+        ("2024-06-01T12:00:00Z", "2024-06-01 12:00:00"),
+        ("2024-06-01T12:00:00", "2024-06-01 12:00:00"),
+        ("2024-06-01", "2024-06-01 00:00:00"),
+        ("2024-02-30T12:00:00Z", None),
+        ("soon", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_any_offset_becomes_utc(spark: SparkSession, text: str | None, utc: str | None) -> None:
+    assert of(spark, transforms.utc("value").cast("string"), text) == utc
+
+
+def test_a_timestamp_without_zone_is_taken_as_utc(spark: SparkSession) -> None:
+    local = datetime(2024, 3, 31, 2, 30)  # noqa: DTZ001 - without a zone on purpose
+    assert of(spark, transforms.utc("value").cast("string"), local, "timestamp_ntz") == "2024-03-31 02:30:00"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "money"),
+    [
+        ("12.5", "string", "12.50"),
+        ("0.005", "string", "0.01"),
+        (0.125, "double", "0.13"),
+        (-3.0, "double", "-3.00"),
+        ("99999999.99", "string", "99999999.99"),
+        ("100000000", "string", None),
+        ("12,50", "string", None),
+        ("n/a", "string", None),
+        (float("nan"), "double", None),
+        (float("inf"), "double", None),
+        (None, "string", None),
+    ],
+)
+def test_money_is_exact_to_the_cent_or_null(spark: SparkSession, value: object, kind: str, money: str | None) -> None:
+    assert of(spark, transforms.money("value"), value, kind) == (Decimal(money) if money else None)
+
+
+@pytest.mark.parametrize(
+    ("value", "clean"),
+    [("  Toys ", "Toys"), ("\tToys\n", "Toys"), (" ", "Unknown"), ("", "Unknown"), (None, "Unknown")],
+)
+def test_a_missing_category_is_unknown(spark: SparkSession, value: str | None, clean: str) -> None:
+    assert of(spark, transforms.category("value"), value) == clean
+
+
+@pytest.mark.parametrize(
+    ("value", "clean", "well_formed"),
+    [
+        ("  Anna.Jones@Example.COM\t", "anna.jones@example.com", True),
+        ("a+b@sub.example.org", "a+b@sub.example.org", True),
+        ("anna@localhost", "anna@localhost", False),
+        ("anna@example.", "anna@example.", False),
+        ("anna@.com", "anna@.com", False),
+        ("anna@@example.com", "anna@@example.com", False),
+        ("an na@example.com", "an na@example.com", False),
+        ("@example.com", "@example.com", False),
+        ("   ", None, None),
+        (None, None, None),
+    ],
+)
+def test_emails(spark: SparkSession, value: str | None, clean: str | None, well_formed: bool | None) -> None:
+    assert of(spark, transforms.email("value"), value) == clean
+    assert of(spark, transforms.email("value").rlike(transforms.EMAIL), value) == well_formed
+
+
+def test_the_first_row_of_a_key_in_the_declared_order_stays(spark: SparkSession) -> None:
+    columns = "key int, version int, text string, _ingested_at timestamp, _source_file string, _source_row long"
+    monday, tuesday = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, tzinfo=UTC)
+    rows = spark.createDataFrame(
+        [
+            (1, 1, "older version, delivered later", tuesday, "b", 9),
+            (1, 2, "newer version", monday, "a", 1),
+            (2, 1, "delivered earlier", monday, "b", 9),
+            (2, 1, "delivered later", tuesday, "a", 1),
+            (3, 1, "same time, file a", monday, "a", 9),
+            (3, 1, "same time, file b", monday, "b", 1),
+            (4, 1, "same file, row 1", monday, "a", 1),
+            (4, 1, "same file, row 2", monday, "a", 2),
+            (5, None, "no version", tuesday, "b", 9),
+            (5, 0, "some version", monday, "a", 1),
+            (None, 1, "null is a key", monday, "a", 1),
+            (None, 1, "null is a key, later", monday, "a", 2),
+        ],
+        columns,
+    )
+    step = first_by_key(("key",), F.desc_nulls_last("version"), *newest_delivery())
+    kept = {row.key: row.text for row in rows.transform(step).collect()}
+    assert kept == {
+        1: "newer version",
+        2: "delivered later",
+        3: "same time, file b",
+        4: "same file, row 2",
+        5: "some version",
+        None: "null is a key, later",
+    }
+    assert rows.transform(step).columns == rows.columns
+
+
+def test_an_interval_is_half_open_and_keeps_rows_without_a_time(spark: SparkSession) -> None:
+    moments = ["2024-01-01T00:00:00Z", "2024-01-31T23:59:59.999999Z", "2024-02-01T00:00:00Z", None]
+    rows = spark.createDataFrame([(text,) for text in moments], "text string").withColumn("at", transforms.utc("text"))
+    kept = rows.transform(within(TimeRange.parse("2024-01-01", "2024-02-01"), "at"))
+    assert {row.text for row in kept.collect()} == {moments[0], moments[1], None}
+
+
+def test_product_analytics(spark: SparkSession) -> None:
+    january, february = datetime(2024, 1, 5, tzinfo=UTC), datetime(2024, 2, 5, tzinfo=UTC)
+    sales = spark.createDataFrame(
+        [
+            (1, "toys", january, 1, 10, 2, Decimal("6.00")),
+            (1, "Unknown", january, 1, 11, 1, Decimal("3.00")),
+            (1, "toys", january, 2, 12, 1, Decimal("3.00")),
+            (2, "toys", january, 2, 12, 1, Decimal("4.00")),
+            (3, "toys", january, 2, 12, 1, Decimal("4.00")),
+            (4, "Unknown", january, 2, 12, 1, Decimal("0.00")),
+            (1, "toys", february, 2, 13, 5, Decimal("1.00")),
+        ],
+        "product_id long, category string, sold_at timestamp, customer_id long, purchase_id long, quantity long, "
+        "revenue decimal(10,2)",
+    )
+    jan, feb = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 2, 1, tzinfo=UTC)
+    expected = spark.createDataFrame(
+        [
+            (1, "toys", jan, Decimal("12.00"), 4, 3, 2, 1, 0.6),
+            (2, "toys", jan, Decimal("4.00"), 1, 1, 1, 2, 0.2),
+            (3, "toys", jan, Decimal("4.00"), 1, 1, 1, 2, 0.2),
+            (4, "Unknown", jan, Decimal("0.00"), 1, 1, 1, 1, None),
+            (1, "toys", feb, Decimal("1.00"), 5, 1, 1, 1, 1.0),
+        ],
+        "product_id long, category string, month timestamp, revenue decimal(12,2), units long, purchases long, "
+        "buyers long, revenue_rank int, category_share double",
+    )
+    assert_df_equality(transforms.product_analytics(sales), expected, ignore_row_order=True, ignore_nullable=True)

@@ -1,0 +1,67 @@
+"""A process of its own that makes one run over two tables, for tests that kill it.
+
+`python -m tests.support.worker PROJECT_DIR RUN_ID FIRST SECOND [BLOCK_FILE]`
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from pyspark.sql import DataFrame, SparkSession
+from tests.support.runs import declared
+
+from asgard.common.names import TableName, check_run_id
+from asgard.common.settings import load_settings
+from asgard.lakehouse.attempt import Attempt
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.run import RunRequest, RunResult, execute
+from asgard.validation.checks import between, not_null
+
+ROWS = 1000
+
+
+def two_tables(first: TableName, second: TableName, block: str | None = None) -> "Work":
+    """Work that appends the same rows to two tables; with `block`, a task stops in the middle of the first."""
+    return Work(first, second, block)
+
+
+class Work:
+    def __init__(self, first: TableName, second: TableName, block: str | None) -> None:
+        checks = [not_null("id"), between("id", 0, ROWS)]
+        self.first = declared(first, mode="append", checks=checks)
+        self.second = declared(second, mode="append", checks=checks)
+        self.block = block
+
+    def __call__(self, attempt: Attempt) -> None:
+        rows = numbers(attempt.session)
+        attempt.write(self.first, blocking(rows, self.block) if self.block else rows)
+        attempt.write(self.second, rows)
+
+
+def numbers(spark: SparkSession) -> DataFrame:
+    return spark.range(ROWS)
+
+
+def blocking(rows: DataFrame, block: str) -> DataFrame:
+    """The same rows; half-way through a partition the task says so in a file, and waits to be killed."""
+
+    def stop_half_way(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for batch in batches:
+            yield batch.head(len(batch) // 2)
+            Path(block).touch()
+            time.sleep(600)
+            yield batch.tail(len(batch) - len(batch) // 2)
+
+    return rows.mapInPandas(stop_half_way, "id bigint")
+
+
+def run(project_dir: str, run_id: str, first: str, second: str, block: str | None = None) -> RunResult:
+    lake = Lakehouse.connect(load_settings({"project_dir": project_dir}), "asgard test worker")
+    work = two_tables(TableName.parse(first), TableName.parse(second), block)
+    return execute(lake, RunRequest("test", check_run_id(run_id)), work)
+
+
+if __name__ == "__main__":
+    run(*sys.argv[1:])
