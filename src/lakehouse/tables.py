@@ -129,13 +129,13 @@ class BranchTable:
     def _create(self, schema: "StructType") -> None:
         layer, name = self.table.name.layer, self.table.name.name
         self._create_namespace(layer)
-        for field in self.table.partition_fields:
-            if field.column not in schema.names:
+        for partition in self.table.partition_fields:
+            if partition.column not in schema.names:
                 raise DeclarationError(
-                    f"{self.table.name} is partitioned by {field.column!r}, which its rows lack.",
+                    f"{self.table.name} is partitioned by {partition.column!r}, which its rows lack.",
                     hint=f"Its columns are {', '.join(schema.names)}.",
                 )
-        columns = ", ".join(f"{quoted(field.name)} {field.dataType.simpleString()}" for field in schema.fields)
+        columns = ", ".join(f"{quoted(column.name)} {column.dataType.simpleString()}" for column in schema.fields)
         fields = ", ".join(map(_partition_sql, self.table.partition_fields))
         location = f"{self.lake.settings.warehouse}/{layer}/{name}-{secrets.token_hex(4)}"
         properties = {**_FIXED_PROPERTIES, **self.table.properties}

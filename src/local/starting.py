@@ -140,7 +140,10 @@ def wait_until_healthy(starts: Sequence[Start], settings: Settings, say: Say) ->
         for start in list(pending):
             title = start.service.title
             if not is_locked(start.place.lock):
-                if start.is_new and start.tries < PORT_TRIES and not all(map(is_free, start.ports.values())):
+                if not start.is_new:
+                    say(f"{title}: process {start.pid} died in this moment; starting it again")
+                    start.launch(start.ports, settings, say)
+                elif start.tries < PORT_TRIES and not all(map(is_free, start.ports.values())):
                     say(f"{title}: somebody took its port in this moment; trying another")
                     start.launch({}, settings, say)
                 else:

@@ -233,9 +233,7 @@ def _is_visible(relative: str) -> bool:
 
 
 def _local_file(name: str) -> SourceFile:
-    return SourceFile(
-        os.path.normpath(name), os.path.abspath(name), None, os.stat(name).st_size, _local_stamp(name)
-    )
+    return SourceFile(os.path.normpath(name), os.path.abspath(name), None, os.stat(name).st_size, _local_stamp(name))
 
 
 def _local_stamp(path: str) -> str:
@@ -263,9 +261,7 @@ def _find_s3(source: str, door: S3Door) -> list[SourceFile]:
             SourceFile(f"s3://{one.path}", one.path, door, one.size, _s3_stamp(client, one.path)) for one in entries
         ]
     except OSError as error:
-        raise InputDataError(
-            f"{printable(redact_url(source))} can't be listed: {error}.", hint=_S3_HINT
-        ) from error
+        raise InputDataError(f"{printable(redact_url(source))} can't be listed: {error}.", hint=_S3_HINT) from error
 
 
 def _first_wildcard(path: str) -> int:

@@ -42,9 +42,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=_Token, parse_float=_Token, parse_constant=_Token
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_Token, parse_float=_Token, parse_constant=_Token)
 
 
 def json_text(value: Any) -> str | None:

@@ -62,18 +62,16 @@ class Reading:
         if not self.kind.is_delimited or any(name not in known.types for own in names.values() for name in own):
             surveys = survey_all(session, found)
             if not self.kind.is_delimited:
-                found = [TextFile(f.file, f.kind, f.options, tuple(s.guesses)) for f, s in zip(found, surveys, strict=True)]
+                found = [
+                    TextFile(f.file, f.kind, f.options, tuple(s.guesses)) for f, s in zip(found, surveys, strict=True)
+                ]
                 names = {file.file.name: known.names_for(file.own) for file in found}
         columns = self._columns(known, [FileColumns(file.file.name, names[file.file.name]) for file in found])
         types = self._types(columns, known, found, names, surveys)
         _tell(known, {name: types[name] for name in columns}, say)
-        mappings = {
-            file.file.name: dict(zip(file.own, names[file.file.name], strict=True)) for file in found
-        }
+        mappings = {file.file.name: dict(zip(file.own, names[file.file.name], strict=True)) for file in found}
         rows = text_rows(session, found, columns, mappings)
-        return fitted_columns(
-            rows, [Wanted(name, "string", types[name]) for name in columns], self.timestamp_format
-        )
+        return fitted_columns(rows, [Wanted(name, "string", types[name]) for name in columns], self.timestamp_format)
 
     def _with_header(self, file: SourceFile, known: Known) -> TextFile:
         found = TextFile(file, self.kind, self.options)
@@ -139,9 +137,10 @@ class Reading:
                 types.setdefault(name, _landing_type(kind))
         _tell(known, {name: types[name] for name in columns}, say)
         fitted = [
-            fitted_columns(_with_missing(rows, columns, found), [
-                Wanted(name, found.get(name, "string"), types[name]) for name in columns
-            ])
+            fitted_columns(
+                _with_missing(rows, columns, found),
+                [Wanted(name, found.get(name, "string"), types[name]) for name in columns],
+            )
             for rows, found in parts
         ]
         return reduce(lambda one, other: one.unionByName(other), fitted)
