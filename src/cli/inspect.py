@@ -38,7 +38,7 @@ def plan(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a backfill would compute, read and check, and what depends on it."""
+    """Show what a backfill would compute, read and check."""
     from asgard.jobs import backfill_job
     from asgard.lakehouse.loading import load_pipeline
 
@@ -88,7 +88,7 @@ def audit(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hold a published table, or one on a branch, against its checks."""
+    """Hold a table on any ref against its checks."""
     from asgard.lakehouse.audit import audit_published, checks_of
     from asgard.lakehouse.loading import load_pipeline
     from asgard.lakehouse.snapshots import resolve
@@ -178,7 +178,7 @@ def runs(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List runs, newest first: what they wrote, and how they ended."""
+    """List runs, newest first, and how they ended."""
     from asgard.lakehouse.history import list_runs
 
     lake = _lake(settings, directory)
@@ -232,7 +232,7 @@ def _show_run(run: dict[str, Any]) -> None:
 
 
 def branches(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
-    """List branches and tags, and the runs that audit branches belong to."""
+    """List branches and tags, and the runs they belong to."""
     from asgard.lakehouse.history import list_branches
 
     found = list_branches(_lake(settings, directory))
@@ -297,7 +297,7 @@ def lineage(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show where a table's rows come from: runs, inputs at their snapshots, source files."""
+    """Show where a table's rows come from."""
     from asgard.lakehouse.history import lineage as find_lineage
     from asgard.lakehouse.snapshots import resolve
 
@@ -320,7 +320,7 @@ def _show_node(node: "LineageNode", indent: str) -> None:
 
 
 def settings(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
-    """Print every setting, its value, and where it came from."""
+    """Print every setting, and where it came from."""
     from asgard.common.settings import DEFINITIONS, Secret
 
     found = settings_from(settings, directory)
@@ -338,7 +338,7 @@ def settings(directory: DirOption = None, settings: SetOption = None, as_json: J
 
 
 def jars(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
-    """Print the jars that spark-submit needs, as one list for its --jars; fetches what is missing."""
+    """Print the jars that spark-submit needs, for its --jars."""
     from asgard.common.spark import spark_jars
 
     paths = [str(path) for path in spark_jars(settings_from(settings, directory))]

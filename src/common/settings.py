@@ -180,6 +180,7 @@ DEFINITIONS: tuple[SettingDefinition, ...] = (
         None,
         _aliases("REDIS_URL"),
     ),
+    SettingDefinition("jdbc_password", "password of the database that `asgard ingest` reads", Secret),
     SettingDefinition(
         "pushgateway_url",
         "Prometheus Pushgateway that job totals go to",
@@ -229,6 +230,7 @@ class Settings:
     s3_endpoint: str | None
     mlflow_tracking_uri: str | None
     redis_url: Secret | None
+    jdbc_password: Secret | None
     pushgateway_url: str | None
     metrics_textfile: Path | None
     log_level: str

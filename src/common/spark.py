@@ -9,7 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asgard.common.errors import AsgardError, EnvironmentSetupError, InputDataError, RunError
+from asgard.common import errors
+from asgard.common.errors import AsgardError, EnvironmentSetupError, InputDataError, RunError, ServiceError
 from asgard.common.settings import Settings, python_environment, set_for_children
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def open_session(settings: Settings, application: str, conf: Mapping[str, str]) 
     Raises:
         EnvironmentSetupError: no Java that fits, jars that can't be had, or a JVM that does not start.
     """
-    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL + 1)
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):  # errors are said in words instead
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     submitted = "PYSPARK_GATEWAY_PORT" in python_environment()
     set_for_children("PYSPARK_PYTHON", python_environment().get("PYSPARK_PYTHON", sys.executable))
     if not submitted:
@@ -107,6 +109,12 @@ _MEANINGS: tuple[tuple[str, type[AsgardError], str, str], ...] = (
         "Drop the duplicates by a declared order before the merge.",
     ),
     (
+        r"(PSQLException|com\.mysql\.cj)",
+        ServiceError,
+        "The database stopped answering, or refused.",
+        "Look into its log, then run again with the same run id.",
+    ),
+    (
         r"(Connection refused|ConnectException|HttpClientException|NessieServiceException|Failed to execute)",
         RunError,
         "Nessie stopped answering while Spark was working.",
@@ -129,10 +137,22 @@ def explain(error: BaseException, what: str) -> AsgardError:
         what: what was being done, e.g. "Writing silver.orders".
     """
     text = str(error)
+    own = _raised_on_worker(text)
+    if own is not None:
+        return own
     for pattern, kind, meaning, hint in _MEANINGS:
         if re.search(pattern, text):
             return kind(f"{what}: {meaning}", hint=hint)
     return RunError(f"{what} failed: {first_line(error)}", hint="Look at the function or the data that it read.")
+
+
+def _raised_on_worker(text: str) -> AsgardError | None:
+    """An error of Asgard that a Python worker raised: Spark hands it on as the text of a traceback."""
+    match = re.search(r"^asgard\.common\.errors\.(\w+): (.+)\n(?:hint: (.+))?", text, re.MULTILINE)
+    kind = getattr(errors, match[1], None) if match else None
+    if match is None or not (isinstance(kind, type) and issubclass(kind, AsgardError)):
+        return None
+    return kind(match[2], hint=match[3] or "")
 
 
 def first_line(error: BaseException) -> str:

@@ -9,32 +9,28 @@ apart lands as text in `_corrupt`. A file that landed before, by content, is lef
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from asgard.common.errors import InputDataError, RunError, UsageError
+from asgard.common.errors import UsageError
 from asgard.common.names import RunId, TableName, check_run_id
 from asgard.common.settings import redact_url
-from asgard.common.spark import explain
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
 from asgard.jobs.options import DirOption, JsonOption, RunIdOption, SetOption, settings_from
 from asgard.lakehouse.attempt import Attempt
 from asgard.lakehouse.declaration import Table, declare_table
-from asgard.lakehouse.lake import Lakehouse, identifier
+from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.loading import load_pipeline
 from asgard.lakehouse.run import RunRequest, RunResult, execute
-from asgard.lakehouse.sources.columns import INGESTED_AT, OWN, RAW, RUN_ID, SOURCE_FILE, SOURCE_ROW, Known
-from asgard.lakehouse.sources.delimited import CORRUPT
 from asgard.lakehouse.sources.files import SourceFile, find_files, hash_files, printable
 from asgard.lakehouse.sources.formats import Format, TextOptions, format_of
-from asgard.lakehouse.sources.ledger import Entry, entries_frame, landed, ledger_table
-from asgard.lakehouse.sources.reading import Reading
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+from asgard.lakehouse.sources.jdbc import Database, JdbcSource
+from asgard.lakehouse.sources.landing import Count, count_written, known_columns, require_complete, with_provenance
+from asgard.lakehouse.sources.ledger import Entry, entries_frame, landed, ledger_table, watermark
+from asgard.lakehouse.sources.own_columns import CORRUPT, RAW
+from asgard.lakehouse.sources.reading import Reading, database_rows
 
 Say = Callable[[str], None]
 
@@ -45,7 +41,8 @@ class Params:
 
     Attributes:
         table: to append to; made if it is not there.
-        sources: local paths, `file://` or `s3://` addresses; files, folders or globs.
+        sources: local paths, `file://` or `s3://` addresses; files, folders or globs; or
+        database: a table or a query to read over JDBC.
         format: of all files; None: as their names say.
         text: how text files are read.
         timestamp_format: Spark's pattern of the times in text; None: ISO 8601.
@@ -55,6 +52,7 @@ class Params:
 
     table: Table
     sources: tuple[str, ...] = ()
+    database: JdbcSource | None = None
     format: Format | None = None
     text: TextOptions = field(default_factory=TextOptions)
     timestamp_format: str | None = None
@@ -67,6 +65,7 @@ class Params:
             "table": str(self.table.name),
             "columns": self.table.columns,
             "sources": [redact_url(source) for source in self.sources],
+            "database": asdict(self.database) if self.database else None,
             "format": self.format,
             "text": asdict(self.text),
             "timestamp_format": self.timestamp_format,
@@ -148,17 +147,28 @@ def run(params: Params, lake: Lakehouse, say: Say = lambda _line: None) -> Inges
         ContractError: the data does not fit the table's contract.
         AsgardError: anything else that kept the run from its end. In each case nothing was published.
     """
+    if bool(params.sources) == (params.database is not None):
+        raise UsageError("Neither or both of files and a database are given.", hint="Name files, or say --jdbc-url.")
     with counted(lake, "ingest", say) as note:
-        files = hash_files(find_files(params.sources, params.format, lake.settings, say))
-        kind = params.format or _one_format(files)
+        take = _from_files(params, lake, say) if params.database is None else _from_database(params)
         outcome = Landed()
 
         def work(attempt: Attempt) -> None:
             nonlocal outcome
-            outcome = ingest_files(attempt, params, kind, files)
+            outcome = take(attempt)
 
         request = RunRequest("ingest", params.run_id, params.to_json())
         return IngestResult(note(execute(lake, request, work, say)), outcome)
+
+
+def _from_files(params: Params, lake: Lakehouse, say: Say) -> Callable[[Attempt], Landed]:
+    files = hash_files(find_files(params.sources, params.format, lake.settings, say))
+    kind = params.format or _one_format(files)
+    return lambda attempt: ingest_files(attempt, params, kind, files)
+
+
+def _from_database(params: Params) -> Callable[[Attempt], Landed]:
+    return lambda attempt: ingest_database(attempt, params)
 
 
 def ingest_files(attempt: Attempt, params: Params, kind: Format, files: Sequence[SourceFile]) -> Landed:
@@ -182,7 +192,54 @@ def ingest_files(attempt: Attempt, params: Params, kind: Format, files: Sequence
     for file in fresh:
         if not kind.is_text:  # text was hashed as it was read
             file.require_unchanged()
-    return _into_ledger(attempt, table, ledger, fresh, skipped)
+    counts = count_written(attempt, table.name)
+    require_complete(counts)
+    entries = tuple(
+        Entry(
+            kind="file",
+            source=file.name,
+            rows=counts.get(file.name, Count()).rows,
+            ingested_at=attempt.as_of,
+            run_id=attempt.run_id,
+            digest=file.digest,
+            bytes=file.size,
+        )
+        for file in fresh
+    )
+    attempt.write(ledger, entries_frame(attempt, entries))
+    return _reported(attempt, table, Landed(entries, skipped, *_sums(counts)))
+
+
+def ingest_database(attempt: Attempt, params: Params) -> Landed:
+    """Write the rows of a database's table or query that have not landed yet, and how far they go.
+
+    Without a cursor column these are all rows, each time.
+    """
+    table, ledger, source = params.table, ledger_table(params.table.name), params.database
+    if source is None:
+        raise UsageError("No database is given.", hint="Say --jdbc-url.")
+    reached = watermark(attempt, ledger, source.name, source.cursor) if source.cursor else None
+    found = Database(attempt.session, source, attempt.lake.settings.jdbc_password).read(reached)
+    if found is None:
+        reason = f"has no row with {source.cursor} above {reached}" if reached is not None else "has no row"
+        attempt.say(f"{source.name} {reason}")
+        return Landed(skipped={source.name: reason})
+    known = known_columns(attempt, table)
+    name, missing = str(table.name), params.allow_missing
+    rows = database_rows(name, source.name, found, known, attempt.say, allow_missing=missing)
+    attempt.write(replace(table, columns=None), with_provenance(rows, attempt))
+    counts = count_written(attempt, table.name)
+    entry = Entry(
+        kind="jdbc",
+        source=source.name,
+        rows=sum(count.rows for count in counts.values()),
+        ingested_at=attempt.as_of,
+        run_id=attempt.run_id,
+        cursor_column=source.cursor,
+        cursor_value=found.watermark,
+    )
+    attempt.write(ledger, entries_frame(attempt, [entry]))
+    return _reported(attempt, table, Landed((entry,), {}, *_sums(counts)))
 
 
 def without_landed(
@@ -210,100 +267,17 @@ def without_landed(
     return tuple(fresh.values()), skipped
 
 
-def known_columns(attempt: Attempt, table: Table) -> Known:
-    """The columns that are declared for a table, then those that it has beside them.
-
-    Raises:
-        UsageError: the declared columns are no DDL.
-    """
-    from pyspark.errors import PySparkException
-    from pyspark.sql.types import StructType
-
-    types: dict[str, str] = {}
-    session = attempt.session
-    if table.columns is not None:
-        try:
-            declared = StructType.fromDDL(table.columns)
-        except PySparkException as error:
-            raise UsageError(
-                f"The columns of {table.name} can't be read: {table.columns!r}.",
-                hint="Write them as in SQL: 'id bigint, name string, price decimal(10,2)'.",
-            ) from error
-        types = {one.name: one.dataType.simpleString() for one in declared.fields}
-    if attempt.has(table.name):
-        existing = session.table(identifier(table.name, attempt.branch)).schema
-        spelled = {name.lower() for name in types}
-        for one in existing.fields:
-            name = table.renames.get(one.name, one.name)
-            if name.lower() not in spelled and one.name not in OWN:
-                types[name] = one.dataType.simpleString()
-    return Known(types, table.renames, table.contract)
+def _sums(counts: Mapping[str, Count]) -> tuple[int, int]:
+    return sum(count.misfits for count in counts.values()), sum(count.corrupt for count in counts.values())
 
 
-def with_provenance(rows: "DataFrame", attempt: Attempt) -> "DataFrame":
-    """The rows, with when and by which run they came; ingest's own columns are the last."""
-    from pyspark.sql import functions as F
-
-    stamped = rows.withColumns({INGESTED_AT: F.lit(attempt.as_of), RUN_ID: F.lit(attempt.run_id)})
-    return stamped.select(*(F.col(f"`{name}`") for name in stamped.columns if name not in OWN), *OWN)
-
-
-def _into_ledger(
-    attempt: Attempt, table: Table, ledger: Table, files: Sequence[SourceFile], skipped: Mapping[str, str]
-) -> Landed:
-    """Count what was written, file by file, and write it to the ledger."""
-    counts = _written(attempt, table)
-    entries = tuple(
-        Entry(
-            kind="file",
-            source=file.name,
-            rows=counts[file.name].rows if file.name in counts else 0,
-            ingested_at=attempt.as_of,
-            run_id=attempt.run_id,
-            digest=file.digest,
-            bytes=file.bytes,
-        )
-        for file in files
-    )
-    for name, count in counts.items():
-        if count.rows != count.last_row:
-            raise RunError(
-                f"{printable(name)} has {count.last_row} records, but {count.rows} of them were written.",
-                hint="Nothing was published. This is a defect: report it, with the branch's name.",
-            )
-    attempt.write(ledger, entries_frame(attempt, entries))
-    misfits, corrupt = (sum(getattr(count, what) for count in counts.values()) for what in ("misfits", "corrupt"))
-    outcome = Landed(entries, skipped, misfits, corrupt)
-    attempt.say(f"{outcome.rows:,} rows from {len(entries)} files")
-    if misfits:
-        attempt.say(f"{misfits:,} rows have values that do not fit their column: see {RAW} in {table.name}")
-    if corrupt:
-        attempt.say(f"{corrupt:,} records could not be taken apart: see {CORRUPT} in {table.name}")
-    return outcome
-
-
-@dataclass(frozen=True)
-class _Count:
-    rows: int
-    last_row: int
-    misfits: int
-    corrupt: int
-
-
-def _written(attempt: Attempt, table: Table) -> dict[str, _Count]:
-    """What this run wrote, counted on its branch, by source file."""
-    from pyspark.sql import functions as F
-
-    written = attempt.session.table(identifier(table.name, attempt.branch)).where(F.col(RUN_ID) == attempt.run_id)
-    try:
-        rows = (
-            written.groupBy(SOURCE_FILE)
-            .agg(F.count("*"), F.max(SOURCE_ROW), F.count_if(F.col(RAW).isNotNull()), F.count(CORRUPT))
-            .collect()
-        )
-    except Exception as error:
-        raise explain(error, f"Counting what was written to {table.name}") from error
-    return {row[0]: _Count(*row[1:]) for row in rows}
+def _reported(attempt: Attempt, table: Table, landed: Landed) -> Landed:
+    attempt.say(f"{landed.rows:,} rows from {len(landed.entries)} {landed.entries[0].kind} source(s)")
+    if landed.misfits:
+        attempt.say(f"{landed.misfits:,} rows have values that do not fit their column: see {RAW} in {table.name}")
+    if landed.corrupt:
+        attempt.say(f"{landed.corrupt:,} records could not be taken apart: see {CORRUPT} in {table.name}")
+    return landed
 
 
 def _one_format(files: Sequence[SourceFile]) -> Format:
@@ -348,6 +322,22 @@ def command(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Files may lack columns of the table: null.")
     ] = False,
+    jdbc_url: Annotated[
+        str | None, typer.Option(help="Read a database: jdbc:postgresql://host/db. Password: setting jdbc_password.")
+    ] = None,
+    jdbc_table: Annotated[str | None, typer.Option(help="Its table: schema.table.")] = None,
+    jdbc_query: Annotated[str | None, typer.Option(help="A SELECT instead of a table.")] = None,
+    jdbc_user: Annotated[str | None, typer.Option(help="Its user.")] = None,
+    cursor: Annotated[
+        str | None, typer.Option(help="Read only rows whose value of this column is above the last published one.")
+    ] = None,
+    partition_column: Annotated[
+        str | None, typer.Option(help="Read in parts by this column: a whole number, a date or a time.")
+    ] = None,
+    partitions: Annotated[int, typer.Option(min=1, help="How many parts.")] = 4,
+    lower_bound: Annotated[str | None, typer.Option(help="Of the parts; rows below are read too.")] = None,
+    upper_bound: Annotated[str | None, typer.Option(help="Of the parts; rows above are read too.")] = None,
+    fetch_size: Annotated[int, typer.Option(min=1, help="Rows that come from the database at once.")] = 10_000,
     run_id: RunIdOption = None,
     directory: DirOption = None,
     settings: SetOption = None,
@@ -356,9 +346,24 @@ def command(
     """Take files, or a database's table, into a bronze table; what landed before is left out."""
     from asgard.jobs.reporting import progress_lines, show_json, show_runs
 
+    database = None
+    if jdbc_url is not None:
+        database = JdbcSource(
+            url=jdbc_url,
+            table=jdbc_table,
+            query=jdbc_query,
+            user=jdbc_user,
+            cursor=cursor,
+            partition_column=partition_column,
+            partitions=partitions,
+            lower=lower_bound,
+            upper=upper_bound,
+            fetch_size=fetch_size,
+        )
     params = Params(
         table=bronze_table(table, pipeline, columns),
         sources=tuple(sources or ()),
+        database=database,
         format=format,
         text=TextOptions(
             delimiter="\t" if delimiter == r"\t" else delimiter,
@@ -384,6 +389,3 @@ def command(
 def main(argv: Sequence[str] | None = None) -> int:
     """Entrypoint of spark-submit."""
     return run_job(command, argv)
-
-
-__all__ = ["InputDataError", "IngestResult", "Landed", "Params", "Path", "bronze_table", "command", "main", "run"]

@@ -154,7 +154,13 @@ class Cadence:
             start = end
 
     def chunks(self, window: TimeRange, size: int) -> Iterator[TimeRange]:
-        """An aligned window in pieces of `size` intervals; the last may be shorter."""
+        """An aligned window in pieces of `size` intervals; the last may be shorter.
+
+        Raises:
+            UsageError: size < 1.
+        """
+        if size < 1:
+            raise UsageError(f"Pieces of {size} intervals are not possible.", hint="Use 1 or more intervals a run.")
         start = window.start
         while start < window.end:
             end = min(self.unit.shift(start, size), window.end)
@@ -214,11 +220,11 @@ def parse_moment(text: str) -> datetime:
     """
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise UsageError(
             f"{text!r} is not a date or timestamp.", hint="Write 2024-01-31 or 2024-01-31T12:00:00Z."
         ) from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def as_moment(value: datetime | date | str) -> datetime:

@@ -1,7 +1,6 @@
 """Find the pipeline that a user names: a module, a path, or a path inside a zip."""
 
 import importlib
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -44,28 +43,35 @@ def _import_path(path: Path, reference: str) -> ModuleType:
         path = path / "pipeline.py"
     if not path.exists():
         raise UsageError(f"There is no pipeline at {path}.", hint=_HINT)
+    path = path.resolve()
     package = path if path.is_dir() else path.with_suffix("")
     parts = [package.name]
-    folder = package.resolve().parent
+    folder = package.parent
     while (folder / "__init__.py").exists():
         parts.insert(0, folder.name)
         folder = folder.parent
     sys.path.insert(0, str(folder))
-    return _import(".".join(parts), reference)
+    module = _import(".".join(parts), reference)
+    wanted = path / "__init__.py" if path.is_dir() else path
+    if module.__file__ is not None and Path(module.__file__).resolve() != wanted:
+        raise UsageError(
+            f"{path} can't be imported: Python knows {module.__name__!r} as {module.__file__} already.",
+            hint="Rename the file, or put it in a package: a folder with an __init__.py.",
+        )
+    return module
 
 
 def _import(name: str, reference: str) -> ModuleType:
-    try:
-        found = bool(name) and importlib.util.find_spec(name) is not None
-    except (ImportError, ValueError):
-        found = False
-    if not found:
-        raise UsageError(f"There is no pipeline {reference!r}: no module {name!r} was found.", hint=_HINT)
+    missing = UsageError(f"There is no pipeline {reference!r}: no module {name!r} was found.", hint=_HINT)
+    if not name or name.startswith("."):
+        raise missing
     try:
         return importlib.import_module(name)
-    except DeclarationError:
+    except UsageError:
         raise
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
+            raise missing from error
         raise DeclarationError(
             f"Pipeline {reference!r} does not import: {type(error).__name__}: {error}",
             hint="Import it in a Python shell to see the whole traceback.",

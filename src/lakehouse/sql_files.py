@@ -79,7 +79,8 @@ def read_sql_file(path: Path) -> SqlTable:
     """Read a table's declaration and query.
 
     Raises:
-        DeclarationError: the file can't be read, has no `-- table:` line, or a line that is not understood.
+        DeclarationError: the file can't be read, names no table or no input, has no query, or a line that is
+            not understood.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -113,6 +114,10 @@ def read_sql_file(path: Path) -> SqlTable:
             raise _refuse(path, number, line, f"Known properties: {known}.")
     if not name:
         raise DeclarationError(f"{path} names no table.", hint="Its first line should be `-- table: layer.name`.")
+    if not properties["inputs"]:
+        raise DeclarationError(f"{path} names no input.", hint="Write `-- input orders: silver.orders_cleaned`.")
+    if not query:
+        raise DeclarationError(f"{path} has no query.", hint="Write a SELECT after the header.")
     function = _query_function(query, tuple(properties["inputs"]), uses_interval="interval" in properties)
     return SqlTable(name, function, properties, tuple(checks))
 

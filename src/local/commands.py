@@ -20,7 +20,7 @@ def up(
     mlflow_port: Annotated[int | None, typer.Option(min=1, max=65535, help="MLflow's port.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Start Nessie, Redis and MLflow in a project folder, or find them running."""
+    """Start Nessie, Redis and MLflow, or find them running."""
     from asgard.common.settings import load_settings
     from asgard.local import services
 

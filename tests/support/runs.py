@@ -37,7 +37,7 @@ def run_work(lake: Lakehouse, work: Callable[[Attempt], None], run_id: str | Non
 def rows_of(lake: Lakehouse, name: TableName, *columns: str, ref: str = "main") -> list[tuple[Any, ...]]:
     """The rows of a table, sorted."""
     frame = lake.frame(name, ref)
-    picked = frame.select(*columns) if columns else frame
+    picked = frame.selectExpr(*columns) if columns else frame
     return sorted((tuple(row) for row in picked.collect()), key=repr)
 
 

@@ -7,13 +7,8 @@ from dataclasses import dataclass, field
 
 from asgard.common.errors import ContractError
 from asgard.lakehouse.declaration import Contract
-from asgard.lakehouse.sources.delimited import CORRUPT
 from asgard.lakehouse.sources.files import printable
-
-RAW = "_raw"
-SOURCE_FILE, SOURCE_ROW, INGESTED_AT, RUN_ID = "_source_file", "_source_row", "_ingested_at", "_run_id"
-OWN = (RAW, CORRUPT, SOURCE_FILE, SOURCE_ROW, INGESTED_AT, RUN_ID)
-"""The columns that ingest adds to a file's own."""
+from asgard.lakehouse.sources.own_columns import OWN
 
 
 def column_names(given: Sequence[str]) -> tuple[str, ...]:

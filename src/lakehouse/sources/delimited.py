@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 
 from asgard.common.errors import InputDataError
 from asgard.lakehouse.sources.files import printable
+from asgard.lakehouse.sources.own_columns import CORRUPT
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CORRUPT = "_corrupt"
-"""The column with the text of a record that has no fields that could be trusted."""
 BLOCK = 4 << 20
 """Characters that are parsed at once."""
 MAX_RECORD = 64 << 20

@@ -50,7 +50,7 @@ class SourceFile:
         name: as it was given, or found below what was given; goes to `_source_file`.
         location: absolute path, or `bucket/key`.
         s3: None for a local file.
-        bytes: its size.
+        size: in bytes.
         stamp: changes when the file changes.
         digest: SHA-256 of its bytes, hexadecimal; "" until it is hashed.
     """
@@ -58,7 +58,7 @@ class SourceFile:
     name: str
     location: str
     s3: S3Door | None
-    bytes: int
+    size: int
     stamp: str
     digest: str = ""
 
@@ -99,7 +99,7 @@ class SourceFile:
         for piece in self.chunks():
             digest.update(piece)
             size += len(piece)
-        if size != self.bytes or self.current_stamp() != self.stamp:
+        if size != self.size or self.current_stamp() != self.stamp:
             raise changed(self.name)
         return replace(self, digest=digest.hexdigest())
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from asgard.common.errors import UsageError
 from asgard.lakehouse.schema_changes import quoted
-from asgard.lakehouse.sources.columns import RAW
+from asgard.lakehouse.sources.own_columns import RAW
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

@@ -24,6 +24,7 @@ from asgard.common.names import RunId, TableName
 from asgard.lakehouse.attempt import Attempt
 from asgard.lakehouse.declaration import Table, declare_table
 from asgard.lakehouse.files import TableState
+from asgard.lakehouse.sources.jdbc import latest
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -83,13 +84,26 @@ def landed(attempt: Attempt, ledger: Table, digests: Sequence[str]) -> dict[str,
     wanted = set(digests)
     scan = state.table.scan(selected_fields=("source", "digest", "ingested_at", "run_id", "rows"))
     if len(wanted) <= _FILTERED:
-        scan = scan.filter(In("digest", wanted))
+        scan = scan.filter(In("digest", wanted))  # type: ignore[arg-type,call-arg]
     rows = scan.to_arrow().to_pylist()
     return {
         row["digest"]: Entry("file", row["source"], row["rows"], row["ingested_at"], row["run_id"], row["digest"])
         for row in rows
         if row["digest"] in wanted
     }
+
+
+def watermark(attempt: Attempt, ledger: Table, source: str, cursor: str) -> str | None:
+    """How far a cursor column of a source was read, as of the attempt's base; None: not at all.
+
+    From here on the attempt is guarded: it conflicts if the ledger moves before it publishes.
+    """
+    state = guarded(attempt, ledger.name)
+    if state is None:
+        return None
+    rows = state.table.scan(selected_fields=("source", "cursor_column", "cursor_value")).to_arrow().to_pylist()
+    mine = [row["cursor_value"] for row in rows if (row["source"], row["cursor_column"]) == (source, cursor)]
+    return latest(value for value in mine if value is not None)
 
 
 def guarded(attempt: Attempt, name: TableName) -> TableState | None:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import InputDataError
-from asgard.lakehouse.sources.columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
 from asgard.lakehouse.sources.files import SourceFile, printable, unreadable
 from asgard.lakehouse.sources.fitting import NANOSECONDS
+from asgard.lakehouse.sources.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,16 +1,18 @@
-"""Read files as the rows that a bronze table gets: its columns in their types, and what did not fit beside them."""
+"""Read files, or a database, as a bronze table's rows: its columns in their types, and beside them what did not fit."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from asgard.common.errors import InputDataError, UsageError
+from asgard.common.errors import InputDataError
 from asgard.lakehouse.sources.columns import FileColumns, Known, all_columns
 from asgard.lakehouse.sources.files import SourceFile, printable
 from asgard.lakehouse.sources.fitting import NANOSECONDS, Wanted, fitted_columns
 from asgard.lakehouse.sources.formats import Format, TextOptions
 from asgard.lakehouse.sources.inference import Guess
+from asgard.lakehouse.sources.jdbc import JdbcRows
+from asgard.lakehouse.sources.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
 from asgard.lakehouse.sources.parquet import Footer, parquet_rows, read_footers
 from asgard.lakehouse.sources.text import Survey, TextFile, survey_all, text_rows
 
@@ -131,19 +133,66 @@ class Reading:
         for group in groups.values():
             mapping = dict(zip(group[0].columns, names[group[0].file.name], strict=True))
             parts.append(parquet_rows(session, group, mapping))
-        types = dict(known.types)
-        for _, found in parts:
-            for name, kind in found.items():
-                types.setdefault(name, _landing_type(kind))
-        _tell(known, {name: types[name] for name in columns}, say)
-        fitted = [
-            fitted_columns(
-                _with_missing(rows, columns, found),
-                [Wanted(name, found.get(name, "string"), types[name]) for name in columns],
-            )
-            for rows, found in parts
-        ]
-        return reduce(lambda one, other: one.unionByName(other), fitted)
+        return typed_rows(parts, columns, known, say)
+
+
+def typed_rows(
+    parts: "Sequence[tuple[DataFrame, Mapping[str, str]]]", columns: Sequence[str], known: Known, say: Say
+) -> "DataFrame":
+    """Rows that have types already, in the types of a table's columns.
+
+    Args:
+        parts: rows, and the type of each of the table's columns that they have.
+        columns: of the table, in order.
+        known: the columns that have a type already; a new one gets that of the rows.
+        say: told about columns that the table lacks so far.
+    """
+    types = dict(known.types)
+    for _, found in parts:
+        for name, kind in found.items():
+            types.setdefault(name, _landing_type(kind))
+    _tell(known, {name: types[name] for name in columns}, say)
+    fitted = [
+        fitted_columns(
+            _with_missing(rows, columns, found),
+            [Wanted(name, found.get(name, "string"), types[name]) for name in columns],
+        )
+        for rows, found in parts
+    ]
+    return reduce(lambda one, other: one.unionByName(other), fitted)
+
+
+def database_rows(
+    table: str, source: str, found: JdbcRows, known: Known, say: Say, *, allow_missing: bool = False
+) -> "DataFrame":
+    """The rows of a database: the table's columns, `_raw`, `_corrupt`, `_source_file`, `_source_row` (null).
+
+    Args:
+        table: name of the bronze table, for messages.
+        source: name of the database's table.
+        found: its rows.
+        known: the columns that the table has, or that are declared.
+        say: told about columns that the table lacks so far.
+        allow_missing: whether the source may lack columns, which are null then.
+
+    Raises:
+        ContractError: the source's columns do not fit the table's.
+    """
+    from pyspark.sql import functions as F
+
+    names = known.names_for(tuple(found.types))
+    columns = all_columns(table, known, [FileColumns(source, names)], allow_missing=allow_missing)
+    rows = found.frame.toDF(*names).withColumns(
+        {
+            CORRUPT: F.lit(None).cast("string"),
+            SOURCE_FILE: F.lit(source),
+            SOURCE_ROW: F.lit(None).cast("bigint"),
+        }
+    )
+    spelled = dict(zip(found.types, names, strict=True))
+    wanted = {spelled[own]: kind for own, kind in found.wanted.items()}
+    types = {spelled[own]: kind for own, kind in found.types.items()}
+    return typed_rows([(rows, types)], columns, replace(known, types={**wanted, **known.types}), say)
 
 
 def _with_missing(rows: "DataFrame", columns: Sequence[str], found: Mapping[str, str]) -> "DataFrame":
@@ -163,6 +212,3 @@ def _tell(known: Known, types: Mapping[str, str], say: Say) -> None:
         say(f"new columns: {', '.join(fresh)}")
     elif fresh:
         say(f"columns: {', '.join(fresh)}")
-
-
-__all__ = ["Reading", "UsageError"]

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from asgard.lakehouse.sources.columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
 from asgard.lakehouse.sources.delimited import Grammar, Parser
 from asgard.lakehouse.sources.files import SourceFile
 from asgard.lakehouse.sources.formats import Format, TextOptions
 from asgard.lakehouse.sources.inference import Guess
 from asgard.lakehouse.sources.json_text import Record, as_table, in_batches, json_lines, json_values, keys_of
+from asgard.lakehouse.sources.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
 from asgard.lakehouse.sources.streams import texts
 
 if TYPE_CHECKING:
@@ -112,9 +112,9 @@ def survey(file: TextFile) -> Survey:
 
 def survey_all(session: "SparkSession", files: Sequence[TextFile]) -> list[Survey]:
     """The survey of each file: small ones here, many or large ones on Spark's workers."""
-    if sum(file.file.bytes for file in files) <= _AT_ONCE:
+    if sum(file.file.size for file in files) <= _AT_ONCE:
         return [survey(file) for file in files]
-    groups = _tasks(list(enumerate(files)), lambda one: one[1].file.bytes)
+    groups = _tasks(list(enumerate(files)), lambda one: one[1].file.size)
     rows = _on_workers(session, len(groups), partial(_survey_group, groups), "place int, survey string").collect()
     return [Survey.from_text(text) for _, text in sorted(tuple(row) for row in rows)]
 
@@ -135,7 +135,7 @@ def text_rows(
     """
     from pyspark.sql import functions as F
 
-    groups = _tasks([(file, names[file.file.name]) for file in files], lambda one: one[0].file.bytes)
+    groups = _tasks([(file, names[file.file.name]) for file in files], lambda one: one[0].file.size)
     schema = ", ".join([*(f"c{place} string" for place in range(len(columns))), _OWN_COLUMNS])
     rows = _on_workers(session, len(groups), partial(_read_group, groups, columns), schema)
     renamed = [F.col(f"c{place}").alias(name) for place, name in enumerate(columns)]

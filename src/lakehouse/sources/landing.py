@@ -1,0 +1,101 @@
+"""Into a bronze table: which columns it has, what is stamped on each row, and what was really written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import RunError, UsageError
+from asgard.common.names import TableName
+from asgard.common.spark import explain
+from asgard.lakehouse.attempt import Attempt
+from asgard.lakehouse.declaration import Table
+from asgard.lakehouse.lake import identifier
+from asgard.lakehouse.schema_changes import quoted
+from asgard.lakehouse.sources.columns import Known
+from asgard.lakehouse.sources.files import printable
+from asgard.lakehouse.sources.own_columns import CORRUPT, INGESTED_AT, OWN, RAW, RUN_ID, SOURCE_FILE, SOURCE_ROW
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+def known_columns(attempt: Attempt, table: Table) -> Known:
+    """The columns that are declared for a table, then those that it has beside them.
+
+    Raises:
+        UsageError: the declared columns are no DDL.
+    """
+    from pyspark.errors import PySparkException
+    from pyspark.sql.types import StructType
+
+    types: dict[str, str] = {}
+    session = attempt.session
+    if table.columns is not None:
+        try:
+            declared = StructType.fromDDL(table.columns)
+        except PySparkException as error:
+            raise UsageError(
+                f"The columns of {table.name} can't be read: {table.columns!r}.",
+                hint="Write them as in SQL: 'id bigint, name string, price decimal(10,2)'.",
+            ) from error
+        types = {one.name: one.dataType.simpleString() for one in declared.fields}  # type: ignore[attr-defined]
+    if attempt.has(table.name):
+        existing = session.table(identifier(table.name, attempt.branch)).schema
+        spelled = {name.lower() for name in types}
+        for one in existing.fields:
+            name = table.renames.get(one.name, one.name)
+            if name.lower() not in spelled and one.name not in OWN:
+                types[name] = one.dataType.simpleString()
+    return Known(types, table.renames, table.contract)
+
+
+def with_provenance(rows: "DataFrame", attempt: Attempt) -> "DataFrame":
+    """The rows, with when and by which run they came; ingest's own columns are the last."""
+    from pyspark.sql import functions as F
+
+    stamped = rows.withColumns({INGESTED_AT: F.lit(attempt.as_of), RUN_ID: F.lit(attempt.run_id)})
+    return stamped.select(*(F.col(quoted(name)) for name in stamped.columns if name not in OWN), *OWN)
+
+
+@dataclass(frozen=True)
+class Count:
+    """What was written of one source.
+
+    Attributes:
+        last_row: the greatest row number; None where rows have none.
+    """
+
+    rows: int = 0
+    last_row: int | None = 0
+    misfits: int = 0
+    corrupt: int = 0
+
+
+def count_written(attempt: Attempt, table: TableName) -> dict[str, Count]:
+    """What this run wrote to a bronze table, counted on its branch, by source."""
+    from pyspark.sql import functions as F
+
+    written = attempt.session.table(identifier(table, attempt.branch)).where(F.col(RUN_ID) == attempt.run_id)
+    try:
+        rows = (
+            written.groupBy(SOURCE_FILE)
+            .agg(F.count("*"), F.max(SOURCE_ROW), F.count_if(F.col(RAW).isNotNull()), F.count(CORRUPT))
+            .collect()
+        )
+    except Exception as error:
+        raise explain(error, f"Counting what was written to {table}") from error
+    return {row[0]: Count(*row[1:]) for row in rows}
+
+
+def require_complete(counts: Mapping[str, Count]) -> None:
+    """Hold what was written of each file against the number of its last record.
+
+    Raises:
+        RunError: a record is missing, or there twice.
+    """
+    for name, count in counts.items():
+        if count.rows != count.last_row:
+            raise RunError(
+                f"{printable(name)} has {count.last_row} records, but {count.rows} of them were written.",
+                hint="Nothing was published. This is a defect: report it, with the branch's name.",
+            )

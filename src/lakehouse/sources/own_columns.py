@@ -1,0 +1,15 @@
+"""The columns that ingest adds to those of a file or a database table."""
+
+RAW = "_raw"
+"""map<string,string>: the text of each value that its column does not hold as it was; null for none."""
+CORRUPT = "_corrupt"
+"""The text of a record that could not be taken apart; its other columns are null."""
+SOURCE_FILE = "_source_file"
+"""The file's name as it was given, or the database table; without secrets."""
+SOURCE_ROW = "_source_row"
+"""The record's place among those of its file, from 1; blank lines and the header are none. Null for JDBC."""
+INGESTED_AT = "_ingested_at"
+"""When the run began; the same moment for all its rows."""
+RUN_ID = "_run_id"
+
+OWN = (RAW, CORRUPT, SOURCE_FILE, SOURCE_ROW, INGESTED_AT, RUN_ID)

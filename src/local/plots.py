@@ -1,0 +1,249 @@
+"""The report's plots: features of the gold tables, as SVG that takes its colours from the page.
+
+Read with PyIceberg and PyArrow from the published files, so no Spark starts for a report.
+"""
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from asgard.common.names import TableName
+from asgard.features.user_features import CHURN_AFTER_DAYS
+from asgard.lakehouse.files import TableState
+from asgard.lakehouse.lake import Lakehouse
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CUSTOMERS = TableName("gold", "customer_metrics")
+DEPARTMENTS = TableName("gold", "department_sales")
+
+# Colours that stand for one of the page's own, which differ by day and by night.
+_INK, _MUTED, _GRID, _FIRST, _SECOND = "#010203", "#010204", "#010205", "#010206", "#010207"
+_PAGE_COLOURS = {
+    _INK: "var(--ink)",
+    _MUTED: "var(--muted)",
+    _GRID: "var(--line)",
+    _FIRST: "var(--first)",
+    _SECOND: "var(--second)",
+}
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 9.0,
+    "axes.edgecolor": _GRID,
+    "axes.labelcolor": _MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": _MUTED,
+    "ytick.color": _MUTED,
+    "text.color": _INK,
+}
+_INCHES = (4.9, 2.9)
+_TOP_DEPARTMENTS = 8
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot: what it shows, the picture (SVG), and in a sentence what there is to see."""
+
+    title: str
+    svg: str
+    summary: str
+
+
+def gold_plots(lake: Lakehouse, ref: str) -> list[Plot]:
+    """The plots of the retail pipeline's gold tables at a ref (`name` or `name@hash`); none where none is there."""
+    contents = lake.nessie.contents(ref, (CUSTOMERS, DEPARTMENTS))
+    plots: list[Plot] = []
+    if CUSTOMERS in contents:
+        rows = _columns(
+            TableState.load(contents[CUSTOMERS].metadata_location, lake.settings),
+            ("event_timestamp", "customer_lifetime_value", "purchase_frequency", "churned"),
+        )
+        plots += _customer_plots(rows)
+    if DEPARTMENTS in contents:
+        state = TableState.load(contents[DEPARTMENTS].metadata_location, lake.settings)
+        plots += _department_plot(_columns(state, ("department", "revenue")))
+    return plots
+
+
+def _columns(state: TableState, names: Sequence[str]) -> Any:
+    return state.table.scan(selected_fields=tuple(names)).to_pandas()
+
+
+def _customer_plots(rows: Any) -> list[Plot]:
+    if rows.empty:
+        return []
+    newest = rows["event_timestamp"].max()
+    now = rows[rows["event_timestamp"] == newest]
+    day = f"{newest:%-d %B %Y}"
+    return [
+        _distribution(
+            now["customer_lifetime_value"], "customer_lifetime_value", "dollars spent so far", "${:,.0f}", day
+        ),
+        _distribution(now["purchase_frequency"], "purchase_frequency", "purchases per 30 days", "{:,.1f}", day),
+        _concentration(now["customer_lifetime_value"]),
+        _churn_share(rows),
+        _weekly_sales(rows),
+    ]
+
+
+def _distribution(values: Any, feature: str, label: str, form: str, day: str) -> Plot:
+    known = values.dropna().astype(float)
+    middle, most = known.median(), known.quantile(0.99)
+
+    def draw(axes: "Axes") -> None:
+        axes.hist(known.clip(upper=most), bins=40, color=_FIRST)
+        axes.axvline(middle, color=_SECOND, linewidth=1.5)
+        axes.annotate(
+            f"median {form.format(middle)}",
+            (middle, axes.get_ylim()[1]),
+            (5, -9),
+            textcoords="offset points",
+            color=_SECOND,
+        )
+        axes.set_xlabel(label)
+        axes.set_ylabel("customers")
+        axes.xaxis.set_major_formatter(lambda value, _: form.format(value) if value == int(value) else "")
+
+    return Plot(
+        f"How {feature} is spread",
+        _svg(draw, f"Histogram of {feature}"),
+        f"{len(known):,} customers as of {day}: half of them below {form.format(middle)}, one in a hundred above "
+        f"{form.format(most)} (drawn in the last bar).",
+    )
+
+
+def _concentration(values: Any) -> Plot:
+    most_first = values.dropna().astype(float).sort_values(ascending=False)
+    customers = (most_first.rank(method="first", ascending=False) / len(most_first) * 100).to_numpy()
+    sales = (most_first.cumsum() / most_first.sum() * 100).to_numpy()
+    fifth = float(sales[max(len(sales) // 5 - 1, 0)])
+
+    def draw(axes: "Axes") -> None:
+        axes.plot((0, 100), (0, 100), color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axes.plot((0, *customers), (0, *sales), color=_FIRST, linewidth=1.8)
+        axes.plot((20, 20, 0), (0, fifth, fifth), color=_SECOND, linewidth=1)
+        axes.annotate(f"{fifth:.0f} %", (20, fifth), (6, -10), textcoords="offset points", color=_SECOND)
+        axes.set_xlabel("% of customers, the best first")
+        axes.set_ylabel("% of sales")
+        axes.set_xlim(0, 100)
+        axes.set_ylim(0, 100)
+
+    return Plot(
+        "How much the best customers buy",
+        _svg(draw, "Curve of the share of sales by share of customers"),
+        f"The best fifth of all customers make {fifth:.0f} % of sales. If all bought alike, it were the dashed line.",
+    )
+
+
+def _churn_share(rows: Any) -> Plot:
+    share = rows.groupby("event_timestamp")["churned"].mean().sort_index() * 100
+    customers = int((rows["event_timestamp"] == share.index[-1]).sum())
+
+    def draw(axes: "Axes") -> None:
+        axes.fill_between(share.index, share.values, color=_FIRST, alpha=0.25, linewidth=0)
+        axes.plot(share.index, share.values, color=_FIRST, linewidth=1.8)
+        axes.set_ylabel("% churned")
+        axes.set_ylim(bottom=0)
+        _months(axes)
+
+    return Plot(
+        "Share of churned customers, week by week",
+        _svg(draw, "Line of the share of churned customers by week"),
+        f"{share.iloc[-1]:.1f} % of {customers:,} customers on {share.index[-1]:%-d %B %Y}. A customer has "
+        f"churned after more than {CHURN_AFTER_DAYS} days without a purchase, so nobody has in the first weeks.",
+    )
+
+
+def _weekly_sales(rows: Any) -> Plot:
+    """What customers spent each week: how much their lifetime values grew since the Monday before."""
+    total = rows.groupby("event_timestamp")["customer_lifetime_value"].sum().sort_index()
+    weekly = total.diff().dropna()
+
+    def draw(axes: "Axes") -> None:
+        axes.bar(weekly.index, weekly.values / 1000, width=5.5, color=_FIRST)
+        axes.set_ylabel("thousand dollars")
+        _months(axes)
+
+    return Plot(
+        "Sales, week by week",
+        _svg(draw, "Bars of sales by week"),
+        f"{_dollars(weekly.mean())} a week on average; most in the week before {weekly.idxmax():%-d %B}, "
+        f"{_dollars(weekly.max())}. Taken from the growth of customer_lifetime_value.",
+    )
+
+
+def _department_plot(rows: Any) -> list[Plot]:
+    if rows.empty:
+        return []
+    revenue = rows.assign(revenue=rows["revenue"].astype(float)).groupby("department")["revenue"].sum()
+    top = revenue.sort_values(ascending=False).head(_TOP_DEPARTMENTS)
+    share = top.iloc[0] / revenue.sum() * 100
+
+    def draw(axes: "Axes") -> None:
+        names = [str(name) for name in top.index[::-1]]
+        bars = axes.barh(names, top.to_numpy()[::-1] / 1000, color=_FIRST)
+        axes.bar_label(bars, [f"{value / 1000:,.0f}" for value in top.to_numpy()[::-1]], padding=3, color=_MUTED)
+        axes.margins(x=0.12)
+        axes.set_xlabel("thousand dollars")
+        axes.grid(visible=False)
+        axes.tick_params(axis="y", length=0)
+
+    return [
+        Plot(
+            "Sales by department",
+            _svg(draw, "Bars of sales by department"),
+            f"The {len(top)} largest of {len(revenue)} departments; {top.index[0]} alone is "
+            f"{share:.0f} % of {_dollars(float(revenue.sum()))}.",
+        )
+    ]
+
+
+def _months(axes: "Axes") -> None:
+    from matplotlib.dates import DateFormatter, MonthLocator
+
+    axes.xaxis.set_major_locator(MonthLocator(interval=2))  # type: ignore[no-untyped-call, unused-ignore]
+    axes.xaxis.set_major_formatter(DateFormatter("%b %y"))  # type: ignore[no-untyped-call, unused-ignore]
+
+
+def _dollars(value: float) -> str:
+    return f"${value / 1e6:,.2f} million" if value >= 1e6 else f"${value:,.0f}"
+
+
+def _svg(draw: "Callable[[Axes], None]", label: str) -> str:
+    """Draw into a figure and return it as an SVG element for a page of several."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context({**_STYLE, "svg.hashsalt": label}):
+        figure = Figure(figsize=_INCHES, layout="constrained")
+        draw(figure.add_subplot())
+        return _for_the_page(figure, label)
+
+
+def _for_the_page(figure: "Figure", label: str) -> str:
+    buffer = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    key = re.sub(r"\W+", "-", label.lower())
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{key}-\1"', text)
+    text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{key}-", text)
+    text = re.sub(r"<svg [^>]*?(viewBox=\"[^\"]+\")[^>]*>", rf'<svg \1 role="img" aria-label="{label}">', text, count=1)
+    text = text.replace("xlink:href", "href")
+    text = re.sub(r"<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)  # it would hold for the whole page
+    text = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", text)
+    text = re.sub(r"font-family: [^;\"]+;?", "", text)
+    for stand_in, colour in _PAGE_COLOURS.items():
+        text = text.replace(stand_in, colour)
+    return text

