@@ -10,16 +10,16 @@ import typer
 from asgard.jobs.options import DirOption, JsonOption, SetOption, settings_from
 
 
-def command(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
-    """Print the metrics of all jobs so far, as Prometheus reads them."""
+def metrics(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+    """Print all metrics, as Prometheus reads them."""
     from asgard.common.storage import Storage
     from asgard.jobs.reporting import show_json
-    from asgard.monitoring import metrics
     from asgard.monitoring.events import EventLog
+    from asgard.monitoring.metrics import count, exposition, to_json
 
     found = settings_from(settings, directory)
-    totals = metrics.count(EventLog(Storage.of(found)).events(datetime.now(UTC)), found.environment)
+    totals = count(EventLog(Storage.of(found)).events(datetime.now(UTC)), found.environment)
     if as_json:
-        show_json({"metrics": metrics.to_json(totals)})
+        show_json({"metrics": to_json(totals)})
     else:
-        typer.echo(metrics.exposition(totals), nl=False)
+        typer.echo(exposition(totals), nl=False)

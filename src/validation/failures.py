@@ -1,6 +1,5 @@
 """What went wrong in Spark, in one line that a person can use: no stack trace, no plan."""
 
-import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,10 +32,15 @@ def one_line(error: Exception) -> str:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep PySpark from printing, as JSON on stderr, errors that are handled here."""
-    logger = logging.getLogger("SQLQueryContextLogger")
-    before = logger.disabled
-    logger.disabled = True
+    from pyspark.logger import PySparkLogger
+
+    # By PySpark's own getLogger: the first to ask decides the logger's class, and PySpark needs its own.
+    loggers = [PySparkLogger.getLogger(f"{kind}QueryContextLogger") for kind in ("SQL", "DataFrame")]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
     try:
         yield
     finally:
-        logger.disabled = before
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled

@@ -84,7 +84,10 @@ def _run_batch(
     results: dict[str, CheckResult] = {}
     sampled = 0
     for question in plan.questions:
-        result = _judge(plan, question, scans, as_of)
+        try:
+            result = _judge(plan, question, scans, as_of)
+        except Exception as error:
+            result = _unanswered(question.check, one_line(error))
         if not result.passed and result.answered_by is not AnsweredBy.ERROR:
             fetch = sample_rows if sampled < MAX_SAMPLED and result.failing_rows else 0
             sampled += fetch > 0

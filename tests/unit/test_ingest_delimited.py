@@ -1,5 +1,6 @@
 """CSV and TSV: what is written by the rules comes back, and what is not by the rules keeps its text."""
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 
@@ -42,7 +43,7 @@ def written(rows: Sequence[Sequence[str | None]], delimiter: str, end: str) -> s
 
 def pieces(text: str, cuts: Sequence[int]) -> Iterator[str]:
     places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
-    yield from (text[start:end] for start, end in zip(places, places[1:], strict=False))
+    yield from (text[start:end] for start, end in itertools.pairwise(places))
 
 
 @settings(max_examples=300, deadline=None)

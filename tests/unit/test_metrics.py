@@ -373,10 +373,10 @@ def test_the_command_prints_what_prometheus_reads(
     found = settings_of()
     leave(Storage.of(found), event(1))
     arguments = ["--dir", str(found.project_dir), "--set", "environment=test"]
-    assert run_job(metrics_command.command, arguments) == 0
+    assert run_job(metrics_command.metrics, arguments) == 0
     text = capsys.readouterr().out
     assert value(text, "asgard_job_success_total", job_name="ingest", environment="test") == 1
-    assert run_job(metrics_command.command, [*arguments, "--json"]) == 0
+    assert run_job(metrics_command.metrics, [*arguments, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)["metrics"]
     assert [one["name"] for one in printed] == [definition.name for definition in metrics.DEFINITIONS]
     assert {(s["name"], frozenset(s["labels"].items())): s["value"] for m in printed for s in m["samples"]} == samples(

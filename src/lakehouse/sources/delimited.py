@@ -195,6 +195,8 @@ class Parser:
         from pyarrow import csv
 
         data = text.encode()
+        if text.startswith("\ufeff"):
+            data = b"\n" + data  # Arrow drops a byte-order mark at the start of what it is given
         names = [str(number) for number in range(columns)]
         table = csv.read_csv(
             pa.BufferReader(data),

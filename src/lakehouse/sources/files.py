@@ -178,7 +178,8 @@ def find_files(
         for file in fresh:
             if file not in usable:
                 say(f"left out {printable(file.name)}: its name says no format")
-        found |= {(file.s3 is None, file.location): file for file in reversed(usable)}
+        for file in usable:
+            found.setdefault((file.s3 is None, file.location), file)
     return tuple(sorted(found.values(), key=lambda file: file.name))
 
 
@@ -272,17 +273,23 @@ def _first_wildcard(path: str) -> int:
 def _is_wanted(found: str, asked: str, folder: str) -> bool:
     if folder == asked:
         return _is_visible(found.removeprefix(f"{folder}/"))
-    return re.fullmatch(_glob_pattern(asked), found) is not None
+    return _glob_matches(asked, found)
 
 
-def _glob_pattern(text: str) -> str:
-    """A glob as a regular expression: `*` and `?` stay within one folder, `**/` spans folders."""
-    pieces = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^\]]+\])", text)
-    return "".join(
-        pieces.get(part) or (f"[{part[1:-1].replace('!', '^', 1)}]" if part.startswith("[") else re.escape(part))
-        for part in parts
-    )
+def _glob_matches(pattern: str, path: str) -> bool:
+    """Whether a path is one of a glob's: `*`, `?` and `[...]` stay within one folder, `**` spans folders."""
+    wildcards = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    expression = ""
+    for part in re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^\]]+\])", pattern):
+        if part in wildcards:
+            expression += wildcards[part]
+        elif part.startswith("["):
+            expression += f"[{'^' if part[1] == '!' else ''}{re.escape(part[1:-1].removeprefix('!'))}]".replace(
+                "\\-", "-"
+            )
+        else:
+            expression += re.escape(part)
+    return re.fullmatch(expression, path, re.DOTALL) is not None
 
 
 def _s3_stamp(client: "S3FileSystem", path: str) -> str:

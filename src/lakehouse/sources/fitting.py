@@ -28,7 +28,6 @@ _LOCAL_MOMENT = rf"^[0-9]{{4}}-[0-9]{{1,2}}-[0-9]{{1,2}}({_CLOCK})?$"
 _FINER_THAN_MICROS = r"\.[0-9]{6}[0-9]*[1-9]"
 _SPACES = " \t\r\n\f\v"
 _WHOLE_TYPES = frozenset({"tinyint", "smallint", "int", "bigint"})
-_MAX_DECIMAL = 38
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,8 @@ def fit(column: "Column", wanted: Wanted, timestamp_format: str | None = None) -
     Raises:
         UsageError: text can't be read as this type.
     """
+    from pyspark.sql import functions as F
+
     text = column.cast("string")
     if wanted.source == NANOSECONDS:
         return _from_nanoseconds(column)
@@ -108,7 +109,10 @@ def fit(column: "Column", wanted: Wanted, timestamp_format: str | None = None) -
     if (wanted.source, wanted.target) == ("timestamp_ntz", "timestamp"):
         return Fitted(column.cast("timestamp"), None, text)
     value = column.try_cast(wanted.target)
-    return Fitted(value, column.isNull() | value.try_cast(wanted.source).eqNullSafe(column), text)
+    back = value.try_cast(wanted.source).eqNullSafe(column)
+    if (wanted.source, wanted.target) == ("double", "float"):  # the nearest will do, as it does for text
+        back = F.isnan(column) | ((F.abs(value) == float("inf")) == (F.abs(column) == float("inf")))
+    return Fitted(F.when(back, value), column.isNull() | F.coalesce(back, F.lit(False)), text)
 
 
 def _from_nanoseconds(column: "Column") -> Fitted:
@@ -166,11 +170,14 @@ def _read(text: "Column", wanted: Wanted, timestamp_format: str | None) -> "tupl
 
 
 def _read_decimal(text: "Column", kind: str) -> "tuple[Column, Column]":
-    """A decimal that is not rounded: one of the most digits after the point says the same."""
+    """A decimal that needs no rounding."""
     from pyspark.sql import functions as F
 
-    precision, scale = (int(part) for part in kind[len("decimal(") : -1].split(","))
-    widest = f"decimal({_MAX_DECIMAL},{_MAX_DECIMAL - (precision - scale)})"
-    value = F.when(text.rlike(_NUMBER) & (F.length(text) <= _MAX_DECIMAL + 2), text.try_cast(kind))
-    value = F.when(value == text.try_cast(widest), value)
+    scale = int(kind[len("decimal(") : -1].split(",")[1])
+    value = F.when(text.rlike(_NUMBER), text.try_cast(kind))
+    with_exponent = text.rlike("[eE]")
+    exact = F.when(with_exponent, text.try_cast("decimal(38,18)") == value).otherwise(
+        ~text.rlike(rf"\.[0-9]{{{scale}}}[0-9]*[1-9]")
+    )
+    value = F.when(exact, value)
     return value, value.isNotNull()

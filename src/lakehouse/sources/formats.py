@@ -66,8 +66,9 @@ class TextOptions:
 
     def __post_init__(self) -> None:
         for what, text, shortest in (("delimiter", self.delimiter, 1), ("quote", self.quote, 0)):
-            if text is not None and not (shortest <= len(text) <= 1 and text.isascii() and text not in "\r\n\0"[:3]):
-                raise _refuse(what, text)
+            if text is None or (shortest <= len(text) <= 1 and text.isascii() and text not in ("\r", "\n", "\0")):
+                continue
+            raise _refuse(what, text)
         if self.quote and self.quote == self.delimiter:
             raise UsageError(f"delimiter and quote are both {self.quote!r}.", hint="They must differ.")
         try:

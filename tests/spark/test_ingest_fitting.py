@@ -1,0 +1,174 @@
+"""Values as their columns' types: exactly what was said, or null and the text beside it (faults 22, 29, 30, 31)."""
+
+import math
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyspark.sql import SparkSession
+
+from asgard.common.errors import UsageError
+from asgard.lakehouse.sources.fitting import NANOSECONDS, Wanted, fitted_columns
+from asgard.lakehouse.sources.inference import Guess
+from asgard.lakehouse.sources.own_columns import RAW
+
+INF = float("inf")
+
+
+def fit_texts(spark: SparkSession, kind: str, texts: list[str | None], pattern: str | None = None) -> list[Any]:
+    """For each text its value, or `Unfit` where the text was kept instead."""
+    rows = spark.createDataFrame([(place, text) for place, text in enumerate(texts)], "place int, v string")
+    fitted = fitted_columns(rows, [Wanted("v", "string", kind)], pattern).orderBy("place").collect()
+    for row, text in zip(fitted, texts, strict=True):
+        assert row[RAW] is None or row[RAW] == {"v": text}
+    return [(row["v"], "kept") if row[RAW] else row["v"] for row in fitted]
+
+
+KEPT = (None, "kept")
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts", "values"),
+    [
+        ("bigint", ["1", " -7\t", "007", "+5", "12.0", "", "  ", None], [1, -7, 7, 5, 12, None, None, None]),
+        ("bigint", ["9223372036854775808", "1.5", "1e3", "x", "1_0", ".0"], [KEPT] * 6),
+        ("int", ["2147483647", "2147483648", "-2147483649"], [2147483647, KEPT, KEPT]),
+        ("smallint", ["32767", "32768"], [32767, KEPT]),
+        ("decimal(5,2)", ["1.5", "1.50000", "-999.99", "1e2"], [Decimal(t) for t in ("1.5", "1.5", "-999.99", "100")]),
+        ("decimal(5,2)", ["1.239", "1000", "1.005", "NaN", "x", "1e400"], [KEPT] * 6),
+        ("decimal(38,0)", ["9" * 38, "1" + "0" * 38, "0.1"], [Decimal("9" * 38), KEPT, KEPT]),
+        ("double", ["1.5", "-1e3", ".5", "1.", "inf", "-Infinity"], [1.5, -1000.0, 0.5, 1.0, INF, -INF]),
+        ("double", ["1.5f", "0x1p3", "1d", "1e400", "-1e400", "1,5", "x"], [KEPT] * 7),
+        ("float", ["1.5", "1e39"], [1.5, KEPT]),
+        ("boolean", ["true", "FALSE", "1", "no", "x"], [True, False, True, False, KEPT]),
+        ("date", ["2024-02-29", "2024-2-9", "2023-02-29"], [date(2024, 2, 29), date(2024, 2, 9), KEPT]),
+        ("date", ["2024-02-29T10:00", "today", "2024", "20240229"], [KEPT] * 4),
+        ("binary", ["ü"], [bytearray("ü".encode())]),
+        ("string", ["", " x ", None], ["", " x ", None]),
+    ],
+)
+def test_texts(spark: SparkSession, kind: str, texts: list[str | None], values: list[Any]) -> None:
+    assert fit_texts(spark, kind, texts) == values
+
+
+def test_nan(spark: SparkSession) -> None:
+    assert all(math.isnan(value) for value in fit_texts(spark, "double", ["NaN", "nan"]))
+
+
+def test_times_in_text_with_offsets_and_a_daylight_saving_change(spark: SparkSession) -> None:
+    texts = {
+        "2024-10-27T02:30:00+02:00": datetime(2024, 10, 27, 0, 30),  # before Berlin's clocks go back
+        "2024-10-27T02:30:00+01:00": datetime(2024, 10, 27, 1, 30),  # the same hour once more
+        "2024-03-31 02:30:00 Europe/Berlin": datetime(2024, 3, 31, 1, 30),  # an hour that was skipped there
+        "2024-03-31 02:30": datetime(2024, 3, 31, 2, 30),  # no offset: UTC
+        "2024-03-31T02:30:00.123456Z": datetime(2024, 3, 31, 2, 30, 0, 123456),
+        "2024-03-31": datetime(2024, 3, 31),
+        "1969-12-31 23:59:59.999999": datetime(1969, 12, 31, 23, 59, 59, 999999),
+    }
+    assert fit_texts(spark, "timestamp", list(texts)) == list(texts.values())
+
+
+def test_texts_that_only_leniency_takes_for_times_are_kept(spark: SparkSession) -> None:
+    texts: list[str | None] = ["today", "now", "12:30", "T12:30:00", "2024", "2024-01", "2024-02-30", "1711852200"]
+    assert fit_texts(spark, "timestamp", texts) == [KEPT] * len(texts)
+
+
+def test_a_time_finer_than_a_microsecond_is_cut_and_kept(spark: SparkSession) -> None:
+    texts: list[str | None] = ["2024-01-01 10:00:00.123456789", "2024-01-01 10:00:00.123456000"]
+    cut = datetime(2024, 1, 1, 10, 0, 0, 123456)
+    assert fit_texts(spark, "timestamp", texts) == [(cut, "kept"), cut]
+
+
+def test_a_time_without_a_zone_is_kept_where_it_has_one(spark: SparkSession) -> None:
+    texts: list[str | None] = ["2024-01-01 10:00:00", "2024-01-01 10:00:00+02:00"]
+    assert fit_texts(spark, "timestamp_ntz", texts) == [datetime(2024, 1, 1, 10), KEPT]
+
+
+def test_a_pattern_for_times(spark: SparkSession) -> None:
+    texts: list[str | None] = ["31.03.2024 02:30", "2024-03-31", "32.03.2024 02:30", None]
+    found = fit_texts(spark, "timestamp", texts, "dd.MM.yyyy HH:mm")
+    assert found == [datetime(2024, 3, 31, 2, 30), KEPT, KEPT, None]
+
+
+@pytest.mark.parametrize("kind", ["struct<a:int>", "array<int>", "map<string,int>"])
+def test_text_is_not_taken_apart(spark: SparkSession, kind: str) -> None:
+    with pytest.raises(UsageError, match="Column v: text can't be read as"):
+        fit_texts(spark, kind, ["{}"])
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "values", "expected"),
+    [
+        ("bigint", "int", [1, 2**31, None], [1, KEPT, None]),
+        ("double", "bigint", [2.0, 2.5, float("nan"), 1e300], [2, KEPT, KEPT, KEPT]),
+        ("bigint", "double", [2**53, 2**53 + 1], [float(2**53), KEPT]),
+        ("double", "float", [0.5, 0.1, 1e300, INF], [0.5, 0.10000000149011612, KEPT, INF]),
+        ("double", "decimal(5,2)", [0.1, 1.005, 1e5], [Decimal("0.1"), KEPT, KEPT]),
+        ("decimal(10,3)", "decimal(10,2)", [Decimal("1.500"), Decimal("1.239")], [Decimal("1.5"), KEPT]),
+        ("timestamp", "date", [datetime(2024, 1, 1), datetime(2024, 1, 1, 10)], [date(2024, 1, 1), KEPT]),
+        ("bigint", "string", [7, None], ["7", None]),
+        ("timestamp_ntz", "timestamp", [datetime(2024, 3, 31, 2, 30)], [datetime(2024, 3, 31, 2, 30)]),
+    ],
+)
+def test_values_of_other_types(
+    spark: SparkSession, source: str, target: str, values: list[Any], expected: list[Any]
+) -> None:
+    rows = spark.createDataFrame([(place, value) for place, value in enumerate(values)], f"place int, v {source}")
+    fitted = fitted_columns(rows, [Wanted("v", source, target)]).orderBy("place").collect()
+    assert [(None, "kept") if row[RAW] else row["v"] for row in fitted] == expected
+    assert all(row["v"] is None for row in fitted if row[RAW])
+
+
+def test_nanoseconds(spark: SparkSession) -> None:
+    values = [0, 1_704_103_200_123_456_000, 1_704_103_200_123_456_789, -1_000, -1, None]
+    rows = spark.createDataFrame([(place, value) for place, value in enumerate(values)], "place int, v bigint")
+    fitted = fitted_columns(rows, [Wanted("v", NANOSECONDS, "timestamp")]).orderBy("place").collect()
+    assert [(row["v"], row[RAW]) for row in fitted] == [
+        (datetime(1970, 1, 1), None),
+        (datetime(2024, 1, 1, 10, 0, 0, 123456), None),
+        (datetime(2024, 1, 1, 10, 0, 0, 123456), {"v": "2024-01-01 10:00:00.123456789"}),
+        (datetime(1969, 12, 31, 23, 59, 59, 999999), None),
+        (datetime(1969, 12, 31, 23, 59, 59, 999999), {"v": "1969-12-31 23:59:59.999999999"}),
+        (None, None),
+    ]
+
+
+def test_several_columns_share_one_map(spark: SparkSession) -> None:
+    rows = spark.createDataFrame([("x", "y", "1"), ("1", "2", "3")], "a string, `b c` string, d string")
+    wanted = [Wanted("a", "string", "int"), Wanted("b c", "string", "int"), Wanted("d", "string", "int")]
+    found = [tuple(row) for row in fitted_columns(rows, wanted).collect()]
+    assert found == [(None, None, 1, {"a": "x", "b c": "y"}), (1, 2, 3, None)]
+
+
+TEXTS = st.lists(
+    st.text(st.sampled_from("0123456789.-+eETZ: naif"), max_size=12)
+    | st.floats().map(repr)
+    | st.integers().map(str)
+    | st.decimals(allow_nan=False, allow_infinity=False).map(str)
+    | st.dates().map(str)
+    | st.datetimes().map(str)
+    | st.datetimes(timezones=st.timezones()).map(str),
+    max_size=4,
+)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(columns=st.lists(TEXTS, min_size=10, max_size=60))
+def test_what_is_inferred_always_fits(spark: SparkSession, columns: list[list[str]]) -> None:
+    rows = []
+    for texts in columns:
+        guess = Guess()
+        guess.look(pa.array(texts, pa.string()))
+        rows += [(guess.type, text) for text in texts]
+    kinds = sorted({kind for kind, _ in rows})
+    frame = spark.createDataFrame([*rows, ("string", "x")], "kind string, text string")
+    frame = frame.selectExpr("*", *(f"if(kind = '{kind}', text, null) AS `as {kind}`" for kind in kinds))
+    fitted = fitted_columns(frame, [Wanted(f"as {kind}", "string", kind) for kind in kinds]).collect()
+    assert [row for row in fitted if row[RAW] is not None] == []
+    assert [
+        row for row in fitted if row["text"].strip() and row["kind"] in kinds and row[f"as {row['kind']}"] is None
+    ] == []
