@@ -8,6 +8,7 @@ UTC, and they are: their daily rhythm moves by one hour where the United States 
 why the year ends some hours into 2018.
 """
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pyspark.sql import DataFrame
@@ -51,7 +52,7 @@ retail.source(
         between("sales_value", 0, 10_000),
         between("quantity", 0, 1_000_000),
         between("week", 1, 53),
-        between("transaction_timestamp", "2017-01-01T00:00:00+00:00", "2018-01-02T00:00:00+00:00"),
+        between("transaction_timestamp", datetime(2017, 1, 1, tzinfo=UTC), datetime(2018, 1, 2, tzinfo=UTC)),
     ),
     description="Receipt lines as delivered; dollars that the retailer received, discounts as positive numbers.",
 )

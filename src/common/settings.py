@@ -79,9 +79,8 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return parse
 
 
-def _secret_url(*schemes: str) -> Callable[[str], Secret]:
-    check = _url(*schemes)
-    return lambda text: Secret(check(text))
+def _redis_url(text: str) -> Secret:
+    return Secret(_url("redis", "rediss", "unix")(text))
 
 
 def _nessie_uri(text: str) -> str:
@@ -136,6 +135,11 @@ class SettingDefinition:
     aliases: tuple[tuple[str, Callable[[str], Any] | None], ...] = ()
 
     @property
+    def is_secret(self) -> bool:
+        """Whether its text may never be shown."""
+        return self.parse in (Secret, _redis_url)
+
+    @property
     def variable(self) -> str:
         """Its own environment variable."""
         return f"ASGARD_{self.name.upper()}"
@@ -176,7 +180,7 @@ DEFINITIONS: tuple[SettingDefinition, ...] = (
     SettingDefinition(
         "redis_url",
         "Redis, with its password if it has one",
-        _secret_url("redis", "rediss", "unix"),
+        _redis_url,
         None,
         _aliases("REDIS_URL"),
     ),
@@ -333,7 +337,7 @@ def _look_up(
         try:
             return parse(text), source
         except ValueError as error:
-            shown = "***" if definition.parse is Secret else redact_url(text) if "://" in text else text
+            shown = "***" if definition.is_secret else redact_url(text) if "://" in text else text
             raise SettingsError(
                 f"Setting {name} from {source} is {shown!r}; expected {error}.",
                 hint="`asgard settings` lists every setting, its value and where it came from.",

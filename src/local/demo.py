@@ -249,6 +249,9 @@ def _refused_before(lake: Lakehouse, path: Path) -> Refused | None:
 
 def demo(
     directory: DirOption = None,
+    example: Annotated[
+        Path | None, typer.Option(help="Folder of the pipeline to show (default: examples/retail of the clone).")
+    ] = None,
     open_report: Annotated[bool, typer.Option("--open", help="Open the report in a browser at the end.")] = False,
     as_json: JsonOption = False,
 ) -> int:
@@ -260,7 +263,7 @@ def demo(
 
     folder = load_settings({"project_dir": directory}).project_dir
     with progress_lines(quiet=as_json) as say:
-        story = tell(folder, say)
+        story = tell(folder, say, example=example)
     if as_json:
         show_json(story.to_json())
     else:

@@ -15,6 +15,7 @@ from asgard.lakehouse.files import TableState
 from asgard.lakehouse.lake import Lakehouse
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -68,18 +69,19 @@ def gold_plots(lake: Lakehouse, ref: str) -> list[Plot]:
             TableState.load(contents[CUSTOMERS].metadata_location, lake.settings),
             ("event_timestamp", "customer_lifetime_value", "purchase_frequency", "churned"),
         )
-        plots += _customer_plots(rows)
+        plots += customer_plots(rows)
     if DEPARTMENTS in contents:
         state = TableState.load(contents[DEPARTMENTS].metadata_location, lake.settings)
-        plots += _department_plot(_columns(state, ("department", "revenue")))
+        plots += department_plots(_columns(state, ("department", "revenue")))
     return plots
 
 
-def _columns(state: TableState, names: Sequence[str]) -> Any:
+def _columns(state: TableState, names: Sequence[str]) -> "pandas.DataFrame":
     return state.table.scan(selected_fields=tuple(names)).to_pandas()
 
 
-def _customer_plots(rows: Any) -> list[Plot]:
+def customer_plots(rows: "pandas.DataFrame") -> list[Plot]:
+    """Of event_timestamp, customer_lifetime_value, purchase_frequency and churned; none without a row."""
     if rows.empty:
         return []
     newest = rows["event_timestamp"].max()
@@ -96,7 +98,7 @@ def _customer_plots(rows: Any) -> list[Plot]:
     ]
 
 
-def _distribution(values: Any, feature: str, label: str, form: str, day: str) -> Plot:
+def _distribution(values: "pandas.Series[float]", feature: str, label: str, form: str, day: str) -> Plot:
     known = values.dropna().astype(float)
     middle, most = known.median(), known.quantile(0.99)
 
@@ -122,7 +124,7 @@ def _distribution(values: Any, feature: str, label: str, form: str, day: str) ->
     )
 
 
-def _concentration(values: Any) -> Plot:
+def _concentration(values: "pandas.Series[float]") -> Plot:
     most_first = values.dropna().astype(float).sort_values(ascending=False)
     customers = (most_first.rank(method="first", ascending=False) / len(most_first) * 100).to_numpy()
     sales = (most_first.cumsum() / most_first.sum() * 100).to_numpy()
@@ -145,7 +147,7 @@ def _concentration(values: Any) -> Plot:
     )
 
 
-def _churn_share(rows: Any) -> Plot:
+def _churn_share(rows: "pandas.DataFrame") -> Plot:
     share = rows.groupby("event_timestamp")["churned"].mean().sort_index() * 100
     customers = int((rows["event_timestamp"] == share.index[-1]).sum())
 
@@ -164,7 +166,7 @@ def _churn_share(rows: Any) -> Plot:
     )
 
 
-def _weekly_sales(rows: Any) -> Plot:
+def _weekly_sales(rows: "pandas.DataFrame") -> Plot:
     """What customers spent each week: how much their lifetime values grew since the Monday before."""
     total = rows.groupby("event_timestamp")["customer_lifetime_value"].sum().sort_index()
     weekly = total.diff().dropna()
@@ -182,7 +184,8 @@ def _weekly_sales(rows: Any) -> Plot:
     )
 
 
-def _department_plot(rows: Any) -> list[Plot]:
+def department_plots(rows: "pandas.DataFrame") -> list[Plot]:
+    """Of department and revenue; none without a row."""
     if rows.empty:
         return []
     revenue = rows.assign(revenue=rows["revenue"].astype(float)).groupby("department")["revenue"].sum()

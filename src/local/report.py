@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import AsgardError, EnvironmentSetupError
 from asgard.lakehouse.history import RunSummary
 from asgard.lakehouse.lake import Lakehouse
 from asgard.local.drawings import ROW_HEIGHT, Box, Line, branch_graph, flow
 from asgard.local.report_facts import LAYERS, Facts, GraphLine, TableFact, checks_of, gather, layer_of, rows_of_batch
+
+if TYPE_CHECKING:
+    from asgard.local.plots import Plot
 
 STEPS = ("begin", "write", "audit", "publish")
 SAMPLE_ROWS, SAMPLE_COLUMNS = 5, 7
@@ -31,7 +34,7 @@ def write_report(lake: Lakehouse, path: Path) -> Path:
     from asgard.local.plots import gold_plots
 
     facts = gather(lake)
-    page = render(facts, lake, gold_plots(lake, str(facts.at)), datetime.now(UTC))
+    page = render(facts, gold_plots(lake, str(facts.at)), _surroundings(lake), datetime.now(UTC))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".report", suffix=".html")
@@ -46,8 +49,15 @@ def write_report(lake: Lakehouse, path: Path) -> Path:
     return path
 
 
-def render(facts: Facts, lake: Lakehouse, plots: Sequence[Any], now: datetime) -> str:
-    """The page."""
+def render(facts: Facts, plots: Sequence["Plot"], surroundings: Mapping[str, str], now: datetime) -> str:
+    """The page.
+
+    Args:
+        facts: what it shows.
+        plots: of the gold tables.
+        surroundings: names and values for the provenance, beside those that the facts have.
+        now: when it is written.
+    """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -70,7 +80,7 @@ def render(facts: Facts, lake: Lakehouse, plots: Sequence[Any], now: datetime) -
         graph=[_commit(line) for line in facts.graph],
         is_whole_log=facts.is_whole_log,
         plots=[{"title": plot.title, "svg": Markup(plot.svg), "summary": plot.summary} for plot in plots],  # noqa: S704 - by matplotlib
-        provenance=_provenance(facts, lake),
+        provenance=_provenance(facts, surroundings),
     )
 
 
@@ -79,12 +89,21 @@ def _tiles(facts: Facts) -> list[Mapping[str, str]]:
     checks = [check for table in facts.tables for check in table.checks]
     passed = sum(bool(check["passed"]) for check in checks)
     free = sum(check["answered_by"] == "statistics" for check in checks)
-    blocked = sum(rows_of_batch(run, name) for run in facts.failed_audits for name in run.attempt.record["writes"])
+    blocked = sum(
+        rows_of_batch(run, name)
+        for run in facts.failed_audits
+        for name in run.attempt.record["writes"]
+        if layer_of(name) in LAYERS
+    )
     bronze, gold = (sum(t.rows for t in facts.tables if t.layer == layer) for layer in ("bronze", "gold"))
     return [
         {"value": grouped(bronze), "label": "rows in bronze", "note": "as they were delivered"},
         {"value": grouped(gold), "label": "rows in gold", "note": "features and figures"},
-        {"value": grouped(len(facts.tables)), "label": "tables", "note": f"published by {len(published)} runs"},
+        {
+            "value": grouped(sum(table.layer in LAYERS for table in facts.tables)),
+            "label": "tables",
+            "note": f"published by {len(published)} runs",
+        },
         {
             "value": f"{passed} of {len(checks)}",
             "label": "checks passed",
@@ -236,9 +255,7 @@ def _commit(line: GraphLine) -> Mapping[str, Any]:
     }
 
 
-def _provenance(facts: Facts, lake: Lakehouse) -> Mapping[str, Any]:
-    from asgard import __version__
-
+def _provenance(facts: Facts, surroundings: Mapping[str, str]) -> Mapping[str, Any]:
     starts = [run.attempt.start for run in facts.runs if run.attempt.start]
     versions = dict.fromkeys(
         f"{start['code_version']}{' (with uncommitted changes)' if start.get('dirty') else ''}" for start in starts
@@ -247,14 +264,10 @@ def _provenance(facts: Facts, lake: Lakehouse) -> Mapping[str, Any]:
     values = {
         "Code of the runs": ", ".join(versions),
         "Run by": ", ".join(people),
-        "Asgard": __version__,
         "Spark": facts.engine.get("engine-version", ""),
         "Iceberg": facts.engine.get("iceberg-version", ""),
-        "Java for Spark": _java(lake),
-        "Python": platform.python_version(),
-        "Nessie": f"{lake.nessie.uri}, repository of {lake.nessie.repository().created}",
+        **surroundings,
         f"{facts.at.reference} at": facts.at.commit,
-        "Warehouse": lake.settings.warehouse,
     }
     return {
         "values": {name: value for name, value in values.items() if value},
@@ -268,6 +281,18 @@ def _provenance(facts: Facts, lake: Lakehouse) -> Mapping[str, Any]:
             }
             for table in facts.tables
         ],
+    }
+
+
+def _surroundings(lake: Lakehouse) -> Mapping[str, str]:
+    from asgard import __version__
+
+    return {
+        "Java for Spark": _java(lake),
+        "Python": platform.python_version(),
+        "Asgard": __version__,
+        "Nessie": f"{lake.nessie.uri}, repository of {lake.nessie.repository().created}",
+        "Warehouse": lake.settings.warehouse,
     }
 
 

@@ -60,8 +60,10 @@ def test_references_are_taken(text: str) -> None:
         "20241331t000000-x",
         "20240131t000000-",
         "20240131t000000-" + "x" * 30,
-    ]
-    + ["20240131t000000-a_b", "20240131t000000-a/../b", "20240131t000000-x\n"],
+        "20240131t000000-a_b",
+        "20240131t000000-a/../b",
+        "20240131t000000-x\n",
+    ],
 )
 def test_what_is_no_run_id_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="not a usable run id"):

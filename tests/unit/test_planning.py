@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -121,4 +122,4 @@ def test_chunks_cover_every_interval_once_and_in_order(
         together = [window for run in whole for step in run if step.table is each for window in step.ranges]
         pieces = [window for run in cut for step in run if step.table is each for window in step.ranges]
         assert RangeSet(pieces) == RangeSet(together)
-        assert all(left.end <= right.start for left, right in zip(pieces, pieces[1:], strict=False))
+        assert all(left.end <= right.start for left, right in pairwise(pieces))

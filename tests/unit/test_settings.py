@@ -106,9 +106,7 @@ def test_a_wrong_file_is_said(tmp_path: Path) -> None:
         load_settings({"nope": "x"}, environment={})
 
 
-@given(
-    st.text(min_size=8, alphabet=st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="*'\"\\/@:#?[]"))
-)
+@given(st.text(min_size=1, alphabet=st.sampled_from("abcXYZ019-._~!$&()+,;=%")).map("canary-".__add__))
 def test_a_secret_never_prints(text: str) -> None:
     secret = Secret(text)
     settings = load({"NESSIE_AUTH_TOKEN": text, "REDIS_URL": f"redis://user:{text}@host:1/0"})
