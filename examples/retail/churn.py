@@ -233,7 +233,6 @@ def product_analytics(transactions: DataFrame, interval: TimeRange) -> DataFrame
             "category",
             F.col("transaction_at").alias("sold_at"),
             "customer_id",
-            F.col("transaction_id").alias("purchase_id"),
             "quantity",
             F.col("amount").alias("revenue"),
         )

@@ -221,7 +221,6 @@ def product_analytics(transactions: DataFrame, products: DataFrame, interval: Ti
             category("product_category").alias("category"),
             F.col("transaction_timestamp").alias("sold_at"),
             F.col("household_id").alias("customer_id"),
-            F.col("basket_id").alias("purchase_id"),
             "quantity",
             F.col("sales_value").alias("revenue"),
         )

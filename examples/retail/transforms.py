@@ -86,28 +86,22 @@ def product_analytics(sales: DataFrame) -> DataFrame:
     """What each product sold in each month, and its place in its category.
 
     Args:
-        sales: product_id, category, sold_at (timestamp), customer_id, purchase_id (of one customer), quantity,
+        sales: one row per product and purchase: product_id, category, sold_at (timestamp), customer_id, quantity,
             revenue (money).
 
     Returns:
         product_id, category, month (timestamp: its first moment, UTC), revenue (decimal(12,2)), units (bigint),
-        purchases and buyers (bigint: distinct ones), revenue_rank (int: 1 sold most in its category and month;
-        equal revenue, equal rank), category_share (double: of the category's revenue in the month; null where
-        that is 0). A product whose rows disagree about its category gets the alphabetically first known one.
+        purchases (bigint), buyers (bigint: distinct customers), revenue_rank (int: 1 sold most in its category
+        and month; equal revenue, equal rank), category_share (double: of the category's revenue in the month; null
+        where that is 0). A product whose rows disagree about its category gets the alphabetically first known one.
     """
     known = F.min(F.when(F.col("category") != UNKNOWN, F.col("category")))
-    per_buyer = sales.groupBy("product_id", F.date_trunc("month", "sold_at").alias("month"), "customer_id").agg(
-        known.alias("category"),
-        F.sum("revenue").alias("revenue"),
-        F.sum("quantity").alias("units"),
-        F.countDistinct("purchase_id").alias("purchases"),
-    )
-    monthly = per_buyer.groupBy("product_id", "month").agg(
-        F.coalesce(F.min("category"), F.lit(UNKNOWN)).alias("category"),
+    monthly = sales.groupBy("product_id", F.date_trunc("month", "sold_at").alias("month")).agg(
+        F.coalesce(known, F.lit(UNKNOWN)).alias("category"),
         F.sum("revenue").cast("decimal(12,2)").alias("revenue"),
-        F.sum("units").alias("units"),
-        F.sum("purchases").alias("purchases"),
-        F.count("*").alias("buyers"),
+        F.sum("quantity").alias("units"),
+        F.count("*").alias("purchases"),
+        F.countDistinct("customer_id").alias("buyers"),
     )
     peers = Window.partitionBy("month", "category")
     of_category = F.sum("revenue").over(peers)

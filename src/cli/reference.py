@@ -14,13 +14,14 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from types import UnionType
 from typing import Any
 
-from typer.models import ArgumentInfo, ParameterInfo
+from typer.models import ArgumentInfo
 
 from asgard.cli.app import COMMANDS, Command
 from asgard.common.errors import DeclarationError
@@ -67,10 +68,8 @@ def _commands() -> str:
 
 def _command(command: Command) -> str:
     function = command.load()
-    parameters = list(_parameters(function))
-    usage = ["asgard", command.name, *(each.usage for each in parameters if each.usage)]
-    if not all(each.usage for each in parameters):
-        usage.append("[OPTIONS]")
+    parameters = _parameters(function)
+    usage = ["asgard", command.name, *(each.usage for each in parameters if each.usage), "[OPTIONS]"]
     rows = [(each.shown, each.help, each.default) for each in parameters]
     return (
         f"### asgard {command.name}\n\n{inspect.getdoc(function)}\n\n```text\n{' '.join(usage)}\n```\n\n"
@@ -78,72 +77,77 @@ def _command(command: Command) -> str:
     )
 
 
-@typing.final
+@dataclass(frozen=True)
 class _Parameter:
-    """One argument or option of a command, as its function's signature declares it."""
+    """One argument or option of a command, as its function's signature declares it.
 
-    def __init__(self, parameter: inspect.Parameter, hint: Any) -> None:
-        kind, *extra = typing.get_args(hint) if typing.get_origin(hint) is typing.Annotated else (hint,)
-        info = next((each for each in extra if isinstance(each, ParameterInfo)), parameter.default)
-        self._name, self._kind, self._info = parameter.name, _plain_type(kind), info
-        self._is_list = typing.get_origin(self._kind) is list
-        given = parameter.default
-        self._value = info.default if isinstance(given, ParameterInfo) else given
-        self._is_required = self._value in (inspect.Parameter.empty, ...)
+    Attributes:
+        names: of an option, `--long` before `-s`; of an argument, what the usage line calls it.
+        takes: what follows an option's name; "" for a flag.
+        default: "required", or what holds where nothing is given, if that says something.
+    """
 
-    @property
-    def usage(self) -> str:
-        """Its place in the usage line, if it has one there: arguments and what is required."""
-        if isinstance(self._info, ArgumentInfo):
-            shown = self._info.metavar or self._name.upper()
-            shown = f"{shown}..." if self._is_list else shown
-            return shown if self._is_required else f"[{shown}]"
-        return f"{self._names()[0]} {self._metavar()}" if self._is_required else ""
+    names: tuple[str, ...]
+    takes: str
+    help: str
+    default: str
+    is_argument: bool
+    is_list: bool
 
     @property
     def shown(self) -> str:
-        """Its names and what it takes, as code."""
-        if isinstance(self._info, ArgumentInfo):
-            return f"`{self._info.metavar or self._name.upper()}`"
-        takes = "" if self._kind is bool else f" {self._metavar()}"
-        return f"`{', '.join(self._names())}{takes}`"
+        """As code."""
+        return f"`{', '.join(self.names)}{self.takes}`"
 
     @property
-    def help(self) -> str:
-        """What it says of itself."""
-        return self._info.help or ""
-
-    @property
-    def default(self) -> str:
-        """Its default, if that says something."""
-        if self._is_required:
-            return "required"
-        if self._value in (None, "", False):
-            return ""
-        if self._value is True:
-            return f"`{self._names()[0].split('/')[0]}`"
-        return f"`{self._value}`"
-
-    def _names(self) -> list[str]:
-        declared = [name for name in self._info.param_decls or () if name.startswith("-")]
-        option = f"--{self._name.replace('_', '-')}"
-        if declared:
-            return sorted(declared, key=lambda name: not name.startswith("--"))
-        return [f"{option}/--no-{option[2:]}" if self._kind is bool else option]
-
-    def _metavar(self) -> str:
-        if self._info.metavar:
-            return str(self._info.metavar)
-        kind = typing.get_args(self._kind)[0] if self._is_list else self._kind
-        if isinstance(kind, type) and issubclass(kind, Enum):
-            return "|".join(str(each.value) for each in kind)
-        return "NUMBER" if kind is int else "TEXT"
+    def usage(self) -> str:
+        """Its place in the usage line: arguments and required options have one."""
+        if not self.is_argument:
+            return f"{self.names[0]}{self.takes}" if self.default == "required" else ""
+        shown = f"{self.names[0]}..." if self.is_list else self.names[0]
+        return shown if self.default == "required" else f"[{shown}]"
 
 
-def _parameters(function: Callable[..., Any]) -> Iterator[_Parameter]:
+def _parameters(function: Callable[..., Any]) -> list[_Parameter]:
+    """A command's parameters; what the usage line names comes first."""
     hints = typing.get_type_hints(function, include_extras=True)
-    found = [_Parameter(each, hints[each.name]) for each in inspect.signature(function).parameters.values()]
-    yield from sorted(found, key=lambda each: not each.usage)
+    found = [_parameter(each, hints[each.name]) for each in inspect.signature(function).parameters.values()]
+    return sorted(found, key=lambda each: not each.usage)
+
+
+def _parameter(parameter: inspect.Parameter, hint: Any) -> _Parameter:
+    declared, info = typing.get_args(hint)  # all are Annotated: the function's default is the option's
+    kind = _plain_type(declared)
+    is_list = typing.get_origin(kind) is list
+    is_argument = isinstance(info, ArgumentInfo)
+    words = [word for word in (info.default, *(info.param_decls or ())) if isinstance(word, str)]
+    option = f"--{parameter.name.replace('_', '-')}"
+    names = tuple(words) or (f"{option}/--no-{option[2:]}" if kind is bool else option,)
+    metavar = info.metavar or (parameter.name.upper() if is_argument else _metavar(kind))
+    return _Parameter(
+        names=(metavar,) if is_argument else names,
+        takes="" if is_argument or kind is bool else f" {metavar}",
+        help=info.help or "",
+        default=_default(parameter.default, names[0]),
+        is_argument=is_argument,
+        is_list=is_list,
+    )
+
+
+def _default(value: Any, name: str) -> str:
+    if value is inspect.Parameter.empty:
+        return "required"
+    if value is None or value is False:
+        return ""
+    return f"`{name.split('/')[0]}`" if value is True else f"`{value}`"
+
+
+def _metavar(kind: Any) -> str:
+    if typing.get_origin(kind) is list:
+        (kind,) = typing.get_args(kind)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return "|".join(str(each.value) for each in kind)
+    return "NUMBER" if kind is int else "TEXT"
 
 
 def _plain_type(kind: Any) -> Any:
@@ -161,7 +165,7 @@ def _settings() -> str:
         variables = [each.variable, *(name for name, _ in each.aliases)]
         default = _COMPUTED.get(each.name, f"`{each.default}`" if each.default is not None else "")
         rows.append((f"`{each.name}`", each.help, ", ".join(f"`{name}`" for name in variables), default))
-    return _table(("Setting", "Meaning", "Environment, first one first", "Default"), rows)
+    return _table(("Setting", "Meaning", "Environment variables, in their order", "Default"), rows)
 
 
 _COMPUTED = {
@@ -197,8 +201,15 @@ def _overview() -> str:
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+    lines = [columns, ["---"] * len(columns), *([_cell(cell) for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """A text as a table's cell shows it; outside code, Markdown would take `<` and `*` for its own."""
+    if not text.startswith("`"):
+        text = text.replace("<", "&lt;").replace("*", "\\*")
+    return text.replace("|", "\\|")
 
 
 PARTS: Mapping[str, Callable[[], str]] = {

@@ -100,7 +100,7 @@ def customer_plots(rows: "pandas.DataFrame") -> list[Plot]:
 
 def _distribution(values: "pandas.Series[float]", feature: str, label: str, form: str, day: str) -> Plot:
     known = values.dropna().astype(float)
-    middle, most = known.median(), known.quantile(0.99)
+    middle, most = float(known.median()), float(known.quantile(0.99))
 
     def draw(axes: "Axes") -> None:
         axes.hist(known.clip(upper=most), bins=40, color=_FIRST)
@@ -152,8 +152,8 @@ def _churn_share(rows: "pandas.DataFrame") -> Plot:
     customers = int((rows["event_timestamp"] == share.index[-1]).sum())
 
     def draw(axes: "Axes") -> None:
-        axes.fill_between(share.index, share.values, color=_FIRST, alpha=0.25, linewidth=0)
-        axes.plot(share.index, share.values, color=_FIRST, linewidth=1.8)
+        axes.fill_between(share.index, share.to_numpy(), color=_FIRST, alpha=0.25, linewidth=0)
+        axes.plot(share.index, share.to_numpy(), color=_FIRST, linewidth=1.8)
         axes.set_ylabel("% churned")
         axes.set_ylim(bottom=0)
         _months(axes)
@@ -172,7 +172,7 @@ def _weekly_sales(rows: "pandas.DataFrame") -> Plot:
     weekly = total.diff().dropna()
 
     def draw(axes: "Axes") -> None:
-        axes.bar(weekly.index, weekly.values / 1000, width=5.5, color=_FIRST)
+        axes.bar(weekly.index, weekly.to_numpy() / 1000, width=5.5, color=_FIRST)
         axes.set_ylabel("thousand dollars")
         _months(axes)
 

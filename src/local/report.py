@@ -109,8 +109,16 @@ def _tiles(facts: Facts) -> list[Mapping[str, str]]:
             "label": "checks passed",
             "note": f"{free} of them answered without reading a row",
         },
-        {"value": grouped(blocked), "label": "rows kept out", "note": f"by {len(facts.failed_audits)} failed audits"},
+        {
+            "value": grouped(blocked),
+            "label": "rows kept out",
+            "note": f"by {_number(len(facts.failed_audits), 'failed audit')}",
+        },
     ]
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _boxes(facts: Facts) -> list[Box]:

@@ -39,6 +39,7 @@ def run_pass(work: Pass, frame: "Callable[[], DataFrame]", relation: RelationRea
     errors: dict[Measure, Exception] = {}
     try:
         rows = frame()
+        _require_parser(rows)
         alone = work.measures[0]
         if isinstance(alone, Shared):
             found[alone] = count_shared(rows, alone)
@@ -108,6 +109,13 @@ def target_fields(measure: Orphans, relation: RelationReader | None) -> tuple[Fi
             )
         targets.append(target)
     return tuple(targets)
+
+
+def _require_parser(rows: "DataFrame") -> None:
+    if rows.sparkSession.conf.get("spark.sql.parser.escapedStringLiterals") == "true":
+        raise UnfitCheckError(
+            "spark.sql.parser.escapedStringLiterals is on, with which Spark misreads r'...'.", hint="Turn it off."
+        )
 
 
 def _aggregate_all(

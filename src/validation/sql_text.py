@@ -1,7 +1,8 @@
 """Names and values as SQL text that means them and nothing else, under every setting of the parser.
 
-Spark reads `\\` in literals by a setting, doubles quotes by another, and substitutes `${...}` in statements
-before parsing them. The forms here avoid all three.
+Spark doubles quotes in literals or not by a setting, and substitutes `${...}` in statements, the environment's
+variables included, before it parses them. The forms here avoid both. What a backslash means is a setting
+too: with it on, raw literals are misread, so `scan` refuses to run.
 """
 
 import math

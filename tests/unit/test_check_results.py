@@ -60,9 +60,8 @@ def test_everything_becomes_strict_json() -> None:
         "nested": {"list": [(1, None)], 3: True},
     }
     result = replace(PASSED, passed=False, sample=(odd,), measured=odd)
-    written = json.loads(
-        json.dumps(AuditOutcome(AS_OF, (TableAudit("silver.t", (result,)),)).to_json(), allow_nan=False)
-    )
+    outcome = AuditOutcome(AS_OF, (TableAudit("silver.t", (result,)),))
+    written = json.loads(json.dumps(outcome.to_json(), allow_nan=False))
 
     assert written["passed"] is False
     assert written["tables"][0]["results"][0]["bounds"] == {"low": "0.10", "high": "inf"}

@@ -155,11 +155,9 @@ def test_left_to_a_scan(check: Check, known: FileStatistics) -> None:
 
 def test_a_range_is_counted_only_in_the_files_that_break_it() -> None:
     files = [file(100, f"f{index}", i=column(0, 0, 9)) for index in range(9)] + [file(100, "bad", i=column(0, -1, 9))]
-    plan = compile_audit(
-        AuditedTable("silver.t", [c.between("i", 0), c.not_null("i")], dict.fromkeys(Scope, batch(*files)))
-    )
+    table = AuditedTable("silver.t", [c.between("i", 0), c.not_null("i")], dict.fromkeys(Scope, batch(*files)))
 
-    (found,) = plan.batches
+    (found,) = compile_audit(table).batches
     assert [(work.files, len(work.measures)) for work in found.passes] == [(("bad",), 1)]
     assert [found.scanned_files(question) for question in found.questions] == [1, 0]
 

@@ -2,8 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from asgard.common.errors import ContractError
 from asgard.lakehouse.declaration import Contract
@@ -79,6 +79,22 @@ class Known:
             name = spelling.get(text.strip().lower()) or spelling.get(plain.lower()) or plain
             names.append(_free(plain if name.lower() in taken else name, taken))
         return tuple(names)
+
+
+def named(known: Known, files: Iterable[tuple[str, Sequence[str]]]) -> list[FileColumns]:
+    """The columns of each file in the table's names; what one file brings, the next ones spell the same.
+
+    Args:
+        known: the columns that the table has.
+        files: the name of each file, and its own column names.
+    """
+    spelled = dict(known.types)
+    found = []
+    for file, own in files:
+        found.append(FileColumns(file, replace(known, types=spelled).names_for(own)))
+        for name in found[-1].names:
+            spelled.setdefault(name, "")
+    return found
 
 
 def all_columns(table: str, known: Known, files: Sequence[FileColumns], *, allow_missing: bool) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import InputDataError
-from asgard.lakehouse.sources.columns import FileColumns, Known, all_columns
+from asgard.lakehouse.sources.columns import FileColumns, Known, all_columns, named
 from asgard.lakehouse.sources.files import SourceFile, printable
 from asgard.lakehouse.sources.fitting import NANOSECONDS, Wanted, fitted_columns
 from asgard.lakehouse.sources.formats import Format, TextOptions
@@ -59,20 +59,18 @@ class Reading:
 
     def _text(self, session: "SparkSession", files: Sequence[SourceFile], known: Known, say: Say) -> "DataFrame":
         found = [self._with_header(file, known) for file in files]
-        names = {file.file.name: known.names_for(file.own) for file in found}
+        names = named(known, ((file.file.name, file.own) for file in found))
         surveys: list[Survey] = []
-        if not self.kind.is_delimited or any(name not in known.types for own in names.values() for name in own):
+        if not self.kind.is_delimited:
             surveys = survey_all(session, found)
-            if not self.kind.is_delimited:
-                found = [
-                    TextFile(f.file, f.kind, f.options, tuple(s.guesses)) for f, s in zip(found, surveys, strict=True)
-                ]
-                names = {file.file.name: known.names_for(file.own) for file in found}
-        columns = self._columns(known, [FileColumns(file.file.name, names[file.file.name]) for file in found])
-        types = self._types(columns, known, found, names, surveys)
-        _tell(known, {name: types[name] for name in columns}, say)
-        mappings = {file.file.name: dict(zip(file.own, names[file.file.name], strict=True)) for file in found}
-        rows = text_rows(session, found, columns, mappings)
+            found = [replace(file, own=seen.own) for file, seen in zip(found, surveys, strict=True)]
+            names = named(known, ((file.file.name, file.own) for file in found))
+        elif any(name not in known.types for one in names for name in one.names):
+            surveys = survey_all(session, found)
+        columns = self._columns(known, names)
+        types = self._types(columns, known, names, surveys)
+        _tell(known, types, say)
+        rows = text_rows(session, found, [one.names for one in names], columns)
         return fitted_columns(rows, [Wanted(name, "string", types[name]) for name in columns], self.timestamp_format)
 
     def _with_header(self, file: SourceFile, known: Known) -> TextFile:
@@ -103,35 +101,30 @@ class Reading:
         return columns
 
     def _types(
-        self,
-        columns: Sequence[str],
-        known: Known,
-        files: Sequence[TextFile],
-        names: Mapping[str, Sequence[str]],
-        surveys: Sequence[Survey],
+        self, columns: Sequence[str], known: Known, files: Sequence[FileColumns], surveys: Sequence[Survey]
     ) -> dict[str, str]:
-        guesses: dict[str, Guess] = {}
-        for file, found in zip(files, surveys, strict=False):
-            for own, name in zip(file.own, names[file.file.name], strict=True):
-                guess = found.guesses[own]
-                guesses[name] = guesses[name].join(guess) if name in guesses else guess
-        if not known.types and not any(found.rows for found in surveys):
+        if not known.types and not any(seen.rows for seen in surveys):
             raise InputDataError(
-                f"{printable(files[0].file.name)} holds no row, so no types can be inferred for {self.table}.",
+                f"{printable(files[0].file)} holds no row, so no types can be inferred for {self.table}.",
                 hint="Declare its columns: --columns 'id bigint, name string', or in a pipeline.",
             )
+        guesses: dict[str, Guess] = {}
+        for file, seen in zip(files, surveys, strict=False):
+            for name, guess in zip(file.names, seen.guesses, strict=True):
+                guesses[name] = guesses[name].join(guess) if name in guesses else guess
         return {name: known.types.get(name) or guesses[name].type for name in columns}
 
     def _parquet(self, session: "SparkSession", files: Sequence[SourceFile], known: Known, say: Say) -> "DataFrame":
         footers = read_footers(files)
-        names = {footer.file.name: known.names_for(tuple(footer.columns)) for footer in footers}
-        columns = self._columns(known, [FileColumns(f.file.name, names[f.file.name]) for f in footers])
-        groups: dict[tuple[object, ...], list[Footer]] = {}
-        for footer in footers:
-            groups.setdefault((*footer.columns.items(), footer.nanoseconds), []).append(footer)
+        names = named(known, ((footer.file.name, tuple(footer.columns)) for footer in footers))
+        columns = self._columns(known, names)
+        groups: dict[tuple[object, ...], tuple[FileColumns, list[Footer]]] = {}
+        for footer, file in zip(footers, names, strict=True):
+            key = (*footer.columns.items(), footer.nanoseconds, file.names)
+            groups.setdefault(key, (file, []))[1].append(footer)
         parts = []
-        for group in groups.values():
-            mapping = dict(zip(group[0].columns, names[group[0].file.name], strict=True))
+        for file, group in groups.values():
+            mapping = dict(zip(group[0].columns, file.names, strict=True))
             parts.append(parquet_rows(session, group, mapping))
         return typed_rows(parts, columns, known, say)
 

@@ -5,11 +5,12 @@ else than what was hashed can land, however late a file changes.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from asgard.common.spark import explain
 from asgard.lakehouse.sources.delimited import Grammar, Parser
 from asgard.lakehouse.sources.files import SourceFile
 from asgard.lakehouse.sources.formats import Format, TextOptions
@@ -69,28 +70,30 @@ class TextFile:
         return Parser(texts(self.file, self.options.encoding), grammar, self.file.name)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Survey:
     """What a first reading found in one file.
 
     Attributes:
         rows: records, malformed ones included.
-        guesses: for each of the file's own columns, what its texts can be read as.
+        own: the file's columns as it names them.
+        guesses: for each of them, what its texts can be read as.
     """
 
-    rows: int = 0
-    guesses: dict[str, Guess] = field(default_factory=dict)
+    rows: int
+    own: tuple[str, ...]
+    guesses: tuple[Guess, ...]
 
     def to_text(self) -> str:
         """As a worker hands it back."""
-        guesses = {name: guess.to_json() for name, guess in self.guesses.items()}
-        return json.dumps({"rows": self.rows, "guesses": guesses})
+        guesses = [guess.to_json() for guess in self.guesses]
+        return json.dumps({"rows": self.rows, "own": self.own, "guesses": guesses})
 
     @classmethod
     def from_text(cls, text: str) -> "Survey":
         """The survey that `to_text` described."""
         content = json.loads(text)
-        return cls(content["rows"], {name: Guess.from_json(each) for name, each in content["guesses"].items()})
+        return cls(content["rows"], tuple(content["own"]), tuple(map(Guess.from_json, content["guesses"])))
 
 
 def survey(file: TextFile) -> Survey:
@@ -99,15 +102,28 @@ def survey(file: TextFile) -> Survey:
     Raises:
         InputDataError: it can't be read, or is not the file that was hashed.
     """
-    found = Survey(guesses={name: Guess() for name in file.own})
-    if file.kind.is_delimited:
-        for table in file.tables():
-            _look(found, file.own, table)
-        return found
+    return _survey_delimited(file) if file.kind.is_delimited else _survey_json(file)
+
+
+def _survey_delimited(file: TextFile) -> Survey:
+    rows, guesses = 0, tuple(Guess() for _ in file.own)
+    for table in file.tables():
+        rows += table.num_rows
+        for place, guess in enumerate(guesses):
+            guess.look(table.column(str(place)))
+    return Survey(rows, file.own, guesses)
+
+
+def _survey_json(file: TextFile) -> Survey:
+    rows = 0
+    guesses: dict[str, Guess] = {}
     for batch in in_batches(file.records()):
+        rows += len(batch)
         keys = keys_of(batch)
-        _look(found, keys, as_table(batch, keys))
-    return found
+        table = as_table(batch, keys)
+        for place, key in enumerate(keys):
+            guesses.setdefault(key, Guess()).look(table.column(str(place)))
+    return Survey(rows, tuple(guesses), tuple(guesses.values()))
 
 
 def survey_all(session: "SparkSession", files: Sequence[TextFile]) -> list[Survey]:
@@ -115,27 +131,31 @@ def survey_all(session: "SparkSession", files: Sequence[TextFile]) -> list[Surve
     if sum(file.file.size for file in files) <= _AT_ONCE:
         return [survey(file) for file in files]
     groups = _tasks(list(enumerate(files)), lambda one: one[1].file.size)
-    rows = _on_workers(session, len(groups), partial(_survey_group, groups), "place int, survey string").collect()
+    found = _on_workers(session, len(groups), partial(_survey_group, groups), "place int, survey string")
+    try:
+        rows = found.collect()
+    except Exception as error:
+        raise explain(error, "Reading the files for their columns' types") from error
     return [Survey.from_text(text) for _, text in sorted(tuple(row) for row in rows)]
 
 
 def text_rows(
-    session: "SparkSession", files: Sequence[TextFile], columns: Sequence[str], names: Mapping[str, Mapping[str, str]]
+    session: "SparkSession", files: Sequence[TextFile], names: Sequence[Sequence[str]], columns: Sequence[str]
 ) -> "DataFrame":
     """The records of the files, as texts.
 
     Args:
         session: to read with.
         files: with their own columns.
+        names: what the table calls the columns of each file.
         columns: of the table, in order.
-        names: for each file's name, its own column -> the table's column.
 
     Returns:
         The table's columns (strings), `_corrupt`, `_source_file`, `_source_row` (1-based, among the file's records).
     """
     from pyspark.sql import functions as F
 
-    groups = _tasks([(file, names[file.file.name]) for file in files], lambda one: one[0].file.size)
+    groups = _tasks(list(zip(files, names, strict=True)), lambda one: one[0].file.size)
     schema = ", ".join([*(f"c{place} string" for place in range(len(columns))), _OWN_COLUMNS])
     rows = _on_workers(session, len(groups), partial(_read_group, groups, columns), schema)
     renamed = [F.col(f"c{place}").alias(name) for place, name in enumerate(columns)]
@@ -143,14 +163,7 @@ def text_rows(
 
 
 _OWN_COLUMNS = f"{CORRUPT} string, {SOURCE_FILE} string, {SOURCE_ROW} bigint"
-_Read = tuple[TextFile, Mapping[str, str]]
 _T = TypeVar("_T")
-
-
-def _look(found: Survey, keys: Sequence[str], table: "pa.Table") -> None:
-    found.rows += table.num_rows
-    for place, key in enumerate(keys):
-        found.guesses.setdefault(key, Guess()).look(table.column(str(place)))
 
 
 def _tasks(items: Sequence[_T], size: Callable[[_T], int]) -> list[list[_T]]:
@@ -188,12 +201,14 @@ def _survey_group(groups: Sequence[Sequence[tuple[int, TextFile]]], number: int)
         yield pa.record_batch([pa.array([place], pa.int32()), pa.array([survey(file).to_text()])], ["place", "survey"])
 
 
-def _read_group(groups: Sequence[Sequence[_Read]], names: Sequence[str], number: int) -> "Iterator[pa.RecordBatch]":
-    for file, mapping in groups[number]:
-        places = {mapping[own]: str(place) for place, own in enumerate(file.own)}
+def _read_group(
+    groups: Sequence[Sequence[tuple[TextFile, Sequence[str]]]], columns: Sequence[str], number: int
+) -> "Iterator[pa.RecordBatch]":
+    for file, names in groups[number]:
+        places = {name: str(place) for place, name in enumerate(names)}
         row = 1
         for table in file.tables():
-            yield from _landing(table, [places.get(name) for name in names], file.file.name, row).to_batches()
+            yield from _landing(table, [places.get(name) for name in columns], file.file.name, row).to_batches()
             row += table.num_rows
 
 

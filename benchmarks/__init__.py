@@ -1,0 +1,1 @@
+"""Benchmarks: one command each, `python -m benchmarks.bNN_name [--quick]`; see docs/benchmarks.md."""

@@ -1,0 +1,150 @@
+"""`asgard demo` as real processes, on a small part of the real data: killed, finished, called again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asgard.common.errors import EnvironmentSetupError
+from asgard.common.settings import load_settings
+from asgard.local import services
+from asgard.local.demo import find_example
+
+_SMALL_DATA = '''
+"""The real files, cut down to a few households."""
+
+from pathlib import Path
+
+import pyarrow.compute
+import pyarrow.parquet
+
+from examples.retail import data
+from examples.retail.data import bad_batch
+
+def export_journey(out: Path) -> dict[str, Path]:
+    files = data.export_journey(out)
+    rows = pyarrow.parquet.read_table(files["bronze.transactions"])
+    small = out / "few_transactions.parquet"
+    few = pyarrow.compute.less(rows["household_id"], 40)
+    pyarrow.parquet.write_table(rows.filter(few), small)
+    return {**files, "bronze.transactions": small}
+'''
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A project folder; its services are stopped at the end."""
+    path = tmp_path_factory.mktemp("demo") / "project"
+    yield path
+    services.down(load_settings({"project_dir": str(path)}))
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example pipeline, as it is, on less data."""
+    path = tmp_path_factory.mktemp("small") / "few_households" / "retail"
+    path.mkdir(parents=True)
+    (path.parent / "__init__.py").touch()
+    (path / "__init__.py").write_text("from examples.retail.journey import retail\n")
+    (path / "data.py").write_text(_SMALL_DATA)
+    return path
+
+
+def call(
+    folder: Path, example: Path, root: Path, *arguments: str, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "asgard.cli", "demo", "--dir", str(folder), "--example", str(example), *arguments]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ASGARD_NESSIE")}
+    paths = {"PYTHONPATH": str(root), **environment}
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=540, env=inherited | paths, cwd=folder.parent
+    )
+
+
+@pytest.fixture(scope="module")
+def first(folder: Path, example: Path, repository_root: Path) -> dict[str, Any]:
+    """What the demo says, after one that was killed between two publishes."""
+    killed = call(folder, example, repository_root, ASGARD_FAILPOINT="after-publish:kill")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    # A production Nessie in the environment is not touched: nothing listens there, so touching it would fail.
+    done = call(folder, example, repository_root, "--json", NESSIE_URI="http://127.0.0.1:9", NESSIE_REF="production")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "" or "error" not in done.stderr
+    story: dict[str, Any] = json.loads(done.stdout)
+    return story
+
+
+def test_everything_is_published_and_the_planted_rows_are_not(first: dict[str, Any]) -> None:
+    rows = {table["table"]: table["rows"] for table in first["tables"]}
+    assert rows["bronze.transactions"] == rows["silver.transactions_cleaned"] > 1000
+    assert rows["gold.customer_metrics"] > 0
+    assert rows["gold.department_sales"] > 0
+    refused = first["refused"]
+    assert refused["rows"] == 20
+    assert refused["main_before"] == refused["main_after"] == first["main"]
+    assert {check["name"] for check in refused["checks"]} >= {"not_null(household_id)", "between(sales_value)"}
+    assert all(check["sample_sql"] for check in refused["checks"])
+    statuses = [run["status"] for run in first["runs"]]
+    assert statuses.count("audit failed") == 1
+    assert statuses.count("published") == 4
+
+
+def test_the_killed_call_is_not_done_again(first: dict[str, Any]) -> None:
+    was_there = {one["table"]: one["was_there"] for one in first["ingested"]}
+    assert was_there == {"bronze.transactions": True, "bronze.products": False, "bronze.demographics": False}
+
+
+def test_the_report_says_what_was_published(first: dict[str, Any], folder: Path) -> None:
+    text = unescape((folder / "report.html").read_text(encoding="utf-8"))
+    for table in first["tables"]:
+        assert table["table"] in text
+        assert str(table["snapshot_id"]) in text
+    for check in first["refused"]["checks"]:
+        assert check["sample_sql"] in text
+    assert first["refused"]["branch"] in text
+    assert first["main"] in text
+    assert text.count("<figure") == 6
+
+
+def test_metrics_are_written_too(first: dict[str, Any], folder: Path) -> None:
+    text = (folder / "metrics.prom").read_text()
+    assert 'asgard_job_failure_total{environment="local",job_name="ingest"} 1.0' in text
+    assert 'asgard_rows_written_total{environment="local",table="bronze.products"}' in text
+
+
+def test_a_second_call_needs_no_spark_and_says_what_was_there(
+    first: dict[str, Any], folder: Path, example: Path, repository_root: Path
+) -> None:
+    no_java = {"ASGARD_JAVA_HOME": str(folder / "no-such-java")}  # Spark could not start
+    again = call(folder, example, repository_root, **no_java)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("rows were there already") == 3
+    assert "computed: nothing was missing" in again.stdout
+    assert "An audit that failed, in an earlier call" in again.stdout
+    assert f"main after:  {first['main']}  the same: untouched" in again.stdout
+    assert "refused before" in again.stderr
+    for place in ("report.html", first["services"]["nessie"], "asgard audit bronze.transactions", "asgard down"):
+        assert place in again.stdout
+
+
+def test_the_example_is_found_from_a_clone_only(tmp_path: Path, repository_root: Path) -> None:
+    assert find_example(tmp_path) == repository_root / "examples" / "retail"
+
+
+def test_without_the_clone_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from asgard.local import demo
+
+    monkeypatch.setattr(demo, "__file__", str(tmp_path / "site-packages" / "asgard" / "local" / "demo.py"))
+    with pytest.raises(EnvironmentSetupError, match="not in its package") as raised:
+        find_example(tmp_path)
+    assert "./run demo" in raised.value.hint
+    (tmp_path / "examples" / "retail").mkdir(parents=True)
+    (tmp_path / "examples" / "retail" / "journey.py").touch()
+    assert find_example(tmp_path / "examples") == tmp_path / "examples" / "retail"
