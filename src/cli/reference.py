@@ -47,15 +47,18 @@ def filled(text: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the marked parts of all Markdown files of a folder anew."""
+    """Make the marked parts of Markdown files anew; prints the files that changed."""
     parser = argparse.ArgumentParser(prog="python -m asgard.cli.reference", description=main.__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("docs"), help="by default docs")
-    for path in sorted(parser.parse_args(argv).folder.rglob("*.md")):
-        before = path.read_text(encoding="utf-8")
-        after = filled(before)
-        if after != before:
-            path.write_text(after, encoding="utf-8")
-            sys.stdout.write(f"{path}\n")
+    parser.add_argument(
+        "paths", nargs="*", type=Path, default=[Path("README.md"), Path("docs")], help="default: README.md docs"
+    )
+    for given in parser.parse_args(argv).paths:
+        for path in sorted(given.rglob("*.md")) if given.is_dir() else [given]:
+            before = path.read_text(encoding="utf-8")
+            after = filled(before)
+            if after != before:
+                path.write_text(after, encoding="utf-8")
+                sys.stdout.write(f"{path}\n")
     return 0
 
 
@@ -196,6 +199,18 @@ def _jars() -> str:
     return _table(("File", "For", "Size", "SHA-256"), rows)
 
 
+def _errors() -> str:
+    from asgard.common import errors
+
+    kinds = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.AsgardError)]
+    rows = [
+        (f"`{kind.__name__}`", (inspect.getdoc(kind) or "").split("\n\n")[0], str(int(kind.exit_code)))
+        for kind in kinds
+        if kind is not errors.AsgardError
+    ]
+    return _table(("Error", "Meaning", "Exit code"), rows)
+
+
 def _overview() -> str:
     return _table(("Command", "What it does"), [(f"`asgard {each.name}`", each.help) for each in COMMANDS])
 
@@ -218,6 +233,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "settings": _settings,
     "metrics": _metrics,
     "jars": _jars,
+    "errors": _errors,
 }
 """What a document may mark, and what makes it."""
 

@@ -88,12 +88,12 @@ def _null_rates(lake: Lakehouse, result: RunResult, table: TableName) -> dict[st
     if table.layer != FEATURE_LAYER:
         return {}
     state = TableState.load(lake.content(table, f"{lake.target}@{result.commit}").metadata_location, lake.settings)
-    own = {
+    own = frozenset(
         snapshot.snapshot_id
         for snapshot in state.table.metadata.snapshots
         if snapshot.summary and snapshot.summary.additional_properties.get("asgard.run-id") == result.run_id
-    }
-    files = state.live_files(added_since=state.snapshot_ids - own)
+    )
+    files = state.live_files(added_by=own)
     rows = sum(file.record_count for file in files)
     nulls: dict[str, int] = {}
     for file in files:

@@ -272,6 +272,9 @@ def _sums(counts: Mapping[str, Count]) -> tuple[int, int]:
 
 
 def _reported(attempt: Attempt, table: Table, landed: Landed) -> Landed:
+    attempt.details["files"] = [
+        {"path": entry.source, "sha256": entry.digest, "rows": entry.rows} for entry in landed.entries
+    ]
     attempt.say(f"{landed.rows:,} rows from {len(landed.entries)} {landed.entries[0].kind} source(s)")
     if landed.misfits:
         attempt.say(f"{landed.misfits:,} rows have values that do not fit their column: see {RAW} in {table.name}")

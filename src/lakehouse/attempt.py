@@ -13,7 +13,7 @@ from asgard.common.names import BranchName, CommitHash, RunId, TableName
 from asgard.lakehouse.declaration import Table
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.intervals import RangeSet, TimeRange
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.lake import Lakehouse, identifier
 from asgard.lakehouse.nessie import Content
 from asgard.lakehouse.tables import INTERVALS_PROPERTY, BranchTable
 
@@ -48,9 +48,10 @@ class Write:
     after: TableState | None = None
 
     @property
-    def base_snapshots(self) -> frozenset[int]:
-        """The snapshots that were there before."""
-        return self.base.snapshot_ids if self.base else frozenset()
+    def new_snapshots(self) -> frozenset[int]:
+        """The snapshots that the attempt made."""
+        before = self.base.snapshot_ids if self.base else frozenset()
+        return (self.after.snapshot_ids if self.after else frozenset()) - before
 
     @property
     def done(self) -> RangeSet:
@@ -60,7 +61,7 @@ class Write:
 
     def to_json(self) -> dict[str, Any]:
         """What the record says of it; row counts come from the snapshots' own summaries."""
-        summaries = self.after.snapshots_after(self.base_snapshots) if self.after else []
+        summaries = self.after.summaries_of(self.new_snapshots) if self.after else []
         return {
             "mode": self.table.mode,
             "intervals": str(self.intervals),
@@ -124,7 +125,11 @@ class Attempt:
             self.reads[table] = self.lake.content(table, self.at_base)
         if table not in self.writes and (guard or self.isolation is Isolation.SERIALIZABLE):
             self.read_keys.add(table)
-        return self.lake.frame(table, self.branch, self.session)
+        return self.session.table(self.sql_name(table))
+
+    def sql_name(self, table: TableName) -> str:
+        """How Spark SQL names a table as this attempt sees it: at the exact commit, once it is sealed."""
+        return identifier(table, f"{self.branch}#{self.sealed}" if self.sealed else self.branch)
 
     def has(self, table: TableName) -> bool:
         """Whether a table is there, as this attempt sees it."""

@@ -10,9 +10,9 @@ from asgard.common.names import BranchName, CommitHash, TableName
 from asgard.lakehouse.attempt import Attempt, Write
 from asgard.lakehouse.declaration import EmptyInput, Table, WriteMode
 from asgard.lakehouse.files import TableState
-from asgard.lakehouse.lake import Lakehouse, identifier
+from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.nessie import Content
-from asgard.lakehouse.snapshots import At
+from asgard.lakehouse.snapshots import At, read_at
 from asgard.validation.batch import AuditedTable, Batch, Relation
 from asgard.validation.checks import Check, Scope, not_null, row_count
 from asgard.validation.results import AuditOutcome
@@ -84,22 +84,17 @@ def checks_of(table: Table) -> tuple[Check, ...]:
 
 
 def table_batch(
-    session: "SparkSession",
-    table: TableName,
-    ref: str,
-    state: TableState,
-    files: Sequence[FileStatistics] | None = None,
+    session: "SparkSession", sql_name: str, state: TableState, files: Sequence[FileStatistics] | None = None
 ) -> Batch:
-    """All rows of a table at a ref, or only those of some of its files.
+    """All rows of a table at a commit, or only those of some of its files.
 
     Args:
         session: to read with.
-        table: to read.
-        ref: branch or tag.
+        sql_name: of the table at that commit.
         state: of the table there.
         files: only these; None for all.
     """
-    frame = session.table(identifier(table, ref))
+    frame = session.table(sql_name)
     live = state.live_files() if files is None else files
     known = not state.has_delete_files()
 
@@ -111,7 +106,7 @@ def table_batch(
     return Batch(
         schema=Schema.of(frame.schema),
         frame=rows,
-        sql_name=identifier(table, ref),
+        sql_name=sql_name,
         statistics=live if known else None,
     )
 
@@ -128,12 +123,12 @@ def _audited(attempt: Attempt, write: Write) -> AuditedTable:
     table, state = write.table, write.after
     if state is None:
         raise RunError(f"{table.name} has no state on the sealed branch.", hint="This is a defect.")
-    whole = table_batch(attempt.session, table.name, attempt.branch, state)
+    sql_name = attempt.sql_name(table.name)
+    whole = table_batch(attempt.session, sql_name, state)
     if write.base is None or table.mode is WriteMode.REPLACE:
         added = whole
     else:
-        files = state.live_files(added_since=write.base_snapshots)
-        added = table_batch(attempt.session, table.name, attempt.branch, state, files)
+        added = table_batch(attempt.session, sql_name, state, state.live_files(added_by=write.new_snapshots))
     interval = added if table.mode is WriteMode.OVERWRITE_INTERVAL else whole
     return AuditedTable(
         name=str(table.name),
@@ -144,7 +139,7 @@ def _audited(attempt: Attempt, write: Write) -> AuditedTable:
 
 def _relation(attempt: Attempt, name: str) -> Relation:
     table = TableName.parse(name)
-    return Relation(attempt.read(table, guard=True), identifier(table, attempt.branch))
+    return Relation(attempt.read(table, guard=True), attempt.sql_name(table))
 
 
 def audit_published(lake: Lakehouse, table: TableName, at: At, checks: Sequence[Check]) -> AuditOutcome:
@@ -156,11 +151,11 @@ def audit_published(lake: Lakehouse, table: TableName, at: At, checks: Sequence[
     from asgard.validation import validator
 
     state = TableState.load(lake.content(table, str(at)).metadata_location, lake.settings)
-    batch = table_batch(lake.spark, table, at.reference, state)
+    batch = table_batch(lake.spark, at.sql_name(table), state)
 
     def relation(name: str) -> Relation:
         other = TableName.parse(name)
-        return Relation(lake.frame(other, at.reference), identifier(other, at.reference))
+        return Relation(read_at(lake, other, at), at.sql_name(other))
 
     audited = AuditedTable(str(table), checks, dict.fromkeys(Scope, batch))
     return validator.audit([audited], relation=relation, as_of=datetime.now(UTC))

@@ -64,6 +64,15 @@ class TableState:
         return self.table.metadata.location
 
     @property
+    def partitions(self) -> tuple[str, ...]:
+        """The partition fields, as a declaration writes them: `day(at)`, `bucket(16, id)`, `region`."""
+        schema = self.table.schema()
+        return tuple(
+            _partition(str(field.transform), schema.find_column_name(field.source_id) or "?")
+            for field in self.table.spec().fields
+        )
+
+    @property
     def column_names(self) -> tuple[str, ...]:
         """Top-level columns, in order."""
         return tuple(column.name for column in self.table.schema().fields)
@@ -73,9 +82,9 @@ class TableState:
         snapshot = self.table.current_snapshot()
         return snapshot.summary.additional_properties.get(name) if snapshot and snapshot.summary else None
 
-    def snapshots_after(self, known: frozenset[int]) -> list[Mapping[str, str]]:
-        """The summaries of the snapshots that are not among `known`, oldest first."""
-        fresh = [snapshot for snapshot in self.table.metadata.snapshots if snapshot.snapshot_id not in known]
+    def summaries_of(self, snapshots: frozenset[int]) -> list[Mapping[str, str]]:
+        """The summaries of some snapshots, oldest first."""
+        fresh = [snapshot for snapshot in self.table.metadata.snapshots if snapshot.snapshot_id in snapshots]
         fresh.sort(key=lambda snapshot: snapshot.sequence_number or 0)
         return [snapshot.summary.additional_properties if snapshot.summary else {} for snapshot in fresh]
 
@@ -83,11 +92,11 @@ class TableState:
         """Whether some rows of the current snapshot's files are deleted by other files."""
         return int(self.summary("total-delete-files") or 0) > 0
 
-    def live_files(self, added_since: frozenset[int] | None = None) -> tuple[FileStatistics, ...]:
+    def live_files(self, added_by: frozenset[int] | None = None) -> tuple[FileStatistics, ...]:
         """The data files of the current snapshot.
 
         Args:
-            added_since: only files that a snapshot outside this set added.
+            added_by: only files that one of these snapshots added.
         """
         from pyiceberg.manifest import DataFileContent, ManifestContent
 
@@ -97,14 +106,21 @@ class TableState:
         schema = self.table.schema()
         found = []
         for manifest in snapshot.manifests(self.table.io):
-            old = added_since is not None and manifest.added_snapshot_id in added_since
-            if manifest.content is not ManifestContent.DATA or old:
+            other = added_by is not None and manifest.added_snapshot_id not in added_by
+            if manifest.content is not ManifestContent.DATA or other:
                 continue
             for entry in manifest.fetch_manifest_entry(self.table.io, discard_deleted=True):
-                known = added_since is not None and entry.snapshot_id in added_since
-                if entry.data_file.content is DataFileContent.DATA and not known:
+                other = added_by is not None and entry.snapshot_id not in added_by
+                if entry.data_file.content is DataFileContent.DATA and not other:
                     found.append(_statistics(entry.data_file, schema))
         return tuple(found)
+
+
+def _partition(transform: str, column: str) -> str:
+    name, _, width = transform.rstrip("]").partition("[")
+    if name == "identity":
+        return column
+    return f"{name}({width}, {column})" if width else f"{name}({column})"
 
 
 def _io_properties(settings: Settings) -> dict[str, str]:

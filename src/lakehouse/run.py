@@ -14,14 +14,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from asgard.common.errors import AsgardError, AuditFailedError, ConflictError, RunError
+from asgard.common.errors import AsgardError, AuditFailedError, ConflictError
 from asgard.common.failpoints import failpoint
 from asgard.common.git import CodeVersion, code_version
 from asgard.common.names import BranchName, CommitHash, RunId, audit_branch, new_run_id
 from asgard.lakehouse.attempt import Attempt, Isolation
 from asgard.lakehouse.audit import Verdict, audit
 from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import NessieConflictError, RefKind
+from asgard.lakehouse.nessie import RefKind
 from asgard.lakehouse.publish import Publication, changes_of, find_publish, publish
 from asgard.lakehouse.records import RunRecords
 
@@ -152,12 +152,14 @@ class _Runner:
     def run(self, work: Callable[[Attempt], None]) -> RunResult:
         limit = self.lake.settings.conflict_attempts
         for _ in range(limit):
-            done = find_publish(self.lake, self.run_id)
+            base = self.lake.nessie.head(self.lake.target)
+            # Looked for after the base was read: what publishes this run later than that, `publish` itself finds.
+            done = find_publish(self.lake, self.run_id) if self._may_be_published() else None
             if done is not None:
                 self.say(f"run {self.run_id} was published already, as {done.commit[:12]}")
                 return RunResult(self.run_id, done.attempt, Status.ALREADY_PUBLISHED, done.commit)
             try:
-                return self._attempt(work)
+                return self._attempt(base, work)
             except ConflictError as conflict:
                 self.conflicts += 1
                 # Re-attaching what was written, and turns, come in here; until then: again from the new head.
@@ -167,20 +169,23 @@ class _Runner:
             hint="Run it again when fewer runs write the same tables, or raise conflict_attempts.",
         )
 
-    def _attempt(self, work: Callable[[Attempt], None]) -> RunResult:
+    def _may_be_published(self) -> bool:
+        """A run id that was just made up is in no log, until this process has tried to publish it."""
+        return self.request.run_id is not None or self.conflicts > 0
+
+    def _attempt(self, base: CommitHash, work: Callable[[Attempt], None]) -> RunResult:
         clock = _Stopwatch()
         number = self.records.reserve(self.run_id, self._start_note())
-        with clock("begin"):
-            attempt = self._begin(number)
         try:
+            with clock("begin"):
+                attempt = self._begin(number, base)
             return self._finish(attempt, work, clock)
         except BaseException as error:
-            self._note_failure(attempt, error, clock)
+            self._note_failure(number, error, clock)
             raise
 
-    def _begin(self, number: int) -> Attempt:
+    def _begin(self, number: int, base: CommitHash) -> Attempt:
         nessie = self.lake.nessie
-        base = nessie.head(self.lake.target)
         branch = nessie.create(RefKind.BRANCH, audit_branch(self.run_id, number), base, self.lake.target)
         self.say(f"run {self.run_id}: writing on branch {branch.name}")
         failpoint("after-branch")
@@ -247,17 +252,17 @@ class _Runner:
         self._note_outcome(attempt.number, {"status": status, "commit": commit, "seconds": clock.seconds})
         failpoint("before-cleanup")
         if not keep_branch:
-            self._drop_branch(attempt)
+            self._drop_branch(attempt.branch)
         return result
 
-    def _note_failure(self, attempt: Attempt, error: BaseException, clock: "_Stopwatch") -> None:
+    def _note_failure(self, number: int, error: BaseException, clock: "_Stopwatch") -> None:
         if isinstance(error, RunAuditFailedError):
             return
         message = error.message if isinstance(error, AsgardError) else type(error).__name__
         status = "conflict" if isinstance(error, ConflictError) else Status.FAILED
-        self._note_outcome(attempt.number, {"status": status, "error": message, "seconds": clock.seconds})
+        self._note_outcome(number, {"status": status, "error": message, "seconds": clock.seconds})
         if isinstance(error, ConflictError):
-            self._drop_branch(attempt)
+            self._drop_branch(audit_branch(self.run_id, number))
 
     def _note_outcome(self, attempt: int, outcome: Mapping[str, Any]) -> None:
         """Write the outcome; it may be lost, so a failure to write it fails nothing."""
@@ -268,12 +273,12 @@ class _Runner:
         except AsgardError as error:
             self.say(f"the outcome could not be noted: {error.message}")
 
-    def _drop_branch(self, attempt: Attempt) -> None:
-        """Drop the attempt's branch; left behind it is only a name, so a failure to drop it fails nothing."""
+    def _drop_branch(self, branch: BranchName) -> None:
+        """Drop an attempt's branch; left behind it is only a name, so a failure to drop it fails nothing."""
         try:
-            self.lake.nessie.delete(self.lake.nessie.reference(attempt.branch))
+            self.lake.nessie.delete(self.lake.nessie.reference(branch))
         except AsgardError as error:
-            self.say(f"branch {attempt.branch} could not be dropped: {error.message}")
+            self.say(f"branch {branch} could not be dropped: {error.message}")
 
     def _start_note(self) -> dict[str, Any]:
         return {
@@ -328,24 +333,3 @@ class _Stopwatch:
             yield
         finally:
             self.seconds[step] = round(time.monotonic() - start, 3)
-
-
-def require_known(run_id: RunId, attempts: list[Any]) -> None:
-    """Fail in words where a run has left no trace.
-
-    Raises:
-        RunError: no attempt of it is stored.
-    """
-    if not attempts:
-        raise RunError(f"There is no run {run_id}.", hint="`asgard runs` lists those that there are.")
-
-
-__all__ = [
-    "NessieConflictError",
-    "RunAuditFailedError",
-    "RunRequest",
-    "RunResult",
-    "Status",
-    "execute",
-    "require_known",
-]

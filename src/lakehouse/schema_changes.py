@@ -1,5 +1,6 @@
 """What a write would change in a table's schema, and whether its contract allows that."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -108,9 +109,9 @@ def _type_difference(table: Table, old: "DataType", new: "DataType", path: tuple
 
     if isinstance(old, StructType) and isinstance(new, StructType):
         yield from _differences(table, old, new, path)
-    elif old.simpleString() == new.simpleString() or _widens(new, old):
+    elif old.simpleString() == new.simpleString() or widens(new.simpleString(), old.simpleString()):
         return  # the same, or narrower: written as the table's type
-    elif _widens(old, new):
+    elif widens(old.simpleString(), new.simpleString()):
         yield Widen(path, new.simpleString())
     else:
         raise ContractError(
@@ -120,13 +121,16 @@ def _type_difference(table: Table, old: "DataType", new: "DataType", path: tuple
         )
 
 
-def _widens(old: "DataType", new: "DataType") -> bool:
-    """Whether Iceberg may widen `old` to `new` without rewriting a file (its specification's promotions)."""
-    from pyspark.sql.types import DecimalType
+def widens(old: str, new: str) -> bool:
+    """Whether Iceberg may widen `old` to `new` without rewriting a file (its specification's promotions).
 
-    if isinstance(old, DecimalType) and isinstance(new, DecimalType):
-        return new.scale == old.scale and new.precision >= old.precision
-    return (old.simpleString(), new.simpleString()) in {
+    Args:
+        old, new: Spark's short type names.
+    """
+    decimals = [re.fullmatch(r"decimal\((\d+),(\d+)\)", kind) for kind in (old, new)]
+    if decimals[0] and decimals[1]:
+        return decimals[0][2] == decimals[1][2] and int(decimals[1][1]) >= int(decimals[0][1])
+    return (old, new) in {
         ("int", "bigint"),
         ("smallint", "int"),
         ("tinyint", "int"),

@@ -13,7 +13,7 @@ from asgard.common.errors import UnknownReferenceError, UsageError
 from asgard.common.names import CommitHash, SnapshotId, TableName, check_reference
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.intervals import parse_moment
-from asgard.lakehouse.lake import CATALOG, Lakehouse
+from asgard.lakehouse.lake import CATALOG, Lakehouse, identifier
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -31,6 +31,10 @@ class At:
 
     def __str__(self) -> str:
         return f"{self.reference}@{self.commit}"
+
+    def sql_name(self, table: TableName) -> str:
+        """How Spark SQL names a table at this commit."""
+        return identifier(table, f"{self.reference}#{self.commit}")
 
 
 def resolve(lake: Lakehouse, text: str | None) -> At:
@@ -80,7 +84,7 @@ def read_at(lake: Lakehouse, table: TableName, at: At) -> "DataFrame":
         UnknownTableError: it was not there.
     """
     lake.content(table, str(at))
-    return lake.spark.table(f"{CATALOG}.{table.layer}.`{table.name}@{at.reference}#{at.commit}`")
+    return lake.spark.table(at.sql_name(table))
 
 
 def read_snapshot(lake: Lakehouse, table: TableName, snapshot: SnapshotId) -> "DataFrame":

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from asgard.common.errors import AsgardError, DeclarationError
+from asgard.common.errors import AsgardError, ContractError, DeclarationError
 from asgard.common.names import BranchName
 from asgard.common.spark import explain
 from asgard.lakehouse.declaration import PartitionField, Table, WriteMode
+from asgard.lakehouse.files import TableState
 from asgard.lakehouse.intervals import RangeSet, TimeRange
 from asgard.lakehouse.lake import Lakehouse, identifier
 from asgard.lakehouse.nessie import put_namespace
@@ -52,10 +53,6 @@ class BranchTable:
         """How Spark SQL names it."""
         return identifier(self.table.name, self.branch)
 
-    def exists(self) -> bool:
-        """Whether the branch has it."""
-        return self.lake.nessie.content(self.branch, self.table.name) is not None
-
     def write(self, frame: "DataFrame", interval: TimeRange | None) -> bool:
         """Create or evolve the table, then write the rows in its mode; False if there was nothing to change.
 
@@ -66,10 +63,12 @@ class BranchTable:
         """
         try:
             shaped = self._shape(frame)
-            if self.exists():
-                self._evolve(shaped.schema)
-            else:
+            content = self.lake.nessie.content(self.branch, self.table.name)
+            if content is None:
                 self._create(shaped.schema)
+            else:
+                self._require_exact_partitions(TableState.load(content.metadata_location, self.lake.settings))
+                self._evolve(shaped.schema)
             return self._put(shaped, interval)
         except AsgardError:
             raise
@@ -151,6 +150,18 @@ class BranchTable:
         if not nessie.has_namespace(self.branch, layer):
             head = nessie.head(self.branch)
             nessie.commit(self.branch, head, [put_namespace(layer)], f"create namespace {layer}")
+
+    def _require_exact_partitions(self, state: TableState) -> None:
+        """The table may have been made by an older declaration: its own partitions decide, not the declared ones."""
+        cadence = self.table.interval
+        if cadence is None or self.table.mode is not WriteMode.OVERWRITE_INTERVAL:
+            return
+        if not any(cadence.is_exact_on(partition) for partition in state.partitions):
+            raise ContractError(
+                f"{self.table.name} is partitioned by {', '.join(state.partitions) or 'nothing'}, on which its "
+                f"{cadence.unit} intervals of {cadence.column!r} can't be overwritten exactly.",
+                hint="Declare an interval that fits these partitions, or compute the table under a new name.",
+            )
 
     def _evolve(self, schema: "StructType") -> None:
         existing = self.session.table(self.sql_name).schema

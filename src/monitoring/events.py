@@ -188,6 +188,8 @@ class EventLog:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._packs: dict[str, tuple[JobEvent, ...]] = {}
+        """Those that were read: they never change."""
 
     @contextmanager
     def job(self, job: str, environment: str) -> Iterator[OpenEvent]:
@@ -239,15 +241,24 @@ class EventLog:
         """All ended events; single files first, because they move into packs and never back."""
         single = self._read([entry.path for entry in self._storage.list(_ENDED)])
         found = {event.id: event for path, content in single.items() for event in _decode_all(path, content)}
-        while True:
-            packs = [entry.path for entry in self._storage.list(_PACKS)]
-            contents = self._read(packs)
-            if len(contents) == len(packs):
-                break  # else one of them was merged into another in this moment: look again
-        for path, content in contents.items():
-            for event in _decode_all(path, content):
+        for path in self._settled_packs():
+            for event in self._packs[path]:
                 found.setdefault(event.id, event)
         return found
+
+    def _settled_packs(self) -> list[str]:
+        """The packs, each of them read.
+
+        A listing is no snapshot: during a merge it may miss the old packs and the new one. Then the next one
+        differs, and only what two of them agree on is taken.
+        """
+        packs = None
+        while True:
+            before, packs = packs, [entry.path for entry in self._storage.list(_PACKS)]
+            fresh = self._read([path for path in packs if path not in self._packs])
+            self._packs |= {path: tuple(_decode_all(path, content)) for path, content in fresh.items()}
+            if packs == before and self._packs.keys() >= set(packs):
+                return packs
 
     def _expired(self, now: datetime) -> dict[str, JobEvent]:
         """Open events whose renewal is too old, as events of jobs that died, by the path of the open event."""

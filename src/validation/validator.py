@@ -16,7 +16,8 @@ from asgard.validation.batch import AuditedTable, RelationReader
 from asgard.validation.checks import Check
 from asgard.validation.compiler import AuditPlan, BatchPlan, compile_audit
 from asgard.validation.failures import one_line, quiet
-from asgard.validation.measures import Measure, extent
+from asgard.validation.file_facts import extent
+from asgard.validation.measures import Measure
 from asgard.validation.questions import Question
 from asgard.validation.results import AnsweredBy, AuditOutcome, CheckResult, TableAudit
 from asgard.validation.samples import sample, sample_sql

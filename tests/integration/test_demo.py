@@ -23,6 +23,7 @@ _SMALL_DATA = '''
 from pathlib import Path
 
 import pyarrow.compute
+import pyarrow.csv
 import pyarrow.parquet
 
 from examples.retail import data
@@ -30,11 +31,17 @@ from examples.retail.data import bad_batch
 
 def export_journey(out: Path) -> dict[str, Path]:
     files = data.export_journey(out)
-    rows = pyarrow.parquet.read_table(files["bronze.transactions"])
-    small = out / "few_transactions.parquet"
-    few = pyarrow.compute.less(rows["household_id"], 40)
-    pyarrow.parquet.write_table(rows.filter(few), small)
-    return {**files, "bronze.transactions": small}
+    sales = pyarrow.parquet.read_table(files["bronze.transactions"])
+    sales = sales.filter(pyarrow.compute.less(sales["household_id"], 40))
+    pyarrow.parquet.write_table(sales, out / "few_transactions.parquet")
+    products = pyarrow.csv.read_csv(files["bronze.products"])
+    products = products.filter(pyarrow.compute.is_in(products["product_id"], value_set=sales["product_id"]))
+    pyarrow.csv.write_csv(products, out / "few_products.csv")
+    return {
+        "bronze.transactions": out / "few_transactions.parquet",
+        "bronze.products": out / "few_products.csv",
+        "bronze.demographics": files["bronze.demographics"],
+    }
 '''
 
 

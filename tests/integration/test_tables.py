@@ -241,3 +241,13 @@ class TestTimeTravel:
             resolve(lake, "1999-01-01")
         with pytest.raises(UsageError, match="has no commit"):
             resolve(lake, "ab" * 16)
+
+
+def test_an_interval_that_the_tables_own_partitions_do_not_fit_is_refused(
+    lake: Lakehouse, spark: SparkSession, fresh: Fresh
+) -> None:
+    name = fresh.table()
+    rows = values(spark, EVENTS, [[1, day(1)]])
+    write_rows(lake, declared(name, interval=Monthly("at")), rows, days("2024-01-01", "2024-02-01"))
+    with pytest.raises(ContractError, match=r"partitioned by month\(at\)"):
+        write_rows(lake, declared(name, interval=Daily("at")), rows, days("2024-01-01", "2024-01-02"))

@@ -122,7 +122,7 @@ BROKEN: list[tuple[str, str | Callable[[], Column], str]] = [
     ("no condition", "v + 1", "[DATATYPE_MISMATCH"),
     ("aggregate", "sum(v) > 0", "[NESTED_AGGREGATE_FUNCTION]"),
     ("raises", raising, "ValueError: no such threshold"),
-    ("no column", not_a_column, "TypeError"),
+    ("no column", not_a_column, "should be a Column or str, got int"),
     ("python worker", lambda: F.udf(lambda v: 1 / v > 0, "boolean")("v"), "ZeroDivisionError: division by zero"),
 ]
 
@@ -262,14 +262,15 @@ def test_names_and_values_mean_themselves(spark: SparkSession) -> None:
     frame.createOrReplaceTempView("`names and values`")
     checks = [check for value in VALUES for check in checks_of("a`b", value)]
     checks += [check for name in NAMES if name != "a`b" for check in checks_of(name, "it's")[:1]]
-    (found,) = audit([AuditedTable("silver.t", checks, whole(frame, "`names and values`"))], as_of=AS_OF).tables
+    table = AuditedTable("silver.t", checks, whole(frame, "`names and values`"))
+    (found,) = audit([table], as_of=AS_OF, sample_rows=0).tables
 
     assert [result.error for result in found.results] == [None] * len(checks)
     assert {result.failing_rows for result in found.results} == {len(VALUES) - 1}
     # The SQL of a result finds the same rows as the audit did, also where Spark substitutes ${...} in statements.
-    statements = [result.sample_sql for result in found.results]
+    statements = [result.sample_sql for result in found.results[:18]]
     assert None not in statements
-    counts = " UNION ALL ".join(f"SELECT count(*) FROM ({statement})" for statement in statements)
+    counts = " UNION ALL ".join(f"SELECT count(*) FROM ({each})" for each in statements)  # noqa: S608
     assert {row[0] for row in spark.sql(counts).collect()} == {len(VALUES) - 1}
 
 

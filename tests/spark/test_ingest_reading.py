@@ -20,6 +20,7 @@ from asgard.common.errors import AsgardError, ContractError, InputDataError
 from asgard.common.settings import load_settings
 from asgard.common.spark import explain
 from asgard.lakehouse.sources import text as text_module
+from asgard.lakehouse.sources import workers
 from asgard.lakehouse.sources.columns import Known
 from asgard.lakehouse.sources.files import find_files, hash_files
 from asgard.lakehouse.sources.formats import Format, TextOptions, format_of
@@ -60,7 +61,7 @@ def write(path: Path, text: str | bytes) -> Path:
 def on_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even small files are surveyed on Spark's workers, each a task."""
     monkeypatch.setattr(text_module, "_AT_ONCE", 0)
-    monkeypatch.setattr(text_module, "_PER_TASK", 1)
+    monkeypatch.setattr(workers, "_PER_TASK", 1)
 
 
 class TestDelimited:
@@ -144,10 +145,11 @@ class TestDelimited:
         known = Known({"id": "int"})
         header, empty = write(tmp_path / "header.csv", "id\n"), write(tmp_path / "none.csv", "")
         assert rows(read(spark, header, known=known)) == []
-        assert rows(read(spark, empty, known=known, allow_missing=True)) == []
+        assert rows(read(spark, empty, known=known)) == []
+        assert rows(read(spark, empty, header, write(tmp_path / "some.csv", "id\n1\n"))) == [(1,)]
         with pytest.raises(InputDataError, match="holds no row, so no types can be inferred"):
             read(spark, header)
-        with pytest.raises(InputDataError, match="holds no columns"):
+        with pytest.raises(InputDataError, match="hold no columns"):
             read(spark, empty)
 
     def test_a_column_that_is_all_null_in_one_of_the_files(self, spark: SparkSession, tmp_path: Path) -> None:
@@ -306,6 +308,20 @@ class TestParquet:
         assert (sales, listed, struct["x"], unsigned, text) == (Decimal("1.50"), [1, 2], "y", 2**63 + 1, "k")
         assert nan != nan
 
+    def test_files_that_spark_would_pass_over(self, spark: SparkSession, tmp_path: Path) -> None:
+        moments = pa.array([1_704_103_200_123_456_789, None])
+        table = pa.table({
+            "at": moments.cast(pa.timestamp("ns")), "local": moments.cast(pa.timestamp("ns")).cast(pa.timestamp("us"), safe=False),
+            "u": pa.array([1, 2**64 - 1], pa.uint64()), "s": pa.array(["x", None], pa.large_string()).dictionary_encode(),
+            "n": [{"x": [1, None]}, None], "b": pa.array([b"ab", None], pa.binary(2)), "day": pa.array([0, None], pa.date64()),
+        })  # fmt: skip
+        pq.write_table(table, tmp_path / "_x.parquet")
+        pq.write_table(table, tmp_path / "x.parquet")
+        hidden, plain = read(spark, tmp_path / "_x.parquet"), read(spark, tmp_path / "x.parquet")
+        assert hidden.dtypes == plain.dtypes
+        assert rows(hidden, *hidden.columns[:8], SOURCE_ROW) == rows(plain, *plain.columns[:8], SOURCE_ROW)
+        assert hidden.columns[7] == RAW
+
     def test_an_empty_file(self, spark: SparkSession, tmp_path: Path) -> None:
         pq.write_table(pa.table({"id": pa.array([], pa.int64())}), tmp_path / "x.parquet")
         frame = read(spark, tmp_path / "x.parquet")
@@ -315,7 +331,7 @@ class TestParquet:
     @pytest.mark.parametrize(
         ("table", "message"),
         [
-            (pa.table({"t": pa.array([1], pa.time64("us"))}), "column t is a time of day"),
+            (pa.table({"t": pa.array([1], pa.time64("us"))}), "column t is time64.us., a time of day"),
             (pa.table({"id": [1], "ID": [2]}), "differ in case only"),
         ],
     )

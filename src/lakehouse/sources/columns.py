@@ -58,11 +58,13 @@ class Known:
         types: column name -> Spark's short type name, in order.
         renames: old name -> new name, as declared.
         contract: whether columns may be added.
+        undeclared: columns whose type is only the table's, and may be widened as the contract says.
     """
 
     types: Mapping[str, str] = field(default_factory=dict, hash=False)
     renames: Mapping[str, str] = field(default_factory=dict, hash=False)
     contract: Contract = Contract.COMPATIBLE
+    undeclared: frozenset[str] = frozenset()
 
     def names_for(self, own: Sequence[str]) -> tuple[str, ...]:
         """What a file's columns are called in the table, each once.

@@ -29,6 +29,7 @@ def known_columns(attempt: Attempt, table: Table) -> Known:
     from pyspark.sql.types import StructType
 
     types: dict[str, str] = {}
+    undeclared: set[str] = set()
     session = attempt.session
     if table.columns is not None:
         try:
@@ -46,7 +47,8 @@ def known_columns(attempt: Attempt, table: Table) -> Known:
             name = table.renames.get(one.name, one.name)
             if name.lower() not in spelled and one.name not in OWN:
                 types[name] = one.dataType.simpleString()
-    return Known(types, table.renames, table.contract)
+                undeclared.add(name)
+    return Known(types, table.renames, table.contract, frozenset(undeclared))
 
 
 def with_provenance(rows: "DataFrame", attempt: Attempt) -> "DataFrame":

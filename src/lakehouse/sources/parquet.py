@@ -1,14 +1,24 @@
-"""Parquet files as a DataFrame, with nanoseconds, renamed columns and row numbers seen to."""
+"""Parquet files as a DataFrame: read by Spark itself where it can, else staged and read by Python workers.
 
-from collections.abc import Mapping, Sequence
+Spark has no S3 client of its own here, and passes over names that start with `_` or `.`: a worker fetches such
+a file into a temporary one, hashing it on the way, and reads that.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import InputDataError
+from asgard.lakehouse.schema_changes import quoted
 from asgard.lakehouse.sources.files import SourceFile, printable, unreadable
 from asgard.lakehouse.sources.fitting import NANOSECONDS
 from asgard.lakehouse.sources.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
+from asgard.lakehouse.sources.streams import verified
+from asgard.lakehouse.sources.workers import in_groups, on_workers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,6 +26,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 _THREADS = 8
+_BATCH_ROWS = 10_000
 _CONF = {
     "spark.sql.legacy.parquet.nanosAsLong": "true",  # Spark has no nanoseconds: they come as numbers
     "spark.sql.parquet.inferTimestampNTZ.enabled": "true",
@@ -27,15 +38,23 @@ class Footer:
     """What one Parquet file says of itself.
 
     Attributes:
-        columns: name -> Arrow's type.
+        schema: its columns, without metadata.
         nanoseconds: the columns whose times are counted in nanoseconds, in 64 bits.
-        rows: their number.
     """
 
     file: SourceFile
-    columns: Mapping[str, str]
+    schema: "pa.Schema"
     nanoseconds: frozenset[str]
-    rows: int
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """Its columns as it names them."""
+        return tuple(self.schema.names)
+
+    @property
+    def needs_staging(self) -> bool:
+        """Whether Spark can't read it where it is."""
+        return self.file.s3 is not None or PurePath(self.file.location).name.startswith(("_", "."))
 
 
 def read_footers(files: Sequence[SourceFile]) -> list[Footer]:
@@ -52,9 +71,10 @@ def _read_footer(file: SourceFile) -> Footer:
     import pyarrow as pa
     from pyarrow import parquet
 
+    filesystem = file.s3.open() if file.s3 else None
     try:
-        with parquet.ParquetFile(file.location) as found:
-            schema, rows = found.schema, found.metadata.num_rows
+        with parquet.ParquetFile(file.location, filesystem=filesystem) as found:
+            schema = found.schema
     except pa.ArrowException as error:
         raise InputDataError(
             f"{printable(file.name)} is no Parquet file that can be read: {error}.",
@@ -62,18 +82,19 @@ def _read_footer(file: SourceFile) -> Footer:
         ) from error
     except OSError as error:
         raise unreadable(file.name, error) from error
-    columns = schema.to_arrow_schema()
+    columns = schema.to_arrow_schema().remove_metadata()
     _require_readable(file, columns)
-    return Footer(file, {one.name: str(one.type) for one in columns}, _nanoseconds(schema, columns), rows)
+    return Footer(file, columns, _nanoseconds(schema, columns))
 
 
 def _require_readable(file: SourceFile, columns: "pa.Schema") -> None:
     import pyarrow as pa
 
     for one in columns:
-        if pa.types.is_time(one.type):
+        if pa.types.is_time(one.type) or pa.types.is_duration(one.type):
             raise InputDataError(
-                f"{printable(file.name)}: column {one.name} is a time of day, which Spark can't read.",
+                f"{printable(file.name)}: column {one.name} is {one.type}, a time of day or a span, which Spark "
+                "can't read.",
                 hint="Write it as text or as a number of microseconds.",
             )
     lower = [one.name.lower() for one in columns]
@@ -98,19 +119,27 @@ def _nanoseconds(schema: "ParquetSchema", columns: "pa.Schema") -> frozenset[str
 
 
 def parquet_rows(
-    session: "SparkSession", footers: Sequence[Footer], columns: Mapping[str, str]
+    session: "SparkSession", footers: Sequence[Footer], names: Sequence[str]
 ) -> "tuple[DataFrame, dict[str, str]]":
-    """The rows of files that have the same columns.
+    """The rows of files that have the same columns, and that need staging all or not at all.
 
     Args:
         session: to read with; its configuration is changed for nanoseconds.
         footers: of the files.
-        columns: a file's column -> the table's column.
+        names: what the table calls their columns.
 
     Returns:
-        The table's columns as Spark reads them, `_corrupt` (null), `_source_file`, `_source_row` (1-based in the
-        file); and the type of each column: Spark's short name, or `nanoseconds`.
+        The columns, `_corrupt` (null), `_source_file`, `_source_row` (1-based in the file); and the type of each
+        column: Spark's short name, or `nanoseconds`.
     """
+    read = _staged if footers[0].needs_staging else _in_place
+    rows = read(session, footers, names)
+    types = {name: rows.schema[name].dataType.simpleString() for name in names}
+    spelled = dict(zip(footers[0].own, names, strict=True))
+    return rows, types | {spelled[own]: NANOSECONDS for own in footers[0].nanoseconds}
+
+
+def _in_place(session: "SparkSession", footers: Sequence[Footer], names: Sequence[str]) -> "DataFrame":
     from pyspark.sql import functions as F
 
     for name, value in _CONF.items():
@@ -118,16 +147,12 @@ def parquet_rows(
     files = [footer.file for footer in footers]
     reader = session.read.option("__globPaths__", "false").option("recursiveFileLookup", "true")
     found = reader.parquet(*(file.location for file in files))
-    renamed = [found[_quoted(own)].alias(name) for own, name in columns.items()]
-    rows = found.select(
-        *renamed,
+    return found.select(
+        *(found[quoted(own)].alias(name) for own, name in zip(footers[0].own, names, strict=True)),
         F.lit(None).cast("string").alias(CORRUPT),
         _file_name(session, files).alias(SOURCE_FILE),
         (F.col("_metadata.row_index") + 1).alias(SOURCE_ROW),
     )
-    nanoseconds = {columns[own] for footer in footers for own in footer.nanoseconds}
-    types = {name: rows.schema[name].dataType.simpleString() for name in columns.values()}
-    return rows, {name: NANOSECONDS if name in nanoseconds else kind for name, kind in types.items()}
 
 
 def _file_name(session: "SparkSession", files: Sequence[SourceFile]) -> "Column":
@@ -141,5 +166,91 @@ def _file_name(session: "SparkSession", files: Sequence[SourceFile]) -> "Column"
     return F.create_map(*pairs)[F.regexp_replace("_metadata.file_path", "^file:/+", "file:/")]
 
 
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
+def _staged(session: "SparkSession", footers: Sequence[Footer], names: Sequence[str]) -> "DataFrame":
+    import pyarrow as pa
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    fields = [(f"c{place}", spark_type(one.type)) for place, one in enumerate(footers[0].schema)]
+    own = [(CORRUPT, pa.string()), (SOURCE_FILE, pa.string()), (SOURCE_ROW, pa.int64())]
+    schema = pa.schema([*fields, *own])
+    groups = in_groups([footer.file for footer in footers], lambda file: file.size)
+    rows = on_workers(
+        session,
+        len(groups),
+        partial(_read_staged, groups, schema),
+        from_arrow_schema(schema, prefer_timestamp_ntz=True),
+    )
+    return rows.toDF(*names, CORRUPT, SOURCE_FILE, SOURCE_ROW)
+
+
+def _read_staged(
+    groups: Sequence[Sequence[SourceFile]], schema: "pa.Schema", number: int
+) -> "Iterator[pa.RecordBatch]":
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    for file in groups[number]:
+        with tempfile.NamedTemporaryFile(prefix="asgard-", suffix=".parquet") as staged:
+            for piece in verified(file):
+                staged.write(piece)
+            staged.flush()
+            row = 1
+            with parquet.ParquetFile(staged.name, coerce_int96_timestamp_unit="us") as found:
+                for batch in found.iter_batches(_BATCH_ROWS):
+                    numbers = pa.array(range(row, row + batch.num_rows), pa.int64())
+                    row += batch.num_rows
+                    own = [pa.nulls(batch.num_rows, pa.string()), pa.repeat(pa.scalar(file.name), batch.num_rows)]
+                    columns = [
+                        column.cast(one.type)
+                        for column, one in zip([*batch.columns, *own, numbers], schema, strict=True)
+                    ]
+                    yield pa.record_batch(columns, schema=schema)
+
+
+def spark_type(kind: "pa.DataType") -> "pa.DataType":
+    """The Arrow type, of those that Spark takes, for the values of another one: as Spark's own reader has it."""
+    import pyarrow as pa
+
+    whole = {
+        pa.uint8(): pa.int16(),
+        pa.uint16(): pa.int32(),
+        pa.uint32(): pa.int64(),
+        pa.uint64(): pa.decimal128(20, 0),
+    }
+    if kind in whole:
+        return whole[kind]
+    if pa.types.is_timestamp(kind):
+        return pa.int64() if kind.unit == "ns" else pa.timestamp("us", "UTC" if kind.tz else None)
+    if pa.types.is_dictionary(kind):
+        return spark_type(kind.value_type)
+    if pa.types.is_struct(kind):
+        return pa.struct(
+            [(kind.field(place).name, spark_type(kind.field(place).type)) for place in range(kind.num_fields)]
+        )
+    if pa.types.is_map(kind):
+        return pa.map_(spark_type(kind.key_type), spark_type(kind.item_type))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return pa.list_(spark_type(kind.value_type))
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
+        return pa.string()
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return pa.binary()
+    if pa.types.is_float16(kind):
+        return pa.float32()
+    return pa.date32() if pa.types.is_date(kind) else kind
+
+
+def group_footers(
+    footers: Sequence[Footer], names: Sequence[Sequence[str]]
+) -> "list[tuple[Sequence[str], list[Footer]]]":
+    """The footers by what can be read together, each group with what the table calls its columns.
+
+    Args:
+        footers: of files.
+        names: what the table calls the columns of each.
+    """
+    groups: dict[tuple[object, ...], tuple[Sequence[str], list[Footer]]] = {}
+    for footer, called in zip(footers, names, strict=True):
+        key = (str(footer.schema), footer.nanoseconds, footer.needs_staging, *called)
+        groups.setdefault(key, (called, []))[1].append(footer)
+    return list(groups.values())

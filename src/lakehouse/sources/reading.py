@@ -6,6 +6,7 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import InputDataError
+from asgard.lakehouse.schema_changes import widens
 from asgard.lakehouse.sources.columns import FileColumns, Known, all_columns, named
 from asgard.lakehouse.sources.files import SourceFile, printable
 from asgard.lakehouse.sources.fitting import NANOSECONDS, Wanted, fitted_columns
@@ -13,7 +14,7 @@ from asgard.lakehouse.sources.formats import Format, TextOptions
 from asgard.lakehouse.sources.inference import Guess
 from asgard.lakehouse.sources.jdbc import JdbcRows
 from asgard.lakehouse.sources.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
-from asgard.lakehouse.sources.parquet import Footer, parquet_rows, read_footers
+from asgard.lakehouse.sources.parquet import group_footers, parquet_rows, read_footers
 from asgard.lakehouse.sources.text import Survey, TextFile, survey_all, text_rows
 
 if TYPE_CHECKING:
@@ -89,13 +90,15 @@ class Reading:
         return TextFile(file, self.kind, self.options, own)
 
     def _columns(self, known: Known, files: Sequence[FileColumns]) -> tuple[str, ...]:
-        if not self.kind.is_delimited and self.kind.is_text:  # JSON leaves out what is null: its files count as one
+        if self.kind in (Format.JSON, Format.JSONL):  # it leaves out what is null: its files count as one
             together = tuple(dict.fromkeys(name for file in files for name in file.names))
             files = [FileColumns(", ".join(file.file for file in files), together)]
+        elif self.kind.is_delimited:  # a file without so much as a header lacks nothing
+            files = [file for file in files if file.names]
         columns = all_columns(self.table, known, files, allow_missing=self.allow_missing)
         if not columns:
             raise InputDataError(
-                f"{printable(files[0].file)} holds no columns, and {self.table} is not there yet.",
+                f"The files hold no columns, and {self.table} is not there yet.",
                 hint="Declare its columns: --columns 'id bigint, name string', or in a pipeline.",
             )
         return columns
@@ -116,17 +119,10 @@ class Reading:
 
     def _parquet(self, session: "SparkSession", files: Sequence[SourceFile], known: Known, say: Say) -> "DataFrame":
         footers = read_footers(files)
-        names = named(known, ((footer.file.name, tuple(footer.columns)) for footer in footers))
+        names = named(known, ((footer.file.name, footer.own) for footer in footers))
         columns = self._columns(known, names)
-        groups: dict[tuple[object, ...], tuple[FileColumns, list[Footer]]] = {}
-        for footer, file in zip(footers, names, strict=True):
-            key = (*footer.columns.items(), footer.nanoseconds, file.names)
-            groups.setdefault(key, (file, []))[1].append(footer)
-        parts = []
-        for file, group in groups.values():
-            mapping = dict(zip(group[0].columns, file.names, strict=True))
-            parts.append(parquet_rows(session, group, mapping))
-        return typed_rows(parts, columns, known, say)
+        groups = group_footers(footers, [one.names for one in names])
+        return typed_rows([parquet_rows(session, group, called) for called, group in groups], columns, known, say)
 
 
 def typed_rows(
@@ -143,7 +139,9 @@ def typed_rows(
     types = dict(known.types)
     for _, found in parts:
         for name, kind in found.items():
-            types.setdefault(name, _landing_type(kind))
+            types[name] = _wider(
+                types.get(name), _landing_type(kind), fixed=name in known.types and name not in known.undeclared
+            )
     _tell(known, {name: types[name] for name in columns}, say)
     fitted = [
         fitted_columns(
@@ -192,6 +190,13 @@ def _with_missing(rows: "DataFrame", columns: Sequence[str], found: Mapping[str,
     from pyspark.sql import functions as F
 
     return rows.withColumns({name: F.lit(None).cast("string") for name in columns if name not in found})
+
+
+def _wider(old: str | None, new: str, *, fixed: bool) -> str:
+    """The type of a column so far, or the rows' own where that is wider and nobody has declared another one."""
+    if old is None or (not fixed and widens(old, new)):
+        return new
+    return old
 
 
 def _landing_type(kind: str) -> str:

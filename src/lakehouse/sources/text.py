@@ -5,10 +5,10 @@ else than what was hashed can land, however late a file changes.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from asgard.common.spark import explain
 from asgard.lakehouse.sources.delimited import Grammar, Parser
@@ -18,6 +18,7 @@ from asgard.lakehouse.sources.inference import Guess
 from asgard.lakehouse.sources.json_text import Record, as_table, in_batches, json_lines, json_values, keys_of
 from asgard.lakehouse.sources.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
 from asgard.lakehouse.sources.streams import texts
+from asgard.lakehouse.sources.workers import in_groups, on_workers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 8 << 20
 """Bytes up to which files are surveyed here, without a Spark job."""
-_PER_TASK = 64 << 20
-"""Bytes of files that one task reads; a larger file is a task of its own."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class TextFile:
         parser = self._parser()
         if self.options.header:
             parser.first()
-        yield from parser.batches(len(self.own), self.options.null_values)
+        yield from parser.batches(max(len(self.own), 1), self.options.null_values)
 
     def records(self) -> Iterator[Record]:
         """Its JSON records."""
@@ -130,8 +129,8 @@ def survey_all(session: "SparkSession", files: Sequence[TextFile]) -> list[Surve
     """The survey of each file: small ones here, many or large ones on Spark's workers."""
     if sum(file.file.size for file in files) <= _AT_ONCE:
         return [survey(file) for file in files]
-    groups = _tasks(list(enumerate(files)), lambda one: one[1].file.size)
-    found = _on_workers(session, len(groups), partial(_survey_group, groups), "place int, survey string")
+    groups = in_groups(list(enumerate(files)), lambda one: one[1].file.size)
+    found = on_workers(session, len(groups), partial(_survey_group, groups), "place int, survey string")
     try:
         rows = found.collect()
     except Exception as error:
@@ -155,43 +154,14 @@ def text_rows(
     """
     from pyspark.sql import functions as F
 
-    groups = _tasks(list(zip(files, names, strict=True)), lambda one: one[0].file.size)
+    groups = in_groups(list(zip(files, names, strict=True)), lambda one: one[0].file.size)
     schema = ", ".join([*(f"c{place} string" for place in range(len(columns))), _OWN_COLUMNS])
-    rows = _on_workers(session, len(groups), partial(_read_group, groups, columns), schema)
+    rows = on_workers(session, len(groups), partial(_read_group, groups, columns), schema)
     renamed = [F.col(f"c{place}").alias(name) for place, name in enumerate(columns)]
     return rows.select(*renamed, CORRUPT, SOURCE_FILE, SOURCE_ROW)
 
 
 _OWN_COLUMNS = f"{CORRUPT} string, {SOURCE_FILE} string, {SOURCE_ROW} bigint"
-_T = TypeVar("_T")
-
-
-def _tasks(items: Sequence[_T], size: Callable[[_T], int]) -> list[list[_T]]:
-    """The items in groups of some size, in order."""
-    groups: list[list[_T]] = []
-    room = 0
-    for item in items:
-        if not groups or size(item) > room:
-            groups.append([])
-            room = _PER_TASK
-        groups[-1].append(item)
-        room -= size(item)
-    return groups
-
-
-def _on_workers(
-    session: "SparkSession", tasks: int, work: "Callable[[int], Iterator[pa.RecordBatch]]", schema: str
-) -> "DataFrame":
-    """What `work` gives for each task's number; one task each."""
-    return session.range(0, tasks, 1, tasks).mapInArrow(partial(_numbers, work), schema)
-
-
-def _numbers(
-    work: "Callable[[int], Iterator[pa.RecordBatch]]", batches: "Iterator[pa.RecordBatch]"
-) -> "Iterator[pa.RecordBatch]":
-    for batch in batches:
-        for number in batch.column(0).to_pylist():
-            yield from work(number)
 
 
 def _survey_group(groups: Sequence[Sequence[tuple[int, TextFile]]], number: int) -> "Iterator[pa.RecordBatch]":

@@ -1,0 +1,108 @@
+"""The README's pipeline and the bad rows of getting started, on a real lakehouse, line by line as they are shown."""
+
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+from tests.support.runs import rows_of
+
+from asgard.cli.app import main
+from asgard.common.names import TableName
+from asgard.common.settings import Settings
+from asgard.lakehouse.intervals import TimeRange
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.sql_files import read_sql_file
+
+Run = Callable[[str], tuple[int, str]]
+
+
+def section(path: Path, heading: str) -> str:
+    """What stands under a heading, down to the next one of its level."""
+    text = path.read_text(encoding="utf-8")
+    match = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert match is not None
+    return match[1]
+
+
+def block(text: str, language: str, number: int = 0) -> str:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[number]
+
+
+def commands(text: str) -> list[str]:
+    """The lines of a section's console blocks that work on the lakehouse."""
+    lines = [line for console in re.findall(r"```console\n(.*?)```", text, re.DOTALL) for line in console.splitlines()]
+    return [line[2:] for line in lines if line.startswith("$ asgard ") and line != "$ asgard up"]
+
+
+@pytest.fixture
+def run(
+    project: Settings,
+    lake: Lakehouse,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Run:
+    """Runs a line as it is shown, in a folder of its own; gives the exit code and all that was printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def execute(line: str) -> tuple[int, str]:
+        sys.modules.pop("shop", None)  # each line is a process of its own
+        code = main([*shlex.split(line)[1:], "--dir", str(project.project_dir)])
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    return execute
+
+
+def test_the_pipeline_of_the_readme_and_its_bad_rows(
+    run: Run, lake: Lakehouse, repository_root: Path, tmp_path: Path
+) -> None:
+    readme = section(repository_root / "README.md", "A pipeline")
+    (tmp_path / "shop.py").write_text(block(readme, "python"), encoding="utf-8")
+    (tmp_path / "orders.csv").write_text(block(readme, "csv"), encoding="utf-8")
+    for line in commands(readme):
+        code, printed = run(line)
+        assert code == 0, f"{line}: {printed}"
+    assert "silver.orders_cleaned" in printed  # the lineage
+    expected = [
+        (datetime(2024, 1, 5, tzinfo=UTC).date(), 2, Decimal("19.75")),
+        (datetime(2024, 1, 6, tzinfo=UTC).date(), 1, Decimal("30.00")),
+    ]
+    sales = TableName("gold", "sales_daily")
+    assert rows_of(lake, sales, "date(day)", "orders", "sales") == expected
+
+    bad = section(repository_root / "docs" / "getting-started.md", "Bad rows")
+    (tmp_path / "late.csv").write_text(block(bad, "csv"), encoding="utf-8")
+    ingest, backfill, *_, audit = commands(bad)
+    assert run(ingest)[0] == 0
+    head = lake.nessie.head("main")
+    code, printed = run(backfill)
+    assert code == 3
+    assert "not_null(id)" in printed
+    assert "between(amount)" in printed
+    assert lake.nessie.head("main") == head
+    branch = re.search(r"branch (audit_\S+)", printed)
+    assert branch is not None
+    code, printed = run(audit.replace("BRANCH", branch[1]))
+    assert code == 3
+    assert "SELECT" in printed
+
+    (tmp_path / "shop.py").write_text(block(bad, "python"), encoding="utf-8")
+    assert run(backfill)[0] == 0
+    assert rows_of(lake, TableName("silver", "orders_cleaned"), "id") == [(1,), (2,), (3,)]
+
+
+def test_the_query_of_the_sql_file_fits_its_input(spark: SparkSession, repository_root: Path, tmp_path: Path) -> None:
+    text = section(repository_root / "docs" / "declaring-tables.md", "SQL files")
+    (tmp_path / "table.sql").write_text(block(text, "sql"), encoding="utf-8")
+    orders = spark.createDataFrame([], "id bigint, customer string, ordered_at timestamp, amount decimal(10,2)")
+    declared = read_sql_file(tmp_path / "table.sql")
+    rows = declared.function(orders=orders, interval=TimeRange.parse("2024-01-01", "2025-01-01"))
+    assert rows.columns == ["customer", "year", "orders", "sales"]
