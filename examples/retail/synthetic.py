@@ -129,7 +129,8 @@ def customer_rows(rng: np.random.Generator, planted: Planted, population: Popula
             "updated_at": utc_text(np.where(is_old, population.signed_up[number], updated[number])),
         }
     )
-    return table.take(pa.array(np.argsort(updated[number] - is_old * _DAY, kind="stable")))
+    delivered = updated[number] + _around(is_old)
+    return table.take(pa.array(np.argsort(delivered, kind="stable")))
 
 
 def transaction_rows(rng: np.random.Generator, planted: Planted, population: Population) -> pa.Table:
@@ -179,7 +180,7 @@ def transaction_rows(rng: np.random.Generator, planted: Planted, population: Pop
             "updated_at": utc_text(np.where(is_old, at[number] + 1, written[number])),
         }
     )
-    delivered = np.where(is_old, at[number], written[number])
+    delivered = written[number] + _around(is_old)
     delivered[count : count + len(replayed)] += _DAY
     return table.take(pa.array(np.argsort(delivered, kind="stable")))
 
@@ -282,6 +283,11 @@ def _take(order: Ints, *counts: int) -> list[Ints]:
     """Disjoint pieces of `order`, of these lengths."""
     ends = np.cumsum(counts)
     return list(np.split(order[: ends[-1]], ends[:-1]))
+
+
+def _around(is_old: Bools) -> Ints:
+    """Seconds from the delivery of a newest version to that of the old one: half arrive before it, half after."""
+    return np.where(is_old, np.where(np.arange(len(is_old)) % 2 == 0, -_DAY, _DAY), 0)
 
 
 def _mask(count: int, places: Ints) -> Bools:

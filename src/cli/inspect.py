@@ -33,7 +33,9 @@ def plan(
     select: SelectOption = None,
     start: StartOption = None,
     end: EndOption = None,
-    intervals_per_run: Annotated[int | None, typer.Option("--intervals-per-run", min=1)] = None,
+    intervals_per_run: Annotated[
+        int | None, typer.Option("--intervals-per-run", min=1, help="As the backfill will have it.")
+    ] = None,
     directory: DirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,

@@ -18,14 +18,16 @@ class AsgardError(Exception):
     Args:
         message: what failed, the value that was given, and what was expected.
         hint: what the reader can do about it, as one sentence.
+        details: further lines, e.g. one for each failed check.
     """
 
     exit_code: ExitCode = ExitCode.FAILED
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", details: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.details = details
 
     def __str__(self) -> str:
         return f"{self.message}\nhint: {self.hint}" if self.hint else self.message

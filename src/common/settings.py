@@ -200,7 +200,7 @@ DEFINITIONS: tuple[SettingDefinition, ...] = (
         "environment", "a label on logs and metrics, e.g. production", str, "local", _aliases("ENVIRONMENT")
     ),
     SettingDefinition("user", "who runs this, as recorded with each publish", str),
-    SettingDefinition("code_version", "code version to record, where neither a stamp nor git knows it", str),
+    SettingDefinition("code_version", "code version to record, instead of the package's stamp or git's", str),
     SettingDefinition("java_home", "Java 17 or 21 for Spark", _path, None, _aliases("JAVA_HOME")),
     SettingDefinition("trust_store", "Java trust store, behind a TLS-inspecting proxy", _path),
     SettingDefinition(
@@ -322,7 +322,7 @@ def _look_up(
 ) -> tuple[Any, str]:
     name = definition.name
     candidates: list[tuple[str, str | None, Callable[[str], Any]]] = [
-        (f"flag --{name.replace('_', '-')}", flags.get(name), definition.parse),
+        ("flag --dir" if name == "project_dir" else f"flag --set {name}", flags.get(name), definition.parse),
         (f"environment {definition.variable}", environment.get(definition.variable), definition.parse),
         *(
             (f"environment {alias}", environment.get(alias), parse or definition.parse)

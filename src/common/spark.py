@@ -2,7 +2,6 @@
 
 import logging
 import re
-import shutil
 import sys
 from collections.abc import Mapping
 from importlib import resources
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asgard.common import errors
-from asgard.common.errors import AsgardError, EnvironmentSetupError, InputDataError, RunError, ServiceError
+from asgard.common.errors import AsgardError, EnvironmentSetupError, RunError, ServiceError
 from asgard.common.settings import Settings, python_environment, set_for_children
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def open_session(settings: Settings, application: str, conf: Mapping[str, str]) 
             f"Spark did not start: {first_line(error)}",
             hint="`asgard settings` shows which Java and how much memory it was given.",
         ) from error
-    session.sparkContext.setLogLevel("ERROR")
+    session.sparkContext.setLogLevel("ERROR" if settings.log_level == "WARNING" else settings.log_level)
     return session
 
 
@@ -74,6 +73,7 @@ def _defaults(settings: Settings, *, submitted: bool) -> dict[str, str]:
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.adaptive.enabled": "true",
         "spark.ui.showConsoleProgress": "false",
+        "spark.sql.warehouse.dir": (settings.project_dir / "spark-warehouse").resolve().as_uri(),
     }
     if settings.spark_shuffle_partitions:
         conf["spark.sql.shuffle.partitions"] = str(settings.spark_shuffle_partitions)
@@ -101,12 +101,6 @@ _MEANINGS: tuple[tuple[str, type[AsgardError], str, str], ...] = (
         EnvironmentSetupError,
         "The disk is full: the write was given up.",
         "Free some space, then run again with the same run id.",
-    ),
-    (
-        r"MERGE_CARDINALITY_VIOLATION",
-        InputDataError,
-        "Several rows of the batch have the same key, so a merge by key has no single answer.",
-        "Drop the duplicates by a declared order before the merge.",
     ),
     (
         r"(PSQLException|com\.mysql\.cj)",
@@ -168,10 +162,3 @@ def first_line(error: BaseException) -> str:
         causes = re.findall(r"(?:Caused by: |: )((?:[\w$.]+(?:Exception|Error)): .+)", text)
         best = causes[-1].strip() if causes else best
     return re.sub(r"^(?:[a-z]\w*\.)+([A-Z]\w*(?:Exception|Error))", r"\1", best)[:600]
-
-
-def free_bytes(path: Path) -> int:
-    """Free space where a local warehouse lives."""
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free

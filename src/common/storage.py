@@ -108,7 +108,13 @@ class Storage:
         from pyarrow.fs import FileSelector, FileType
 
         selector = FileSelector(self._full(prefix), recursive=True, allow_not_found=True)
-        found = [info for info in self._filesystem.get_file_info(selector) if info.type == FileType.File]
+        try:
+            infos = self._filesystem.get_file_info(selector)
+        except FileNotFoundError:  # the folder was made between two looks that pyarrow takes at it
+            infos = self._filesystem.get_file_info(selector)
+        except OSError as error:
+            raise _failed("list", prefix, error) from error
+        found = [info for info in infos if info.type == FileType.File]
         for info in sorted(found, key=lambda info: str(info.path)):
             if not info.base_name.startswith("."):
                 yield Entry(info.path.removeprefix(f"{self._root}/"), info.mtime)

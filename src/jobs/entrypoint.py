@@ -63,6 +63,8 @@ def run_app(app: typer.Typer, argv: Sequence[str] | None, prog_name: str) -> int
 def print_error(error: AsgardError) -> None:
     """An error as a person reads it."""
     _say(f"error: {error.message}")
+    for line in error.details:
+        _say(f"  {line}")
     if error.hint:
         _say(f"hint: {error.hint}")
 

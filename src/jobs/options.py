@@ -25,7 +25,9 @@ SetOption = Annotated[
 DirOption = Annotated[
     str | None, typer.Option("--dir", help="Project folder of the local services (default: .asgard).")
 ]
-RefOption = Annotated[str | None, typer.Option("--ref", help="Branch or tag to read (default: the target ref).")]
+RefOption = Annotated[
+    str | None, typer.Option("--ref", help="Branch, tag, commit or time to read (default: the target ref).")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One machine-readable object on stdout.")]
 StartOption = Annotated[str | None, typer.Option("--start", help="First moment, e.g. 2024-01-01.")]
 EndOption = Annotated[str | None, typer.Option("--end", help="End, itself not included, e.g. 2024-02-01.")]

@@ -9,6 +9,7 @@ from asgard.common.errors import RunError
 from asgard.common.names import BranchName, CommitHash, TableName
 from asgard.lakehouse.attempt import Attempt, Write
 from asgard.lakehouse.declaration import EmptyInput, Table, WriteMode
+from asgard.lakehouse.file_reads import FileReads
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.nessie import Content
@@ -20,7 +21,7 @@ from asgard.validation.schema import Schema
 from asgard.validation.statistics import FileStatistics
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,12 @@ def audit(attempt: Attempt) -> Verdict:
     if attempt.sealed is None:
         raise RunError(f"Run {attempt.run_id} is audited before its branch was sealed.", hint="This is a defect.")
     attempt.say("auditing")
-    outcome = validator.audit(
-        [_audited(attempt, write) for write in attempt.writes.values() if write.changed],
-        relation=lambda name: _relation(attempt, name),
-        as_of=attempt.as_of,
-    )
+    with FileReads(attempt.session) as reads:
+        outcome = validator.audit(
+            [_audited(attempt, write, reads) for write in attempt.writes.values() if write.changed],
+            relation=lambda name: _relation(attempt, name),
+            as_of=attempt.as_of,
+        )
     read_keys = {name: attempt.reads[name] for name in attempt.read_keys}
     return Verdict(attempt.branch, attempt.sealed, attempt.base, read_keys, outcome)
 
@@ -84,51 +86,47 @@ def checks_of(table: Table) -> tuple[Check, ...]:
 
 
 def table_batch(
-    session: "SparkSession", sql_name: str, state: TableState, files: Sequence[FileStatistics] | None = None
+    reads: FileReads,
+    frame: "DataFrame",
+    sql_name: str,
+    state: TableState,
+    files: Sequence[FileStatistics] | None = None,
 ) -> Batch:
     """All rows of a table at a commit, or only those of some of its files.
 
     Args:
-        session: to read with.
+        reads: reads single files.
+        frame: all rows of the table.
         sql_name: of the table at that commit.
         state: of the table there.
         files: only these; None for all.
     """
-    frame = session.table(sql_name)
     live = state.live_files() if files is None else files
-    known = not state.has_delete_files()
 
     def rows(paths: Sequence[str] | None) -> "DataFrame":
         if paths is None and files is None:
             return frame
-        return _rows_of(frame, tuple(paths if paths is not None else (file.path for file in live)))
+        return reads.frame(sql_name, [file.path for file in live] if paths is None else paths)
 
     return Batch(
         schema=Schema.of(frame.schema),
         frame=rows,
         sql_name=sql_name,
-        statistics=live if known else None,
+        statistics=None if state.has_delete_files() else live,
     )
 
 
-def _rows_of(frame: "DataFrame", paths: Sequence[str]) -> "DataFrame":
-    """The rows of some data files, read as this very run wrote them."""
-    session = frame.sparkSession
-    if not paths:
-        return session.createDataFrame([], frame.schema)
-    return session.read.schema(frame.schema).parquet(*paths)
-
-
-def _audited(attempt: Attempt, write: Write) -> AuditedTable:
+def _audited(attempt: Attempt, write: Write, reads: FileReads) -> AuditedTable:
     table, state = write.table, write.after
     if state is None:
         raise RunError(f"{table.name} has no state on the sealed branch.", hint="This is a defect.")
     sql_name = attempt.sql_name(table.name)
-    whole = table_batch(attempt.session, sql_name, state)
+    frame = attempt.session.table(sql_name)
+    whole = table_batch(reads, frame, sql_name, state)
     if write.base is None or table.mode is WriteMode.REPLACE:
         added = whole
     else:
-        added = table_batch(attempt.session, sql_name, state, state.live_files(added_by=write.new_snapshots))
+        added = table_batch(reads, frame, sql_name, state, state.live_files(added_by=write.new_snapshots))
     interval = added if table.mode is WriteMode.OVERWRITE_INTERVAL else whole
     return AuditedTable(
         name=str(table.name),
@@ -151,11 +149,12 @@ def audit_published(lake: Lakehouse, table: TableName, at: At, checks: Sequence[
     from asgard.validation import validator
 
     state = TableState.load(lake.content(table, str(at)).metadata_location, lake.settings)
-    batch = table_batch(lake.spark, at.sql_name(table), state)
 
     def relation(name: str) -> Relation:
         other = TableName.parse(name)
         return Relation(read_at(lake, other, at), at.sql_name(other))
 
-    audited = AuditedTable(str(table), checks, dict.fromkeys(Scope, batch))
-    return validator.audit([audited], relation=relation, as_of=datetime.now(UTC))
+    with FileReads(lake.spark) as reads:
+        batch = table_batch(reads, read_at(lake, table, at), at.sql_name(table), state)
+        audited = AuditedTable(str(table), checks, dict.fromkeys(Scope, batch))
+        return validator.audit([audited], relation=relation, as_of=datetime.now(UTC))

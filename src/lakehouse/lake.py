@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import UnknownTableError, WarehouseMismatchError
+from asgard.common.logging import configure_logging
 from asgard.common.names import BranchName, TableName
 from asgard.common.settings import Settings, set_for_children
 from asgard.common.spark import open_session
@@ -43,6 +44,7 @@ class Lakehouse:
             ServiceUnreachableError: Nessie does not answer.
             WarehouseMismatchError: another Nessie repository made this warehouse.
         """
+        configure_logging(settings)
         lake = cls(settings, application)
         lake._check_warehouse()
         return lake

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 import urllib3
 
 from asgard.common.errors import ConflictError, ServiceError, ServiceUnreachableError, UnknownReferenceError
+from asgard.common.logging import logger
 from asgard.common.names import BranchName, CommitHash, SnapshotId, TableName
 from asgard.common.settings import Secret, Settings
 
@@ -22,6 +23,7 @@ _READ_RETRIES = urllib3.Retry(
     total=4, backoff_factor=0.2, status_forcelist=(502, 503, 504), allowed_methods=None, raise_on_status=False
 )
 _PAGE = 250
+_LOG = logger("nessie")
 
 
 class RefKind(StrEnum):
@@ -276,6 +278,7 @@ class Nessie:
         data = json.dumps(body).encode() if body is not None else None
         retries: urllib3.Retry | bool = _READ_RETRIES if reads or method == "GET" else False
         try:
+            _LOG.debug("%s %s", method, path)
             answer = self._pool.request(method, self._base + path, body=data, headers=self._headers, retries=retries)
         except urllib3.exceptions.HTTPError as error:
             raise ServiceUnreachableError(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from asgard.common.errors import UsageError
@@ -109,7 +109,8 @@ def _todo(table: Table, progress: Progress, window: TimeRange | None, now: datet
         return RangeSet()
     if window is not None:
         aligned = cadence.align(window)
-        return RangeSet([aligned] if aligned else [])
+        declared = _declared_span(table, cadence)
+        return RangeSet([aligned]) & declared if aligned else RangeSet()
     if table.start is None:
         raise UsageError(
             f"{table.name} has intervals but no start, so what is missing can't be told.",
@@ -123,6 +124,13 @@ def _todo(table: Table, progress: Progress, window: TimeRange | None, now: datet
     missing = RangeSet([TimeRange(start, end)]) - progress.done
     back = [TimeRange(cadence.unit.shift(part.start, -cadence.lookback), part.end) for part in missing]
     return RangeSet(back) & (RangeSet([TimeRange(start, end)])) if back else missing
+
+
+def _declared_span(table: Table, cadence: Cadence) -> RangeSet:
+    """All time that the table is declared for."""
+    start = cadence.unit.floor(table.start) if table.start else datetime(1, 1, 1, tzinfo=UTC)
+    end = cadence.unit.ceil(table.end) if table.end else datetime(9999, 1, 1, tzinfo=UTC)
+    return RangeSet([TimeRange(start, end)])
 
 
 def _reason(table: Table, progress: Progress, moving: Iterable[TableName], window: TimeRange | None) -> str:

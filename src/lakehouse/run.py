@@ -17,6 +17,7 @@ from typing import Any
 from asgard.common.errors import AsgardError, AuditFailedError, ConflictError
 from asgard.common.failpoints import failpoint
 from asgard.common.git import CodeVersion, code_version
+from asgard.common.logging import logger
 from asgard.common.names import BranchName, CommitHash, RunId, audit_branch, new_run_id
 from asgard.lakehouse.attempt import Attempt, Isolation
 from asgard.lakehouse.audit import Verdict, audit
@@ -24,8 +25,10 @@ from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.nessie import RefKind
 from asgard.lakehouse.publish import Publication, changes_of, find_publish, publish
 from asgard.lakehouse.records import RunRecords
+from asgard.validation.results import CheckResult
 
 Say = Callable[[str], None]
+_LOG = logger("run")
 
 
 class Status(StrEnum):
@@ -99,13 +102,27 @@ class RunAuditFailedError(AuditFailedError):
 
     def __init__(self, result: RunResult) -> None:
         verdict = result.verdict
-        failed = [f"{t.table}: {check.name}" for t in verdict.outcome.tables for check in t.blocking] if verdict else []
+        tables = verdict.outcome.tables if verdict else ()
+        blocking = [check for table in tables for check in table.blocking]
+        failed = [f"{table.table}: {check.name}" for table in tables for check in table.blocking]
         super().__init__(
             f"The audit of run {result.run_id} failed, so nothing was published: {'; '.join(failed)}.",
-            hint=f"The rows are on branch {result.branch} to look at; `asgard audit TABLE --ref {result.branch}` "
-            "shows the failing ones.",
+            hint=f"The rows are on branch {result.branch} to look at; `asgard runs {result.run_id}` has every check.",
+            details=tuple(line for check in blocking for line in _told(check)),
         )
         self.result = result
+
+
+def _told(check: CheckResult) -> Iterator[str]:
+    """A failed check, as a person reads it: what was measured, what was demanded, and how to find the rows."""
+    if check.error:
+        yield f"{check.name}: {check.error}"
+        return
+    pairs = [", ".join(f"{name}={value}" for name, value in each.items()) for each in (check.measured, check.bounds)]
+    failing = f", {check.failing_rows:,} of {check.checked_rows or 0:,} rows fail" if check.failing_rows else ""
+    yield f"{check.name}: measured {pairs[0] or 'nothing'}; demanded {pairs[1]}{failing}"
+    if check.sample_sql:
+        yield f"  {check.sample_sql}"
 
 
 def execute(
@@ -129,7 +146,12 @@ def execute(
         AsgardError: anything else that went wrong; the branch is kept, the target ref is as it was.
     """
     run_id = request.run_id or new_run_id(datetime.now(UTC))
-    runner = _Runner(lake, request, run_id, request.code or code_version(lake.settings), say)
+
+    def told(line: str) -> None:
+        _LOG.info("%s: %s", run_id, line)
+        say(line)
+
+    runner = _Runner(lake, request, run_id, request.code or code_version(lake.settings), told)
     with runner.records.alive(run_id):
         return runner.run(work)
 
@@ -176,12 +198,15 @@ class _Runner:
     def _attempt(self, base: CommitHash, work: Callable[[Attempt], None]) -> RunResult:
         clock = _Stopwatch()
         number = self.records.reserve(self.run_id, self._start_note())
+        attempt = None
         try:
             with clock("begin"):
                 attempt = self._begin(number, base)
             return self._finish(attempt, work, clock)
         except BaseException as error:
             self._note_failure(number, error, clock)
+            if isinstance(error, ConflictError) and attempt is not None:
+                self._drop_branch(attempt.branch)
             raise
 
     def _begin(self, number: int, base: CommitHash) -> Attempt:
@@ -261,8 +286,6 @@ class _Runner:
         message = error.message if isinstance(error, AsgardError) else type(error).__name__
         status = "conflict" if isinstance(error, ConflictError) else Status.FAILED
         self._note_outcome(number, {"status": status, "error": message, "seconds": clock.seconds})
-        if isinstance(error, ConflictError):
-            self._drop_branch(audit_branch(self.run_id, number))
 
     def _note_outcome(self, attempt: int, outcome: Mapping[str, Any]) -> None:
         """Write the outcome; it may be lost, so a failure to write it fails nothing."""

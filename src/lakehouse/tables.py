@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from asgard.common.errors import AsgardError, ContractError, DeclarationError
+from asgard.common.errors import AsgardError, ContractError, DeclarationError, InputDataError
 from asgard.common.names import BranchName
 from asgard.common.spark import explain
 from asgard.lakehouse.declaration import PartitionField, Table, WriteMode
@@ -200,6 +200,14 @@ class BranchTable:
         """Update and insert by key; rows that would change nothing are left alone."""
         existing = self.session.table(self.sql_name)
         frame = frame.select(*(quoted(name) for name in existing.columns))
+        keys = [quoted(key) for key in self.table.keys]
+        twice = frame.groupBy(*keys).count().where("count > 1").drop("count").take(3)
+        if twice:
+            raise InputDataError(
+                f"{self.table.name}: several rows of the batch have the same key, so a merge has no single answer: "
+                f"{'; '.join(str(row.asDict()) for row in twice)}.",
+                hint="Drop the duplicates by a declared order before the merge.",
+            )
         same = [existing[quoted(name)].eqNullSafe(frame[quoted(name)]) for name in existing.columns]
         changed = frame.join(existing, same, "left_anti").localCheckpoint()
         if changed.isEmpty():

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from asgard.common.errors import EnvironmentSetupError, RunError
+from asgard.common.git import code_version
 from asgard.common.names import BranchName, CommitHash, RunId, TableName
 from asgard.common.settings import Settings, load_settings
 from asgard.jobs import backfill_job, ingest_job
@@ -127,7 +128,7 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
     _require_extra()
     example = example or find_example()
     settings, urls = _start_services(folder, say)
-    lake = Lakehouse.connect(settings, "asgard demo")
+    lake = Lakehouse.connect(_with_code_version(settings, example), "asgard demo")
     pipeline = load_pipeline(str(example))
     data = importlib.import_module(f"{example.parent.name}.{example.name}.data")
     ingested = tuple(
@@ -177,6 +178,14 @@ def _start_services(folder: Path, say: Say) -> tuple[Settings, Mapping[str, str]
         }
     )
     return replace(settings, nessie_token=None, pushgateway_url=None), urls
+
+
+def _with_code_version(settings: Settings, example: Path) -> Settings:
+    """With the version of the example's repository, where the working folder is in none."""
+    if code_version(settings).version != "unknown":
+        return settings
+    found = code_version(settings, example)
+    return replace(settings, code_version=f"{found.version}{'-dirty' if found.dirty else ''}")
 
 
 def _ingest(lake: Lakehouse, pipeline: Pipeline, table: str, path: Path, say: Say) -> Ingested:
@@ -289,15 +298,16 @@ def show(story: Story) -> None:
         [(row["table"], f"{row['rows']:,}", row["files"], f"{row['bytes'] / 1e6:,.1f}") for row in story.tables],
     )
     _heading("Runs, newest first")
-    show_table(
-        ("RUN", "JOB", "STATUS", "TABLES", "CHECKS", "SECONDS"),
-        [_run_row(run) for run in story.runs],
-    )
+    told = [run for run in story.runs if run["status"] != Status.UNCHANGED]
+    show_table(("RUN", "JOB", "STATUS", "TABLES", "CHECKS"), [_run_row(run) for run in told])
+    if len(told) < len(story.runs):
+        typer.echo(f"and {len(story.runs) - len(told)} that found nothing to do")
     _show_refused(story.refused)
     _heading(f"Where {STORY_TABLE} comes from")
     _show_lineage(story.lineage, "")
     _heading("Where to look next")
-    show_table(("WHAT", "WHERE"), _next_steps(story))
+    for what, where in _next_steps(story):
+        typer.echo(f"{what + ':':<26}{where}")
     typer.echo(f"\ndone in {story.seconds:,.0f} s")
 
 
@@ -309,26 +319,20 @@ def _heading(text: str) -> None:
 def _run_row(run: Mapping[str, Any]) -> Sequence[object]:
     checks = run["checks"]
     passed = f"{sum(check['passed'] for check in checks)}/{len(checks)}" if checks else ""
-    tables = ", ".join(name for name in run["tables"] if not name.startswith("ledger."))
-    return run["run_id"], run["job"], run["status"], tables, passed, round(sum((run["seconds"] or {}).values()), 1)
+    names = [name for name in run["tables"] if not name.startswith("ledger.")]
+    tables = names[0] if len(names) == 1 else f"{len(names)} tables" if names else ""
+    return run["run_id"], run["job"], run["status"], tables, passed
 
 
 def _show_refused(refused: Refused) -> None:
-    from asgard.jobs.reporting import show_table
-
     _heading(f"An audit that failed{', in an earlier call' if refused.was_there else ''}")
     typer.echo(
         f"{refused.file} has {refused.rows} rows for {refused.table}; {len(refused.checks)} checks failed, so none "
         f"of them was published. They are on branch {refused.branch}."
     )
-    show_table(
-        ("CHECK", "MEASURED", "DEMANDED", "FAILING ROWS"),
-        [
-            (check["name"], _pairs(check["measured"]), _pairs(check["bounds"]), check["failing_rows"])
-            for check in refused.checks
-        ],
-    )
     for check in refused.checks:
+        rows = "" if check["failing_rows"] is None else f"broken by {check['failing_rows']:,} of its rows, "
+        typer.echo(f"- {check['name']}: {rows}{_pairs(check['measured'])}; demanded: {_pairs(check['bounds'])}")
         typer.echo(f"  {check['error'] or check['sample_sql'] or ''}")
     typer.echo(f"main before: {refused.main_before}")
     same = "  the same: untouched" if refused.main_after == refused.main_before else "  later runs published"

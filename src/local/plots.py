@@ -143,7 +143,7 @@ def _concentration(values: "pandas.Series[float]") -> Plot:
     return Plot(
         "How much the best customers buy",
         _svg(draw, "Curve of the share of sales by share of customers"),
-        f"The best fifth of all customers make {fifth:.0f} % of sales. If all bought alike, it were the dashed line.",
+        f"The best fifth of all customers make {fifth:.0f} % of sales. The dashed line is where all buy alike.",
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 STEPS = ("begin", "write", "audit", "publish")
 SAMPLE_ROWS, SAMPLE_COLUMNS = 5, 7
 _RUNS_TIMED = 12
-_FIRST_OF_A_PAIR = {"min": 0, "low": 0}
+_PAIRS_FIRST = {"min": 0, "low": 0, "max": 1, "high": 1}
 _OWN_COLUMNS = ("_source_file", "_source_row")
 
 
@@ -185,7 +185,7 @@ def _failed(facts: Facts) -> Mapping[str, Any] | None:
         "job": record["job"],
         "branch": record["branch"],
         "is_kept": any(line.branch == record["branch"] and line.commit is None for line in facts.graph),
-        "sources": [str(path).rpartition("/")[2] for path in record.get("params", {}).get("sources", ())],
+        "sources": [_file_name(path) for path in record.get("params", {}).get("sources", ())],
         "base": record["base"],
         "is_same": record["base"] == facts.at.commit,
         "tables": tables,
@@ -196,7 +196,14 @@ def _failed(facts: Facts) -> Mapping[str, Any] | None:
 def _failing(check: Mapping[str, Any], columns: Sequence[str]) -> Mapping[str, Any]:
     sample = list(check["sample"])[:SAMPLE_ROWS]
     names = _sample_columns(check["columns"], columns, sample)
-    return {**check, "sample_columns": names, "sample": [[row.get(name) for name in names] for row in sample]}
+    rows = [
+        [_file_name(row.get(name)) if name == "_source_file" else row.get(name) for name in names] for row in sample
+    ]
+    return {**check, "sample_columns": names, "sample": rows}
+
+
+def _file_name(path: object) -> str:
+    return str(path).rpartition("/")[2]
 
 
 def _sample_columns(
@@ -328,7 +335,7 @@ def shown(value: object) -> str:
 
 def pairs(values: Mapping[str, object]) -> str:
     """Measured values or bounds, as `min 0, max 9.02`."""
-    ordered = sorted(values, key=lambda name: (_FIRST_OF_A_PAIR.get(name, 1), name))
+    ordered = sorted(values, key=lambda name: (_PAIRS_FIRST.get(name, 2), name))
     return ", ".join(f"{name.replace('_', ' ')} {_quantity(values[name])}" for name in ordered)
 
 

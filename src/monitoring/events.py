@@ -274,6 +274,8 @@ class EventLog:
             return
         contents = self._read(paths)
         events = {event.id: event for path, content in contents.items() for event in _decode_all(path, content)}
+        if not events:
+            return  # others packed them in this moment
         data = b"".join(event.encode() + b"\n" for event in _without_old_rates(events.values()))
         pack = f"{_PACKS}/{hashlib.sha256(data).hexdigest()[:32]}.jsonl"
         self._storage.write(pack, data)

@@ -152,7 +152,7 @@ def test_mistakes_are_answered_in_words(cli: Cli, arguments: list[str], code: in
 def test_settings_say_where_they_come_from(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://user:canary-secret@localhost:6379/0")
     found = {row["name"]: row for row in cli.json("settings", "--set", "environment=test")["settings"]}
-    assert found["environment"]["source"] == "flag --environment"
+    assert found["environment"]["source"] == "flag --set environment"
     assert found["redis_url"] == {**found["redis_url"], "source": "environment REDIS_URL", "value": "***"}
     assert found["nessie_uri"]["source"].startswith("services of")
     assert "canary-secret" not in cli("settings")[1]

@@ -13,7 +13,7 @@ from asgard.common.names import SnapshotId
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.run import RunAuditFailedError
 from asgard.lakehouse.snapshots import published_at, read_at, read_snapshot, resolve
-from asgard.validation.checks import not_null, unique
+from asgard.validation.checks import between, not_null, unique
 
 EVENTS = "id bigint, at timestamp"
 
@@ -106,6 +106,13 @@ class TestModes:
         with pytest.raises(InputDataError, match="same key") as caught:
             write_rows(lake, table, values(spark, "id bigint, v string", [[1, "x"], [1, "y"]]))
         assert "org.apache" not in str(caught.value)
+
+    def test_merge_of_a_new_key_given_twice_is_refused_too(
+        self, lake: Lakehouse, spark: SparkSession, fresh: Fresh
+    ) -> None:
+        table = declared(fresh.table(), mode="merge", keys=["id"])
+        with pytest.raises(InputDataError, match=r"same key.*'id': 7"):
+            write_rows(lake, table, values(spark, "id bigint, v string", [[7, "x"], [7, "x"]]))
 
     def test_replace_leaves_only_the_new_rows(self, lake: Lakehouse, spark: SparkSession, fresh: Fresh) -> None:
         table = declared(fresh.table())
@@ -251,3 +258,21 @@ def test_an_interval_that_the_tables_own_partitions_do_not_fit_is_refused(
     write_rows(lake, declared(name, interval=Monthly("at")), rows, days("2024-01-01", "2024-02-01"))
     with pytest.raises(ContractError, match=r"partitioned by month\(at\)"):
         write_rows(lake, declared(name, interval=Daily("at")), rows, days("2024-01-01", "2024-01-02"))
+
+
+def test_files_older_than_a_rename_are_audited_by_their_new_name(
+    lake: Lakehouse, spark: SparkSession, fresh: Fresh
+) -> None:
+    name = fresh.table()
+    write_rows(lake, declared(name, mode="append"), values(spark, "v bigint", [[1], [100]]).coalesce(1))
+    check = between("value", 0, 50).over("table")
+    renamed = declared(name, mode="append", renames={"v": "value"}, checks=[check])
+    rows = values(spark, "value bigint", [[number] for number in range(39)])
+    with pytest.raises(RunAuditFailedError) as caught:  # only the old file breaks the bounds, so only it is read
+        write_rows(lake, renamed, rows)
+    verdict = caught.value.result.verdict
+    assert verdict is not None
+    found = verdict.outcome.tables[0].results[0]
+    assert (found.failing_rows, found.checked_rows, found.scanned_files) == (1, 41, 1)
+    assert [row["value"] for row in found.sample] == [100]
+    assert any("demanded low=0, high=50" in line for line in caught.value.details)

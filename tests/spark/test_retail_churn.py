@@ -128,6 +128,8 @@ def test_the_corrected_version_wins(shop: Shop) -> None:
     )
     assert corrected.count() == shop.planted["transactions"].defects["outdated"]
     assert corrected.filter("amount <> last").count() == 0
+    assert shop.bronze["customers"].filter("email LIKE '%.old@example.com'").count() > 0
+    assert shop.customers.filter("email LIKE '%.old@example.com'").count() == 0
 
 
 def test_times_are_inside_the_year_in_utc_and_types_are_declared(shop: Shop) -> None:

@@ -61,9 +61,11 @@ def test_every_column_at_two_dates(spark: SparkSession) -> None:
     assert_df_equality(metrics, expected, ignore_row_order=True, ignore_nullable=True)
 
 
-def test_the_moment_itself_is_not_known_yet(spark: SparkSession) -> None:
+@pytest.mark.parametrize("months", [(3,), (3, 4), (2, 3)])
+def test_the_moment_itself_is_not_known_yet(spark: SparkSession, months: tuple[int, ...]) -> None:
     purchases = bought(spark, (1, "2024-02-29T23:59:59.999999", "1.00"), (1, "2024-03-01T00:00", "100.00"))
-    assert one(customer_metrics(purchases, [date(2024, 3, 1)])).customer_lifetime_value == 1.0
+    metrics = customer_metrics(purchases, [date(2024, month, 1) for month in months])
+    assert one(metrics).customer_lifetime_value == 1.0
 
 
 def test_later_rows_change_nothing(spark: SparkSession) -> None:

@@ -213,6 +213,14 @@ class TestNothingIsForgotten:
         assert named <= variables()
         assert all(line.startswith("#") or not line for line in lines)
 
+    def test_decisions(self) -> None:
+        folder = ROOT / "docs" / "decisions"
+        titles = {
+            path.name: path.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for path in folder.glob("0*.md")
+        }
+        lines = [f"{title.partition('. ')[0]}. [{title.partition('. ')[2]}]({name})" for name, title in titles.items()]
+        assert sorted(lines) == re.findall(r"^\d.*$", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+
     def test_kinds_of_errors(self) -> None:
         text = document("troubleshooting.md")
         for path in (ROOT / "src").rglob("*.py"):

@@ -33,7 +33,7 @@ def test_flags_win_over_environment_over_file_over_defaults(tmp_path: Path) -> N
         "WARNING",
     )
     assert [found.sources[name] for name in ("nessie_ref", "user", "environment", "log_level")] == [
-        "flag --nessie-ref",
+        "flag --set nessie_ref",
         "environment ASGARD_USER",
         f"file {file}",
         "default",

@@ -12,9 +12,10 @@ from asgard.lakehouse.sources.own_columns import OWN
 
 
 def column_names(given: Sequence[str]) -> tuple[str, ...]:
-    """Names for columns that SQL takes without quotes, each once whatever its case.
+    """Plain names for columns, each once whatever its case.
 
-    Letters of any script, digits and `_` stay; a run of anything else becomes one `_`. An empty name becomes
+    Letters of any script (SQL wants backquotes around those beyond ASCII), digits and `_` stay; a run of anything
+    else becomes one `_`. An empty name becomes
     `column_<place>`; a name that starts with a digit gets `column_` before it, one of ingest's own columns
     `_` behind it, and one that was there before `_2`, `_3`, ...
     """

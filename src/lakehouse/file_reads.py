@@ -1,0 +1,82 @@
+"""Read chosen data files of a table through Iceberg itself, as its compaction does.
+
+By path alone (`spark.read.parquet`) a file would be read by column names: one older than a rename would give nulls.
+Iceberg's staged scan reads by field id, knows the table's storage, and takes paths as they are. Source: Iceberg's
+`SparkBinPackFileRewriteRunner` (`ScanTaskSetManager`, `SparkTableCache`, read option `scan-task-set-id`).
+"""
+
+import uuid
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from asgard.common.errors import ServiceError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+class FileReads:
+    """Reads of chosen files; they can be used until the block ends.
+
+    Args:
+        session: to read with.
+    """
+
+    def __init__(self, session: "SparkSession") -> None:
+        self._session = session
+        self._tasks: dict[str, tuple[Any, dict[str, Any]]] = {}
+        self._staged: list[tuple[Any, str]] = []
+
+    def __enter__(self) -> "FileReads":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for table, name in self._staged:
+            self._iceberg.ScanTaskSetManager.get().removeTasks(table, name)
+            self._iceberg.SparkTableCache.get().remove(name)
+
+    def frame(self, sql_name: str, paths: Sequence[str]) -> "DataFrame":
+        """The rows of some data files of a table's current snapshot.
+
+        Args:
+            sql_name: of the table, at the commit to read.
+            paths: as the table's manifests have them.
+
+        Raises:
+            ServiceError: one of them is not a live file of that snapshot.
+        """
+        if not paths:
+            return self._session.createDataFrame([], self._session.table(sql_name).schema)
+        table, tasks = self._plan(sql_name)
+        missing = [path for path in paths if path not in tasks]
+        if missing:
+            raise ServiceError(f"{missing[0]} is no live file of {sql_name}.", hint="This is a defect: report it.")
+        chosen = self._java.util.ArrayList()
+        for path in paths:
+            chosen.add(tasks[path])
+        name = f"asgard-{uuid.uuid4()}"
+        self._iceberg.ScanTaskSetManager.get().stageTasks(table, name, chosen)
+        self._iceberg.SparkTableCache.get().add(name, table)
+        self._staged.append((table, name))
+        return self._session.read.format("iceberg").option("scan-task-set-id", name).load(name)
+
+    def _plan(self, sql_name: str) -> tuple[Any, dict[str, Any]]:
+        if sql_name not in self._tasks:
+            table = self._iceberg.Spark3Util.loadIcebergTable(self._session._jsparkSession, sql_name)
+            tasks, files = {}, table.newScan().planFiles().iterator()
+            while files.hasNext():
+                task = files.next()
+                tasks[str(task.file().location())] = task
+            self._tasks[sql_name] = (table, tasks)
+        return self._tasks[sql_name]
+
+    @property
+    def _java(self) -> Any:
+        return self._session._jvm.java  # type: ignore[union-attr]
+
+    @property
+    def _iceberg(self) -> Any:
+        return self._session._jvm.org.apache.iceberg.spark  # type: ignore[union-attr]
