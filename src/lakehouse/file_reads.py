@@ -7,6 +7,7 @@ Iceberg's staged scan reads by field id, knows the table's storage, and takes pa
 
 import uuid
 from collections.abc import Sequence
+from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,8 @@ class FileReads:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for table, name in self._staged:
-            self._iceberg.ScanTaskSetManager.get().removeTasks(table, name)
-            self._iceberg.SparkTableCache.get().remove(name)
+            self._task_sets.removeTasks(table, name)
+            self._table_cache.remove(name)
 
     def frame(self, sql_name: str, paths: Sequence[str]) -> "DataFrame":
         """The rows of some data files of a table's current snapshot.
@@ -58,8 +59,8 @@ class FileReads:
         for path in paths:
             chosen.add(tasks[path])
         name = f"asgard-{uuid.uuid4()}"
-        self._iceberg.ScanTaskSetManager.get().stageTasks(table, name, chosen)
-        self._iceberg.SparkTableCache.get().add(name, table)
+        self._task_sets.stageTasks(table, name, chosen)
+        self._table_cache.add(name, table)
         self._staged.append((table, name))
         return self._session.read.format("iceberg").option("scan-task-set-id", name).load(name)
 
@@ -80,3 +81,15 @@ class FileReads:
     @property
     def _iceberg(self) -> Any:
         return self._session._jvm.org.apache.iceberg.spark  # type: ignore[union-attr]
+
+    @cached_property
+    def _task_sets(self) -> Any:
+        return self._iceberg.ScanTaskSetManager.get()
+
+    @cached_property
+    def _table_cache(self) -> Any:
+        """`SparkTableCache.get()`, which py4j can't call: it sees one method of a name, and here there are two."""
+        gateway = self._session.sparkContext._gateway
+        kind = self._task_sets.getClass().getClassLoader().loadClass("org.apache.iceberg.spark.SparkTableCache")
+        no_types, no_values = (gateway.new_array(each, 0) for each in (self._java.lang.Class, self._java.lang.Object))  # type: ignore[union-attr]
+        return kind.getMethod("get", no_types).invoke(None, no_values)

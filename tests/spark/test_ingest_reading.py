@@ -310,11 +310,17 @@ class TestParquet:
 
     def test_files_that_spark_would_pass_over(self, spark: SparkSession, tmp_path: Path) -> None:
         moments = pa.array([1_704_103_200_123_456_789, None])
-        table = pa.table({
-            "at": moments.cast(pa.timestamp("ns")), "local": moments.cast(pa.timestamp("ns")).cast(pa.timestamp("us"), safe=False),
-            "u": pa.array([1, 2**64 - 1], pa.uint64()), "s": pa.array(["x", None], pa.large_string()).dictionary_encode(),
-            "n": [{"x": [1, None]}, None], "b": pa.array([b"ab", None], pa.binary(2)), "day": pa.array([0, None], pa.date64()),
-        })  # fmt: skip
+        table = pa.table(
+            {
+                "at": moments.cast(pa.timestamp("ns")),
+                "local": moments.cast(pa.timestamp("ns")).cast(pa.timestamp("us"), safe=False),
+                "u": pa.array([1, 2**64 - 1], pa.uint64()),
+                "s": pa.array(["x", None], pa.large_string()).dictionary_encode(),
+                "n": [{"x": [1, None]}, None],
+                "b": pa.array([b"ab", None], pa.binary(2)),
+                "day": pa.array([0, None], pa.date64()),
+            }
+        )
         pq.write_table(table, tmp_path / "_x.parquet")
         pq.write_table(table, tmp_path / "x.parquet")
         hidden, plain = read(spark, tmp_path / "_x.parquet"), read(spark, tmp_path / "x.parquet")
