@@ -83,7 +83,7 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Callable[[str]
                 say(f"run {number} of {len(planned)}")
             request = RunRequest(
                 job="backfill",
-                run_id=_chunk_run_id(params.run_id, number, len(planned), steps),
+                run_id=_chunk_run_id(params.run_id, number, steps, in_chunks=params.intervals_per_run is not None),
                 params=_described(pipeline, params, steps),
                 isolation=params.isolation,
             )
@@ -99,18 +99,18 @@ def _work(steps: PlannedRun) -> Callable[[Attempt], None]:
     return work
 
 
-def _chunk_run_id(run_id: RunId | None, number: int, of: int, steps: PlannedRun) -> RunId | None:
-    """The caller's run id; with several runs, each its own, made of the interval that it begins with.
+def _chunk_run_id(run_id: RunId | None, number: int, steps: PlannedRun, *, in_chunks: bool) -> RunId | None:
+    """The caller's run id; in chunks each run has its own, made of the interval that it begins with.
 
     The number would not do: after a restart fewer chunks are missing, and they count from 1 again.
     """
-    if run_id is None or of == 1:
+    if run_id is None or not in_chunks:
         return run_id
     first = min((window.start for step in steps for window in step.ranges), default=None)
     suffix = f"-{first:%Y%m%d%H}" if first else f"-{number}"
     if len(run_id) + len(suffix) > MAX_RUN_ID:
         raise UsageError(
-            f"Run id {run_id!r} is too long for a backfill of {of} runs.",
+            f"Run id {run_id!r} is too long for a backfill in several runs.",
             hint=f"Leave {len(suffix)} of its {MAX_RUN_ID} characters for the interval.",
         )
     return RunId(run_id + suffix)

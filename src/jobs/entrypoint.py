@@ -10,6 +10,8 @@ from typing import Any
 import typer
 
 from asgard.common.errors import AsgardError, ExitCode
+from asgard.common.logging import logger
+from asgard.common.spark import explain
 
 
 class Terminated(BaseException):
@@ -54,7 +56,9 @@ def run_app(app: typer.Typer, argv: Sequence[str] | None, prog_name: str) -> int
         except Exception as error:
             shown = getattr(error, "show", None)
             if shown is None:
-                raise
+                logger("cli").debug("unexpected", exc_info=error)
+                print_error(explain(error, "This command"))
+                return ExitCode.FAILED
             shown()
             return int(getattr(error, "exit_code", ExitCode.USAGE))
     return int(result) if isinstance(result, int) else ExitCode.DONE

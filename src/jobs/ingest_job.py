@@ -346,7 +346,7 @@ def command(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Take files, or a database's table, into a bronze table; what landed before is left out."""
+    """Take files or a database table into bronze."""
     from asgard.jobs.reporting import progress_lines, show_json, show_runs
 
     database = None

@@ -160,7 +160,7 @@ class Attempt:
         for name, write in self.writes.items():
             write.after = self._state(name, self.branch)
         for write in self.writes.values():
-            if write.changed and write.after is not None:
+            if write.after is not None:
                 wanted = self._on_branch(write.table).described(write.done, self._input_snapshots(write.table))
                 current = write.after.properties
                 missing = {name: text for name, text in wanted.items() if current.get(name) != text}

@@ -66,7 +66,7 @@ def audit(attempt: Attempt) -> Verdict:
     attempt.say("auditing")
     with FileReads(attempt.session) as reads:
         outcome = validator.audit(
-            [_audited(attempt, write, reads) for write in attempt.writes.values() if write.changed],
+            [_audited(attempt, write, reads) for write in attempt.writes.values()],
             relation=lambda name: _relation(attempt, name),
             as_of=attempt.as_of,
         )
@@ -81,8 +81,8 @@ def checks_of(table: Table) -> tuple[Check, ...]:
         implied.append(not_null(table.interval.column))
     if table.on_empty is EmptyInput.FAIL:
         implied.append(row_count(1).named("not_empty").over(Scope.ADDED))
-    declared = {check.name for check in table.checks}
-    return (*table.checks, *(check for check in implied if check.name not in declared))
+    names = {check.name for check in implied}
+    return (*(check for check in table.checks if check.name not in names), *implied)
 
 
 def table_batch(

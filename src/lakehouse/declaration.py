@@ -250,6 +250,11 @@ def _check_table(table: Table, refuse: _Refuse) -> None:
         raise refuse("mode merge needs keys.", "Name the columns that identify a row: keys=('customer_id',).")
     if table.mode is WriteMode.OVERWRITE_INTERVAL and table.interval is None:
         raise refuse("mode overwrite_interval needs an interval.", "Declare it: interval=Daily('event_time').")
+    if table.function and table.interval and table.mode in (WriteMode.REPLACE, WriteMode.APPEND):
+        raise refuse(
+            f"mode {table.mode} does not go with an interval: each stretch would wipe, or double, the others.",
+            "Leave the mode out (overwrite_interval), use mode='merge' with keys, or leave the interval out.",
+        )
     if table.name.layer == "bronze" and table.mode is not WriteMode.APPEND:
         raise refuse(f"bronze is append-only, but its mode is {table.mode}.", "Use mode='append', or another layer.")
     if table.interval and table.mode is WriteMode.OVERWRITE_INTERVAL:

@@ -254,6 +254,8 @@ class Nessie:
             "operations": list(operations),
         }
         answer = self._call("POST", f"/trees/{_quoted(branch)}@{expected}/history/commit", body)
+        if "targetBranch" not in answer:
+            raise ServiceUnreachableError(f"Nessie at {self.uri} gave no answer to a commit.", hint="Try again.")
         return CommitHash(answer["targetBranch"]["hash"])
 
     def _contents(self, reference: str, keys: Sequence[tuple[str, ...]]) -> dict[tuple[str, ...], Content]:
@@ -287,10 +289,8 @@ class Nessie:
             ) from error
         if answer.status >= 400:
             self._refuse(answer.status, answer.data, path)
-        if not answer.data:
-            return None
         try:
-            return json.loads(answer.data)
+            return json.loads(answer.data) if answer.data else {}
         except ValueError as error:
             raise self._not_nessie(answer.status) from error
 
@@ -319,7 +319,7 @@ class Nessie:
             details = answer.get("errorDetails") or {}
             keys = frozenset(_key(item["key"]) for item in details.get("conflicts", ()) if item.get("key"))
             raise NessieConflictError(f"Nessie refused: {message}", keys)
-        if status in (502, 503, 504):
+        if status >= 500 or status == 429:
             raise ServiceUnreachableError(
                 f"Nessie at {self.uri} is not ready ({status}).", hint="Try again when it is up."
             )

@@ -92,7 +92,7 @@ def plan_runs(
         steps = []
         for table in computed:
             if table.interval is not None:
-                ranges = _share(table.interval, todo[table.name], chunk, is_last=number == last)
+                ranges = _share(table.interval, todo[table.name], chunk)
                 if ranges:
                     reason = "asked for" if window else "missing"
                     steps.append(Step(table, ranges, reason))
@@ -109,28 +109,26 @@ def _todo(table: Table, progress: Progress, window: TimeRange | None, now: datet
         return RangeSet()
     if window is not None:
         aligned = cadence.align(window)
-        declared = _declared_span(table, cadence)
-        return RangeSet([aligned]) & declared if aligned else RangeSet()
+        return RangeSet([aligned]) & _declared_span(table, cadence, now) if aligned else RangeSet()
     if table.start is None:
         raise UsageError(
             f"{table.name} has intervals but no start, so what is missing can't be told.",
             hint="Declare start='2024-01-01' (for the table, or the whole pipeline), or give --start and --end.",
         )
-    start, end = cadence.unit.floor(table.start), cadence.unit.floor(min(table.end or now, now))
-    if table.end is not None and table.end <= now:
-        end = cadence.unit.ceil(table.end)
-    if start >= end:
-        return RangeSet()
-    missing = RangeSet([TimeRange(start, end)]) - progress.done
-    back = [TimeRange(cadence.unit.shift(part.start, -cadence.lookback), part.end) for part in missing]
-    return RangeSet(back) & (RangeSet([TimeRange(start, end)])) if back else missing
+    span = _declared_span(table, cadence, now)
+    back = []
+    for part in span - progress.done:
+        whole = cadence.cover(part)  # the table may have had another cadence when a part was done
+        back.append(TimeRange(cadence.unit.shift(whole.start, -cadence.lookback), whole.end))
+    return RangeSet(back) & span
 
 
-def _declared_span(table: Table, cadence: Cadence) -> RangeSet:
-    """All time that the table is declared for."""
+def _declared_span(table: Table, cadence: Cadence, now: datetime) -> RangeSet:
+    """All complete intervals that the table is declared for; none that ends after `now`."""
     start = cadence.unit.floor(table.start) if table.start else datetime(1, 1, 1, tzinfo=UTC)
-    end = cadence.unit.ceil(table.end) if table.end else datetime(9999, 1, 1, tzinfo=UTC)
-    return RangeSet([TimeRange(start, end)])
+    closed = table.end is not None and table.end <= now
+    end = cadence.unit.ceil(table.end) if table.end and closed else cadence.unit.floor(now)
+    return RangeSet([TimeRange(start, end)] if start < end else [])
 
 
 def _reason(table: Table, progress: Progress, moving: Iterable[TableName], window: TimeRange | None) -> str:
@@ -153,16 +151,18 @@ def _chunks(
     if not cadences:
         return []
     longest = max(cadences, key=lambda cadence: list(Unit).index(cadence.unit))
-    everything = RangeSet(part for ranges in todo.values() for part in ranges)
-    return [chunk for part in everything for chunk in longest.chunks(longest.cover(part), intervals_per_run)]
+    everything = RangeSet(longest.cover(part) for ranges in todo.values() for part in ranges)
+    return [chunk for part in everything for chunk in longest.chunks(part, intervals_per_run)]
 
 
-def _share(cadence: Cadence, todo: RangeSet, chunk: TimeRange | None, *, is_last: bool) -> tuple[TimeRange, ...]:
-    """A table's part of one chunk: each interval falls to the chunk that its end lies in."""
+def _share(cadence: Cadence, todo: RangeSet, chunk: TimeRange | None) -> tuple[TimeRange, ...]:
+    """A table's part of one chunk: each interval falls to the chunk that its start lies in.
+
+    So whatever a longer interval of the chunk reads of it is computed by then.
+    """
     if chunk is None:
         return todo.ranges
-    start = cadence.unit.floor(chunk.start)
-    end = cadence.unit.ceil(chunk.end) if is_last else cadence.unit.floor(chunk.end)
+    start, end = cadence.unit.ceil(chunk.start), cadence.unit.ceil(chunk.end)
     return (todo & RangeSet([TimeRange(start, end)])).ranges if start < end else ()
 
 

@@ -28,6 +28,12 @@ class Publication:
 def changes_of(attempt: Attempt) -> tuple[Change, ...]:
     """What the attempt's branch holds that its base doesn't; empty if no table differs."""
     changes = attempt.lake.nessie.diff(attempt.at_base, f"{attempt.branch}@{attempt.sealed}")
+    foreign = sorted({".".join(c.key) for c in changes if len(c.key) > 1} - {str(name) for name in attempt.writes})
+    if foreign:
+        raise RunError(
+            f"Branch {attempt.branch} has changes of {', '.join(foreign)}, which run {attempt.run_id} did not write.",
+            hint="Nobody but its run may write to an audit branch: nothing was published. Run again.",
+        )
     return changes if any(len(change.key) > 1 for change in changes) else ()
 
 
@@ -112,7 +118,7 @@ def _commit(
     commit = attempt.lake.nessie.commit(
         attempt.lake.target,
         attempt.base,
-        [*_writes(changes, skipped), *_guards(verdict, changes)],
+        [*_writes(changes, skipped), *_guards(attempt, verdict, changes)],
         f"{attempt.provenance['asgard.job']}: publish {', '.join(tables)} (run {attempt.run_id})",
         properties={**attempt.provenance, "asgard.kind": PUBLISH, "asgard.record-sha256": record_digest},
         author=attempt.provenance["asgard.user"],
@@ -130,9 +136,10 @@ def _writes(changes: tuple[Change, ...], skipped: set[tuple[str, ...]]) -> Itera
             yield put(change.key, change.after, is_new=change.before is None)
 
 
-def _guards(verdict: Verdict, changes: tuple[Change, ...]) -> Iterator[Mapping[str, Any]]:
+def _guards(attempt: Attempt, verdict: Verdict, changes: tuple[Change, ...]) -> Iterator[Mapping[str, Any]]:
+    """What was read must not have moved: tables of checks and ledgers, and writes that changed nothing."""
     written = {change.key for change in changes}
-    for name in sorted(verdict.read_keys):
+    for name in sorted({*verdict.read_keys, *attempt.writes}):
         key = (name.layer, name.name)
         if key not in written:
             yield unchanged(key)

@@ -10,10 +10,11 @@ _asgard/live/<run_id>                          renewed while the run lives
 
 import hashlib
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -26,6 +27,7 @@ RENEWAL_SECONDS = 60.0
 DEAD_AFTER = timedelta(hours=1)
 """A run is dead only when its sign of life is this old (design, section 3)."""
 _MAX_ATTEMPTS = 1000
+_PATH = re.compile(r"runs/[^/]+/\d+(?:\.(?:start|outcome))?\.json")
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,8 @@ class RunRecords:
         finally:
             ended.set()
             thread.join()
-            self._storage.delete(path)
+            with suppress(AsgardError):  # left behind, it is only a sign of life that grows old
+                self._storage.delete(path)
 
     def _parts(self, run_id: RunId) -> Iterator[tuple[int, str, str]]:
         for path in self._paths(run_id):
@@ -120,7 +123,7 @@ class RunRecords:
 
     def _paths(self, run_id: RunId | None) -> Iterator[str]:
         for entry in self._storage.list(f"runs/{run_id}" if run_id else "runs"):
-            if entry.path.endswith(".json"):
+            if _PATH.fullmatch(entry.path):
                 yield entry.path
 
 

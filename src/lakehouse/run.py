@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from asgard.common.errors import AsgardError, AuditFailedError, ConflictError
+from asgard.common.errors import AsgardError, AuditFailedError, ConflictError, UsageError
 from asgard.common.failpoints import failpoint
 from asgard.common.git import CodeVersion, code_version
 from asgard.common.logging import logger
-from asgard.common.names import BranchName, CommitHash, RunId, audit_branch, new_run_id
+from asgard.common.names import LOG_MARGIN, BranchName, CommitHash, RunId, audit_branch, new_run_id, run_id_time
 from asgard.lakehouse.attempt import Attempt, Isolation
 from asgard.lakehouse.audit import Verdict, audit
 from asgard.lakehouse.lake import Lakehouse
@@ -145,7 +145,13 @@ def execute(
         ConflictError: other runs published to the same tables before each of the allowed attempts.
         AsgardError: anything else that went wrong; the branch is kept, the target ref is as it was.
     """
-    run_id = request.run_id or new_run_id(datetime.now(UTC))
+    now = datetime.now(UTC)
+    run_id = request.run_id or new_run_id(now)
+    if run_id_time(run_id) > now + LOG_MARGIN:
+        raise UsageError(
+            f"Run id {run_id!r} starts with a time that lies in the future, where no log can be searched for it.",
+            hint=f"It must be in UTC; now it is {now:%Y%m%dt%H%M%S}.",
+        )
 
     def told(line: str) -> None:
         _LOG.info("%s: %s", run_id, line)
@@ -186,6 +192,9 @@ class _Runner:
                 self.conflicts += 1
                 # Re-attaching what was written, and turns, come in here; until then: again from the new head.
                 self.say(f"{conflict.message}; computing again from the new head of {self.lake.target}")
+        done = find_publish(self.lake, self.run_id)
+        if done is not None:
+            return RunResult(self.run_id, done.attempt, Status.ALREADY_PUBLISHED, done.commit)
         raise ConflictError(
             f"Run {self.run_id} lost to other publishes {limit} times.",
             hint="Run it again when fewer runs write the same tables, or raise conflict_attempts.",

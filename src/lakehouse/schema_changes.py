@@ -74,6 +74,21 @@ def quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
+def type_sql(kind: "DataType") -> str:
+    """A type as SQL takes it, whatever its nested fields are called."""
+    from pyspark.sql.types import ArrayType, MapType, StructType
+
+    match kind:
+        case StructType():
+            return f"struct<{', '.join(f'{quoted(field.name)}: {type_sql(field.dataType)}' for field in kind.fields)}>"
+        case ArrayType():
+            return f"array<{type_sql(kind.elementType)}>"
+        case MapType():
+            return f"map<{type_sql(kind.keyType)}, {type_sql(kind.valueType)}>"
+        case _:
+            return kind.simpleString()
+
+
 def _renames(declared: Mapping[str, str], existing: "StructType", given: "StructType") -> Iterator[Rename]:
     for old, new in declared.items():
         if old in existing.names and new not in existing.names and new in given.names:
@@ -99,7 +114,7 @@ def _differences(
     for column in given.fields:
         here = (*path, column.name)
         if column.name not in existing.names:
-            yield AddColumn(here, column.dataType.simpleString())
+            yield AddColumn(here, type_sql(column.dataType))
         else:
             yield from _type_difference(table, existing[column.name].dataType, column.dataType, here)
 

@@ -17,7 +17,7 @@ from asgard.lakehouse.files import TableState
 from asgard.lakehouse.intervals import RangeSet, TimeRange
 from asgard.lakehouse.lake import Lakehouse, identifier
 from asgard.lakehouse.nessie import put_namespace
-from asgard.lakehouse.schema_changes import quoted, schema_changes
+from asgard.lakehouse.schema_changes import quoted, schema_changes, type_sql
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, DataFrameWriterV2, SparkSession
@@ -134,7 +134,7 @@ class BranchTable:
                     f"{self.table.name} is partitioned by {partition.column!r}, which its rows lack.",
                     hint=f"Its columns are {', '.join(schema.names)}.",
                 )
-        columns = ", ".join(f"{quoted(column.name)} {column.dataType.simpleString()}" for column in schema.fields)
+        columns = ", ".join(f"{quoted(column.name)} {type_sql(column.dataType)}" for column in schema.fields)
         fields = ", ".join(map(_partition_sql, self.table.partition_fields))
         location = f"{self.lake.settings.warehouse}/{layer}/{name}-{secrets.token_hex(4)}"
         properties = {**_FIXED_PROPERTIES, **self.table.properties}
@@ -238,11 +238,11 @@ def within(column: str, interval: TimeRange, schema: "StructType") -> "Column":
             low, high = F.lit(start), F.lit(end)
         case "timestamp_ntz":
             low, high = (F.lit(moment.isoformat(" ")[:26]).cast("timestamp_ntz") for moment in (start, end))
-        case "date":
+        case "date" if start == start.replace(hour=0) and end == end.replace(hour=0):
             low, high = F.lit(start.date()), F.lit(end.date())
         case _:
             raise DeclarationError(
-                f"The interval column {column!r} is {kind}; it must be a timestamp or a date.",
+                f"The interval column {column!r} is {kind}; it must be a timestamp, or a date for whole days.",
                 hint=f"The columns are {', '.join(schema.names)}.",
             )
     value = F.col(quoted(column))

@@ -7,7 +7,7 @@ from pyspark.sql import SparkSession
 from tests.conftest import Fresh
 from tests.support.runs import declared, rows_of, run_work, values, write_rows
 
-from asgard.common.errors import RunError, UnknownTableError
+from asgard.common.errors import RunError, UnknownTableError, UsageError
 from asgard.common.names import TableName, check_run_id, parse_audit_branch
 from asgard.lakehouse.attempt import Attempt, Isolation
 from asgard.lakehouse.files import TableState
@@ -287,3 +287,47 @@ def test_an_attempt_is_sealed_before_its_audit(lake: Lakehouse, spark: SparkSess
     run_work(lake, work)
     with pytest.raises(RunError, match="sealed"):
         kept[0].write(table, values(spark, "id bigint", [[2]]))
+
+
+def test_a_foreign_change_on_the_branch_is_never_published(lake: Lakehouse, spark: SparkSession, fresh: Fresh) -> None:
+    mine, other = declared(fresh.table()), declared(fresh.table(), checks=[not_null("id")])
+    write_rows(lake, other, values(spark, "id bigint", [[1]]))
+    head = lake.nessie.head("main")
+
+    def work(attempt: Attempt) -> None:
+        attempt.write(mine, values(spark, "id bigint", [[1]]))
+        values(spark, "id bigint", [[None]]).writeTo(identifier(other.name, attempt.branch)).append()
+
+    with pytest.raises(RunError, match=f"changes of {other.name}, which run .* did not write"):
+        run_work(lake, work)
+    assert lake.nessie.head("main") == head
+
+
+def test_a_merge_that_only_creates_its_table_is_audited_too(lake: Lakehouse, spark: SparkSession, fresh: Fresh) -> None:
+    table = declared(fresh.table(), mode="merge", keys=["id"], on_empty="fail")
+    with pytest.raises(RunAuditFailedError, match="not_empty"):
+        write_rows(lake, table, values(spark, "id bigint", []))
+
+
+def test_a_table_that_a_check_read_may_not_move_also_when_the_run_wrote_it_without_a_change(
+    lake: Lakehouse, spark: SparkSession, fresh: Fresh
+) -> None:
+    parent = declared(fresh.table(), mode="merge", keys=["id"])
+    child = declared(fresh.table(), checks=[references("id", str(parent.name))])
+    rows = values(spark, "id bigint", [[1]])
+    write_rows(lake, parent, rows)
+    replaced = declared(parent.name)
+
+    def work(attempt: Attempt) -> None:
+        attempt.write(parent, rows if attempt.number == 1 else attempt.read(parent.name))
+        attempt.write(child, rows)
+        if attempt.number == 1:
+            write_rows(lake, replaced, values(spark, "id bigint", [[7]]))
+
+    with pytest.raises(RunAuditFailedError):
+        run_work(lake, work)
+
+
+def test_a_run_id_of_the_future_is_refused(lake: Lakehouse) -> None:
+    with pytest.raises(UsageError, match="lies in the future"):
+        run_work(lake, lambda _attempt: None, "29990101t000000-x")

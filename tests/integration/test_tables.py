@@ -87,7 +87,7 @@ class TestIntervals:
         self, lake: Lakehouse, spark: SparkSession, fresh: Fresh
     ) -> None:
         table = declared(fresh.table(), interval=Daily("at"), partitioned_by=["at"])
-        with pytest.raises(DeclarationError, match="must be a timestamp or a date"):
+        with pytest.raises(DeclarationError, match="must be a timestamp, or a date"):
             write_rows(lake, table, values(spark, "at string", [["x"]]), days("2024-01-01", "2024-01-02"))
 
 
@@ -209,6 +209,15 @@ class TestSchemas:
         write_rows(lake, table, rows)
         write_rows(lake, table, rows.selectExpr("*", "1 AS `second ``one`"))
         assert spark.table(f"lake.{table.name}").columns == [odd, "second `one"]
+
+    def test_odd_names_of_nested_fields_are_only_names(
+        self, lake: Lakehouse, spark: SparkSession, fresh: Fresh
+    ) -> None:
+        odd = "a:int>) USING iceberg LOCATION '/tmp/x' --"
+        table = declared(fresh.table(), mode="append")
+        write_rows(lake, table, spark.sql(f"SELECT named_struct('first-name', 1, \"{odd}\", array(2)) AS s"))
+        fields = spark.table(f"lake.{table.name}").schema["s"].dataType
+        assert fields.names == ["first-name", odd]  # type: ignore[attr-defined]
 
     def test_nan_infinity_and_null_come_back_as_they_were(
         self, lake: Lakehouse, spark: SparkSession, fresh: Fresh

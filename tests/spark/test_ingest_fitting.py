@@ -15,6 +15,7 @@ from asgard.common.errors import UsageError
 from asgard.lakehouse.sources.fitting import NANOSECONDS, Wanted, fitted_columns
 from asgard.lakehouse.sources.inference import Guess
 from asgard.lakehouse.sources.own_columns import RAW
+from asgard.lakehouse.sources.plain_values import plain_values
 
 INF = float("inf")
 
@@ -172,3 +173,25 @@ def test_what_is_inferred_always_fits(spark: SparkSession, columns: list[list[st
     assert [
         row for row in fitted if row["text"].strip() and row["kind"] in kinds and row[f"as {row['kind']}"] is None
     ] == []
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(columns=st.lists(TEXTS, min_size=20, max_size=60), scale=st.integers(0, 3))
+def test_what_arrow_reads_spark_reads_as_the_same(spark: SparkSession, columns: list[list[str]], scale: int) -> None:
+    kinds = ["tinyint", "int", "bigint", "double", f"decimal(10,{scale})", "boolean", "date", "timestamp"]
+    rows, plain = [("", {})], 0
+    for texts in columns:
+        for kind in kinds:
+            values = plain_values(pa.array(texts, pa.string()), kind)
+            if values is not None:
+                plain += 1
+                rows += [(text, {kind: value.as_py()}) for text, value in zip(texts, values, strict=True)]
+    frame = spark.createDataFrame([(text, *(text if kind in found else None for kind in kinds)) for text, found in rows],
+                                  ", ".join(["given string", *(f"`{kind}` string" for kind in kinds)]))  # fmt: skip
+    fitted = fitted_columns(frame, [Wanted(kind, "string", kind) for kind in kinds]).collect()
+    by_text = {(row["given"], kind): row[kind] for row in fitted for kind in kinds if row[kind] is not None}
+    for text, found in rows:
+        for kind, value in found.items():
+            expected = value.replace(tzinfo=None) if isinstance(value, datetime) else value
+            assert by_text[text, kind] == expected, (text, kind)
+    assert all(row[RAW] is None for row in fitted)

@@ -182,3 +182,9 @@ def test_a_table_can_not_be_changed() -> None:
     assert isinstance(table, Table)
     with pytest.raises(AttributeError):
         table.mode = WriteMode.MERGE
+
+
+@pytest.mark.parametrize("mode", ["replace", "append"])
+def test_an_interval_needs_a_mode_that_keeps_intervals_apart(mode: str) -> None:
+    with pytest.raises(DeclarationError, match="does not go with an interval"):
+        declare_table("silver.a", lambda raw: raw, inputs={"raw": "bronze.a"}, interval=Daily("at"), mode=mode)

@@ -93,6 +93,43 @@ def test_tables_without_intervals_take_their_turn_among_the_chunks() -> None:
     ]
 
 
+def test_a_range_computes_no_interval_that_is_not_over() -> None:
+    (run,) = plan([table("silver.a", interval=Daily("at"))], window=TimeRange.parse("2024-06-10", "2030-01-01"))
+    assert ranges(run) == {"silver.a": ["2024-06-10/2024-06-15"]}
+
+
+def test_two_holes_in_one_chunk_are_computed_once() -> None:
+    def done(*parts: tuple[str, str]) -> Progress:
+        return Progress(exists=True, done=RangeSet(TimeRange.parse(*part) for part in parts))
+
+    days = table("silver.days", interval=Daily("at"), start="2024-01-01", end="2024-02-01")
+    months = table("gold.months", "silver.days", interval=Monthly("at"), start="2024-01-01", end="2024-02-01")
+    progress = {"silver.days": done(("2024-01-01", "2024-01-03"), ("2024-01-05", "2024-01-20"))}
+    (run,) = plan([days, months], progress, intervals_per_run=1)
+    assert ranges(run) == {
+        "silver.days": ["2024-01-03/2024-01-05", "2024-01-20/2024-02-01"],
+        "gold.months": ["2024-01-01/2024-02-01"],
+    }
+
+
+def test_a_longer_interval_finds_the_shorter_ones_that_it_reads_computed() -> None:
+    weeks = table("silver.weeks", interval=Weekly("at"), start="2024-01-01", end="2024-03-01")
+    months = table("gold.months", "silver.weeks", interval=Monthly("at"), start="2024-01-01", end="2024-03-01")
+    for run in plan([weeks, months], intervals_per_run=1):
+        found = {str(step.table.name): step.ranges for step in run}
+        month = found["gold.months"][-1]
+        starts = [week.start for week in weeks.interval.split(found["silver.weeks"][0])]  # type: ignore[union-attr]
+        assert all(month.start <= start < month.end for start in starts)
+        assert starts[-1] + timedelta(days=7) >= month.end
+
+
+def test_another_cadence_than_before_counts_in_whole_intervals() -> None:
+    done = Progress(exists=True, done=RangeSet([TimeRange.parse("2024-01-01", "2024-04-30")]))
+    months = table("gold.a", interval=Monthly("at", lookback=2), start="2024-01-01")
+    (run,) = plan([months], {"gold.a": done})
+    assert ranges(run) == {"gold.a": ["2024-02-01/2024-06-01"]}
+
+
 def test_what_can_not_be_planned_is_said() -> None:
     with pytest.raises(UsageError, match=r"silver\.a has intervals but no start"):
         plan([table("silver.a", interval=Daily("at"))])

@@ -6,6 +6,7 @@ exception: a time finer than a microsecond is cut to it, and `_raw` has it in fu
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import UsageError
@@ -18,35 +19,31 @@ if TYPE_CHECKING:
 NANOSECONDS = "nanoseconds"
 """Not a type of Spark: a bigint that counts nanoseconds since 1970 (Parquet's TIMESTAMP(NANOS))."""
 
-_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-_SPECIAL = r"(?i)^([+-]?(inf|infinity)|nan)$"
-_DATE = r"^[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}$"
-_CLOCK = r"[ T][0-9]{1,2}:[0-9]{1,2}(:[0-9]{1,2}(\.[0-9]{1,9})?)?"
-_ZONE = r" ?(Z|UTC|GMT|[+-][0-9]{1,2}(:?[0-9]{2})?|[A-Za-z]+/[A-Za-z_/]+)"
-_MOMENT = rf"^[0-9]{{4}}-[0-9]{{1,2}}-[0-9]{{1,2}}({_CLOCK}({_ZONE})?)?$"
-_LOCAL_MOMENT = rf"^[0-9]{{4}}-[0-9]{{1,2}}-[0-9]{{1,2}}({_CLOCK})?$"
+_SPECIAL = r"(?i)^\s*([+-]?(inf|infinity)|nan)\s*$"
+_NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
+_DATE = r"^\s*[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}\s*$"
+_STARTS_WITH_DATE = r"^\s*[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}"
+_LOCAL_MOMENT = rf"{_STARTS_WITH_DATE}([ T][0-9]{{1,2}}:[0-9]{{1,2}}(:[0-9]{{1,2}}(\.[0-9]{{1,9}})?)?)?\s*$"
 _FINER_THAN_MICROS = r"\.[0-9]{6}[0-9]*[1-9]"
+_LONGEST_WITH_MICROS = len("2024-01-31 23:59:58.123456")
+_LONGEST_FINITE = {"double": 300, "float": 38}
+"""Characters that a number without an exponent may have and still be finite."""
 _SPACES = " \t\r\n\f\v"
 _WHOLE_TYPES = frozenset({"tinyint", "smallint", "int", "bigint"})
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """A value in its column's type, whether that is all of it, and what the file said."""
-
-    value: "Column"
-    exact: "Column | None"
-    """None: always."""
-    text: "Column"
-
-
-@dataclass(frozen=True)
 class Wanted:
-    """A column to make: from one of type `source`, as type `target`."""
+    """A column to make: from one of type `source`, as type `target`.
+
+    Attributes:
+        parsed: a column with the value, where it is known already; the other one is null there.
+    """
 
     name: str
     source: str
     target: str
+    parsed: str | None = None
 
 
 def fitted_columns(rows: "DataFrame", wanted: Sequence[Wanted], timestamp_format: str | None = None) -> "DataFrame":
@@ -62,122 +59,123 @@ def fitted_columns(rows: "DataFrame", wanted: Sequence[Wanted], timestamp_format
     """
     from pyspark.sql import functions as F
 
-    names = {column.name for column in wanted}
+    names = {name for column in wanted for name in (column.name, column.parsed)}
     others = [F.col(quoted(name)) for name in rows.columns if name not in names]
-    fits = {column.name: fit(F.col(quoted(column.name)), column, timestamp_format) for column in wanted}
-    values = [found.value.alias(name) for name, found in fits.items()]
-    return rows.select(*values, _raw(fits).alias(RAW), *others)
+    given = {column.name: f"given {place}" for place, column in enumerate(wanted) if _can_miss(column)}
+    # Values first, and `_raw` from them: so a value is computed once, and a row where all fit costs next to nothing.
+    valued = rows.select(
+        *(_value(F.col(quoted(one.name)), one, timestamp_format).alias(one.name) for one in wanted),
+        *(F.col(quoted(name)).alias(alias) for name, alias in given.items()),
+        *others,
+    )
+    kept = {
+        one.name: _kept(F.col(quoted(one.name)), F.col(quoted(given[one.name])), one)
+        for one in wanted
+        if one.name in given
+    }
+    return valued.select(*(F.col(quoted(one.name)) for one in wanted), _raw(kept).alias(RAW), *others)
 
 
-def _raw(fits: Mapping[str, Fitted]) -> "Column":
+def _raw(kept: "Mapping[str, Column]") -> "Column":
     from pyspark.sql import functions as F
 
-    doubtful = {name: found for name, found in fits.items() if found.exact is not None}
     nothing = F.lit(None).cast("map<string,string>")
-    if not doubtful:
+    if not kept:
         return nothing
-    unfit = {name: ~found.exact for name, found in doubtful.items() if found.exact is not None}
-    entries = F.array(
-        *(
-            F.when(unfit[name], F.struct(F.lit(name).alias("key"), found.text.alias("value")))
-            for name, found in doubtful.items()
-        )
-    )
-    some = F.lit(False)
-    for condition in unfit.values():
-        some = some | condition
-    return F.when(some, F.map_from_entries(F.array_compact(entries))).otherwise(nothing)
+    some = reduce(lambda one, other: one | other, (text.isNotNull() for text in kept.values()))
+    none = F.array().cast("array<struct<key:string,value:string>>")
+    entries = [
+        F.when(text.isNotNull(), F.array(F.struct(F.lit(name).alias("key"), text.alias("value")))).otherwise(none)
+        for name, text in kept.items()
+    ]
+    return F.when(some, F.map_from_entries(F.concat(*entries))).otherwise(nothing)
 
 
-def fit(column: "Column", wanted: Wanted, timestamp_format: str | None = None) -> Fitted:
-    """One value as a column's type.
+def _can_miss(wanted: Wanted) -> bool:
+    """Whether a value may not fit the column."""
+    same = wanted.source == wanted.target or (wanted.source, wanted.target) == ("timestamp_ntz", "timestamp")
+    return not same and wanted.target not in ("string", "binary")
+
+
+def _kept(value: "Column", given: "Column", wanted: Wanted) -> "Column":
+    """The text to keep of what was given, where the value is not all of it; null where it is.
+
+    Args:
+        value: what `_value` made of it.
+        given: what was given.
+        wanted: the column.
+    """
+    from pyspark.sql import functions as F
+
+    if wanted.source == NANOSECONDS:
+        fraction = F.lpad(F.pmod(given, F.lit(1_000_000_000)).cast("string"), 9, "0")
+        text = F.concat(F.date_format(value, "yyyy-MM-dd HH:mm:ss"), F.lit("."), fraction)
+        return F.when(F.pmod(given, F.lit(1000)) != 0, text)
+    missed = value.isNull() & given.isNotNull()
+    if wanted.source == "string":
+        missed = missed & (F.trim(given, F.lit(_SPACES)) != "")
+        if wanted.target in ("timestamp", "timestamp_ntz"):
+            long = F.length(given) > _LONGEST_WITH_MICROS
+            missed = missed | (long & given.rlike(_FINER_THAN_MICROS))
+    return F.when(missed, given.cast("string"))
+
+
+def _value(given: "Column", wanted: Wanted, timestamp_format: str | None) -> "Column":
+    """What was given, as the column's type; null where it does not fit.
 
     Raises:
         UsageError: text can't be read as this type.
     """
     from pyspark.sql import functions as F
 
-    text = column.cast("string")
-    if wanted.source == NANOSECONDS:
-        return _from_nanoseconds(column)
-    if wanted.source == wanted.target:
-        return Fitted(column, None, text)
-    if wanted.target == "string":
-        return Fitted(text, None, text)
-    if wanted.source == "string":
-        return _from_text(column, wanted, timestamp_format)
-    if (wanted.source, wanted.target) == ("timestamp_ntz", "timestamp"):
-        return Fitted(column.cast("timestamp"), None, text)
-    value = column.try_cast(wanted.target)
-    back = value.try_cast(wanted.source).eqNullSafe(column)
-    if (wanted.source, wanted.target) == ("double", "float"):  # the nearest will do, as it does for text
-        back = F.isnan(column) | ((F.abs(value) == float("inf")) == (F.abs(column) == float("inf")))
-    return Fitted(F.when(back, value), column.isNull() | F.coalesce(back, F.lit(False)), text)
+    source, target = wanted.source, wanted.target
+    if source == NANOSECONDS:
+        whole = given - F.pmod(given, F.lit(1000))
+        return F.timestamp_micros(F.call_function("div", whole, F.lit(1000)))
+    if not _can_miss(wanted):
+        return given.cast(target)
+    if source == "string":
+        value = _read(given, wanted, timestamp_format)
+        return F.coalesce(F.col(quoted(wanted.parsed)), value) if wanted.parsed else value
+    value = given.try_cast(target)
+    if (source, target) == ("double", "float"):  # the nearest will do, as it does for text
+        return F.when(F.abs(value) == float("inf"), F.when(F.abs(given) == float("inf"), value)).otherwise(value)
+    return F.when(value.try_cast(source).eqNullSafe(given), value)
 
 
-def _from_nanoseconds(column: "Column") -> Fitted:
-    from pyspark.sql import functions as F
+def _read(text: "Column", wanted: Wanted, timestamp_format: str | None) -> "Column":
+    """Text as a type; null for what only Spark's leniency would take, or what would be rounded.
 
-    rest = F.pmod(column, F.lit(1000))
-    value = F.timestamp_micros(F.call_function("div", column - rest, F.lit(1000)))
-    fraction = F.lpad(F.pmod(column, F.lit(1_000_000_000)).cast("string"), 9, "0")
-    text = F.concat(F.date_format(value, "yyyy-MM-dd HH:mm:ss"), F.lit("."), fraction)
-    return Fitted(value, column.isNull() | (rest == 0), text)
-
-
-def _from_text(column: "Column", wanted: Wanted, timestamp_format: str | None) -> Fitted:
-    """Text as a type: blank is null, and what only Spark's leniency would take does not fit."""
-    from pyspark.sql import functions as F
-
-    trimmed = F.trim(column, F.lit(_SPACES))
-    value, exact = _read(trimmed, wanted, timestamp_format)
-    return Fitted(value, column.isNull() | (trimmed == "") | F.coalesce(exact, F.lit(False)), column)
-
-
-def _read(text: "Column", wanted: Wanted, timestamp_format: str | None) -> "tuple[Column, Column]":
+    Spark's own casts leave out the white space around.
+    """
     from pyspark.sql import functions as F
 
     kind = wanted.target
     if kind == "timestamp" and timestamp_format:
-        value = F.try_to_timestamp(text, F.lit(timestamp_format))
-        return value, value.isNotNull()
+        return F.try_to_timestamp(F.trim(text, F.lit(_SPACES)), F.lit(timestamp_format))
     if kind == "boolean":
-        value = text.try_cast(kind)
-        return value, value.isNotNull()
+        return text.try_cast(kind)
     if kind in _WHOLE_TYPES:  # 12.0 is 12: pandas writes whole numbers so where some are missing
-        value = F.coalesce(text.try_cast(kind), F.regexp_replace(text, r"(?<=\d)\.0+$", "").try_cast(kind))
-        return value, value.isNotNull()
+        without_zeros = F.when(text.rlike(r"^\s*[+-]?\d+\.0+\s*$"), F.substring_index(text, ".", 1))
+        return F.coalesce(text.try_cast(kind), without_zeros.try_cast(kind))
     if kind.startswith("decimal("):
-        return _read_decimal(text, kind)
-    if kind in ("double", "float"):
-        plain = text.rlike(_NUMBER)
-        value = F.when(plain | text.rlike(_SPECIAL), text.try_cast(kind))
-        finite = F.abs(value) < F.lit(float("inf"))
-        value = F.when(~plain | finite, value)
-        return value, value.isNotNull()
+        scale = int(kind[len("decimal(") : -1].split(",")[1])
+        rounded = F.when(text.rlike("[eE]"), text.try_cast("decimal(38,18)") != text.try_cast(kind)).otherwise(
+            text.rlike(rf"\.[0-9]{{{scale}}}[0-9]*[1-9]")
+        )
+        return F.when(~F.coalesce(rounded, F.lit(True)), text.try_cast(kind))
+    if kind in ("double", "float"):  # with letters: 1e5, inf; but also Java's own 1.5f and 0x1p3
+        value = text.try_cast(kind)
+        finite = F.when(text.rlike(_NUMBER) & (F.abs(value) != float("inf")), value)
+        careful = F.when(text.rlike(_SPECIAL), value).otherwise(finite)
+        return F.when(text.rlike("[a-zA-Z]") | (F.length(text) > _LONGEST_FINITE[kind]), careful).otherwise(value)
     if kind == "date":
-        value = F.when(text.rlike(_DATE), text.try_cast("date"))
-        return value, value.isNotNull()
-    if kind in ("timestamp", "timestamp_ntz"):
-        value = F.when(text.rlike(_MOMENT if kind == "timestamp" else _LOCAL_MOMENT), text.try_cast(kind))
-        return value, value.isNotNull() & ~text.rlike(_FINER_THAN_MICROS)
-    if kind == "binary":
-        return text.cast("binary"), F.lit(True)
+        return F.when(text.rlike(_DATE), text.try_cast("date"))
+    if kind == "timestamp":
+        return F.when(text.rlike(_STARTS_WITH_DATE), text.try_cast("timestamp"))
+    if kind == "timestamp_ntz":
+        return F.when(text.rlike(_LOCAL_MOMENT), text.try_cast("timestamp_ntz"))
     raise UsageError(
         f"Column {wanted.name}: text can't be read as {kind}.",
         hint="Declare it as string, and take it apart in silver, e.g. with from_json.",
     )
-
-
-def _read_decimal(text: "Column", kind: str) -> "tuple[Column, Column]":
-    """A decimal that needs no rounding."""
-    from pyspark.sql import functions as F
-
-    scale = int(kind[len("decimal(") : -1].split(",")[1])
-    value = F.when(text.rlike(_NUMBER), text.try_cast(kind))
-    with_exponent = text.rlike("[eE]")
-    exact = F.when(with_exponent, text.try_cast("decimal(38,18)") == value).otherwise(
-        ~text.rlike(rf"\.[0-9]{{{scale}}}[0-9]*[1-9]")
-    )
-    value = F.when(exact, value)
-    return value, value.isNotNull()

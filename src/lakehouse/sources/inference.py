@@ -94,7 +94,7 @@ class Guess:
         trimmed = pc.ascii_trim_whitespace(texts.drop_null())
         filled = trimmed.filter(pc.not_equal(trimmed, ""))
         self.seen = self.seen or len(filled) > 0
-        self.possible = {name for name in self.possible if _LADDER[name](filled)}
+        self.possible = _possible(filled, self.possible)
 
     def join(self, other: "Guess") -> "Guess":
         """What fits the texts of both."""
@@ -113,6 +113,26 @@ class Guess:
     def from_json(cls, content: Mapping[str, Any]) -> "Guess":
         """The guess that `to_json` described."""
         return cls(set(content["possible"]), content["seen"])
+
+
+def _possible(texts: "pa.Array", candidates: set[str]) -> set[str]:
+    """Which of the candidates fit; what a narrower one implies is not looked at again."""
+    found: set[str] = set()
+    for name, fits in _LADDER.items():
+        if name not in candidates:
+            continue
+        implied = ("date" in found and name == "timestamp") or (
+            "bigint" in found and name == "double" and _are_small(texts)
+        )
+        if implied or fits(texts):
+            found.add(name)
+    return found
+
+
+def _are_small(texts: "pa.Array") -> bool:
+    import pyarrow.compute as pc
+
+    return (pc.max(pc.utf8_length(texts)).as_py() or 0) <= _SAFE_DIGITS
 
 
 def _all_match(texts: "pa.Array", pattern: str) -> bool:

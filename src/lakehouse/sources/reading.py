@@ -54,6 +54,8 @@ class Reading:
             InputDataError: a file can't be read.
             ContractError: a file's columns do not fit the table's.
         """
+        # Java does not compile methods larger than this: many columns would be cast several times slower.
+        session.conf.set("spark.sql.codegen.hugeMethodLimit", "8000")
         if self.kind is Format.PARQUET:
             return self._parquet(session, files, known, say)
         return self._text(session, files, known, say)
@@ -71,8 +73,8 @@ class Reading:
         columns = self._columns(known, names)
         types = self._types(columns, known, names, surveys)
         _tell(known, types, say)
-        rows = text_rows(session, found, [one.names for one in names], columns)
-        return fitted_columns(rows, [Wanted(name, "string", types[name]) for name in columns], self.timestamp_format)
+        rows, wanted = text_rows(session, found, [one.names for one in names], types)
+        return fitted_columns(rows, wanted, self.timestamp_format)
 
     def _with_header(self, file: SourceFile, known: Known) -> TextFile:
         found = TextFile(file, self.kind, self.options)

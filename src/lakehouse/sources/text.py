@@ -5,7 +5,7 @@ else than what was hashed can land, however late a file changes.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 from asgard.common.spark import explain
 from asgard.lakehouse.sources.delimited import Grammar, Parser
 from asgard.lakehouse.sources.files import SourceFile
+from asgard.lakehouse.sources.fitting import Wanted
 from asgard.lakehouse.sources.formats import Format, TextOptions
 from asgard.lakehouse.sources.inference import Guess
 from asgard.lakehouse.sources.json_text import Record, as_table, in_batches, json_lines, json_values, keys_of
 from asgard.lakehouse.sources.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
+from asgard.lakehouse.sources.plain_values import arrow_type, plain_values
 from asgard.lakehouse.sources.streams import texts
 from asgard.lakehouse.sources.workers import in_groups, on_workers
 
@@ -139,29 +141,37 @@ def survey_all(session: "SparkSession", files: Sequence[TextFile]) -> list[Surve
 
 
 def text_rows(
-    session: "SparkSession", files: Sequence[TextFile], names: Sequence[Sequence[str]], columns: Sequence[str]
-) -> "DataFrame":
-    """The records of the files, as texts.
+    session: "SparkSession", files: Sequence[TextFile], names: Sequence[Sequence[str]], types: Mapping[str, str]
+) -> "tuple[DataFrame, list[Wanted]]":
+    """The records of the files, as texts and, where a text plainly is one, as values.
 
     Args:
         session: to read with.
         files: with their own columns.
         names: what the table calls the columns of each file.
-        columns: of the table, in order.
+        types: column of the table -> its type, in order.
 
     Returns:
-        The table's columns (strings), `_corrupt`, `_source_file`, `_source_row` (1-based, among the file's records).
+        The table's columns as texts, those with values as well, `_corrupt`, `_source_file`, `_source_row` (1-based,
+        among the file's records); and how to make the table's columns of them.
     """
+    import pyarrow as pa
     from pyspark.sql import functions as F
+    from pyspark.sql.pandas.types import from_arrow_schema
 
+    kinds = [arrow_type(kind) for kind in types.values()]
+    fields = [(f"c{place}", pa.string()) for place in range(len(kinds))]
+    fields += [(f"v{place}", kind) for place, kind in enumerate(kinds) if kind is not None]
+    schema = pa.schema([*fields, (CORRUPT, pa.string()), (SOURCE_FILE, pa.string()), (SOURCE_ROW, pa.int64())])
     groups = in_groups(list(zip(files, names, strict=True)), lambda one: one[0].file.size)
-    schema = ", ".join([*(f"c{place} string" for place in range(len(columns))), _OWN_COLUMNS])
-    rows = on_workers(session, len(groups), partial(_read_group, groups, columns), schema)
-    renamed = [F.col(f"c{place}").alias(name) for place, name in enumerate(columns)]
-    return rows.select(*renamed, CORRUPT, SOURCE_FILE, SOURCE_ROW)
-
-
-_OWN_COLUMNS = f"{CORRUPT} string, {SOURCE_FILE} string, {SOURCE_ROW} bigint"
+    rows = on_workers(session, len(groups), partial(_read_group, groups, types, schema), from_arrow_schema(schema))
+    wanted = [
+        Wanted(name, "string", types[name], parsed=None if kind is None else f"parsed {place}")
+        for place, (name, kind) in enumerate(zip(types, kinds, strict=True))
+    ]
+    texts_of = [F.col(f"c{place}").alias(one.name) for place, one in enumerate(wanted)]
+    values_of = [F.col(f"v{place}").alias(one.parsed) for place, one in enumerate(wanted) if one.parsed]
+    return rows.select(*texts_of, *values_of, CORRUPT, SOURCE_FILE, SOURCE_ROW), wanted
 
 
 def _survey_group(groups: Sequence[Sequence[tuple[int, TextFile]]], number: int) -> "Iterator[pa.RecordBatch]":
@@ -172,23 +182,43 @@ def _survey_group(groups: Sequence[Sequence[tuple[int, TextFile]]], number: int)
 
 
 def _read_group(
-    groups: Sequence[Sequence[tuple[TextFile, Sequence[str]]]], columns: Sequence[str], number: int
+    groups: Sequence[Sequence[tuple[TextFile, Sequence[str]]]],
+    types: Mapping[str, str],
+    schema: "pa.Schema",
+    number: int,
 ) -> "Iterator[pa.RecordBatch]":
     for file, names in groups[number]:
         places = {name: str(place) for place, name in enumerate(names)}
         row = 1
         for table in file.tables():
-            yield from _landing(table, [places.get(name) for name in columns], file.file.name, row).to_batches()
-            row += table.num_rows
+            for batch in table.to_batches():
+                yield _landing(batch, {name: places.get(name) for name in types}, types, file.file.name, row, schema)
+                row += batch.num_rows
 
 
-def _landing(table: "pa.Table", places: Sequence[str | None], file: str, first_row: int) -> "pa.Table":
+def _landing(
+    batch: "pa.RecordBatch",
+    places: Mapping[str, str | None],
+    types: Mapping[str, str],
+    file: str,
+    first_row: int,
+    schema: "pa.Schema",
+) -> "pa.RecordBatch":
     import pyarrow as pa
 
-    rows = table.num_rows
-    columns = [pa.nulls(rows, pa.string()) if place is None else table.column(place) for place in places]
+    rows = batch.num_rows
+    nothing = pa.nulls(rows, pa.string())
+    texts_of, values_of = [], []
+    for name, kind in types.items():
+        place = places[name]
+        texts = nothing if place is None else batch.column(place)
+        arrow = arrow_type(kind)
+        if arrow is not None:
+            values = plain_values(texts, kind)
+            texts_of.append(texts if values is None else nothing)
+            values_of.append(pa.nulls(rows, arrow) if values is None else values)
+        else:
+            texts_of.append(texts)
     numbers = pa.array(range(first_row, first_row + rows), pa.int64())
-    return pa.table(
-        [*columns, table.column(CORRUPT), pa.repeat(pa.scalar(file), rows), numbers],
-        names=[*(f"c{place}" for place in range(len(places))), CORRUPT, SOURCE_FILE, SOURCE_ROW],
-    )
+    columns = [*texts_of, *values_of, batch.column(CORRUPT), pa.repeat(pa.scalar(file), rows), numbers]
+    return pa.record_batch(columns, schema=schema)
