@@ -6,28 +6,30 @@ import sys
 from asgard.common.settings import Settings
 
 _ROOT = "asgard"
+_secrets: set[str] = set()
 
 
 class _Redact(logging.Filter):
     """Takes every secret of the settings out of a record."""
 
-    def __init__(self, secrets: tuple[str, ...]) -> None:
-        super().__init__()
-        self._secrets = secrets
-
     def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        record.msg, record.args = text, ()
+        record.msg, record.args = redact(record.getMessage()), ()
         return True
+
+
+def redact(text: str) -> str:
+    """A text without any secret of the settings that this process has loaded for its logs."""
+    for secret in _secrets:
+        text = text.replace(secret, "***")
+    return text
 
 
 def configure_logging(settings: Settings) -> None:
     """Send the logs of `asgard` to stderr, at `log_level`; called again, the last settings hold."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    handler.addFilter(_Redact(settings.secrets()))
+    handler.addFilter(_Redact())
+    _secrets.update(settings.secrets())
     root = logging.getLogger(_ROOT)
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from asgard.common.errors import AsgardError, ExitCode
-from asgard.common.logging import logger
+from asgard.common.logging import logger, redact
 from asgard.common.spark import explain
 
 
@@ -74,7 +74,7 @@ def print_error(error: AsgardError) -> None:
 
 
 def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
+    sys.stderr.write(redact(line) + "\n")
 
 
 @contextmanager

@@ -163,7 +163,7 @@ class Attempt:
             if write.after is not None:
                 wanted = self._on_branch(write.table).described(write.done, self._input_snapshots(write.table))
                 current = write.after.properties
-                missing = {name: text for name, text in wanted.items() if current.get(name) != text}
+                missing = {name: text for name, text in wanted.items() if current.get(name, "") != text}
                 self._on_branch(write.table).set_properties(missing)
         self.sealed = self.lake.nessie.head(self.branch)
         for name, write in self.writes.items():

@@ -53,6 +53,16 @@ class TableState:
         """Every snapshot that this metadata knows."""
         return frozenset(snapshot.snapshot_id for snapshot in self.table.metadata.snapshots)
 
+    def ancestors(self, snapshot: int) -> list[int]:
+        """A snapshot and those that it grew from, as far as this metadata knows them, oldest first."""
+        parents = {each.snapshot_id: each.parent_snapshot_id for each in self.table.metadata.snapshots}
+        chain: list[int] = []
+        current: int | None = snapshot
+        while current in parents:
+            chain.insert(0, current)
+            current = parents[current]
+        return chain
+
     @property
     def properties(self) -> Mapping[str, str]:
         """Table properties."""

@@ -212,7 +212,7 @@ def _node(
     inputs = tuple(
         _node(name, source, makers, lake, above | {table}) for name, source in _inputs_of(table, maker.attempt)
     )
-    return LineageNode(table, snapshot, maker, inputs, _files_of(table, maker.attempt))
+    return LineageNode(table, snapshot, maker, inputs, tuple(_files_of(table, snapshot, makers, lake)))
 
 
 def _inputs_of(table: TableName, attempt: AttemptRecord) -> Iterator[tuple[TableName, int]]:
@@ -226,6 +226,14 @@ def _inputs_of(table: TableName, attempt: AttemptRecord) -> Iterator[tuple[Table
             yield TableName.parse(name), int(source["snapshot_id"])
 
 
-def _files_of(table: TableName, attempt: AttemptRecord) -> tuple[str, ...]:
-    ingested = attempt.record.get("details", {}).get("files", ())
-    return tuple(str(file["path"]) for file in ingested) if table.layer == "bronze" else ()
+def _files_of(
+    table: TableName, snapshot: int, makers: Mapping[tuple[str, int], RunSummary], lake: Lakehouse
+) -> Iterator[str]:
+    """The source files of a bronze table at a snapshot: of every ingest up to it, oldest first."""
+    if table.layer != "bronze":
+        return
+    content = lake.content(table, lake.target)
+    for each in TableState.load(content.metadata_location, lake.settings).ancestors(snapshot):
+        maker = makers.get((str(table), each))
+        for file in maker.attempt.record.get("details", {}).get("files", ()) if maker else ():
+            yield str(file["path"])

@@ -17,7 +17,7 @@ from typing import Any
 from asgard.common.errors import AsgardError, AuditFailedError, ConflictError, UsageError
 from asgard.common.failpoints import failpoint
 from asgard.common.git import CodeVersion, code_version
-from asgard.common.logging import logger
+from asgard.common.logging import logger, redact
 from asgard.common.names import LOG_MARGIN, BranchName, CommitHash, RunId, audit_branch, new_run_id, run_id_time
 from asgard.lakehouse.attempt import Attempt, Isolation
 from asgard.lakehouse.audit import Verdict, audit
@@ -292,7 +292,7 @@ class _Runner:
     def _note_failure(self, number: int, error: BaseException, clock: "_Stopwatch") -> None:
         if isinstance(error, RunAuditFailedError):
             return
-        message = error.message if isinstance(error, AsgardError) else type(error).__name__
+        message = redact(error.message) if isinstance(error, AsgardError) else type(error).__name__
         status = "conflict" if isinstance(error, ConflictError) else Status.FAILED
         self._note_outcome(number, {"status": status, "error": message, "seconds": clock.seconds})
 

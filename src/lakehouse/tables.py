@@ -76,19 +76,22 @@ class BranchTable:
             raise explain(error, f"Writing {self.table.name}") from error
 
     def set_properties(self, properties: Mapping[str, str]) -> None:
-        """Set table properties, in one commit."""
+        """Set table properties in one commit; one with an empty text is removed."""
         if not properties:
             return
         loader = self.session._jvm.org.apache.iceberg.spark.Spark3Util  # type: ignore[union-attr]
         update = loader.loadIcebergTable(self.session._jsparkSession, self.sql_name).updateProperties()
         for name, value in properties.items():
-            update.set(name, value)
+            if value:
+                update.set(name, value)
+            else:
+                update.remove(name)
         update.commit()
 
     def described(self, done: RangeSet, inputs: Mapping[str, int]) -> dict[str, str]:
-        """The table properties that its declaration and this run ask for."""
+        """The table properties that its declaration and this run ask for; an empty text is for none."""
         table = self.table
-        texts = {
+        return {
             "comment": table.description,
             "asgard.owner": table.owner,
             "asgard.tags": ",".join(table.tags),
@@ -100,7 +103,6 @@ class BranchTable:
             INTERVALS_PROPERTY: str(done),
             INPUTS_PROPERTY: json.dumps(inputs, sort_keys=True) if inputs else "",
         }
-        return {name: text for name, text in texts.items() if text}
 
     def _shape(self, frame: "DataFrame") -> "DataFrame":
         """The rows with exactly the declared columns, cast to their declared types."""

@@ -11,10 +11,11 @@ from asgard.common.errors import RunError, UnknownTableError, UsageError
 from asgard.common.names import TableName, check_run_id, parse_audit_branch
 from asgard.lakehouse.attempt import Attempt, Isolation
 from asgard.lakehouse.files import TableState
-from asgard.lakehouse.history import list_runs
+from asgard.lakehouse.history import lineage, list_runs
 from asgard.lakehouse.lake import Lakehouse, identifier
 from asgard.lakehouse.records import RunRecords
 from asgard.lakehouse.run import RunAuditFailedError, Status
+from asgard.lakehouse.snapshots import resolve
 from asgard.validation.checks import between, expression, not_null, references, unique
 
 
@@ -331,3 +332,29 @@ def test_a_table_that_a_check_read_may_not_move_also_when_the_run_wrote_it_witho
 def test_a_run_id_of_the_future_is_refused(lake: Lakehouse) -> None:
     with pytest.raises(UsageError, match="lies in the future"):
         run_work(lake, lambda _attempt: None, "29990101t000000-x")
+
+
+def test_what_is_taken_out_of_a_declaration_leaves_the_table(
+    lake: Lakehouse, spark: SparkSession, fresh: Fresh
+) -> None:
+    name = fresh.table()
+    for owner in ("data-team", ""):
+        write_rows(lake, declared(name, owner=owner, tags=["kept"]), values(spark, "id bigint", [[1]]))
+    properties = TableState.load(lake.content(name, "main").metadata_location, lake.settings).properties
+    assert "asgard.owner" not in properties
+    assert properties["asgard.tags"] == "kept"
+
+
+def test_lineage_names_the_files_of_every_ingest(lake: Lakehouse, spark: SparkSession, fresh: Fresh) -> None:
+    table = declared(fresh.table("bronze"), mode="append")
+
+    def ingest(path: str) -> None:
+        def work(attempt: Attempt) -> None:
+            attempt.write(table, values(spark, "id bigint", [[1]]))
+            attempt.details["files"] = [{"path": path}]
+
+        run_work(lake, work)
+
+    ingest("first.csv")
+    ingest("second.csv")
+    assert lineage(lake, table.name, resolve(lake, None)).files == ("first.csv", "second.csv")

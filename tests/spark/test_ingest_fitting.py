@@ -186,8 +186,10 @@ def test_what_arrow_reads_spark_reads_as_the_same(spark: SparkSession, columns: 
             if values is not None:
                 plain += 1
                 rows += [(text, {kind: value.as_py()}) for text, value in zip(texts, values, strict=True)]
-    frame = spark.createDataFrame([(text, *(text if kind in found else None for kind in kinds)) for text, found in rows],
-                                  ", ".join(["given string", *(f"`{kind}` string" for kind in kinds)]))  # fmt: skip
+    frame = spark.createDataFrame(
+        [(text, *(text if kind in found else None for kind in kinds)) for text, found in rows],
+        ", ".join(["given string", *(f"`{kind}` string" for kind in kinds)]),
+    )
     fitted = fitted_columns(frame, [Wanted(kind, "string", kind) for kind in kinds]).collect()
     by_text = {(row["given"], kind): row[kind] for row in fitted for kind in kinds if row[kind] is not None}
     for text, found in rows:
