@@ -28,11 +28,13 @@ from asgard.lakehouse.sources.files import SourceFile, find_files, hash_files, p
 from asgard.lakehouse.sources.formats import Format, TextOptions, format_of
 from asgard.lakehouse.sources.jdbc import Database, JdbcSource
 from asgard.lakehouse.sources.landing import Count, count_written, known_columns, require_complete, with_provenance
-from asgard.lakehouse.sources.ledger import Entry, entries_frame, landed, ledger_table, watermark
+from asgard.lakehouse.sources.ledger import Entry, entries_frame, landed, ledger_table, watermark, without_landed
 from asgard.lakehouse.sources.own_columns import CORRUPT, RAW
 from asgard.lakehouse.sources.reading import Reading, database_rows
 
 Say = Callable[[str], None]
+
+_SHOWN_FILES = 10
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,9 @@ def run(params: Params, lake: Lakehouse, say: Say = lambda _line: None) -> Inges
 
 
 def _from_files(params: Params, lake: Lakehouse, say: Say) -> Callable[[Attempt], Landed]:
-    files = hash_files(find_files(params.sources, params.format, lake.settings, say))
+    found = find_files(params.sources, params.format, lake.settings, say)
+    say(f"hashing {len(found)} files, {sum(file.size for file in found):,} bytes")
+    files = hash_files(found)
     kind = params.format or _one_format(files)
     return lambda attempt: ingest_files(attempt, params, kind, files)
 
@@ -181,9 +185,13 @@ def ingest_files(attempt: Attempt, params: Params, kind: Format, files: Sequence
         files: hashed.
     """
     table, ledger = params.table, ledger_table(params.table.name)
-    fresh, skipped = without_landed(files, landed(attempt, ledger, [file.digest for file in files]))
-    for name, reason in skipped.items():
+    # A table that was dropped holds nothing, whatever its ledger says.
+    entries = landed(attempt, ledger, [file.digest for file in files]) if attempt.has(table.name) else {}
+    fresh, skipped = without_landed(files, entries)
+    for name, reason in list(skipped.items())[:_SHOWN_FILES]:
         attempt.say(f"{printable(name)}: {reason}")
+    if len(skipped) > _SHOWN_FILES:
+        attempt.say(f"{len(skipped) - _SHOWN_FILES} more files were there already")
     if not fresh:
         return Landed(skipped=skipped)
     reading = Reading(str(table.name), kind, params.text, params.timestamp_format, params.allow_missing)
@@ -194,7 +202,7 @@ def ingest_files(attempt: Attempt, params: Params, kind: Format, files: Sequence
             file.require_unchanged()
     counts = count_written(attempt, table.name)
     require_complete(counts)
-    entries = tuple(
+    new = tuple(
         Entry(
             kind="file",
             source=file.name,
@@ -206,8 +214,8 @@ def ingest_files(attempt: Attempt, params: Params, kind: Format, files: Sequence
         )
         for file in fresh
     )
-    attempt.write(ledger, entries_frame(attempt, entries))
-    return _reported(attempt, table, Landed(entries, skipped, *_sums(counts)))
+    attempt.write(ledger, entries_frame(attempt, new))
+    return _reported(attempt, table, Landed(new, skipped, *_sums(counts)))
 
 
 def ingest_database(attempt: Attempt, params: Params) -> Landed:
@@ -218,7 +226,9 @@ def ingest_database(attempt: Attempt, params: Params) -> Landed:
     table, ledger, source = params.table, ledger_table(params.table.name), params.database
     if source is None:
         raise UsageError("No database is given.", hint="Say --jdbc-url.")
-    reached = watermark(attempt, ledger, source.name, source.cursor) if source.cursor else None
+    reached = None
+    if source.cursor and attempt.has(table.name):
+        reached = watermark(attempt, ledger, source.name, source.cursor)
     found = Database(attempt.session, source, attempt.lake.settings.jdbc_password).read(reached)
     if found is None:
         reason = f"has no row with {source.cursor} above {reached}" if reached is not None else "has no row"
@@ -240,31 +250,6 @@ def ingest_database(attempt: Attempt, params: Params) -> Landed:
     )
     attempt.write(ledger, entries_frame(attempt, [entry]))
     return _reported(attempt, table, Landed((entry,), {}, *_sums(counts)))
-
-
-def without_landed(
-    files: Sequence[SourceFile], entries: Mapping[str, Entry]
-) -> tuple[tuple[SourceFile, ...], dict[str, str]]:
-    """The files to ingest, and for each other one why not.
-
-    Args:
-        files: hashed.
-        entries: of the ledger, by digest.
-    """
-    fresh: dict[str, SourceFile] = {}
-    skipped = {}
-    for file in files:
-        if file.digest in entries:
-            entry = entries[file.digest]
-            skipped[file.name] = (
-                f"landed before, as {printable(entry.source)} at {entry.ingested_at:%Y-%m-%d %H:%M:%S} UTC "
-                f"(run {entry.run_id})"
-            )
-        elif file.digest in fresh:
-            skipped[file.name] = f"has the same content as {printable(fresh[file.digest].name)}"
-        else:
-            fresh[file.digest] = file
-    return tuple(fresh.values()), skipped
 
 
 def _sums(counts: Mapping[str, Count]) -> tuple[int, int]:

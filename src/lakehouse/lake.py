@@ -62,7 +62,7 @@ class Lakehouse:
 
     @cached_property
     def _spark(self) -> "SparkSession":
-        _hand_over_credentials(self.settings)
+        hand_over_credentials(self.settings)
         return open_session(self.settings, self._application, catalog_conf(self.settings))
 
     def frame(self, table: TableName, ref: str, session: "SparkSession | None" = None) -> "DataFrame":
@@ -139,7 +139,7 @@ def identifier(table: TableName, ref: str) -> str:
     return f"{CATALOG}.{table.layer}.`{table.name}@{ref}`"
 
 
-def _hand_over_credentials(settings: Settings) -> None:
+def hand_over_credentials(settings: Settings) -> None:
     """S3 credentials go to Spark's JVM by its environment: a Spark conf would show them."""
     for name, secret in (
         ("AWS_ACCESS_KEY_ID", settings.aws_access_key_id),

@@ -110,6 +110,15 @@ class TestNothingLandsTwice:
         assert record["params"]["sources"] == [str(path)]
         assert json.loads(json.dumps(result.to_json()))["landed"][0]["rows"] == 1
 
+    def test_a_table_that_was_dropped_holds_nothing(
+        self, lake: Lakehouse, spark: SparkSession, fresh: Fresh, tmp_path: Path
+    ) -> None:
+        table, path = fresh.table("bronze"), write(tmp_path / "a.csv", "id\n1\n")
+        ingest(lake, table, path)
+        spark.sql(f"DROP TABLE lake.{table}")
+        assert ingest(lake, table, path).landed.rows == 1
+        assert rows_of(lake, table, "id") == [(1,)]
+
 
 class TestDeclaredTables:
     def test_columns_checks_and_renames(self, lake: Lakehouse, fresh: Fresh, tmp_path: Path) -> None:
@@ -183,6 +192,16 @@ class TestContracts:
         pq.write_table(pa.table({"id": [4]}), tmp_path / "x.parquet")
         ingest(lake, declared_as_int, tmp_path / "x.parquet")
         assert rows_of(lake, table, "id", "_raw") == sorted([(1, None), (2**40, None), (3, None), (4, None)], key=repr)
+
+
+def test_small_numbers_in_parquet(lake: Lakehouse, fresh: Fresh, tmp_path: Path) -> None:
+    table = fresh.table("bronze")
+    kinds = (pa.int8(), pa.int16(), pa.uint8(), pa.uint16(), pa.uint32(), pa.float32(), pa.float16())
+    for number in (1, 2):
+        columns = {str(kind): pa.array([number], pa.int64()).cast(kind, safe=False) for kind in kinds}
+        pq.write_table(pa.table(columns), tmp_path / f"{number}.parquet")
+        assert ingest(lake, table, tmp_path / f"{number}.parquet").landed.misfits == 0
+    assert rows_of(lake, table, *(str(kind) for kind in kinds)) == [(1,) * 7, (2,) * 7]
 
 
 def test_odd_column_names_are_written_read_and_audited(lake: Lakehouse, fresh: Fresh, tmp_path: Path) -> None:

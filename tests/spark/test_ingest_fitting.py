@@ -157,7 +157,7 @@ TEXTS = st.lists(
 )
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(columns=st.lists(TEXTS, min_size=10, max_size=60))
 def test_what_is_inferred_always_fits(spark: SparkSession, columns: list[list[str]]) -> None:
     rows = []
@@ -175,7 +175,7 @@ def test_what_is_inferred_always_fits(spark: SparkSession, columns: list[list[st
     ] == []
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(columns=st.lists(TEXTS, min_size=20, max_size=60), scale=st.integers(0, 3))
 def test_what_arrow_reads_spark_reads_as_the_same(spark: SparkSession, columns: list[list[str]], scale: int) -> None:
     kinds = ["tinyint", "int", "bigint", "double", f"decimal(10,{scale})", "boolean", "date", "timestamp"]

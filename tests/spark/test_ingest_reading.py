@@ -61,7 +61,8 @@ def write(path: Path, text: str | bytes) -> Path:
 def on_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Even small files are surveyed on Spark's workers, each a task."""
     monkeypatch.setattr(text_module, "_AT_ONCE", 0)
-    monkeypatch.setattr(workers, "_PER_TASK", 1)
+    monkeypatch.setattr(workers, "_SMALLEST", 1)
+    monkeypatch.setattr(workers, "_LARGEST", 1)
 
 
 class TestDelimited:
@@ -120,6 +121,13 @@ class TestDelimited:
         ]  # fmt: skip
         with pytest.raises(InputDataError, match=r"has 2 fields, but .* has 1 columns"):
             read(spark, path, known=Known({"id": "bigint"}), header=False)
+
+    def test_a_wrong_delimiter_is_noticed(self, spark: SparkSession, tmp_path: Path) -> None:
+        path = write(tmp_path / "x.csv", "id;name\n1;a\n")
+        with pytest.raises(InputDataError, match="starts with one field, 'id;name'") as caught:
+            read(spark, path)
+        assert caught.value.hint == "Say --delimiter, perhaps ';'; or ',' if it has one column."
+        assert rows(read(spark, path, delimiter=",")) == [("1;a",)]
 
     def test_headers_that_are_no_names(self, spark: SparkSession, tmp_path: Path) -> None:
         path = write(tmp_path / "x.csv", 'Sales ($),a,a,,_raw,"`x`; DROP TABLE y",größe\n1,2,3,4,5,6,7\n')
@@ -229,6 +237,13 @@ class TestJson:
         assert rows(frame, "id", "tags", "name", SOURCE_ROW) == [
             (1, '["a",{"b":1.1}]', None, 1), (2, None, "ü\n", 2), (3, None, None, 3)
         ]  # fmt: skip
+
+    def test_json_says_itself_what_is_a_string(self, spark: SparkSession, tmp_path: Path) -> None:
+        path = write(
+            tmp_path / "x.jsonl", '{"zip": "12345", "n": 5, "at": "2024-01-31T10:00:00Z", "m": 1}\n{"m": "2"}\n'
+        )
+        frame = read(spark, path)
+        assert frame.dtypes[:4] == [("zip", "string"), ("n", "bigint"), ("at", "timestamp"), ("m", "string")]
 
     def test_broken_lines_are_kept(self, spark: SparkSession, tmp_path: Path) -> None:
         path = write(tmp_path / "x.jsonl", '{"id": 1}\n{"id": \n{"id": "x"}\n')

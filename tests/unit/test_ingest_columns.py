@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgard.common.errors import ContractError
+from asgard.common.errors import ContractError, InputDataError
 from asgard.lakehouse.declaration import Contract
 from asgard.lakehouse.sources.columns import FileColumns, Known, all_columns, column_names
 from asgard.lakehouse.sources.own_columns import OWN
@@ -77,6 +77,10 @@ class TestContract:
         assert columns(frozen, ("id", "name")) == ("id", "name")
         with pytest.raises(ContractError, match="frozen"):
             columns(frozen, ("id", "name", "age"))
+
+    def test_there_is_a_limit(self) -> None:
+        with pytest.raises(InputDataError, match="would have 5001 columns"):
+            columns(Known(), tuple(f"c{number}" for number in range(5001)))
 
     def test_many_columns_are_not_all_listed(self) -> None:
         known = Known({f"c{number}": "int" for number in range(50)})

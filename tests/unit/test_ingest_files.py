@@ -1,5 +1,6 @@
 """Which files a path, a folder or a glob names."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,14 @@ def test_sources_that_can_not_be_read(settings: Settings, folder: Path, source: 
 def test_files_are_hashed_once(settings: Settings, folder: Path) -> None:
     found = find_files(["data/*.csv"], None, settings, lambda _line: None)
     assert [len(file.digest) for file in hash_files(found)] == [64, 64]
+
+
+def test_a_name_that_is_not_utf_8(settings: Settings, folder: Path) -> None:
+    (folder / "bad").mkdir()
+    Path(os.fsdecode(os.fsencode(folder) + b"/bad/\xff.csv")).touch()
+    with pytest.raises(InputDataError, match="is not UTF-8, so no table can hold it") as caught:
+        names(settings, "bad")
+    assert "\udcff" not in caught.value.message
 
 
 def test_names_do_not_paint_on_the_terminal() -> None:

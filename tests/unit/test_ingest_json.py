@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from asgard.common.errors import InputDataError
 from asgard.lakehouse.sources import json_text
-from asgard.lakehouse.sources.json_text import as_table, in_batches, json_lines, json_values, keys_of
+from asgard.lakehouse.sources.json_text import Literal, as_table, in_batches, json_lines, json_values, keys_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
@@ -22,7 +22,7 @@ OBJECTS = st.lists(st.dictionaries(st.text(max_size=3), JSON, max_size=4), max_s
 
 
 def lines(*texts: str) -> list[Any]:
-    return list(json_lines(texts))
+    return list(json_lines(texts, "x.jsonl"))
 
 
 def values(*texts: str) -> list[Any]:
@@ -88,6 +88,12 @@ def test_what_is_no_json_says_where(text: str, message: str) -> None:
         values(text)
 
 
+def test_a_line_without_an_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_text, "MAX_RECORD", 100)
+    with pytest.raises(InputDataError, match=r"x\.jsonl: line 2 does not end within 100 characters"):
+        lines('{"a": 1}\n', *['{"aaaaaaaa'] * 30)
+
+
 def test_the_place_counts_from_the_start_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_text, "BLOCK", 4)
     with pytest.raises(InputDataError, match="at character 22"):
@@ -97,6 +103,19 @@ def test_the_place_counts_from_the_start_of_the_file(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("text", ["", "  \n", "[]", " [ ] "])
 def test_files_without_records(text: str) -> None:
     assert values(text) == []
+
+
+def test_halves_of_letters_are_kept_as_they_were_written() -> None:
+    broken = ['{"a": "\\ud800"}', '{"\\udfff": 1}', '{"a": ["\\ud800x"]}']
+    assert lines("\n".join([*broken, '{"a": "\\ud83d\\ude00 \\u00fc"}'])) == [*broken, {"a": "😀 ü"}]
+    assert values('[{"a": "\\ud800"}]') == ['{"a": "\\ud800"}']
+
+
+def test_what_was_no_string_is_told_from_what_was() -> None:
+    (found,) = lines('{"s": "12", "n": 12, "t": true, "o": {"a": 1}, "z": null}')
+    assert {key: isinstance(value, Literal) for key, value in found.items() if value is not None} == {
+        "s": False, "n": True, "t": True, "o": True
+    }  # fmt: skip
 
 
 def test_tables_have_a_column_for_each_key() -> None:

@@ -45,6 +45,11 @@ class TestGzip:
     def test_zeros_behind_it_are_padding(self) -> None:
         assert unzip([gzip.compress(b"a"), b"\0" * 100]) == b"a"
 
+    def test_a_bomb_comes_in_pieces(self) -> None:
+        sizes = [len(piece) for piece in unzipped([gzip.compress(bytes(50 << 20))], "x.csv.gz")]
+        assert sum(sizes) == 50 << 20
+        assert max(sizes) <= 1 << 20
+
     @pytest.mark.parametrize("missing", [1, 4, 8, 9, 20])
     def test_a_truncated_one(self, missing: int) -> None:
         whole = gzip.compress(os.urandom(1000))

@@ -5,10 +5,12 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from asgard.common.errors import ContractError
+from asgard.common.errors import ContractError, InputDataError
 from asgard.lakehouse.declaration import Contract
 from asgard.lakehouse.sources.files import printable
 from asgard.lakehouse.sources.own_columns import OWN
+
+MAX_COLUMNS = 5_000
 
 
 def column_names(given: Sequence[str]) -> tuple[str, ...]:
@@ -108,6 +110,7 @@ def all_columns(table: str, known: Known, files: Sequence[FileColumns], *, allow
 
     Raises:
         ContractError: a file lacks a column, or brings one to a table under a frozen contract.
+        InputDataError: there would be more than `MAX_COLUMNS`.
     """
     names = dict.fromkeys(known.types)
     for one in files:
@@ -126,6 +129,11 @@ def all_columns(table: str, known: Known, files: Sequence[FileColumns], *, allow
                 hint="Declare them, or declare contract='compatible'.",
             )
         names |= dict.fromkeys(added)
+    if len(names) > MAX_COLUMNS:
+        raise InputDataError(
+            f"With these files {table} would have {len(names)} columns.",
+            hint="Are keys data in it? Make them values, e.g. a list of objects.",
+        )
     return tuple(names)
 
 

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from asgard.common.errors import InputDataError, UsageError
 from asgard.common.settings import Settings, redact_url
+from asgard.lakehouse.lake import hand_over_credentials
 from asgard.lakehouse.sources.formats import EXTENSIONS, Format, format_of
 
 if TYPE_CHECKING:
@@ -196,6 +197,7 @@ def hash_files(files: Iterable[SourceFile]) -> tuple[SourceFile, ...]:
 def _find(source: str, settings: Settings) -> list[SourceFile]:
     scheme = source.partition("://")[0].lower() if "://" in source else ""
     if scheme in ("s3", "s3a"):
+        hand_over_credentials(settings)  # S3 clients here and on the workers take them from the environment
         return _find_s3(source, S3Door(settings.aws_region, settings.s3_endpoint))
     if scheme == "file":
         return _find_local(unquote(urlsplit(source).path))
@@ -234,6 +236,12 @@ def _is_visible(relative: str) -> bool:
 
 
 def _local_file(name: str) -> SourceFile:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InputDataError(
+            f"The name of {printable(name)} is not UTF-8, so no table can hold it.", hint="Rename the file."
+        ) from error
     return SourceFile(os.path.normpath(name), os.path.abspath(name), None, os.stat(name).st_size, _local_stamp(name))
 
 

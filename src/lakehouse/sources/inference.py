@@ -10,7 +10,8 @@
 | string | everything else |
 
 So `007`, `+49 30`, a 20-digit number and a time finer than a microsecond stay text. White space around does
-not count. Blank texts are null in every type but string. A column without any text is string.
+not count. Blank texts are null in every type but string. A column without any text is string. In JSON, what is
+written as a string is no number: `"12345"` stays text.
 """
 
 from collections.abc import Callable, Mapping
@@ -29,6 +30,7 @@ _MOMENT = (
     "^[0-9]{4}-[0-9]{2}-[0-9]{2}"
     r"([ T]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6}0{0,3})?)?(Z|[+-](0[0-9]|1[0-4]):?[0-5][0-9])?)?$"
 )
+_WRITTEN_AS_STRINGS = frozenset({"date", "timestamp"})
 _SAFE_DIGITS = 15
 """Any decimal number of this many digits survives being a double (IEEE 754, binary64)."""
 
@@ -95,6 +97,10 @@ class Guess:
         filled = trimmed.filter(pc.not_equal(trimmed, ""))
         self.seen = self.seen or len(filled) > 0
         self.possible = _possible(filled, self.possible)
+
+    def note_quoted(self) -> None:
+        """The format itself says that some of the texts are strings: they may be times, but no numbers."""
+        self.possible &= _WRITTEN_AS_STRINGS
 
     def join(self, other: "Guess") -> "Guess":
         """What fits the texts of both."""

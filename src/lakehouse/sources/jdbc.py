@@ -128,7 +128,7 @@ class JdbcSource:
         Raises:
             UsageError: it is none that a driver is loaded for.
         """
-        match = re.match(r"jdbc:(\w+)://[^\s]+$", self.url)
+        match = re.fullmatch(r"jdbc:(\w+)://\S+", self.url)
         if match is None or match[1] not in _DIALECTS:
             raise UsageError(
                 f"{self.url.split('?')[0]!r} is no JDBC address of a database that can be read.",

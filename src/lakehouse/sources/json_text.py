@@ -26,8 +26,8 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _BATCH = 10_000
 
 
-class _Token(str):
-    """A number (or true, false, NaN) as it was written."""
+class Literal(str):
+    """The text of a value that JSON does not write as a string: a number, true, an object, ..."""
 
     __slots__ = ()
 
@@ -43,26 +43,20 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_Token, parse_float=_Token, parse_constant=_Token)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=Literal, parse_float=Literal, parse_constant=Literal)
 
 
 def json_text(value: Any) -> str | None:
-    """A decoded value as the text that its column gets; None for null."""
-    match value:
-        case None:
-            return None
-        case _Token():
-            return str(value)
-        case str():
-            return value
-        case _:
-            return _nested(value)
+    """A decoded value as the text that its column gets; None for null, a `Literal` for all but strings."""
+    if value is None or isinstance(value, str):
+        return value
+    return Literal(_nested(value))
 
 
 def _nested(value: Any) -> str:
     """JSON of a value inside another, with numbers as they were written."""
     match value:
-        case _Token():
+        case Literal():
             return str(value)
         case dict():
             return "{" + ",".join(f"{_nested(key)}:{_nested(inner)}" for key, inner in value.items()) + "}"
@@ -72,9 +66,13 @@ def _nested(value: Any) -> str:
             return json.dumps(value, ensure_ascii=False)
 
 
-def json_lines(pieces: Iterable[str]) -> Iterator[Record]:
-    """One record for each line that is not blank; a line that is no object stays text."""
-    for line in _lines(pieces):
+def json_lines(pieces: Iterable[str], name: str) -> Iterator[Record]:
+    """One record for each line that is not blank; a line that is no object stays text.
+
+    Raises:
+        InputDataError: a line is longer than `MAX_RECORD`.
+    """
+    for line in _lines(pieces, name):
         if not line or line.isspace():
             continue
         try:
@@ -134,14 +132,29 @@ def as_table(batch: Sequence[Record], keys: Sequence[str]) -> "pa.Table":
 
 
 def _fields(value: Any, text: str) -> Record:
-    return {key: json_text(inner) for key, inner in value.items()} if isinstance(value, dict) else text
+    """The fields of an object; the text itself of another value, or of halves of letters that no table can hold."""
+    if not isinstance(value, dict):
+        return text
+    fields = {key: json_text(inner) for key, inner in value.items()}
+    if "\\u" in text:
+        try:
+            "".join(each or "" for pair in fields.items() for each in pair).encode()
+        except UnicodeEncodeError:
+            return text
+    return fields
 
 
-def _lines(pieces: Iterable[str]) -> Iterator[str]:
-    rest = ""
+def _lines(pieces: Iterable[str], name: str) -> Iterator[str]:
+    rest, count = "", 1
     for piece in pieces:
         *lines, rest = _LINE_END.split(rest + piece) if not piece.endswith("\r") else [rest + piece]
         yield from lines
+        count += len(lines)
+        if len(rest) > MAX_RECORD:
+            raise InputDataError(
+                f"{printable(name)}: line {count} does not end within {MAX_RECORD} characters.",
+                hint="If it is one array, or objects over several lines, say --format json.",
+            )
     yield from _LINE_END.split(rest)
 
 

@@ -14,7 +14,7 @@ never disagree. It is read under guard: a run that was decided on an old ledger 
 | ingested_at, run_id | by which run |
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from asgard.common.names import RunId, TableName
 from asgard.lakehouse.attempt import Attempt
 from asgard.lakehouse.declaration import Table, declare_table
 from asgard.lakehouse.files import TableState
+from asgard.lakehouse.sources.files import SourceFile, printable
 from asgard.lakehouse.sources.jdbc import latest
 
 if TYPE_CHECKING:
@@ -91,6 +92,31 @@ def landed(attempt: Attempt, ledger: Table, digests: Sequence[str]) -> dict[str,
         for row in rows
         if row["digest"] in wanted
     }
+
+
+def without_landed(
+    files: Sequence[SourceFile], entries: Mapping[str, Entry]
+) -> tuple[tuple[SourceFile, ...], dict[str, str]]:
+    """The files to ingest, and for each other one why not.
+
+    Args:
+        files: hashed.
+        entries: of the ledger, by digest.
+    """
+    fresh: dict[str, SourceFile] = {}
+    skipped = {}
+    for file in files:
+        if file.digest in entries:
+            entry = entries[file.digest]
+            skipped[file.name] = (
+                f"landed before, as {printable(entry.source)} at {entry.ingested_at:%Y-%m-%d %H:%M:%S} UTC "
+                f"(run {entry.run_id})"
+            )
+        elif file.digest in fresh:
+            skipped[file.name] = f"has the same content as {printable(fresh[file.digest].name)}"
+        else:
+            fresh[file.digest] = file
+    return tuple(fresh.values()), skipped
 
 
 def watermark(attempt: Attempt, ledger: Table, source: str, cursor: str) -> str | None:

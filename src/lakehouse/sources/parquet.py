@@ -1,7 +1,7 @@
 """Parquet files as a DataFrame: read by Spark itself where it can, else staged and read by Python workers.
 
-Spark has no S3 client of its own here, and passes over names that start with `_` or `.`: a worker fetches such
-a file into a temporary one, hashing it on the way, and reads that.
+Spark has no S3 client of its own here, passes over names that start with `_` or `.`, and does not know floats of
+16 bits: a worker fetches such a file into a temporary one, hashing it on the way, and reads that.
 """
 
 import tempfile
@@ -23,10 +23,11 @@ from asgard.lakehouse.sources.workers import in_groups, on_workers
 if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow.parquet import ParquetSchema
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 _THREADS = 8
 _BATCH_ROWS = 10_000
+_ADDRESS = "address of the file"
 _CONF = {
     "spark.sql.legacy.parquet.nanosAsLong": "true",  # Spark has no nanoseconds: they come as numbers
     "spark.sql.parquet.inferTimestampNTZ.enabled": "true",
@@ -54,7 +55,8 @@ class Footer:
     @property
     def needs_staging(self) -> bool:
         """Whether Spark can't read it where it is."""
-        return self.file.s3 is not None or PurePath(self.file.location).name.startswith(("_", "."))
+        unknown = any(str(one.type) == "halffloat" for one in self.schema)
+        return unknown or self.file.s3 is not None or PurePath(self.file.location).name.startswith(("_", "."))
 
 
 def read_footers(files: Sequence[SourceFile]) -> list[Footer]:
@@ -147,23 +149,20 @@ def _in_place(session: "SparkSession", footers: Sequence[Footer], names: Sequenc
     files = [footer.file for footer in footers]
     reader = session.read.option("__globPaths__", "false").option("recursiveFileLookup", "true")
     found = reader.parquet(*(file.location for file in files))
-    return found.select(
+    rows = found.select(
         *(found[quoted(own)].alias(name) for own, name in zip(footers[0].own, names, strict=True)),
         F.lit(None).cast("string").alias(CORRUPT),
-        _file_name(session, files).alias(SOURCE_FILE),
+        F.lit(files[0].name).alias(SOURCE_FILE),
         (F.col("_metadata.row_index") + 1).alias(SOURCE_ROW),
+        F.regexp_replace("_metadata.file_path", "^file:/+", "file:/").alias(_ADDRESS),
     )
-
-
-def _file_name(session: "SparkSession", files: Sequence[SourceFile]) -> "Column":
-    """The name of the file that a row came from, as the user gave it."""
-    from pyspark.sql import functions as F
-
     if len(files) == 1:
-        return F.lit(files[0].name)
+        return rows.drop(_ADDRESS)
     path = session._jvm.org.apache.hadoop.fs.Path  # type: ignore[union-attr]
-    pairs = [F.lit(text) for file in files for text in (f"file:{path(file.location).toUri().toString()}", file.name)]
-    return F.create_map(*pairs)[F.regexp_replace("_metadata.file_path", "^file:/+", "file:/")]
+    addresses = [(f"file:{path(file.location).toUri().toString()}", file.name) for file in files]
+    by_address = session.createDataFrame(addresses, [_ADDRESS, SOURCE_FILE])
+    named = rows.drop(SOURCE_FILE).join(F.broadcast(by_address), _ADDRESS, "left")
+    return named.select(*(F.col(quoted(name)) for name in (*names, CORRUPT, SOURCE_FILE, SOURCE_ROW)))
 
 
 def _staged(session: "SparkSession", footers: Sequence[Footer], names: Sequence[str]) -> "DataFrame":
@@ -173,7 +172,7 @@ def _staged(session: "SparkSession", footers: Sequence[Footer], names: Sequence[
     fields = [(f"c{place}", spark_type(one.type)) for place, one in enumerate(footers[0].schema)]
     own = [(CORRUPT, pa.string()), (SOURCE_FILE, pa.string()), (SOURCE_ROW, pa.int64())]
     schema = pa.schema([*fields, *own])
-    groups = in_groups([footer.file for footer in footers], lambda file: file.size)
+    groups = in_groups(session, [footer.file for footer in footers], lambda file: file.size)
     rows = on_workers(
         session,
         len(groups),

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from asgard.common.errors import InputDataError
+from asgard.common.errors import AsgardError, InputDataError
+from asgard.common.spark import explain
 from asgard.lakehouse.schema_changes import widens
 from asgard.lakehouse.sources.columns import FileColumns, Known, all_columns, named
 from asgard.lakehouse.sources.files import SourceFile, printable
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 Say = Callable[[str], None]
+
+_DELIMITERS = ",;\t|"
+_SHOWN_COLUMNS = 30
 
 
 @dataclass(frozen=True)
@@ -53,12 +57,17 @@ class Reading:
         Raises:
             InputDataError: a file can't be read.
             ContractError: a file's columns do not fit the table's.
+            AsgardError: Spark failed, in words.
         """
         # Java does not compile methods larger than this: many columns would be cast several times slower.
         session.conf.set("spark.sql.codegen.hugeMethodLimit", "8000")
-        if self.kind is Format.PARQUET:
-            return self._parquet(session, files, known, say)
-        return self._text(session, files, known, say)
+        read = self._parquet if self.kind is Format.PARQUET else self._text
+        try:
+            return read(session, files, known, say)
+        except AsgardError:
+            raise
+        except Exception as error:
+            raise explain(error, f"Reading the files for {self.table}") from error
 
     def _text(self, session: "SparkSession", files: Sequence[SourceFile], known: Known, say: Say) -> "DataFrame":
         found = [self._with_header(file, known) for file in files]
@@ -81,6 +90,7 @@ class Reading:
         if not self.kind.is_delimited:
             return found
         first = found.first_record()
+        self._require_fields(file, first)
         if self.options.header:
             return TextFile(file, self.kind, self.options, first)
         if known.types and first and len(first) != len(known.types):
@@ -90,6 +100,16 @@ class Reading:
             )
         own = tuple(known.types) or tuple(f"column_{place}" for place in range(1, len(first) + 1))
         return TextFile(file, self.kind, self.options, own)
+
+    def _require_fields(self, file: SourceFile, first: Sequence[str]) -> None:
+        """Refuse a first record that is one field with other delimiters in it: the wrong one was assumed."""
+        others = [mark for mark in _DELIMITERS if len(first) == 1 and mark in first[0]]
+        if others and self.options.delimiter is None:
+            assumed = self.options.delimiter_of(self.kind)
+            raise InputDataError(
+                f"{printable(file.name)} starts with one field, {first[0][:80]!r}, if its delimiter is {assumed!r}.",
+                hint=f"Say --delimiter, perhaps {others[0]!r}; or {assumed!r} if it has one column.",
+            )
 
     def _columns(self, known: Known, files: Sequence[FileColumns]) -> tuple[str, ...]:
         if self.kind in (Format.JSON, Format.JSONL):  # it leaves out what is null: its files count as one
@@ -208,7 +228,6 @@ def _landing_type(kind: str) -> str:
 
 def _tell(known: Known, types: Mapping[str, str], say: Say) -> None:
     fresh = [f"{name} {kind}" for name, kind in types.items() if name not in known.types]
-    if fresh and known.types:
-        say(f"new columns: {', '.join(fresh)}")
-    elif fresh:
-        say(f"columns: {', '.join(fresh)}")
+    if fresh:
+        more = f" and {len(fresh) - _SHOWN_COLUMNS} more" if len(fresh) > _SHOWN_COLUMNS else ""
+        say(f"{'new columns' if known.types else 'columns'}: {', '.join(fresh[:_SHOWN_COLUMNS])}{more}")

@@ -7,11 +7,14 @@ import codecs
 import hashlib
 import zlib
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from asgard.common.errors import InputDataError
-from asgard.lakehouse.sources.files import SourceFile, changed, printable
+from asgard.lakehouse.sources.files import CHUNK, SourceFile, changed, printable
 
 _GZIP = b"\x1f\x8b"
+_GZIP_FORMAT = 31
+"""For zlib: with a gzip's header and check sum."""
 _BOM = "\ufeff"
 
 
@@ -64,27 +67,25 @@ def unzipped(pieces: Iterable[bytes], name: str) -> Iterator[bytes]:
 
 
 def _members(head: bytes, rest: Iterator[bytes], name: str) -> Iterator[bytes]:
-    member, open_member = zlib.decompressobj(wbits=31), True
-    data = head
-    while True:
+    """The bytes inside the members; never much more than a chunk at a time, however well they were packed."""
+    member = zlib.decompressobj(wbits=_GZIP_FORMAT)
+    is_open = True
+    for data in chain((head,), rest):
         while data:
-            if not open_member:
-                data = data.lstrip(b"\0")  # tapes and some tools pad with zeros
+            if not is_open:
+                data = data.lstrip(b"\0")  # some tools pad with zeros
                 if not data:
                     break
-                member, open_member = zlib.decompressobj(wbits=31), True
+                member, is_open = zlib.decompressobj(wbits=_GZIP_FORMAT), True
             try:
-                yield member.decompress(data)
+                yield member.decompress(data, CHUNK)
             except zlib.error as error:
                 raise InputDataError(
                     f"{printable(name)} is a damaged gzip: {error}.", hint="Fetch the file again."
                 ) from error
-            data, open_member = member.unused_data, not member.eof
-        fresh = next(rest, None)
-        if fresh is None:
-            break
-        data = fresh
-    if open_member:
+            is_open = not member.eof
+            data = member.unconsumed_tail if is_open else member.unused_data
+    if is_open:
         raise InputDataError(
             f"{printable(name)} is a truncated gzip: it ends in the middle.", hint="Fetch the file again."
         )

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from asgard.common.spark import explain
 from asgard.lakehouse.sources.delimited import Grammar, Parser
 from asgard.lakehouse.sources.files import SourceFile
 from asgard.lakehouse.sources.fitting import Wanted
@@ -60,7 +59,8 @@ class TextFile:
     def records(self) -> Iterator[Record]:
         """Its JSON records."""
         pieces = texts(self.file, self.options.encoding)
-        return json_lines(pieces) if self.kind is Format.JSONL else json_values(pieces, self.file.name)
+        read = json_lines if self.kind is Format.JSONL else json_values
+        return read(pieces, self.file.name)
 
     def first_record(self) -> tuple[str, ...]:
         """The first record's fields: of CSV and TSV only."""
@@ -123,7 +123,10 @@ def _survey_json(file: TextFile) -> Survey:
         keys = keys_of(batch)
         table = as_table(batch, keys)
         for place, key in enumerate(keys):
-            guesses.setdefault(key, Guess()).look(table.column(str(place)))
+            guess = guesses.setdefault(key, Guess())
+            guess.look(table.column(str(place)))
+            if any(not isinstance(record, str) and type(record.get(key)) is str for record in batch):
+                guess.note_quoted()
     return Survey(rows, tuple(guesses), tuple(guesses.values()))
 
 
@@ -131,13 +134,9 @@ def survey_all(session: "SparkSession", files: Sequence[TextFile]) -> list[Surve
     """The survey of each file: small ones here, many or large ones on Spark's workers."""
     if sum(file.file.size for file in files) <= _AT_ONCE:
         return [survey(file) for file in files]
-    groups = in_groups(list(enumerate(files)), lambda one: one[1].file.size)
+    groups = in_groups(session, list(enumerate(files)), lambda one: one[1].file.size)
     found = on_workers(session, len(groups), partial(_survey_group, groups), "place int, survey string")
-    try:
-        rows = found.collect()
-    except Exception as error:
-        raise explain(error, "Reading the files for their columns' types") from error
-    return [Survey.from_text(text) for _, text in sorted(tuple(row) for row in rows)]
+    return [Survey.from_text(text) for _, text in sorted(tuple(row) for row in found.collect())]
 
 
 def text_rows(
@@ -163,7 +162,7 @@ def text_rows(
     fields = [(f"c{place}", pa.string()) for place in range(len(kinds))]
     fields += [(f"v{place}", kind) for place, kind in enumerate(kinds) if kind is not None]
     schema = pa.schema([*fields, (CORRUPT, pa.string()), (SOURCE_FILE, pa.string()), (SOURCE_ROW, pa.int64())])
-    groups = in_groups(list(zip(files, names, strict=True)), lambda one: one[0].file.size)
+    groups = in_groups(session, list(zip(files, names, strict=True)), lambda one: one[0].file.size)
     rows = on_workers(session, len(groups), partial(_read_group, groups, types, schema), from_arrow_schema(schema))
     wanted = [
         Wanted(name, "string", types[name], parsed=None if kind is None else f"parsed {place}")

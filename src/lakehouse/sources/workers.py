@@ -9,19 +9,27 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
 
-_PER_TASK = 64 << 20
-"""Bytes of files that one task reads; a larger file is a task of its own."""
+_SMALLEST, _LARGEST = 1 << 20, 64 << 20
+"""Bytes of files that one task reads, at least and at most; a file is never divided."""
 _T = TypeVar("_T")
 
 
-def in_groups(items: Sequence[_T], size: Callable[[_T], int]) -> list[list[_T]]:
-    """The items in groups of some size in bytes, in order."""
+def in_groups(session: "SparkSession", items: Sequence[_T], size: Callable[[_T], int]) -> list[list[_T]]:
+    """The items in groups, in order, so that every core has some and no task has many.
+
+    Args:
+        session: to run with.
+        items: to divide.
+        size: of one, in bytes.
+    """
+    share = sum(map(size, items)) // session.sparkContext.defaultParallelism
+    target = min(max(share, _SMALLEST), _LARGEST)
     groups: list[list[_T]] = []
     room = 0
     for item in items:
         if not groups or size(item) > room:
             groups.append([])
-            room = _PER_TASK
+            room = target
         groups[-1].append(item)
         room -= size(item)
     return groups

@@ -1,0 +1,165 @@
+"""Ingest from S3, at the HTTP boundary: no S3 can run here, so a few of its calls are answered by this file."""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.conftest import Fresh
+from tests.support.runs import rows_of
+
+from asgard.common.errors import InputDataError
+from asgard.jobs.ingest_job import IngestResult, Params, bronze_table, run
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.run import Status
+
+
+@dataclass
+class Bucket:
+    """The objects of the bucket `landing`, and where they are served."""
+
+    endpoint: str = ""
+    objects: dict[str, bytes] = field(default_factory=dict)
+
+
+def handler(bucket: Bucket) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            parts = urlsplit(self.path)
+            _, _, key = unquote(parts.path).lstrip("/").partition("/")
+            if not key:
+                return self._list(parse_qs(parts.query))
+            if key not in bucket.objects:
+                return self._answer(404, b"", {})
+            data = bucket.objects[key]
+            headers = {"ETag": f'"{hashlib.md5(data).hexdigest()}"', "Last-Modified": formatdate(0, usegmt=True)}  # noqa: S324
+            wanted = self.headers.get("Range")
+            if wanted is None:
+                return self._answer(200, data, headers)
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            part = data[int(first) : int(last) + 1 if last else None]
+            end = int(first) + len(part) - 1
+            return self._answer(206, part, {**headers, "Content-Range": f"bytes {first}-{end}/{len(data)}"})
+
+        def _list(self, query: dict[str, list[str]]) -> None:
+            prefix = query.get("prefix", [""])[0]
+            limit = int(query.get("max-keys", ["1000"])[0])
+            found = sorted(key for key in bucket.objects if key.startswith(prefix))[:limit]
+            contents = "".join(
+                f"<Contents><Key>{escape(key)}</Key><Size>{len(bucket.objects[key])}</Size>"
+                "<LastModified>1970-01-01T00:00:00.000Z</LastModified></Contents>"
+                for key in found
+            )
+            body = (
+                '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult><Name>landing</Name>'
+                f"<KeyCount>{len(found)}</KeyCount><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"
+            )
+            self._answer(200, body.encode(), {"Content-Type": "application/xml"})
+
+        def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(body)
+
+        def log_message(self, *_arguments: object) -> None:
+            """Say nothing."""
+
+    return Handler
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    found = Bucket()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(found))
+    found.endpoint = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
+    yield found
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def ingest(lake: Lakehouse, bucket: Bucket, table: object, *sources: str) -> IngestResult:
+    settings = replace(lake.settings, s3_endpoint=bucket.endpoint, aws_region="eu-central-1")
+    return run(Params(bronze_table(str(table)), sources), Lakehouse(settings))
+
+
+def test_folders_globs_and_objects(lake: Lakehouse, bucket: Bucket, fresh: Fresh) -> None:
+    table = fresh.table("bronze")
+    bucket.objects = {
+        "in/a.csv": b"id\n1\n",
+        "in/deep/b.csv": b"id\n2\n3\n",
+        "in/_c.csv": b"id\n4\n",
+        "in/deep/odd #1?+.csv": b"id\n5\n",
+    }
+    first = ingest(lake, bucket, table, "s3://landing/in/")
+    assert [entry.source for entry in first.landed.entries] == [
+        "s3://landing/in/a.csv", "s3://landing/in/deep/b.csv", "s3://landing/in/deep/odd #1?+.csv"
+    ]  # fmt: skip
+    second = ingest(lake, bucket, table, "s3a://landing/in/*.csv", "s3://landing/in/**/b.csv")
+    assert [entry.source for entry in second.landed.entries] == ["s3://landing/in/_c.csv"]
+    assert ingest(lake, bucket, table, "s3://landing/in/a.csv").run.status is Status.UNCHANGED
+    assert rows_of(lake, table, "id") == [(n,) for n in range(1, 6)]
+    with pytest.raises(InputDataError, match="names no file"):
+        ingest(lake, bucket, table, "s3://landing/nowhere/")
+
+
+def test_parquet(lake: Lakehouse, bucket: Bucket, fresh: Fresh, tmp_path: Path) -> None:
+    moments = pa.array([1_704_103_200_123_456_000] * 30_000).cast(pa.timestamp("ns"))
+    pq.write_table(
+        pa.table({"id": list(range(1, 30_001)), "at": moments}), tmp_path / "x.parquet", row_group_size=7_000
+    )
+    bucket.objects = {"x.parquet": (tmp_path / "x.parquet").read_bytes()}
+    table = fresh.table("bronze")
+    result = ingest(lake, bucket, table, "s3://landing/x.parquet")
+    assert (result.landed.rows, result.landed.misfits) == (30_000, 0)
+    frame = lake.frame(table, "main")
+    assert frame.where("id = _source_row AND at = timestamp '2024-01-01 10:00:00.123456'").count() == 30_000
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.parquet"])
+def test_an_object_that_is_replaced_meanwhile(
+    lake: Lakehouse, bucket: Bucket, fresh: Fresh, tmp_path: Path, name: str
+) -> None:
+    def content(number: int) -> bytes:
+        if name == "x.csv":
+            return f"id\n{number}\n".encode()
+        pq.write_table(pa.table({"id": [number]}), tmp_path / name)
+        return (tmp_path / name).read_bytes()
+
+    bucket.objects = {name: content(1)}
+    settings = replace(lake.settings, s3_endpoint=bucket.endpoint, aws_region="eu-central-1")
+
+    def replace_it(line: str) -> None:
+        if line.startswith("columns: "):
+            bucket.objects = {name: content(2)}
+
+    table = fresh.table("bronze")
+    with pytest.raises(InputDataError, match=f"s3://landing/{name} changed while it was being ingested"):
+        run(Params(bronze_table(str(table)), (f"s3://landing/{name}",)), Lakehouse(settings), replace_it)
+    assert lake.nessie.content("main", table) is None
+
+
+def test_a_bucket_that_does_not_answer(lake: Lakehouse, fresh: Fresh) -> None:
+    with pytest.raises(InputDataError, match="can't be listed") as caught:
+        ingest(lake, Bucket("http://127.0.0.1:9"), fresh.table("bronze"), "s3://landing/x.csv")
+    assert "AWS_" in caught.value.hint
