@@ -84,11 +84,14 @@ class Raw:
 
 
 def deepen(raw: Raw, depth: int) -> None:
-    """Commit until main's history is about `depth` commits longer."""
+    """Publish one table until main's history is about `depth` commits longer: deeper, with no more tables."""
     for number in range(depth):
+        keys = {"requestedKeys": [{"elements": ["bench", "deep"]}]}
+        found = raw.call("POST", "/trees/main/contents", keys)["contents"]
+        known = Content("ICEBERG_TABLE", found[0]["content"]) if found else None
         head = raw.call("GET", "/trees/main")["reference"]["hash"]
-        fresh = dict(content(number, None).raw)
-        operation = {"type": "PUT", "key": {"elements": ["bench", f"t{secrets.token_hex(8)}"]}, "content": fresh}
+        made = dict(content(number, known).raw)
+        operation = {"type": "PUT", "key": {"elements": ["bench", "deep"]}, "content": made}
         body = {"commitMeta": {"message": "deepen"}, "operations": [operation]}
         raw.call("POST", f"/trees/main@{head}/history/commit", body)
 
