@@ -87,7 +87,6 @@ def checks_of(table: Table) -> tuple[Check, ...]:
 
 def table_batch(
     reads: FileReads,
-    frame: "DataFrame",
     sql_name: str,
     state: TableState,
     files: Sequence[FileStatistics] | None = None,
@@ -95,13 +94,13 @@ def table_batch(
     """All rows of a table at a commit, or only those of some of its files.
 
     Args:
-        reads: reads single files.
-        frame: all rows of the table.
+        reads: reads the rows.
         sql_name: of the table at that commit.
         state: of the table there.
         files: only these; None for all.
     """
     live = state.live_files() if files is None else files
+    frame = reads.whole(sql_name, int(state.summary("total-files-size") or 0))
 
     def rows(paths: Sequence[str] | None) -> "DataFrame":
         if paths is None and files is None:
@@ -121,12 +120,11 @@ def _audited(attempt: Attempt, write: Write, reads: FileReads) -> AuditedTable:
     if state is None:
         raise RunError(f"{table.name} has no state on the sealed branch.", hint="This is a defect.")
     sql_name = attempt.sql_name(table.name)
-    frame = attempt.session.table(sql_name)
-    whole = table_batch(reads, frame, sql_name, state)
+    whole = table_batch(reads, sql_name, state)
     if write.base is None or table.mode is WriteMode.REPLACE:
         added = whole
     else:
-        added = table_batch(reads, frame, sql_name, state, state.live_files(added_by=write.new_snapshots))
+        added = table_batch(reads, sql_name, state, state.live_files(added_by=write.new_snapshots))
     interval = added if table.mode is WriteMode.OVERWRITE_INTERVAL else whole
     return AuditedTable(
         name=str(table.name),
@@ -155,6 +153,6 @@ def audit_published(lake: Lakehouse, table: TableName, at: At, checks: Sequence[
         return Relation(read_at(lake, other, at), at.sql_name(other))
 
     with FileReads(lake.spark) as reads:
-        batch = table_batch(reads, read_at(lake, table, at), at.sql_name(table), state)
+        batch = table_batch(reads, at.sql_name(table), state)
         audited = AuditedTable(str(table), checks, dict.fromkeys(Scope, batch))
         return validator.audit([audited], relation=relation, as_of=datetime.now(UTC))

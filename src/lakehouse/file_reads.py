@@ -1,8 +1,11 @@
-"""Read chosen data files of a table through Iceberg itself, as its compaction does.
+"""Read a table, or chosen data files of it, in as many tasks as there are cores, through Iceberg itself.
 
 By path alone (`spark.read.parquet`) a file would be read by column names: one older than a rename would give nulls.
 Iceberg's staged scan reads by field id, knows the table's storage, and takes paths as they are. Source: Iceberg's
 `SparkBinPackFileRewriteRunner` (`ScanTaskSetManager`, `SparkTableCache`, read option `scan-task-set-id`).
+
+A task reads whole row groups. By itself Iceberg gives each task 16 to 128 MiB of files, so that one core would audit
+what two have written.
 """
 
 import uuid
@@ -14,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 from asgard.common.errors import ServiceError
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame, DataFrameReader, SparkSession
+
+_SMALLEST, _LARGEST = 1 << 20, 128 << 20
+"""Bytes of files for one task: a smaller share isn't worth a task, a larger one is Iceberg's own default."""
 
 
 class FileReads:
-    """Reads of chosen files; they can be used until the block ends.
+    """Reads of tables and of chosen files; those of files can be used until the block ends.
 
     Args:
         session: to read with.
@@ -39,6 +45,15 @@ class FileReads:
             self._task_sets.removeTasks(table, name)
             self._table_cache.remove(name)
 
+    def whole(self, sql_name: str, size: int) -> "DataFrame":
+        """All rows of a table.
+
+        Args:
+            sql_name: of the table, at the commit to read.
+            size: of its files, in bytes.
+        """
+        return self._reader(size).table(sql_name)
+
     def frame(self, sql_name: str, paths: Sequence[str]) -> "DataFrame":
         """The rows of some data files of a table's current snapshot.
 
@@ -55,14 +70,20 @@ class FileReads:
         missing = [path for path in paths if path not in tasks]
         if missing:
             raise ServiceError(f"{missing[0]} is no live file of {sql_name}.", hint="This is a defect: report it.")
-        chosen = self._java.util.ArrayList()
+        chosen, size = self._java.util.ArrayList(), 0
         for path in paths:
             chosen.add(tasks[path])
+            size += tasks[path].length()
         name = f"asgard-{uuid.uuid4()}"
         self._task_sets.stageTasks(table, name, chosen)
         self._table_cache.add(name, table)
         self._staged.append((table, name))
-        return self._session.read.format("iceberg").option("scan-task-set-id", name).load(name)
+        return self._reader(size).format("iceberg").option("scan-task-set-id", name).load(name)
+
+    def _reader(self, size: int) -> "DataFrameReader":
+        share = size // self._session.sparkContext.defaultParallelism
+        split = min(max(share, _SMALLEST), _LARGEST)
+        return self._session.read.option("split-size", split).option("file-open-cost", split // 32)
 
     def _plan(self, sql_name: str) -> tuple[Any, dict[str, Any]]:
         if sql_name not in self._tasks:

@@ -31,6 +31,7 @@ INPUTS_PROPERTY = "asgard.inputs"
 _FIXED_PROPERTIES = {
     "format-version": "2",
     "write.parquet.compression-codec": "zstd",
+    "write.parquet.row-group-size-bytes": str(8 << 20),  # one thread reads a row group, here and in DuckDB
     "write.delete.mode": "copy-on-write",
     "write.update.mode": "copy-on-write",
     "write.merge.mode": "copy-on-write",
