@@ -215,6 +215,8 @@ def runs(
 def _show_run(run: dict[str, Any]) -> None:
     typer.echo(f"\nattempt {run['attempt']}: {run['status']}{': ' + run['error'] if run['error'] else ''}")
     typer.echo(f"code {run['code_version']}{' (dirty)' if run['dirty'] else ''}, commit {run['commit'] or '-'}")
+    if run["record_intact"] is False:
+        typer.echo("the record is not the one that was published: its SHA-256 differs from that in the commit")
     for name, read in run["reads"].items():
         typer.echo(f"read {name} at snapshot {read['snapshot_id']}")
     show_table(
@@ -323,13 +325,13 @@ def _show_node(node: "LineageNode", indent: str) -> None:
 
 def settings(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
     """Print every setting, and where it came from."""
-    from asgard.common.settings import DEFINITIONS, Secret
+    from asgard.common.settings import DEFINITIONS, Secret, redact_url
 
     found = settings_from(settings, directory)
     rows: list[dict[str, Any]] = []
     for definition in DEFINITIONS:
         value = getattr(found, definition.name)
-        shown = None if value is None else "***" if isinstance(value, Secret) else str(value)
+        shown = None if value is None else "***" if isinstance(value, Secret) else redact_url(str(value))
         source = found.sources[definition.name]
         rows.append({"name": definition.name, "value": shown, "source": source, "help": definition.help})
     if as_json:

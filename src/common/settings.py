@@ -269,8 +269,10 @@ class Settings:
 
     def secrets(self) -> tuple[str, ...]:
         """Every secret text, for filters that must not let one through."""
-        found = [value.reveal() for name in _names() if isinstance(value := getattr(self, name), Secret)]
-        passwords = [password for url in found if "://" in url and (password := urlsplit(url).password)]
+        values = [getattr(self, name) for name in _names()]
+        found = [value.reveal() for value in values if isinstance(value, Secret)]
+        addresses = [text for text in (*found, *values) if isinstance(text, str) and "://" in text]
+        passwords = [password for url in addresses if (password := urlsplit(url).password)]
         return tuple(text for text in (*found, *passwords) if text)
 
 
@@ -370,15 +372,16 @@ def _fill_from_services(values: dict[str, Any], sources: dict[str, str]) -> None
     path: Path = values["project_dir"] / SERVICES_FILE
     try:
         services = json.loads(path.read_text(encoding="utf-8"))["services"]
-    except (OSError, ValueError, KeyError):
+        found = {service: str(content["url"]) for service, content in services.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
     for service, name, parse in (
         ("nessie", "nessie_uri", _nessie_uri),
         ("redis", "redis_url", Secret),
         ("mlflow", "mlflow_tracking_uri", str),
     ):
-        if values[name] is None and service in services:
-            values[name] = parse(services[service]["url"])
+        if values[name] is None and service in found:
+            values[name] = parse(found[service])
             sources[name] = f"services of {values['project_dir']}"
 
 

@@ -1,22 +1,27 @@
 """The one SparkSession factory, and the words for what Spark's errors mean."""
 
 import logging
+import os
 import re
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asgard.common import errors
 from asgard.common.errors import AsgardError, EnvironmentSetupError, RunError, ServiceError
-from asgard.common.settings import Settings, python_environment, set_for_children
+from asgard.common.settings import Secret, Settings, python_environment, set_for_children
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def open_session(settings: Settings, application: str, conf: Mapping[str, str]) -> "SparkSession":
+def open_session(
+    settings: Settings, application: str, conf: Mapping[str, str], secrets: Mapping[str, Secret]
+) -> "SparkSession":
     """The SparkSession of this process; started on the first call.
 
     Under spark-submit the submitted configuration stands, and only what it leaves open is set.
@@ -25,6 +30,7 @@ def open_session(settings: Settings, application: str, conf: Mapping[str, str]) 
         settings: Java, memory, master and jars.
         application: name shown in Spark's own UI.
         conf: further configuration, e.g. of the catalog.
+        secrets: the same, but never on a command line: every process of the machine can read those.
 
     Raises:
         EnvironmentSetupError: no Java that fits, jars that can't be had, or a JVM that does not start.
@@ -38,10 +44,13 @@ def open_session(settings: Settings, application: str, conf: Mapping[str, str]) 
     from pyspark.errors import PySparkException
     from pyspark.sql import SparkSession
 
+    options = {**_defaults(settings, submitted=submitted), **conf}
     builder = SparkSession.builder.appName(application)
-    for key, value in {**_defaults(settings, submitted=submitted), **conf}.items():
+    for key, value in options.items():
         builder = builder.config(key, value)
     try:
+        if not submitted:
+            _start_java(options)
         session = builder.getOrCreate()
     except (PySparkException, RuntimeError, OSError) as error:
         raise EnvironmentSetupError(
@@ -49,6 +58,9 @@ def open_session(settings: Settings, application: str, conf: Mapping[str, str]) 
             hint="`asgard settings` shows which Java and how much memory it was given.",
         ) from error
     session.sparkContext.setLogLevel("ERROR" if settings.log_level == "WARNING" else settings.log_level)
+    for key, secret in secrets.items():
+        session.sparkContext._jsc.sc().conf().set(key, secret.reveal())  # of the sessions to come
+        session.conf.set(key, secret.reveal())
     return session
 
 
@@ -58,6 +70,31 @@ def _choose_java(settings: Settings) -> None:
     set_for_children("JAVA_HOME", str(find_java(Purpose.SPARK, settings).home))
     if settings.trust_store:
         set_for_children("JDK_JAVA_OPTIONS", f"-Djavax.net.ssl.trustStore={settings.trust_store}")
+
+
+def _start_java(options: Mapping[str, str]) -> None:
+    """Start the JVM of this process, if none runs, with its stderr as ours but for one line that says nothing."""
+    from pyspark import SparkConf, SparkContext
+    from pyspark.java_gateway import launch_gateway
+
+    if SparkContext._gateway is not None:
+        return
+    reading, writing = os.pipe()
+    threading.Thread(target=_pass_on, args=(reading,), name="java-stderr", daemon=True).start()
+    conf = SparkConf(loadDefaults=False).setAll(list(options.items()))
+    try:
+        gateway = launch_gateway(conf, {"stderr": writing})  # type: ignore[no-untyped-call, unused-ignore]
+    finally:
+        os.close(writing)
+    SparkContext._ensure_initialized(gateway=gateway)
+
+
+def _pass_on(reading: int) -> None:
+    """Hand lines on to stderr; the JVM names the module that Spark itself asks it for, at each start."""
+    with open(reading, "rb") as lines:
+        for line in lines:
+            if not line.startswith(b"WARNING: Using incubator modules:"):
+                os.write(2, line)
 
 
 def spark_jars(settings: Settings) -> list[Path]:
@@ -109,10 +146,16 @@ _MEANINGS: tuple[tuple[str, type[AsgardError], str, str], ...] = (
         "Look into its log, then run again with the same run id.",
     ),
     (
-        r"(Connection refused|ConnectException|HttpClientException|NessieServiceException|Failed to execute)",
+        r"(HttpClientException|NessieServiceException|Failed to execute \w+ request against)",
         RunError,
         "Nessie stopped answering while Spark was working.",
         "`asgard status` shows the local services; run again with the same run id when it is up.",
+    ),
+    (
+        r"(?m)^.*(?:Connection refused|ConnectException).*$",
+        ServiceError,
+        "A connection was refused: {found}",
+        "See whether what was to answer there is up, then run again with the same run id.",
     ),
     (
         r"(OutOfMemoryError|Java heap space|GC overhead limit)",
@@ -121,6 +164,21 @@ _MEANINGS: tuple[tuple[str, type[AsgardError], str, str], ...] = (
         "Give it more: spark_driver_memory (ASGARD_SPARK_DRIVER_MEMORY=4g), or compute fewer intervals a run.",
     ),
 )
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Whatever the block raises, in Asgard's words: see `explain`.
+
+    Raises:
+        AsgardError: instead of any other error.
+    """
+    try:
+        yield
+    except AsgardError:
+        raise
+    except Exception as error:
+        raise explain(error, what) from error
 
 
 def explain(error: BaseException, what: str) -> AsgardError:
@@ -135,8 +193,9 @@ def explain(error: BaseException, what: str) -> AsgardError:
     if own is not None:
         return own
     for pattern, kind, meaning, hint in _MEANINGS:
-        if re.search(pattern, text):
-            return kind(f"{what}: {meaning}", hint=hint)
+        match = re.search(pattern, text)
+        if match:
+            return kind(f"{what}: {meaning.replace('{found}', _without_class(match[0]))}", hint=hint)
     return RunError(f"{what} failed: {first_line(error)}", hint="Look at the function or the data that it read.")
 
 
@@ -161,4 +220,9 @@ def first_line(error: BaseException) -> str:
     if "Job aborted" in best or "Task failed" in best or "stage failure" in best:
         causes = re.findall(r"(?:Caused by: |: )((?:[\w$.]+(?:Exception|Error)): .+)", text)
         best = causes[-1].strip() if causes else best
-    return re.sub(r"^(?:[a-z]\w*\.)+([A-Z]\w*(?:Exception|Error))", r"\1", best)[:600]
+    return _without_class(best)
+
+
+def _without_class(line: str) -> str:
+    """A line of Java's without the packages of the exception that it begins with."""
+    return re.sub(r"^(?:Caused by: |: )?(?:[a-z]\w*\.)+([A-Z]\w*(?:Exception|Error))", r"\1", line.strip())[:600]

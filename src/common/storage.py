@@ -1,13 +1,14 @@
 """Small files beside the tables: run records, events, marks. The same calls for a folder and for S3."""
 
 import errno
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from asgard.common.errors import EnvironmentSetupError, ServiceError
@@ -63,6 +64,24 @@ class Storage:
             return None
         except OSError as error:
             raise _failed("read", path, error) from error
+
+    def read_json(self, path: str) -> dict[str, Any] | None:
+        """The JSON object in a file, or None where there is no file.
+
+        Raises:
+            ServiceError: it holds something else.
+        """
+        data = self.read(path)
+        try:
+            content = json.loads(data) if data is not None else None
+        except ValueError:
+            content = ()
+        if content is not None and not isinstance(content, dict):
+            raise ServiceError(
+                f"{path} below _asgard/ in the warehouse is damaged: it holds no JSON object.",
+                hint="Asgard writes its files whole: see what else wrote there, and move the file away.",
+            )
+        return content
 
     def write(self, path: str, data: bytes) -> None:
         """Put a file in place, replacing one that is there.

@@ -7,14 +7,14 @@ Resumable: what was published is not computed again unless a range asks for it, 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from asgard.common.errors import UsageError
-from asgard.common.names import MAX_RUN_ID, RunId, check_run_id
+from asgard.common.names import MAX_RUN_ID, CommitHash, RunId, check_run_id
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
 from asgard.jobs.options import (
@@ -34,7 +34,7 @@ from asgard.lakehouse.intervals import TimeRange
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.loading import load_pipeline
 from asgard.lakehouse.pipeline import Pipeline
-from asgard.lakehouse.planning import PlannedRun, plan_runs
+from asgard.lakehouse.planning import PlannedRun, plan_runs, still_missing
 from asgard.lakehouse.progress import read_progress
 from asgard.lakehouse.run import RunRequest, RunResult, execute
 
@@ -56,15 +56,14 @@ class Params:
     intervals_per_run: int | None = None
     isolation: Isolation = Isolation.SNAPSHOT
     run_id: RunId | None = None
-    now: datetime | None = None
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
-def plan(lake: Lakehouse, pipeline: Pipeline, params: Params) -> tuple[PlannedRun, ...]:
-    """The runs that a backfill with these parameters would make now."""
+def plan(lake: Lakehouse, pipeline: Pipeline, params: Params, base: CommitHash | None = None) -> tuple[PlannedRun, ...]:
+    """The runs that a backfill with these parameters would make from a commit of the target ref; None for its head."""
     tables = pipeline.select(params.select)
-    progress = read_progress(lake, tables)
-    now = params.now or datetime.now(UTC)
-    return plan_runs(tables, progress, window=params.window, now=now, intervals_per_run=params.intervals_per_run)
+    progress = read_progress(lake, tables, f"{lake.target}@{base}" if base else lake.target)
+    return plan_runs(tables, progress, window=params.window, now=params.now, intervals_per_run=params.intervals_per_run)
 
 
 def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Callable[[str], None]) -> list[RunResult]:
@@ -75,7 +74,9 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Callable[[str]
     """
     results = []
     with counted(lake, "backfill", say) as note:
-        planned = plan(lake, pipeline, params)
+        lake.reach()
+        base = lake.nessie.head(lake.target)
+        planned = plan(lake, pipeline, params, base)
         if not planned:
             say("nothing is missing")
         for number, steps in enumerate(planned, 1):
@@ -87,12 +88,19 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Callable[[str]
                 params=_described(pipeline, params, steps),
                 isolation=params.isolation,
             )
-            results.append(note(execute(lake, request, _work(steps), say)))
+            results.append(note(execute(lake, request, _work(steps, params, base), say)))
     return results
 
 
-def _work(steps: PlannedRun) -> Callable[[Attempt], None]:
+def _work(planned: PlannedRun, params: Params, base: CommitHash) -> Callable[[Attempt], None]:
+    """Computes what was planned at `base`; without a window, only what the attempt's own base still lacks of it."""
+
     def work(attempt: Attempt) -> None:
+        steps = planned
+        if params.window is None and attempt.base != base:
+            progress = read_progress(attempt.lake, [step.table for step in planned], attempt.at_base)
+            steps = still_missing(planned, progress, now=params.now)
+            attempt.params["steps"] = [step.to_json() for step in steps]
         for step in steps:
             compute_step(attempt, step)
 
@@ -169,7 +177,7 @@ def command(
         run_id=check_run_id(run_id) if run_id else None,
     )
     declared = load_pipeline(pipeline)
-    lake = Lakehouse.connect(settings_from(settings, directory), "asgard backfill")
+    lake = Lakehouse(settings_from(settings, directory), "asgard backfill")
     with progress_lines(quiet=as_json) as say:
         results = run(params, lake, declared, say)
     show_runs(results, as_json=as_json)

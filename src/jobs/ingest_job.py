@@ -152,6 +152,7 @@ def run(params: Params, lake: Lakehouse, say: Say = lambda _line: None) -> Inges
     if bool(params.sources) == (params.database is not None):
         raise UsageError("Neither or both of files and a database are given.", hint="Name files, or say --jdbc-url.")
     with counted(lake, "ingest", say) as note:
+        lake.reach()
         take = _from_files(params, lake, say) if params.database is None else _from_database(params)
         outcome = Landed()
 
@@ -364,7 +365,7 @@ def command(
         allow_missing=allow_missing,
         run_id=check_run_id(run_id) if run_id else None,
     )
-    lake = Lakehouse.connect(settings_from(settings, directory), "asgard ingest")
+    lake = Lakehouse(settings_from(settings, directory), "asgard ingest")
     with progress_lines(quiet=as_json) as say:
         result = run(params, lake, say)
     if as_json:

@@ -3,9 +3,8 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from asgard.lakehouse.run import RunResult
 
@@ -101,11 +100,3 @@ def _checks(result: RunResult, table: str) -> str:
 
 def _cell(value: object) -> str:
     return "" if value is None else str(value)
-
-
-def show_facts(facts: Mapping[str, Any], *, as_json: bool) -> None:
-    """Print names and values."""
-    if as_json:
-        show_json(dict(facts))
-    else:
-        show_table(("NAME", "VALUE"), list(facts.items()))

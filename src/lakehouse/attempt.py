@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from asgard.common.errors import RunError
 from asgard.common.failpoints import failpoint
 from asgard.common.names import BranchName, CommitHash, RunId, TableName
+from asgard.common.spark import explained
 from asgard.lakehouse.declaration import Table
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.intervals import RangeSet, TimeRange
@@ -44,7 +45,6 @@ class Write:
     table: Table
     base: TableState | None
     intervals: RangeSet = field(default_factory=RangeSet)
-    changed: bool = False
     after: TableState | None = None
 
     @property
@@ -84,6 +84,7 @@ class Attempt:
         provenance: what every snapshot and the publish commit say of where they come from.
         reads: every table that was read and not written, with its content at the base.
         read_keys: those of them that must not have moved when this is published.
+        params: of the job, as recorded; the work corrects what only it knows.
         details: what the job wants in the record beside all that (plain values, e.g. ingested files).
         sealed: the branch's head once nothing more is written; the verdict is bound to it.
     """
@@ -97,6 +98,7 @@ class Attempt:
     isolation: Isolation
     provenance: Mapping[str, str]
     say: Callable[[str], None]
+    params: dict[str, Any] = field(default_factory=dict)
     reads: dict[TableName, Content] = field(default_factory=dict)
     read_keys: set[TableName] = field(default_factory=set)
     writes: dict[TableName, Write] = field(default_factory=dict)
@@ -120,12 +122,14 @@ class Attempt:
 
         Raises:
             UnknownTableError: it is not there.
+            AsgardError: Spark failed, in words.
         """
         if table not in self.writes and table not in self.reads:
             self.reads[table] = self.lake.content(table, self.at_base)
         if table not in self.writes and (guard or self.isolation is Isolation.SERIALIZABLE):
             self.read_keys.add(table)
-        return self.session.table(self.sql_name(table))
+        with explained(f"Reading {table}"):
+            return self.session.table(self.sql_name(table))
 
     def sql_name(self, table: TableName) -> str:
         """How Spark SQL names a table as this attempt sees it: at the exact commit, once it is sealed."""
@@ -149,8 +153,7 @@ class Attempt:
             failpoint("between-tables")
         failpoint("before-write")
         write = self.writes.setdefault(table.name, Write(table, self._base_state(table.name)))
-        changed = self._on_branch(table).write(frame, interval)
-        write.changed = write.changed or changed or interval is not None
+        self._on_branch(table).write(frame, interval)
         if interval is not None:
             write.intervals = write.intervals | RangeSet([interval])
         self.say(f"wrote {table.name}{f' for {interval}' if interval else ''}")

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from asgard.common.errors import AsgardError, RunError
-from asgard.common.spark import explain
+from asgard.common.errors import RunError
+from asgard.common.spark import explained
 from asgard.lakehouse.attempt import Attempt
 from asgard.lakehouse.declaration import INTERVAL_PARAMETER, Table
 from asgard.lakehouse.intervals import TimeRange
@@ -32,12 +32,8 @@ def _rows(attempt: Attempt, table: Table, window: TimeRange | None) -> "DataFram
         arguments[INTERVAL_PARAMETER] = window
     if table.function is None:
         raise RunError(f"{table.name} is a source: nothing computes it.", hint="Fill it with `asgard ingest`.")
-    try:
+    with explained(f"The function of {table.name} ({table.module})"):
         rows = table.function(**arguments)
-    except AsgardError:
-        raise
-    except Exception as error:
-        raise explain(error, f"The function of {table.name} ({table.module})") from error
     if not isinstance(rows, DataFrame):
         raise RunError(
             f"The function of {table.name} ({table.module}) gave {type(rows).__name__}, not a DataFrame.",

@@ -4,6 +4,7 @@ Read from the manifests by PyIceberg, on the driver, without a Spark job.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from asgard.common.settings import Settings
 from asgard.validation.statistics import ColumnStatistics, FileStatistics
 
 if TYPE_CHECKING:
+    from pyiceberg.expressions import BooleanExpression
     from pyiceberg.manifest import DataFile
     from pyiceberg.schema import Schema
     from pyiceberg.table import StaticTable
@@ -34,13 +36,8 @@ class TableState:
         """
         from pyiceberg.table import StaticTable
 
-        try:
+        with _readable(f"The table metadata {metadata_location}"):
             return cls(StaticTable.from_metadata(metadata_location, _io_properties(settings)))
-        except (OSError, ValueError) as error:
-            raise ServiceError(
-                f"The table metadata {metadata_location} can't be read: {error}",
-                hint="Was the file removed, or do credentials for the warehouse lack?",
-            ) from error
 
     @property
     def snapshot_id(self) -> SnapshotId | None:
@@ -107,6 +104,9 @@ class TableState:
 
         Args:
             added_by: only files that one of these snapshots added.
+
+        Raises:
+            ServiceError: its manifests can't be read.
         """
         from pyiceberg.manifest import DataFileContent, ManifestContent
 
@@ -115,15 +115,37 @@ class TableState:
             return ()
         schema = self.table.schema()
         found = []
-        for manifest in snapshot.manifests(self.table.io):
-            other = added_by is not None and manifest.added_snapshot_id not in added_by
-            if manifest.content is not ManifestContent.DATA or other:
-                continue
-            for entry in manifest.fetch_manifest_entry(self.table.io, discard_deleted=True):
-                other = added_by is not None and entry.snapshot_id not in added_by
-                if entry.data_file.content is DataFileContent.DATA and not other:
-                    found.append(_statistics(entry.data_file, schema))
+        with _readable(f"The list of files of {self.location}, snapshot {snapshot.snapshot_id},"):
+            for manifest in snapshot.manifests(self.table.io):
+                other = added_by is not None and manifest.added_snapshot_id not in added_by
+                if manifest.content is not ManifestContent.DATA or other:
+                    continue
+                for entry in manifest.fetch_manifest_entry(self.table.io, discard_deleted=True):
+                    other = added_by is not None and entry.snapshot_id not in added_by
+                    if entry.data_file.content is DataFileContent.DATA and not other:
+                        found.append(_statistics(entry.data_file, schema))
         return tuple(found)
+
+    def rows(self, columns: tuple[str, ...], where: "BooleanExpression | None" = None) -> list[dict[str, Any]]:
+        """Some columns of the rows of the current snapshot, read without Spark: for small tables.
+
+        Raises:
+            ServiceError: its files can't be read.
+        """
+        scan = self.table.scan(selected_fields=columns)
+        with _readable(f"The table in {self.location}"):
+            found: list[dict[str, Any]] = (scan.filter(where) if where is not None else scan).to_arrow().to_pylist()
+        return found
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # pyarrow's, PyIceberg's, and what a damaged Avro file makes of its reader
+        raise ServiceError(
+            f"{what} can't be read: {error}", hint="Was a file removed, or do credentials for the warehouse lack?"
+        ) from error
 
 
 def _partition(transform: str, column: str) -> str:

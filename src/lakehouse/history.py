@@ -5,21 +5,27 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from asgard.common.heartbeat import DEAD_AFTER
 from asgard.common.names import LOG_MARGIN, RunId, TableName, parse_audit_branch, run_id_time
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import Content, RefKind
-from asgard.lakehouse.records import DEAD_AFTER, AttemptRecord, RunRecords
+from asgard.lakehouse.nessie import Content, LogEntry, RefKind
+from asgard.lakehouse.records import AttemptRecord, RunRecords
 from asgard.lakehouse.snapshots import At
 
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One attempt of a run, and how it ended as far as Nessie's log and its records tell."""
+    """One attempt of a run, and how it ended as far as Nessie's log and its records tell.
+
+    Attributes:
+        intact: its record has the SHA-256 that its publish commit names; None if it has no commit, or nobody asked.
+    """
 
     attempt: AttemptRecord
     status: str
     commit: str | None
+    intact: bool | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -31,6 +37,7 @@ class RunSummary:
             "job": start.get("job") or record.get("job"),
             "status": self.status,
             "commit": self.commit,
+            "record_intact": self.intact,
             "started": start.get("started"),
             "user": start.get("user"),
             "code_version": start.get("code_version"),
@@ -46,42 +53,52 @@ class RunSummary:
 
 
 def list_runs(lake: Lakehouse, *, limit: int | None = None, run_id: RunId | None = None) -> list[RunSummary]:
-    """The newest runs, newest first, each attempt on its own."""
+    """The newest runs, newest first, each attempt on its own.
+
+    Args:
+        lake: whose runs.
+        limit: how many attempts; None for all.
+        run_id: only this run, each record held against its publish commit; None for all runs.
+    """
     records = RunRecords(lake.storage)
     attempts = records.attempts(run_id, limit=limit)
     if not attempts:
         return []
     oldest = min(run_id_time(attempt.run_id) for attempt in attempts) - LOG_MARGIN
-    published: dict[tuple[str, str], tuple[str, str]] = {}
+    published: dict[tuple[str, str], LogEntry] = {}
     for entry in lake.nessie.log(lake.target, since=oldest):
         key = (entry.properties.get("asgard.run-id", ""), entry.properties.get("asgard.attempt", ""))
         if key[0]:
-            kind = entry.properties.get("asgard.kind", "publish")
-            published.setdefault(key, ("published" if kind == "publish" else "reverted", entry.hash))
-    return [_summary(attempt, published, records) for attempt in attempts]
+            published.setdefault(key, entry)
+    signs = records.signs_of_life()
+    found = []
+    for attempt in attempts:
+        commit = published.get((attempt.run_id, str(attempt.attempt)))
+        if commit is None:
+            found.append(RunSummary(attempt, _unpublished(attempt, signs.get(attempt.run_id)), None))
+            continue
+        digest = commit.properties.get("asgard.record-sha256")
+        intact = records.digest(attempt.run_id, attempt.attempt) == digest if run_id and digest else None
+        kind = commit.properties.get("asgard.kind", "publish")
+        found.append(RunSummary(attempt, "published" if kind == "publish" else "reverted", commit.hash, intact))
+    return found
 
 
-def _summary(
-    attempt: AttemptRecord, published: Mapping[tuple[str, str], tuple[str, str]], records: RunRecords
-) -> RunSummary:
-    known = published.get((attempt.run_id, str(attempt.attempt)))
-    if known is not None:
-        return RunSummary(attempt, *known)
+def _unpublished(attempt: AttemptRecord, sign: datetime | None) -> str:
     status = attempt.outcome.get("status")
     if status is None:
-        sign = records.last_sign_of_life(attempt.run_id)
         lives = sign is not None and datetime.now(UTC) - sign < DEAD_AFTER
         status = "running, or died within the hour" if lives else "died"
-    return RunSummary(attempt, str(status), None)
+    return str(status)
 
 
 def list_branches(lake: Lakehouse) -> list[dict[str, Any]]:
     """All branches and tags, with the run that an audit branch belongs to."""
-    records = RunRecords(lake.storage)
+    signs = RunRecords(lake.storage).signs_of_life()
     rows = []
     for reference in sorted(lake.nessie.references(), key=lambda ref: ref.name):
         owner = parse_audit_branch(reference.name)
-        sign = records.last_sign_of_life(owner[0]) if owner else None
+        sign = signs.get(owner[0]) if owner else None
         rows.append(
             {
                 "name": reference.name,

@@ -145,14 +145,6 @@ class Cadence:
         """The whole intervals that `window` touches."""
         return TimeRange(self.unit.floor(window.start), self.unit.ceil(window.end))
 
-    def split(self, window: TimeRange) -> Iterator[TimeRange]:
-        """The intervals of an aligned window, in order."""
-        start = window.start
-        while start < window.end:
-            end = self.unit.shift(start, 1)
-            yield TimeRange(start, end)
-            start = end
-
     def chunks(self, window: TimeRange, size: int) -> Iterator[TimeRange]:
         """An aligned window in pieces of `size` intervals; the last may be shorter.
 

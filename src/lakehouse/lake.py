@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from asgard.common.errors import UnknownTableError, WarehouseMismatchError
 from asgard.common.logging import configure_logging
 from asgard.common.names import BranchName, TableName
-from asgard.common.settings import Settings, set_for_children
+from asgard.common.settings import Secret, Settings, set_for_children
 from asgard.common.spark import open_session
 from asgard.common.storage import Storage
 from asgard.lakehouse.nessie import Content, Nessie
@@ -38,16 +38,32 @@ class Lakehouse:
 
     @classmethod
     def connect(cls, settings: Settings, application: str = "asgard") -> "Lakehouse":
-        """Reach Nessie, and make sure that it is the one this warehouse belongs to.
+        """A lakehouse that was reached; see `reach` for what is raised."""
+        lake = cls(settings, application)
+        lake.reach()
+        return lake
+
+    def reach(self) -> None:
+        """Set up the logs, reach Nessie, and make sure that it is the one this warehouse belongs to.
 
         Raises:
             ServiceUnreachableError: Nessie does not answer.
             WarehouseMismatchError: another Nessie repository made this warehouse.
         """
-        configure_logging(settings)
-        lake = cls(settings, application)
-        lake._check_warehouse()
-        return lake
+        configure_logging(self.settings)
+        repository = self.nessie.repository()
+        mine = {"repository_created": repository.created}
+        found = self.storage.read_json(_MARKER)
+        if found is None and not self.storage.create(_MARKER, json.dumps(mine).encode()):
+            found = self.storage.read_json(_MARKER)
+        if found is not None and found != mine:
+            raise WarehouseMismatchError(
+                f"The warehouse {self.settings.warehouse} was made by a Nessie repository created at "
+                f"{found.get('repository_created')}; the one at {self.nessie.uri} was created at "
+                f"{repository.created}.",
+                hint="Bring the right Nessie back (an in-memory one forgets everything when it stops), or use "
+                f"another warehouse. If this one was moved on purpose, remove _asgard/{_MARKER} from the warehouse.",
+            )
 
     @cached_property
     def storage(self) -> Storage:
@@ -63,7 +79,9 @@ class Lakehouse:
     @cached_property
     def _spark(self) -> "SparkSession":
         hand_over_credentials(self.settings)
-        return open_session(self.settings, self._application, catalog_conf(self.settings))
+        return open_session(
+            self.settings, self._application, catalog_conf(self.settings), catalog_secrets(self.settings)
+        )
 
     def frame(self, table: TableName, ref: str, session: "SparkSession | None" = None) -> "DataFrame":
         """The rows of a table at a branch or tag.
@@ -91,21 +109,6 @@ class Lakehouse:
         there = ", ".join(sorted(map(str, self.nessie.entries(ref)))) or "no table yet"
         return UnknownTableError(f"There is no table {table} on {ref}.", hint=f"There is: {there}.")
 
-    def _check_warehouse(self) -> None:
-        repository = self.nessie.repository()
-        mine = json.dumps({"repository_created": repository.created}).encode()
-        found = self.storage.read(_MARKER)
-        if found is None and not self.storage.create(_MARKER, mine):
-            found = self.storage.read(_MARKER)
-        if found is not None and json.loads(found) != json.loads(mine):
-            raise WarehouseMismatchError(
-                f"The warehouse {self.settings.warehouse} was made by a Nessie repository created at "
-                f"{json.loads(found)['repository_created']}; the one at {self.nessie.uri} was created at "
-                f"{repository.created}.",
-                hint="Bring the right Nessie back (an in-memory one forgets everything when it stops), or use "
-                f"another warehouse. If this one was moved on purpose, remove _asgard/{_MARKER} from the warehouse.",
-            )
-
 
 def catalog_conf(settings: Settings) -> dict[str, str]:
     """Spark's configuration for the one catalog.
@@ -125,13 +128,18 @@ def catalog_conf(settings: Settings) -> dict[str, str]:
     }
     if settings.nessie_token is not None:
         conf[f"{prefix}.authentication.type"] = "BEARER"
-        conf[f"{prefix}.authentication.token"] = settings.nessie_token.reveal()
     if settings.warehouse.startswith("s3:"):
         conf[f"{prefix}.io-impl"] = "org.apache.iceberg.aws.s3.S3FileIO"
         if settings.s3_endpoint:
             conf[f"{prefix}.s3.endpoint"] = settings.s3_endpoint
             conf[f"{prefix}.s3.path-style-access"] = "true"
     return conf
+
+
+def catalog_secrets(settings: Settings) -> dict[str, Secret]:
+    """What of the catalog's configuration nobody may see."""
+    token = settings.nessie_token
+    return {f"spark.sql.catalog.{CATALOG}.authentication.token": token} if token is not None else {}
 
 
 def identifier(table: TableName, ref: str) -> str:

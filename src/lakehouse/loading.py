@@ -27,6 +27,8 @@ def load_pipeline(reference: str) -> Pipeline:
         if not Path(location).is_file():
             raise UsageError(f"There is no archive {location}.", hint=_HINT)
         module_name, _, attribute = attribute.partition(":")
+        if not all(part.isidentifier() for part in module_name.split(".")):
+            raise UsageError(f"There is no pipeline {reference!r}: {module_name!r} names no module.", hint=_HINT)
         sys.path.insert(0, str(Path(location).resolve()))
         module = _import(module_name, reference)
     elif "/" in location or location.endswith(".py") or Path(location).is_dir():

@@ -176,16 +176,6 @@ class Nessie:
         """
         self._call("DELETE", f"/trees/{_quoted(reference.name)}@{reference.hash}?type={reference.kind}")
 
-    def assign(self, reference: Reference, to: CommitHash, source: str) -> Reference:
-        """Point a branch or tag at a commit of `source`, by compare-and-swap.
-
-        Raises:
-            NessieConflictError: it no longer points where `reference` says.
-        """
-        body = {"type": "BRANCH", "name": source, "hash": to}
-        path = f"/trees/{_quoted(reference.name)}@{reference.hash}?type={reference.kind}"
-        return _reference(self._call("PUT", path, body)["reference"])
-
     def log(self, reference: str, *, at: CommitHash | None = None, since: datetime | None = None) -> Iterator[LogEntry]:
         """Commits of a reference, newest first; with `since`, down to the first that is older.
 

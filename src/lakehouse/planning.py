@@ -1,7 +1,7 @@
 """What a backfill has to compute: which intervals of which tables, in which runs. Pure arithmetic."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ class Progress:
     Attributes:
         exists: it was published before.
         done: stretches of time that are computed.
-        stale_inputs: inputs that moved since it was last written.
+        stale_inputs: inputs that moved since it was last written, or were declared since.
     """
 
     exists: bool = False
@@ -101,6 +101,26 @@ def plan_runs(
         if steps:
             runs.append(tuple(steps))
     return tuple(runs)
+
+
+def still_missing(steps: PlannedRun, progress: Mapping[TableName, Progress], *, now: datetime) -> PlannedRun:
+    """What is left of a run that was planned without a window, after others have published.
+
+    Args:
+        steps: as planned.
+        progress: of each of their tables now.
+        now: as it was planned with.
+    """
+    left: list[Step] = []
+    for step in steps:
+        name = step.table.name
+        if step.table.interval is not None:
+            ranges = (RangeSet(step.ranges) & _todo(step.table, progress[name], None, now)).ranges
+            if ranges:
+                left.append(replace(step, ranges=ranges))
+        elif reason := _reason(step.table, progress[name], {each.table.name for each in left}, None):
+            left.append(replace(step, reason=reason))
+    return tuple(left)
 
 
 def _todo(table: Table, progress: Progress, window: TimeRange | None, now: datetime) -> RangeSet:

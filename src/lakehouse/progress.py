@@ -1,4 +1,4 @@
-"""How far each table of a pipeline is, as the target ref has it."""
+"""How far each table of a pipeline is."""
 
 import json
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from asgard.lakehouse.planning import Progress
 from asgard.lakehouse.tables import INPUTS_PROPERTY, INTERVALS_PROPERTY
 
 
-def read_progress(lake: Lakehouse, tables: Sequence[Table]) -> dict[TableName, Progress]:
-    """What is computed of each table, and which of its inputs moved since."""
+def read_progress(lake: Lakehouse, tables: Sequence[Table], ref: str) -> dict[TableName, Progress]:
+    """What is computed of each table at a ref (`name` or `name@hash`), and which of its inputs moved since."""
     names = {table.name for table in tables} | {name for table in tables for name in table.inputs.values()}
-    contents = lake.nessie.contents(lake.target, sorted(names))
+    contents = lake.nessie.contents(ref, sorted(names))
     found = {}
     for table in tables:
         content = contents.get(table.name)
@@ -27,7 +27,7 @@ def read_progress(lake: Lakehouse, tables: Sequence[Table]) -> dict[TableName, P
         stale = [
             name
             for name in table.inputs.values()
-            if name in contents and str(name) in used and used[str(name)] != contents[name].snapshot_id
+            if name in contents and used.get(str(name)) != contents[name].snapshot_id
         ]
         done = RangeSet.parse(properties.get(INTERVALS_PROPERTY, ""))
         found[table.name] = Progress(exists=True, done=done, stale_inputs=tuple(stale))

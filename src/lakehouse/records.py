@@ -4,28 +4,26 @@
 _asgard/runs/<run_id>/<attempt>.start.json     reserved the attempt's number; never changed
 _asgard/runs/<run_id>/<attempt>.json           the record, written before the publish; never changed
 _asgard/runs/<run_id>/<attempt>.outcome.json   how it ended; may be lost: Nessie's log is the truth
-_asgard/live/<run_id>                          renewed while the run lives
+_asgard/live/<run_id>.<random>                 renewed while a process of the run lives
 ```
 """
 
 import hashlib
 import json
 import re
+import secrets
 import socket
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from asgard.common.errors import AsgardError, RunError
+from asgard.common.heartbeat import beating
 from asgard.common.names import RunId
 from asgard.common.storage import Storage
 
-RENEWAL_SECONDS = 60.0
-DEAD_AFTER = timedelta(hours=1)
-"""A run is dead only when its sign of life is this old (design, section 3)."""
 _MAX_ATTEMPTS = 1000
 _PATH = re.compile(r"runs/[^/]+/\d+(?:\.(?:start|outcome))?\.json")
 
@@ -79,40 +77,30 @@ class RunRecords:
         return [AttemptRecord(run, number, **self._load(paths)) for (run, number), paths in newest]
 
     def _load(self, paths: Mapping[str, str]) -> dict[str, Any]:
-        contents = ((part, self._storage.read(path)) for part, path in paths.items())
-        return {part: json.loads(content) if content else {} for part, content in contents}
+        return {part: self._storage.read_json(path) or {} for part, path in paths.items()}
 
     def digest(self, run_id: RunId, attempt: int) -> str | None:
         """The SHA-256 of a stored record, to hold against the publish commit's."""
         data = self._storage.read(f"runs/{run_id}/{attempt}.json")
         return hashlib.sha256(data).hexdigest() if data is not None else None
 
-    def last_sign_of_life(self, run_id: RunId) -> datetime | None:
-        """When a run last renewed, by the storage's clock; None if it ended, or never lived."""
-        return next((entry.modified for entry in self._storage.list("live") if entry.path == f"live/{run_id}"), None)
+    def signs_of_life(self) -> dict[RunId, datetime]:
+        """When each living run last renewed, by the storage's clock; one that ended, or never lived, is left out."""
+        found: dict[RunId, datetime] = {}
+        for entry in self._storage.list("live"):
+            run_id = RunId(entry.path.removeprefix("live/").split(".")[0])
+            found[run_id] = max(entry.modified, found.get(run_id, entry.modified))
+        return found
 
     @contextmanager
     def alive(self, run_id: RunId) -> Iterator[None]:
-        """Renew the run's sign of life until the block ends."""
-        path = f"live/{run_id}"
+        """Renew this process's sign of life for the run until the block ends."""
+        path = f"live/{run_id}.{secrets.token_hex(4)}"
         note = _encode({"host": socket.gethostname(), "since": datetime.now(UTC).isoformat()})
-        self._storage.write(path, note)
-        ended = threading.Event()
-
-        def renew() -> None:
-            while not ended.wait(RENEWAL_SECONDS):
-                try:
-                    self._storage.write(path, note)
-                except AsgardError:  # the next renewal may get through; a run is dead only after an hour
-                    continue
-
-        thread = threading.Thread(target=renew, name=f"alive-{run_id}", daemon=True)
-        thread.start()
         try:
-            yield
+            with beating(lambda: self._storage.write(path, note), f"alive-{run_id}"):
+                yield
         finally:
-            ended.set()
-            thread.join()
             with suppress(AsgardError):  # left behind, it is only a sign of life that grows old
                 self._storage.delete(path)
 

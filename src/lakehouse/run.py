@@ -14,11 +14,19 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from asgard.common.errors import AsgardError, AuditFailedError, ConflictError, UsageError
+from asgard.common.errors import (
+    AsgardError,
+    AuditFailedError,
+    ConflictError,
+    RunError,
+    UnknownReferenceError,
+    UsageError,
+)
 from asgard.common.failpoints import failpoint
 from asgard.common.git import CodeVersion, code_version
 from asgard.common.logging import logger, redact
 from asgard.common.names import LOG_MARGIN, BranchName, CommitHash, RunId, audit_branch, new_run_id, run_id_time
+from asgard.common.spark import explained
 from asgard.lakehouse.attempt import Attempt, Isolation
 from asgard.lakehouse.audit import Verdict, audit
 from asgard.lakehouse.lake import Lakehouse
@@ -211,7 +219,8 @@ class _Runner:
         try:
             with clock("begin"):
                 attempt = self._begin(number, base)
-            return self._finish(attempt, work, clock)
+            with _still_there(attempt):
+                return self._finish(attempt, work, clock)
         except BaseException as error:
             self._note_failure(number, error, clock)
             if isinstance(error, ConflictError) and attempt is not None:
@@ -233,6 +242,7 @@ class _Runner:
             isolation=self.request.isolation,
             provenance=self._provenance(number),
             say=self.say,
+            params=dict(self.request.params),
         )
 
     def _finish(self, attempt: Attempt, work: Callable[[Attempt], None], clock: "_Stopwatch") -> RunResult:
@@ -244,7 +254,7 @@ class _Runner:
         if not changes:
             self.say("nothing changed, so there is nothing to publish")
             return self._end(attempt, Status.UNCHANGED, clock)
-        with clock("audit"):
+        with clock("audit"), explained(f"The audit of run {self.run_id}"):
             verdict = audit(attempt)
         failpoint("after-audit")
         record = self._record(attempt, verdict, clock)
@@ -340,6 +350,7 @@ class _Runner:
             "run_id": self.run_id,
             "attempt": attempt.number,
             **self._start_note(),
+            "params": attempt.params,
             "isolation": attempt.isolation,
             "base": attempt.base,
             "branch": attempt.branch,
@@ -350,6 +361,18 @@ class _Runner:
             "details": attempt.details,
             "seconds": clock.seconds,
         }
+
+
+@contextmanager
+def _still_there(attempt: Attempt) -> Iterator[None]:
+    """A reference that was there when the attempt began, and is not any more, is no mistake of the caller."""
+    try:
+        yield
+    except UnknownReferenceError as error:
+        raise RunError(
+            f"A branch vanished while run {attempt.run_id} worked on {attempt.branch}: {error.message}",
+            hint="Nobody but its run may drop an audit branch. Run again with the same run id.",
+        ) from error
 
 
 class _Stopwatch:

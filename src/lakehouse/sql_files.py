@@ -7,21 +7,26 @@
 -- interval: monthly(sold_at, lookback=1)
 -- keys: department, sold_at
 -- owner: data-team
+-- rename dept: department
+-- property write.distribution-mode: hash
 -- check: not_null(department)
 -- check: between(sales, 0, None)
+-- check: freshness(sold_at, timedelta(days=2))
 SELECT ... FROM sales JOIN products USING (product_id)
 WHERE sold_at >= :start AND sold_at < :end
 ```
 
 Inputs are temporary views of their parameter's name. `:start` and `:end` are the interval's bounds, bound as
-timestamps, never pasted into the text. Checks are calls of the functions in `asgard.validation.checks`
-with literal arguments; a trailing `.warn()`, `.named('...')` or `.over('table')` works as in Python.
+timestamps, never pasted into the text. Checks are calls of the functions in `asgard.validation.checks` with literal
+arguments (a `timedelta(...)` counts as one); a trailing `.warn()`, `.named('...')` or `.over('table')` works as in
+Python.
 """
 
 import ast
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,7 +39,8 @@ if TYPE_CHECKING:
 
     from asgard.validation.checks import Check
 
-_LINE = re.compile(r"--\s*(input\s+)?(\w+):\s*(.+?)\s*$")
+_LINE = re.compile(r"--\s*(?:(input|rename|property)\s+)?([\w.-]+):\s*(.+?)\s*$")
+_MAPS = {"input": "inputs", "rename": "renames", "property": "properties"}
 _LISTS = ("keys", "partitioned_by", "tags", "consumers")
 _TEXTS = (
     "mode",
@@ -52,6 +58,7 @@ _CHECKS = (
     "accepted_values",
     "between",
     "expression",
+    "freshness",
     "length",
     "matches",
     "mean_between",
@@ -96,9 +103,9 @@ def read_sql_file(path: Path) -> SqlTable:
         match = _LINE.fullmatch(line)
         if match is None:
             raise _refuse(path, number, line, "Write `-- property: value`; start the query for plain comments.")
-        is_input, key, value = bool(match[1]), match[2], match[3]
-        if is_input:
-            properties["inputs"][key] = value
+        kind, key, value = match.groups()
+        if kind:
+            properties.setdefault(_MAPS[kind], {})[key] = value
         elif key == "table":
             name = value
         elif key == "check":
@@ -110,7 +117,7 @@ def read_sql_file(path: Path) -> SqlTable:
         elif key in _TEXTS:
             properties[key] = value
         else:
-            known = ", ".join(("table", "input NAME", "interval", "check", *_LISTS, *_TEXTS))
+            known = ", ".join(("table", *(f"{kind} NAME" for kind in _MAPS), "interval", "check", *_LISTS, *_TEXTS))
             raise _refuse(path, number, line, f"Known properties: {known}.")
     if not name:
         raise DeclarationError(f"{path} names no table.", hint="Its first line should be `-- table: layer.name`.")
@@ -179,8 +186,7 @@ def parse_check(text: str, where: str = "check") -> "Check":
     def build(node: ast.expr) -> Any:
         if not isinstance(node, ast.Call):
             raise ValueError
-        arguments = [_literal(argument) for argument in node.args]
-        named = {keyword.arg: _literal(keyword.value) for keyword in node.keywords if keyword.arg}
+        arguments, named = _arguments(node)
         if isinstance(node.func, ast.Attribute) and node.func.attr in ("warn", "named", "over"):
             return getattr(build(node.func.value), node.func.attr)(*arguments, **named)
         if isinstance(node.func, ast.Name) and node.func.id in _CHECKS:
@@ -191,15 +197,23 @@ def parse_check(text: str, where: str = "check") -> "Check":
         made = build(ast.parse(text, mode="eval").body)
     except DeclarationError:
         raise
-    except (SyntaxError, ValueError, TypeError) as error:
+    except (SyntaxError, ValueError, TypeError, OverflowError) as error:
         raise DeclarationError(
             f"{where}: {text!r} is not a check.", hint=f"Write e.g. not_null(email), one of {', '.join(_CHECKS)}."
         ) from error
     return cast("Check", made)
 
 
+def _arguments(call: ast.Call) -> tuple[list[Any], dict[str, Any]]:
+    named = {keyword.arg: _literal(keyword.value) for keyword in call.keywords if keyword.arg}
+    return [_literal(argument) for argument in call.args], named
+
+
 def _literal(node: ast.expr) -> Any:
-    """A literal, or a bare word, which is a column name."""
+    """A literal, a bare word, which is a column name, or a length of time."""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "timedelta":
+        arguments, named = _arguments(node)
+        return timedelta(*arguments, **named)
     return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 

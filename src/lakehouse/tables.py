@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from asgard.common.errors import AsgardError, ContractError, DeclarationError, InputDataError
+from asgard.common.errors import ContractError, DeclarationError, InputDataError
 from asgard.common.names import BranchName
-from asgard.common.spark import explain
+from asgard.common.spark import explained
 from asgard.lakehouse.declaration import PartitionField, Table, WriteMode
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.intervals import RangeSet, TimeRange
@@ -54,15 +54,15 @@ class BranchTable:
         """How Spark SQL names it."""
         return identifier(self.table.name, self.branch)
 
-    def write(self, frame: "DataFrame", interval: TimeRange | None) -> bool:
-        """Create or evolve the table, then write the rows in its mode; False if there was nothing to change.
+    def write(self, frame: "DataFrame", interval: TimeRange | None) -> None:
+        """Create or evolve the table, then write the rows in its mode.
 
         Raises:
             ContractError: the rows do not fit the table's contract.
             DeclarationError: the rows lack a column that the declaration names.
             AsgardError: Spark failed, in words.
         """
-        try:
+        with explained(f"Writing {self.table.name}"):
             shaped = self._shape(frame)
             content = self.lake.nessie.content(self.branch, self.table.name)
             if content is None:
@@ -70,24 +70,25 @@ class BranchTable:
             else:
                 self._require_exact_partitions(TableState.load(content.metadata_location, self.lake.settings))
                 self._evolve(shaped.schema)
-            return self._put(shaped, interval)
-        except AsgardError:
-            raise
-        except Exception as error:
-            raise explain(error, f"Writing {self.table.name}") from error
+            self._put(shaped, interval)
 
     def set_properties(self, properties: Mapping[str, str]) -> None:
-        """Set table properties in one commit; one with an empty text is removed."""
+        """Set table properties in one commit; one with an empty text is removed.
+
+        Raises:
+            AsgardError: Spark failed, in words.
+        """
         if not properties:
             return
-        loader = self.session._jvm.org.apache.iceberg.spark.Spark3Util  # type: ignore[union-attr]
-        update = loader.loadIcebergTable(self.session._jsparkSession, self.sql_name).updateProperties()
-        for name, value in properties.items():
-            if value:
-                update.set(name, value)
-            else:
-                update.remove(name)
-        update.commit()
+        with explained(f"Setting the properties of {self.table.name}"):
+            loader = self.session._jvm.org.apache.iceberg.spark.Spark3Util  # type: ignore[union-attr]
+            update = loader.loadIcebergTable(self.session._jsparkSession, self.sql_name).updateProperties()
+            for name, value in properties.items():
+                if value:
+                    update.set(name, value)
+                else:
+                    update.remove(name)
+            update.commit()
 
     def described(self, done: RangeSet, inputs: Mapping[str, int]) -> dict[str, str]:
         """The table properties that its declaration and this run ask for; an empty text is for none."""
@@ -171,7 +172,7 @@ class BranchTable:
         for change in schema_changes(self.table, existing, schema):
             self.session.sql(change.sql(self.sql_name))
 
-    def _put(self, frame: "DataFrame", interval: TimeRange | None) -> bool:
+    def _put(self, frame: "DataFrame", interval: TimeRange | None) -> None:
         from pyspark.sql import functions as F
 
         match self.table.mode:
@@ -189,8 +190,7 @@ class BranchTable:
                 kept = frame.where(inside | F.col(quoted(self.table.interval.column)).isNull())
                 self._writer(kept).overwrite(inside)
             case WriteMode.MERGE:
-                return self._merge(frame)
-        return True
+                self._merge(frame)
 
     def _writer(self, frame: "DataFrame") -> "DataFrameWriterV2":
         """A writer whose snapshot says where it comes from, whichever session the rows come from."""
@@ -199,7 +199,7 @@ class BranchTable:
             writer = writer.option(f"snapshot-property.{name}", value)
         return writer
 
-    def _merge(self, frame: "DataFrame") -> bool:
+    def _merge(self, frame: "DataFrame") -> None:
         """Update and insert by key; rows that would change nothing are left alone."""
         existing = self.session.table(self.sql_name)
         frame = frame.select(*(quoted(name) for name in existing.columns))
@@ -214,7 +214,7 @@ class BranchTable:
         same = [existing[quoted(name)].eqNullSafe(frame[quoted(name)]) for name in existing.columns]
         changed = frame.join(existing, same, "left_anti").localCheckpoint()
         if changed.isEmpty():
-            return False
+            return
         view = f"merge_{secrets.token_hex(4)}"
         changed.createGlobalTempView(view)  # global: the rows may come from another session than the writes
         matched = " AND ".join(f"target.{quoted(key)} <=> source.{quoted(key)}" for key in self.table.keys)
@@ -223,7 +223,6 @@ class BranchTable:
             "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
         )
         self.session.catalog.dropGlobalTempView(view)
-        return True
 
 
 def within(column: str, interval: TimeRange, schema: "StructType") -> "Column":

@@ -8,6 +8,7 @@ project folder only, whatever the environment names.
 import importlib
 import importlib.util
 import shlex
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -348,18 +349,19 @@ def _show_lineage(node: Mapping[str, Any], indent: str) -> None:
 
 
 def _next_steps(story: Story) -> list[tuple[str, str]]:
+    asgard = "asgard" if shutil.which("asgard") else "./run asgard"
     here = f" --dir {shlex.quote(str(story.folder))}"
     pipeline = shlex.quote(story.pipeline)
     refused = story.refused
     return [
         ("the report", story.report.resolve().as_uri()),
         ("Nessie's own pages", story.services["nessie"]),
-        ("all runs, or one", f"asgard runs{here}; asgard runs {refused.run_id}{here}"),
-        ("the rows that failed", f"asgard audit {refused.table} -p {pipeline} --ref {refused.branch}{here}"),
-        ("what they would change", f"asgard diff main {refused.branch}{here}"),
-        ("where rows come from", f"asgard lineage {STORY_TABLE}{here}"),
-        ("metrics for Prometheus", f"asgard metrics{here}, or {story.folder / METRICS}"),
-        ("stop the services", f"asgard down{here}"),
+        ("all runs, or one", f"{asgard} runs{here}; {asgard} runs {refused.run_id}{here}"),
+        ("the rows that failed", f"{asgard} audit {refused.table} -p {pipeline} --ref {refused.branch}{here}"),
+        ("what they would change", f"{asgard} diff main {refused.branch}{here}"),
+        ("where rows come from", f"{asgard} lineage {STORY_TABLE}{here}"),
+        ("metrics for Prometheus", f"{asgard} metrics{here}, or {story.folder / METRICS}"),
+        ("stop the services", f"{asgard} down{here}"),
     ]
 
 

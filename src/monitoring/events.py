@@ -23,17 +23,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from asgard.common.errors import AsgardError, ServiceError
+from asgard.common.heartbeat import DEAD_AFTER, beating
 from asgard.common.names import new_run_id
 from asgard.common.storage import Storage
 
-RENEWAL_SECONDS = 60.0
-DEAD_AFTER = timedelta(hours=1)
-"""A job is dead only when its renewal is this old (design, sections 3 and 9)."""
 PACK_AT = 64
 """So many single files become one pack."""
 MERGE_AT = 16
@@ -196,20 +194,8 @@ class EventLog:
         """Keep an open event for as long as the block runs; whoever opens it also ends it."""
         now = datetime.now(UTC)
         event = OpenEvent(JobEvent(new_run_id(now), job, environment, started=now), self._storage)
-        event.renew()
-        ended = threading.Event()
-
-        def keep_renewing() -> None:
-            while not ended.wait(RENEWAL_SECONDS):
-                event.renew()
-
-        thread = threading.Thread(target=keep_renewing, name=f"event-{job}", daemon=True)
-        thread.start()
-        try:
+        with beating(event.renew, f"event-{job}"):
             yield event
-        finally:
-            ended.set()
-            thread.join()
 
     def events(self, now: datetime) -> list[JobEvent]:
         """Every execution that ended, and those that died, in the order of their ids.

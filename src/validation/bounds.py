@@ -50,8 +50,9 @@ def fit_range(field: Field, low: Scalar | None, high: Scalar | None, *, nan_outs
     """The range as a column's type can hold it.
 
     Raises:
-        UnfitCheckError: the bounds are of another family than the column.
+        UnfitCheckError: the bounds are of another family than the column, or text that is no date or timestamp.
     """
+    low, high = (_from_text(field, bound) if isinstance(bound, str) else bound for bound in (low, high))
     for bound in (low, high):
         if bound is not None:
             require_family(field, bound)
@@ -146,6 +147,27 @@ def require_family(field: Field, value: Scalar) -> None:
             f"{field.name} is {field.type}, which compares with {expected}, not with {value!r}.",
             hint="Give values of the column's type, or cast the column in the table's function.",
         )
+
+
+def _from_text(field: Field, bound: str) -> Scalar:
+    """A bound that was written as text, as a date or timestamp column means it: ISO 8601, UTC without an offset.
+
+    Raises:
+        UnfitCheckError: the column is one of these, and the text is something else.
+    """
+    try:
+        match field.kind:
+            case TypeKind.DATE:
+                return date.fromisoformat(bound)
+            case TypeKind.TIMESTAMP | TypeKind.TIMESTAMP_NTZ:
+                moment = datetime.fromisoformat(bound)
+                return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise UnfitCheckError(
+            f"{field.name} is {field.type}, and {bound!r} is no such value in ISO 8601.",
+            hint=f"Write {'2024-01-31' if field.kind is TypeKind.DATE else '2024-01-31T12:00:00Z'}.",
+        ) from error
+    return bound
 
 
 def _step(field: Field, bound: Scalar | None, *, up: bool) -> tuple[int | Decimal | None, bool]:

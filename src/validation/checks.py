@@ -164,7 +164,8 @@ def between(
 
     NaN fails, unless `allow_nan`; infinities are compared like any number. Bounds are read in the column's
     own type: on a decimal column a float is the decimal that it prints as, on a float column the nearest
-    float. Text is compared by Unicode code point, as Spark does.
+    float, on a date or timestamp column text is one in ISO 8601 (UTC without an offset). Other text is compared
+    by Unicode code point, as Spark does.
 
     Raises:
         CheckDefinitionError: low > high, both are None, of different types, or a datetime without time zone.

@@ -14,6 +14,7 @@ class LossyProxy:
     Attributes:
         lose: a request whose first line has this text is forwarded, and its answer thrown away.
         refuse: a request whose first line has this text is not even forwarded.
+        skip: how many such requests go through before that.
         remaining: how many times to do so.
         lost: the request lines that it happened to.
     """
@@ -23,6 +24,7 @@ class LossyProxy:
         self._target = (parts.hostname or "127.0.0.1", parts.port or 80)
         self.lose = ""
         self.refuse = ""
+        self.skip = 0
         self.remaining = 1
         self.lost: list[str] = []
         proxy = self
@@ -65,6 +67,9 @@ class LossyProxy:
     def _hits(self, text: str, line: str) -> bool:
         if not text or text not in line or self.remaining <= 0:
             return False
+        if self.skip > 0:
+            self.skip -= 1
+            return False
         self.remaining -= 1
         self.lost.append(line)
         return True
@@ -81,7 +86,10 @@ def _read_message(sock: socket.socket) -> bytes:
     headers = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line)
     if headers.get(b"transfer-encoding") == b"chunked":
         while not data.endswith(b"0\r\n\r\n"):
-            data += sock.recv(65536)
+            part = sock.recv(65536)
+            if not part:
+                break
+            data += part
         return data
     wanted = int(headers.get(b"content-length", b"0"))
     while len(body) < wanted:

@@ -120,10 +120,10 @@ class TestCadence:
             assert unit.shift(inside.end, 1) > window.end
 
     @given(st.sampled_from([Unit.DAY, Unit.WEEK, Unit.MONTH, Unit.YEAR]), windows())
-    def test_split_covers_the_window_without_gap_or_overlap(self, unit: Unit, window: TimeRange) -> None:
+    def test_chunks_of_one_cover_the_window_without_gap_or_overlap(self, unit: Unit, window: TimeRange) -> None:
         cadence = Cadence("at", unit)
         aligned = cadence.cover(window)
-        pieces = list(cadence.split(aligned))
+        pieces = list(cadence.chunks(aligned, 1))
         assert (pieces[0].start, pieces[-1].end) == (aligned.start, aligned.end)
         assert all(left.end == right.start for left, right in pairwise(pieces))
         assert all(unit.shift(piece.start, 1) == piece.end for piece in pieces)
@@ -133,8 +133,8 @@ class TestCadence:
         cadence = Cadence("at", unit)
         aligned = cadence.cover(window)
         chunks = list(cadence.chunks(aligned, size))
-        assert [piece for chunk in chunks for piece in cadence.split(chunk)] == list(cadence.split(aligned))
-        assert all(len(list(cadence.split(chunk))) == size for chunk in chunks[:-1])
+        assert [piece for chunk in chunks for piece in cadence.chunks(chunk, 1)] == list(cadence.chunks(aligned, 1))
+        assert all(len(list(cadence.chunks(chunk, 1))) == size for chunk in chunks[:-1])
 
     def test_chunks_of_nothing_are_refused(self) -> None:
         with pytest.raises(UsageError, match="Pieces of 0"):

@@ -339,7 +339,7 @@ def test_a_job_killed_right_after_its_end_is_no_failure(tmp_path: Path) -> None:
 
 
 def test_a_long_job_renews_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events_module, "RENEWAL_SECONDS", 0.01)
+    monkeypatch.setattr("asgard.common.heartbeat.RENEWAL_SECONDS", 0.01)
     storage = storage_in(tmp_path)
     with EventLog(storage).job("ingest", "test") as running:
         first = next(storage.list("events/open")).modified

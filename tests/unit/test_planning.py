@@ -118,7 +118,7 @@ def test_a_longer_interval_finds_the_shorter_ones_that_it_reads_computed() -> No
     for run in plan([weeks, months], intervals_per_run=1):
         found = {str(step.table.name): step.ranges for step in run}
         month = found["gold.months"][-1]
-        starts = [week.start for week in weeks.interval.split(found["silver.weeks"][0])]  # type: ignore[union-attr]
+        starts = [week.start for week in weeks.interval.chunks(found["silver.weeks"][0], 1)]  # type: ignore[union-attr]
         assert all(month.start <= start < month.end for start in starts)
         assert starts[-1] + timedelta(days=7) >= month.end
 

@@ -1,7 +1,7 @@
 """Tables declared as `.sql` files: the header, the query's function, and what is refused."""
 
 import inspect
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,15 @@ HEADER = """\
 -- end: 2025-01-01
 -- on_empty: fail
 -- contract: frozen
+-- rename dept: department
+-- rename at: sold_at
+-- property write.distribution-mode: hash
 -- check: not_null(department)
 -- check: between(sales, 0, None).warn().named('sales are positive')
 -- check: unique(department, sold_at).over('table')
 -- check: accepted_values(department, ['a', 'b'])
 -- check: expression('net is less', 'net <= gross')
+-- check: freshness(sold_at, timedelta(days=2, hours=1), allow_empty=True).over('table')
 
 """
 QUERY = "SELECT * -- everything\nFROM sales\n-- WHERE 1 = 0\nWHERE sold_at >= :start AND sold_at < :end"
@@ -63,6 +67,8 @@ def test_the_whole_header(tmp_path: Path) -> None:
     assert (table.owner, table.description) == ("data-team", "What each department sold: a summary.")
     assert table.tags == ("a", "b")
     assert (table.start, table.end) == (datetime(2024, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC))
+    assert table.renames == {"dept": "department", "at": "sold_at"}
+    assert table.properties == {"write.distribution-mode": "hash"}
     assert (str(table.on_empty), str(table.contract)) == ("fail", "frozen")
     assert table.checks == (
         checks.not_null("department"),
@@ -70,6 +76,7 @@ def test_the_whole_header(tmp_path: Path) -> None:
         checks.unique("department", "sold_at").over("table"),
         checks.accepted_values("department", ["a", "b"]),
         checks.expression("net is less", "net <= gross"),
+        checks.freshness("sold_at", timedelta(days=2, hours=1), allow_empty=True).over("table"),
         checks.row_count(1),
     )
     assert table.module.endswith("table.sql")
@@ -128,6 +135,13 @@ REFUSED = {
     "input without name": (minimal("-- input: silver.orders"), "line 3: .* is not understood"),
     "unknown cadence": (minimal("-- interval: fortnightly(at)"), r"line 3: 'fortnightly\(at\)' is not understood"),
     "cadence without column": (minimal("-- interval: daily"), "line 3: 'daily' is not understood"),
+    "rename without name": (minimal("-- rename: a"), "line 3: .* is not understood"),
+    "endless time": (minimal("-- check: freshness(a, timedelta(days=10 ** 9))"), "line 3: .* is not a check"),
+    "time that is too long": (
+        minimal("-- check: freshness(a, timedelta(days=9999999999))"),
+        "line 3: .* is not a check",
+    ),
+    "time of code": (minimal("-- check: freshness(a, timedelta(days=len('a')))"), "line 3: .* is not a check"),
     "check of another name": (minimal("-- check: not_nil(a)"), r"line 3: 'not_nil\(a\)' is not a check"),
     "check that is no call": (minimal("-- check: not_null"), "line 3: 'not_null' is not a check"),
     "check that does not parse": (minimal("-- check: not_null(a"), "line 3: .* is not a check"),

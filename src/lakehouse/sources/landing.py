@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from asgard.common.errors import RunError, UsageError
 from asgard.common.names import TableName
-from asgard.common.spark import explain
+from asgard.common.spark import explained
 from asgard.lakehouse.attempt import Attempt
 from asgard.lakehouse.declaration import Table
 from asgard.lakehouse.lake import identifier
@@ -77,15 +77,13 @@ def count_written(attempt: Attempt, table: TableName) -> dict[str, Count]:
     """What this run wrote to a bronze table, counted on its branch, by source."""
     from pyspark.sql import functions as F
 
-    written = attempt.session.table(identifier(table, attempt.branch)).where(F.col(RUN_ID) == attempt.run_id)
-    try:
+    with explained(f"Counting what was written to {table}"):
+        written = attempt.session.table(identifier(table, attempt.branch)).where(F.col(RUN_ID) == attempt.run_id)
         rows = (
             written.groupBy(SOURCE_FILE)
             .agg(F.count("*"), F.max(SOURCE_ROW), F.count_if(F.col(RAW).isNotNull()), F.count(CORRUPT))
             .collect()
         )
-    except Exception as error:
-        raise explain(error, f"Counting what was written to {table}") from error
     return {row[0]: Count(*row[1:]) for row in rows}
 
 

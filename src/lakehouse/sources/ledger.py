@@ -83,10 +83,8 @@ def landed(attempt: Attempt, ledger: Table, digests: Sequence[str]) -> dict[str,
     if state is None or not digests:
         return {}
     wanted = set(digests)
-    scan = state.table.scan(selected_fields=("source", "digest", "ingested_at", "run_id", "rows"))
-    if len(wanted) <= _FILTERED:
-        scan = scan.filter(In("digest", wanted))  # type: ignore[arg-type,call-arg]
-    rows = scan.to_arrow().to_pylist()
+    mine = In("digest", wanted) if len(wanted) <= _FILTERED else None  # type: ignore[arg-type,call-arg]
+    rows = state.rows(("source", "digest", "ingested_at", "run_id", "rows"), mine)
     return {
         row["digest"]: Entry("file", row["source"], row["rows"], row["ingested_at"], row["run_id"], row["digest"])
         for row in rows
@@ -127,7 +125,7 @@ def watermark(attempt: Attempt, ledger: Table, source: str, cursor: str) -> str 
     state = guarded(attempt, ledger.name)
     if state is None:
         return None
-    rows = state.table.scan(selected_fields=("source", "cursor_column", "cursor_value")).to_arrow().to_pylist()
+    rows = state.rows(("source", "cursor_column", "cursor_value"))
     mine = [row["cursor_value"] for row in rows if (row["source"], row["cursor_column"]) == (source, cursor)]
     return latest(value for value in mine if value is not None)
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from asgard.common.errors import AsgardError, InputDataError
-from asgard.common.spark import explain
+from asgard.common.errors import InputDataError
+from asgard.common.spark import explained
 from asgard.lakehouse.schema_changes import widens
 from asgard.lakehouse.sources.columns import FileColumns, Known, all_columns, named
 from asgard.lakehouse.sources.files import SourceFile, printable
@@ -62,12 +62,8 @@ class Reading:
         # Java does not compile methods larger than this: many columns would be cast several times slower.
         session.conf.set("spark.sql.codegen.hugeMethodLimit", "8000")
         read = self._parquet if self.kind is Format.PARQUET else self._text
-        try:
+        with explained(f"Reading the files for {self.table}"):
             return read(session, files, known, say)
-        except AsgardError:
-            raise
-        except Exception as error:
-            raise explain(error, f"Reading the files for {self.table}") from error
 
     def _text(self, session: "SparkSession", files: Sequence[SourceFile], known: Known, say: Say) -> "DataFrame":
         found = [self._with_header(file, known) for file in files]

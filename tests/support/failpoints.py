@@ -1,0 +1,32 @@
+"""Code that runs at the failpoints of a run inside this process, and what main's log says of a run."""
+
+from collections.abc import Callable
+
+import pytest
+
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.nessie import LogEntry
+
+FAILPOINTS = (
+    "after-branch",
+    "before-write",
+    "between-tables",
+    "after-write",
+    "after-audit",
+    "after-record",
+    "before-publish",
+    "after-publish",
+    "before-cleanup",
+)
+"""The failpoints of a run over two tables, in the order in which they are first met."""
+
+
+def at_failpoints(monkeypatch: pytest.MonkeyPatch, hook: Callable[[str], None]) -> None:
+    """Call `hook` with the name of every failpoint that a run of this process comes to."""
+    for module in ("attempt", "publish", "run"):
+        monkeypatch.setattr(f"asgard.lakehouse.{module}.failpoint", hook)
+
+
+def publishes(lake: Lakehouse, run_id: str) -> list[LogEntry]:
+    """The publish commits of a run in main's log."""
+    return [entry for entry in lake.nessie.log("main") if entry.properties.get("asgard.run-id") == run_id]
