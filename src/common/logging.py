@@ -19,7 +19,7 @@ class _Redact(logging.Filter):
 
 def redact(text: str) -> str:
     """A text without any secret of the settings that this process has loaded for its logs."""
-    for secret in _secrets:
+    for secret in sorted(_secrets, key=len, reverse=True):  # one may be the beginning of another
         text = text.replace(secret, "***")
     return text
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from asgard.common.logging import configure_logging, logger
+from asgard.common.logging import configure_logging, logger, redact
 from asgard.common.settings import load_settings
 
 
@@ -15,4 +15,11 @@ def test_the_level_holds_and_secrets_are_taken_out(capsys: pytest.CaptureFixture
     assert "INFO asgard.run token *** and ['***']" in said
     assert "canary" not in said
     assert "not at this level" not in said
+    configure_logging(load_settings({}, environment={}))
+
+
+def test_of_secrets_that_begin_alike_no_rest_is_left() -> None:
+    for secret in ("canary-1", "canary-1-and-more", "canary-1-and"):
+        configure_logging(load_settings({}, environment={"NESSIE_AUTH_TOKEN": secret}))
+    assert redact("a canary-1-and-more, a canary-1") == "a ***, a ***"
     configure_logging(load_settings({}, environment={}))
