@@ -99,7 +99,12 @@ def audit(
     name = TableName.parse(table)
     checks: list[Check] = [parse_check(text) for text in check or ()]
     if pipeline is not None:
-        checks = [*checks_of(load_pipeline(pipeline)[name]), *checks]
+        declared = load_pipeline(pipeline)
+        checks = [*checks_of(declared[name]), *checks]
+        if not checks:
+            raise UsageError(
+                f"Pipeline {declared.name} declares no checks for {name}.", hint="Give one: --check 'not_null(email)'."
+            )
     if not checks:
         raise UsageError(
             f"There is nothing to hold {name} against.", hint="Give --pipeline MODULE, or --check 'not_null(email)'."
@@ -219,6 +224,9 @@ def _show_run(run: dict[str, Any]) -> None:
         typer.echo("the record is not the one that was published: its SHA-256 differs from that in the commit")
     for name, read in run["reads"].items():
         typer.echo(f"read {name} at snapshot {read['snapshot_id']}")
+    if not run["checks"]:
+        typer.echo("no check was held against it")
+        return
     show_table(
         ("CHECK", "RESULT", "MEASURED", "BOUNDS", "BY"),
         [
@@ -231,7 +239,6 @@ def _show_run(run: dict[str, Any]) -> None:
             )
             for check in run["checks"]
         ],
-        empty="no check",
     )
 
 

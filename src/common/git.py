@@ -9,7 +9,7 @@ from pathlib import Path
 from asgard.common.settings import Settings
 
 STAMP = "_stamp.json"
-"""Written into a built package by `./run package`: the commit that it was built from."""
+"""Written into a built package by `python -m asgard.local.package`: the commit that it was built from."""
 
 
 @dataclass(frozen=True)

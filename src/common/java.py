@@ -110,7 +110,7 @@ def find_java(purpose: Purpose, settings: Settings) -> Java:
     found = f" Found only: {'; '.join(unfit)}." if unfit else " None was found."
     raise EnvironmentSetupError(
         f"{purpose.value} needs {purpose.needs}.{found}",
-        hint="`pip install 'asgard-lakehouse[local]'` brings Java 21 without root; or set ASGARD_JAVA_HOME.",
+        hint="Install Asgard with its extra local, which brings Java 21 without root; or set ASGARD_JAVA_HOME.",
     )
 
 

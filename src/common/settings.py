@@ -197,7 +197,7 @@ DEFINITIONS: tuple[SettingDefinition, ...] = (
         "log_level", "what is logged", _choice("DEBUG", "INFO", "WARNING", "ERROR"), "WARNING", _aliases("LOG_LEVEL")
     ),
     SettingDefinition(
-        "environment", "a label on logs and metrics, e.g. production", str, "local", _aliases("ENVIRONMENT")
+        "environment", "a label on metrics and records, e.g. production", str, "local", _aliases("ENVIRONMENT")
     ),
     SettingDefinition("user", "who runs this, as recorded with each publish", str),
     SettingDefinition("code_version", "code version to record, instead of the package's stamp or git's", str),

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from asgard.common.errors import AsgardError, ExitCode
+from asgard.common.errors import AsgardError, ExitCode, UsageError
 from asgard.common.logging import logger, redact
 from asgard.common.spark import explain
 
@@ -30,7 +30,7 @@ def run_job(command: Callable[..., Any], argv: Sequence[str] | None = None) -> i
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(command)
-    return run_app(app, argv, prog_name=getattr(command, "__name__", "job"))
+    return run_app(app, argv, prog_name=command.__module__.rpartition(".")[2].removesuffix("_job"))
 
 
 def run_app(app: typer.Typer, argv: Sequence[str] | None, prog_name: str) -> int:
@@ -54,13 +54,16 @@ def run_app(app: typer.Typer, argv: Sequence[str] | None, prog_name: str) -> int
             sys.stderr.close()  # the reader went away (`asgard ... | head`): nobody to tell
             return ExitCode.DONE
         except Exception as error:
-            shown = getattr(error, "show", None)
-            if shown is None:
-                logger("cli").debug("unexpected", exc_info=error)
-                print_error(explain(error, "This command"))
-                return ExitCode.FAILED
-            shown()
-            return int(getattr(error, "exit_code", ExitCode.USAGE))
+            if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
+                error.show()  # type: ignore[attr-defined]
+                return ExitCode.USAGE
+            if hasattr(error, "format_message"):
+                where = getattr(getattr(error, "ctx", None), "command_path", prog_name)
+                print_error(UsageError(error.format_message(), hint=f"{where} --help"))
+                return ExitCode.USAGE
+            logger("cli").debug("unexpected", exc_info=error)
+            print_error(explain(error, "This command"))
+            return ExitCode.FAILED
     return int(result) if isinstance(result, int) else ExitCode.DONE
 
 

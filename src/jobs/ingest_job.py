@@ -149,8 +149,7 @@ def run(params: Params, lake: Lakehouse, say: Say = lambda _line: None) -> Inges
         ContractError: the data does not fit the table's contract.
         AsgardError: anything else that kept the run from its end. In each case nothing was published.
     """
-    if bool(params.sources) == (params.database is not None):
-        raise UsageError("Neither or both of files and a database are given.", hint="Name files, or say --jdbc-url.")
+    _require_one_source(files=bool(params.sources), database=params.database is not None)
     with counted(lake, "ingest", say) as note:
         lake.reach()
         take = _from_files(params, lake, say) if params.database is None else _from_database(params)
@@ -164,9 +163,16 @@ def run(params: Params, lake: Lakehouse, say: Say = lambda _line: None) -> Inges
         return IngestResult(note(execute(lake, request, work, say)), outcome)
 
 
+def _require_one_source(*, files: bool, database: bool) -> None:
+    if files and database:
+        raise UsageError("Files are given, and a database too.", hint="Ingest one, then the other.")
+    if not files and not database:
+        raise UsageError("Neither files nor a database are given.", hint="Name files, or say --jdbc-url.")
+
+
 def _from_files(params: Params, lake: Lakehouse, say: Say) -> Callable[[Attempt], Landed]:
     found = find_files(params.sources, params.format, lake.settings, say)
-    say(f"hashing {len(found)} files, {sum(file.size for file in found):,} bytes")
+    say(f"hashing {len(found)} {'file' if len(found) == 1 else 'files'}, {sum(file.size for file in found):,} bytes")
     files = hash_files(found)
     kind = params.format or _one_format(files)
     return lambda attempt: ingest_files(attempt, params, kind, files)
@@ -335,8 +341,24 @@ def command(
     """Take files or a database table into bronze."""
     from asgard.jobs.reporting import progress_lines, show_json, show_runs
 
+    only_of_databases = {
+        "--jdbc-table": jdbc_table,
+        "--jdbc-query": jdbc_query,
+        "--jdbc-user": jdbc_user,
+        "--cursor": cursor,
+        "--partition-column": partition_column,
+        "--lower-bound": lower_bound,
+        "--upper-bound": upper_bound,
+        "--partitions": None if partitions == JdbcSource.partitions else partitions,
+        "--fetch-size": None if fetch_size == JdbcSource.fetch_size else fetch_size,
+    }
     database = None
-    if jdbc_url is not None:
+    if jdbc_url is None:
+        given = [option for option, value in only_of_databases.items() if value is not None]
+        if given:
+            raise UsageError(f"{', '.join(given)} without --jdbc-url.", hint="Say which database: --jdbc-url jdbc:...")
+    else:
+        _require_one_source(files=bool(sources), database=True)
         database = JdbcSource(
             url=jdbc_url,
             table=jdbc_table,

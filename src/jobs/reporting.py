@@ -10,6 +10,9 @@ from asgard.lakehouse.run import RunResult
 
 Say = Callable[[str], None]
 
+_WHOLE = frozenset({"RUN", "BRANCH", "NAME", "TABLE", "SNAPSHOT", "VIEW"})
+"""Columns whose cells people copy: as the first column, they stay in one piece on any terminal."""
+
 
 @contextmanager
 def progress_lines(*, quiet: bool = False) -> Iterator[Say]:
@@ -51,21 +54,37 @@ def show_json(content: object) -> None:
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str = "nothing") -> None:
-    """Print rows as a table: framed on a terminal, tab-separated elsewhere."""
+    """Print rows as a table: aligned on a terminal, where names are never cut; tab-separated elsewhere.
+
+    Args:
+        columns: the headers.
+        rows: a cell for each column; None is an empty one.
+        empty: said if there is no row; not on stdout where a program reads that.
+    """
     if not sys.stdout.isatty():
         for row in (columns, *rows):
             sys.stdout.write("\t".join(map(_cell, row)) + "\n")
+        if not rows:
+            sys.stderr.write(empty + "\n")
         return
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(highlight=False)
     if not rows:
         console.print(empty, style="dim")
         return
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
-    for row in rows:
-        table.add_row(*map(_cell, row))
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    cells = [list(map(_cell, row)) for row in rows]
+    least = 0  # what all names take, with the headers of the other columns: if need be, the terminal breaks lines
+    for number, column in enumerate(columns):
+        whole = number == 0 or column in _WHOLE
+        table.add_column(column, no_wrap=whole, overflow="fold")
+        least += max(len(text) for text in (column, *(row[number] for row in cells if whole))) + 2
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console.size = (max(console.width, least), console.height)
     console.print(table)
 
 

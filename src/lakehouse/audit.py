@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from asgard.common.errors import RunError
 from asgard.common.names import BranchName, CommitHash, TableName
@@ -125,7 +125,13 @@ def _audited(attempt: Attempt, write: Write, reads: FileReads) -> AuditedTable:
         added = whole
     else:
         added = table_batch(reads, sql_name, state, state.live_files(added_by=write.new_snapshots))
-    interval = added if table.mode is WriteMode.OVERWRITE_INTERVAL else whole
+    match table.mode:
+        case WriteMode.APPEND | WriteMode.MERGE:
+            interval = whole
+        case WriteMode.OVERWRITE_INTERVAL | WriteMode.REPLACE:
+            interval = added
+        case _:
+            assert_never(table.mode)
     return AuditedTable(
         name=str(table.name),
         checks=checks_of(table),

@@ -107,7 +107,8 @@ class Lakehouse:
     def unknown(self, table: TableName, ref: str) -> UnknownTableError:
         """The error for a table that is not there, with those that are."""
         there = ", ".join(sorted(map(str, self.nessie.entries(ref)))) or "no table yet"
-        return UnknownTableError(f"There is no table {table} on {ref}.", hint=f"There is: {there}.")
+        name, at, commit = ref.partition("@")
+        return UnknownTableError(f"There is no table {table} on {name}{at}{commit[:12]}.", hint=f"There is: {there}.")
 
 
 def catalog_conf(settings: Settings) -> dict[str, str]:

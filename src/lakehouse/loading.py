@@ -31,7 +31,7 @@ def load_pipeline(reference: str) -> Pipeline:
             raise UsageError(f"There is no pipeline {reference!r}: {module_name!r} names no module.", hint=_HINT)
         sys.path.insert(0, str(Path(location).resolve()))
         module = _import(module_name, reference)
-    elif "/" in location or location.endswith(".py") or Path(location).is_dir():
+    elif "/" in location or location.endswith(".py") or Path(location).exists():
         module = _import_path(Path(location), reference)
     else:
         if "" not in sys.path:
@@ -45,6 +45,8 @@ def _import_path(path: Path, reference: str) -> ModuleType:
         path = path / "pipeline.py"
     if not path.exists():
         raise UsageError(f"There is no pipeline at {path}.", hint=_HINT)
+    if path.is_file() and path.suffix != ".py":
+        raise UsageError(f"{path} is no Python file.", hint=_HINT)
     path = path.resolve()
     package = path if path.is_dir() else path.with_suffix("")
     parts = [package.name]
@@ -81,15 +83,21 @@ def _import(name: str, reference: str) -> ModuleType:
 
 
 def _pick(module: ModuleType, attribute: str, reference: str) -> Pipeline:
-    if attribute:
-        found = getattr(module, attribute, None)
-        if not isinstance(found, Pipeline):
-            raise UsageError(f"{reference!r} is not a Pipeline.", hint=f"{attribute} is {found!r}.")
-        return found
-    pipelines = {id(value): value for value in vars(module).values() if isinstance(value, Pipeline)}
-    if len(pipelines) != 1:
-        names = ", ".join(sorted(pipeline.name for pipeline in pipelines.values())) or "none"
+    found = {name: value for name, value in vars(module).items() if isinstance(value, Pipeline)}
+    if not found:
         raise UsageError(
-            f"{reference!r} should hold one Pipeline; it holds {names}.", hint=f"Name it: {reference}:attribute."
+            f"{reference!r} should hold one Pipeline; it holds none.",
+            hint="Assign a Pipeline to a name at the module's top level.",
         )
-    return next(iter(pipelines.values()))
+    if attribute:
+        if attribute not in found:
+            raise UsageError(f"{reference!r} is not a Pipeline.", hint=f"There is: {', '.join(sorted(found))}.")
+        return found[attribute]
+    pipelines = {id(value): value for value in found.values()}
+    if len(pipelines) > 1:
+        names = ", ".join(sorted(pipeline.name for pipeline in pipelines.values()))
+        raise UsageError(
+            f"{reference!r} should hold one Pipeline; it holds {names}.",
+            hint=f"Name one: {', '.join(f'{reference}:{name}' for name in sorted(found))}.",
+        )
+    return next(iter(found.values()))

@@ -7,7 +7,7 @@ import json
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from asgard.common.errors import ContractError, DeclarationError, InputDataError
 from asgard.common.names import BranchName
@@ -191,6 +191,8 @@ class BranchTable:
                 self._writer(kept).overwrite(inside)
             case WriteMode.MERGE:
                 self._merge(frame)
+            case _:
+                assert_never(self.table.mode)
 
     def _writer(self, frame: "DataFrame") -> "DataFrameWriterV2":
         """A writer whose snapshot says where it comes from, whichever session the rows come from."""

@@ -85,7 +85,7 @@ def _print_status(directory: str | None, as_json: bool) -> None:
         ]
         typer.echo(json.dumps({"dir": str(settings.project_dir.resolve()), "services": rows}, indent=2))
         return
-    lines = [("service", "state", "url", "pid", "up", "log")]
+    lines = [("SERVICE", "STATE", "URL", "PID", "UP", "LOG")]
     lines += [
         (one.name, one.state.value, one.url or "-", str(one.pid or "-"), _duration(one.uptime_seconds), str(one.log))
         for one in found

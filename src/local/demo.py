@@ -128,10 +128,10 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
     began = time.monotonic()
     _require_extra()
     example = example or find_example()
-    settings, urls = _start_services(folder, say)
-    lake = Lakehouse.connect(_with_code_version(settings, example), "asgard demo")
     pipeline = load_pipeline(str(example))
     data = importlib.import_module(f"{example.parent.name}.{example.name}.data")
+    settings, urls = _start_services(folder, say)
+    lake = Lakehouse.connect(_with_code_version(settings, example), "asgard demo")
     ingested = tuple(
         _ingest(lake, pipeline, table, path, say) for table, path in data.export_journey(folder / "data").items()
     )
@@ -160,7 +160,7 @@ def _require_extra() -> None:
     if missing:
         raise EnvironmentSetupError(
             f"The demo needs {', '.join(missing)}, not installed here.",
-            hint="pip install 'asgard-lakehouse[local]', or call ./run demo in a clone: it installs what it needs.",
+            hint="Install Asgard with its extras local, model and serving; or say ./run demo in a clone.",
         )
 
 

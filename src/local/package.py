@@ -3,9 +3,11 @@
 A `.whl` given to `--py-files` is not importable on executors, a zip is.
 """
 
+import argparse
 import json
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from asgard.common.git import STAMP, code_version
@@ -31,6 +33,15 @@ def build_zip(target: Path) -> Path:
     return target
 
 
+def main(argv: Sequence[str] | None = None) -> int:
+    """Pack Asgard as the zip that executors import, and print where it is."""
+    parser = argparse.ArgumentParser(prog="python -m asgard.local.package", description=main.__doc__)
+    parser.add_argument(
+        "target", nargs="?", type=Path, default=Path("dist/asgard.zip"), help="the zip to write (default: %(default)s)"
+    )
+    sys.stdout.write(f"{build_zip(parser.parse_args(argv).target)}\n")
+    return 0
+
+
 if __name__ == "__main__":
-    made = build_zip(Path(sys.argv[1] if len(sys.argv) > 1 else "dist/asgard.zip"))
-    sys.stdout.write(f"{made}\n")
+    raise SystemExit(main())

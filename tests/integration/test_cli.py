@@ -1,6 +1,7 @@
 """The command line as a user has it: output, JSON, exit codes, errors in words."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.support.shop import at, make_shop, names
 
 from asgard.cli.app import COMMANDS, main
 from asgard.common.settings import Settings
+from asgard.lakehouse.declaration import declare_table
 from asgard.lakehouse.lake import Lakehouse
 
 ORDERS = "id bigint, at timestamp, amount decimal(10,2)"
@@ -120,10 +122,14 @@ def test_a_failed_backfill_exits_3_and_says_which_check(
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["audit", "silver.nothing", "--check", "not_null(id)"], 2, "There is no table silver.nothing"),
+        (["audit", "silver.nothing", "--check", "not_null(id)"], 2, "There is no table silver.nothing on main@"),
         (["audit", "silver.x; drop", "--check", "not_null(id)"], 2, "is not a table name"),
         (["audit", "../../etc", "--check", "not_null(id)"], 2, "is not a table name"),
         (["audit", "silver.a"], 2, "nothing to hold"),
+        (["tables", "--ref", "main", "--nope"], 2, "error: No such option: --nope\nhint: asgard tables --help"),
+        (["ingest", "bronze.x", "x.csv", "--cursor", "id", "--jdbc-user", "u"], 2, "--cursor without --jdbc-url"),
+        (["ingest", "bronze.x", "x.csv", "--partitions", "8"], 2, "error: --partitions without --jdbc-url"),
+        (["ingest", "bronze.x", "x.csv", "--jdbc-url", "jdbc:postgresql://h/db"], 2, "and a database too"),
         (["audit", "silver.a", "--check", "__import__('os')"], 2, "is not a check"),
         (["lineage", "gold.nothing"], 2, "There is no table"),
         (["diff", "main", "no_such"], 2, "no such reference"),
@@ -147,6 +153,40 @@ def test_mistakes_are_answered_in_words(cli: Cli, arguments: list[str], code: in
     assert (found, out) == (code, "")
     assert words in err
     assert "hint: " in err
+
+
+def test_an_unknown_table_is_said_without_the_whole_commit(cli: Cli) -> None:
+    assert re.search(r"no table gold\.nothing on main@[0-9a-f]{12}\.$", cli("lineage", "gold.nothing")[2], re.MULTILINE)
+
+
+def test_audit_of_a_table_that_declares_no_check(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "unchecked_shop.py"
+    path.write_text("from asgard import Pipeline\nshop = Pipeline('shop')\nshop.source('bronze.unchecked')\n")
+    code, _, err = cli("audit", "bronze.unchecked", "-p", str(path))
+    assert code == 2
+    assert "error: Pipeline shop declares no checks for bronze.unchecked.\nhint: Give one: --check" in err
+
+
+def test_a_run_without_checks_has_no_table_of_them(
+    cli: Cli, lake: Lakehouse, spark: SparkSession, fresh: Fresh
+) -> None:
+    unchecked = declare_table(str(fresh.table("bronze")), mode="append")
+    result = write_rows(lake, unchecked, values(spark, "id bigint", [[1]]))
+    _, out, _ = cli("runs", result.run_id)
+    assert "no check was held against it" in out
+    assert "MEASURED" not in out
+
+
+def test_one_file_is_one_file(cli: Cli, fresh: Fresh, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("id\n1\n")
+    code, out, err = cli("ingest", str(fresh.table("bronze")), str(path))
+    assert (code, "published" in out) == (0, True)
+    assert "hashing 1 file, 5 bytes" in err
+
+
+def test_status_has_headers_like_any_table(cli: Cli) -> None:
+    assert cli("status")[1].split()[:3] == ["SERVICE", "STATE", "URL"]
 
 
 def test_settings_say_where_they_come_from(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -281,7 +281,7 @@ class TestErrors:
             ingest(lake, fresh.table("bronze"), tmp_path)
 
     def test_nothing_to_read(self, lake: Lakehouse, fresh: Fresh) -> None:
-        with pytest.raises(UsageError, match="Neither or both"):
+        with pytest.raises(UsageError, match="Neither files nor a database"):
             ingest(lake, fresh.table("bronze"))
 
     def test_a_map_is_not_read_from_text(self, lake: Lakehouse, fresh: Fresh, tmp_path: Path) -> None:
@@ -314,7 +314,13 @@ class TestCommandLine:
         [
             (["silver.x", "x.csv"], 2, "not in bronze"),
             (["bronze.x", "nowhere.csv"], 1, "names no file"),
-            (["bronze.x"], 2, "Neither or both"),
+            (["bronze.x"], 2, "Neither files nor a database"),
+            (["bronze.x", "x.csv", "--jdbc-url", "jdbc:postgresql://h/db"], 2, "Files are given, and a database too"),
+            (
+                ["bronze.x", "x.csv", "--cursor", "id", "--jdbc-user", "u"],
+                2,
+                "--jdbc-user, --cursor without --jdbc-url",
+            ),
             (["bronze.x", "--jdbc-url", "jdbc:oracle:thin:@x"], 2, "no JDBC address"),
             (["bronze.x", "--jdbc-url", "jdbc:postgresql://u:canary@h/db", "--jdbc-table", "t"], 2, "--jdbc-user"),
             (["bronze.x", "--jdbc-url", "jdbc:mysql://h/db?password=canary", "--jdbc-table", "t"], 2, "jdbc_password"),

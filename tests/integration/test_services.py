@@ -192,7 +192,7 @@ def test_only_what_is_installed_is_started(own: Settings, monkeypatch: pytest.Mo
     assert states(own) == {"redis": State.RUNNING}
     with pytest.raises(UsageError, match="MLflow was asked for") as caught:
         services.up(own, only=["mlflow"])
-    assert "[model]" in caught.value.hint
+    assert "extra model" in caught.value.hint
 
 
 def test_an_unknown_name(own: Settings) -> None:

@@ -15,6 +15,14 @@ def test_the_list_of_packages_is_the_tree(repository_root: Path) -> None:
     assert declared == sorted(found)
 
 
+def test_every_other_file_is_in_the_package_data(repository_root: Path) -> None:
+    patterns = tomllib.loads((repository_root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    source = repository_root / "src"
+    packed = {path for pattern in patterns["asgard"] for path in source.glob(pattern)}
+    others = {path for path in source.rglob("*.*") if path.suffix not in {".py", ".pyc"}}
+    assert packed == others
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from asgard.cli.app import main; main(['--help']); "

@@ -58,7 +58,7 @@ def test_a_java_that_only_pretends_is_no_java(tmp_path: Path) -> None:
 def test_no_java_at_all(bare: Path) -> None:
     with pytest.raises(EnvironmentSetupError, match=r"Spark needs Java 17 or 21\. None was found") as caught:
         find_java(Purpose.SPARK, settings_with(bare))
-    assert "asgard-lakehouse[local]" in caught.value.hint
+    assert "Install Asgard with its extra local" in caught.value.hint
 
 
 def test_only_wrong_javas_are_all_named(bare: Path) -> None:

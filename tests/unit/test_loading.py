@@ -108,13 +108,24 @@ def test_nothing_there(reference: str) -> None:
 def test_none_or_several_pipelines() -> None:
     write("no_shop.py", "x = 1\n")
     write("two_shops.py", ONE.format(name="one") + ONE.format(name="two"))
-    with pytest.raises(UsageError, match="holds none"):
-        load_pipeline("no_shop.py")
-    with pytest.raises(UsageError, match="holds one, two"):
+    for reference in ("no_shop.py", "no_shop:x"):
+        with pytest.raises(UsageError, match="holds none") as refused:
+            load_pipeline(reference)
+        assert refused.value.hint == "Assign a Pipeline to a name at the module's top level."
+    with pytest.raises(UsageError, match="holds one, two") as refused:
         load_pipeline("two_shops.py")
+    assert refused.value.hint == "Name one: two_shops.py:one, two_shops.py:two."
     assert load_pipeline("two_shops.py:two").name == "two"
-    with pytest.raises(UsageError, match="is not a Pipeline"):
+    with pytest.raises(UsageError, match="is not a Pipeline") as refused:
         load_pipeline("two_shops.py:three")
+    assert refused.value.hint == "There is: one, two."
+
+
+@pytest.mark.parametrize("reference", ["rows.csv", "./rows.csv"])
+def test_a_file_that_is_no_python(reference: str) -> None:
+    write("rows.csv", "id\n1\n")
+    with pytest.raises(UsageError, match=r"rows\.csv is no Python file"):
+        load_pipeline(reference)
 
 
 def test_one_pipeline_by_two_names_is_one() -> None:
