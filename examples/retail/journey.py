@@ -10,12 +10,15 @@ why the year ends some hours into 2018.
 
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from asgard import Monthly, Pipeline, Weekly
 from asgard.features import user_features
+from asgard.features.views import Feature, feature_view, on_demand
+from asgard.features.windows import aggregate, windowed
 from asgard.lakehouse.intervals import TimeRange
 from asgard.validation.checks import (
     accepted_values,
@@ -30,6 +33,9 @@ from asgard.validation.checks import (
 )
 from examples.retail import transforms
 from examples.retail.transforms import category, first_by_key, money, newest_delivery, trimmed, utc, within
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FIRST_DAY, AFTER_LAST_MONTH = "2017-01-01", "2018-02-01"
 WEEKLY = Weekly("event_timestamp")
@@ -226,6 +232,148 @@ def product_analytics(transactions: DataFrame, products: DataFrame, interval: Ti
         )
     )
     return transforms.product_analytics(sales)
+
+
+RFM = windowed(
+    keys="customer_id",
+    at="purchased_at",
+    aggregates=(
+        aggregate("count", over=("7d", "30d", "90d"), name="purchases"),
+        aggregate("sum", "amount", over=("7d", "30d", "90d"), name="spent"),
+        aggregate("mean", "amount", over=("30d", "90d"), name="avg_purchase"),
+        aggregate("stddev", "amount", over="90d", name="purchase_stddev"),
+        aggregate("last", "amount", over="90d", name="last_purchase"),
+    ),
+    precision="1d",
+    every="1w",
+)
+
+
+@retail.table(
+    "gold.customer_purchase_days",
+    inputs={"transactions": "silver.transactions_cleaned"},
+    keys=("customer_id", "bucket"),
+    interval=Monthly("bucket"),
+    start=FIRST_DAY,
+    end=AFTER_LAST_MONTH,
+    checks=(not_null("customer_id"), not_null("bucket"), unique("customer_id", "bucket"), between("events", 1, None)),
+    consumers=("gold.customer_rfm",),
+)
+def customer_purchase_days(transactions: DataFrame, interval: TimeRange) -> DataFrame:
+    """What each day adds to the windows of gold.customer_rfm: one row per household and day with a receipt."""
+    lines = transactions.transform(within(interval, "transaction_timestamp"))
+    return RFM.partials(
+        user_features.purchases_from_lines(
+            lines, customer="household_id", purchase="basket_id", at="transaction_timestamp", amount="sales_value"
+        )
+    )
+
+
+@retail.table(
+    "gold.customer_rfm",
+    inputs={"days": "gold.customer_purchase_days"},
+    keys=("customer_id", "event_timestamp"),
+    interval=WEEKLY,
+    start="2017-01-02",
+    end="2018-01-08",
+    checks=(
+        row_count(1),
+        not_null("customer_id"),
+        unique("customer_id", "event_timestamp"),
+        between("purchases_90d", 0, 10_000),
+        expression("shorter windows hold no more", "purchases_7d <= purchases_30d AND purchases_30d <= purchases_90d"),
+    ),
+    consumers=("churn model", "online store"),
+)
+def customer_rfm(days: DataFrame, interval: TimeRange) -> DataFrame:
+    """One row per household and Monday: recency, frequency and money of its last 7, 30 and 90 days.
+
+    A household that bought nothing for 90 days gets one last row of zeros and nulls.
+    """
+    return RFM.combine(days, [*WEEKLY.unit.starts(interval)])
+
+
+@retail.table(
+    "gold.churn_labels",
+    inputs={"transactions": "silver.transactions_cleaned"},
+    keys=("customer_id", "event_timestamp"),
+    interval=Monthly("event_timestamp"),
+    start="2017-04-01",
+    end="2018-01-01",
+    checks=(
+        row_count(1),
+        not_null("customer_id"),
+        not_null("churned"),
+        unique("customer_id", "event_timestamp"),
+    ),
+    consumers=("churn model",),
+)
+def churn_labels(transactions: DataFrame, interval: TimeRange) -> DataFrame:
+    """One row per month and household that bought within 90 days before its first day: whether it buys nothing for 28.
+
+    These are the labels of the churn model: asked at `event_timestamp`, known 28 days later.
+    """
+    purchases = transactions.select(
+        F.col("household_id").alias("customer_id"), F.col("transaction_timestamp").alias("purchased_at")
+    )
+    return transforms.churn_labels(purchases, [*Monthly("event_timestamp").unit.starts(interval)])
+
+
+retail.add(
+    feature_view(
+        "customer_metrics",
+        table="gold.customer_metrics",
+        keys=("customer_id",),
+        created_timestamp="created_at",
+        ttl="14d",
+        online=True,
+        owner="retail-data",
+        description="Lifetime figures of a household, each Monday.",
+        tags=("churn",),
+        features=(
+            Feature("total_purchases", "bigint", "receipts so far"),
+            Feature("customer_lifetime_value", "double", "dollars spent so far; no forecast"),
+            Feature("avg_purchase_value", "double", "dollars a receipt"),
+            Feature("days_since_last_purchase", "int", "UTC calendar days"),
+            Feature("purchase_frequency", "double", "receipts per 30 days of account age"),
+            Feature("account_age_days", "int", "days since the first receipt"),
+        ),
+    )
+)
+retail.add(
+    feature_view(
+        "customer_rfm",
+        table="gold.customer_rfm",
+        keys=("customer_id",),
+        created_timestamp="created_at",
+        ttl="14d",
+        online=True,
+        owner="retail-data",
+        description="Recency, frequency and money of a household's last days, each Monday.",
+        tags=("churn",),
+        features=(
+            Feature("purchases_7d", "bigint", "receipts of the last 7 days"),
+            Feature("purchases_30d", "bigint"),
+            Feature("purchases_90d", "bigint"),
+            Feature("spent_7d", "decimal(30,2)", "dollars of the last 7 days"),
+            Feature("spent_30d", "decimal(30,2)"),
+            Feature("spent_90d", "decimal(30,2)"),
+            Feature("avg_purchase_30d", "double", "dollars a receipt"),
+            Feature("avg_purchase_90d", "double"),
+            Feature("purchase_stddev_90d", "double"),
+            Feature("last_purchase_90d", "decimal(20,2)", "dollars of the latest receipt"),
+        ),
+    )
+)
+
+
+@retail.add
+@on_demand(
+    inputs={"recent": "customer_rfm:avg_purchase_30d", "usual": "customer_metrics:avg_purchase_value"}, type="double"
+)
+def spending_trend(recent: "pd.Series[float]", usual: "pd.Series[float]") -> "pd.Series[float]":
+    """What a receipt of the last 30 days was worth, as a share of what one always was."""
+    return recent / usual
 
 
 retail.sql(Path(__file__).parent / "sql" / "department_sales.sql")

@@ -1,6 +1,7 @@
 """Transforms that both retail pipelines use: pure functions of columns and DataFrames."""
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -115,4 +116,35 @@ def product_analytics(sales: DataFrame) -> DataFrame:
         "buyers",
         F.rank().over(peers.orderBy(F.desc("revenue"))).alias("revenue_rank"),
         F.when(of_category != 0, F.round(F.col("revenue") / of_category, 6)).cast("double").alias("category_share"),
+    )
+
+
+def churn_labels(
+    purchases: DataFrame, moments: Sequence[datetime], *, active_days: int = 90, horizon_days: int = 28
+) -> DataFrame:
+    """Who, of those that bought lately, buys nothing in the time that follows.
+
+    Args:
+        purchases: customer_id, purchased_at (timestamp); must reach `horizon_days` beyond the last moment.
+        moments: at which the question is asked.
+        active_days: a customer counts who bought within so many days before.
+        horizon_days: and has churned who buys nothing within so many days after.
+
+    Returns:
+        customer_id, event_timestamp (the moment), churned (boolean).
+    """
+    grid = purchases.sparkSession.createDataFrame([(moment,) for moment in moments], "event_timestamp timestamp")
+    near = F.expr(
+        f"purchased_at >= event_timestamp - INTERVAL {active_days} DAYS "
+        f"AND purchased_at < event_timestamp + INTERVAL {horizon_days} DAYS"
+    )
+    return (
+        purchases.join(F.broadcast(grid), near)
+        .groupBy("customer_id", "event_timestamp")
+        .agg(
+            F.bool_or(F.col("purchased_at") < F.col("event_timestamp")).alias("active"),
+            F.bool_or(F.col("purchased_at") >= F.col("event_timestamp")).alias("bought"),
+        )
+        .where("active")
+        .select("customer_id", "event_timestamp", (~F.col("bought")).alias("churned"))
     )

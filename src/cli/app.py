@@ -18,7 +18,7 @@ from asgard.jobs.entrypoint import run_app
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its name, its panel in the help, where its function is, and the first line of its help."""
+    """One command: its name (`group name` in a group), panel in the help, function, and first line of its help."""
 
     name: str
     panel: str
@@ -40,7 +40,7 @@ class Command:
         return listed
 
 
-_LOCAL, _WRITE, _LOOK = "One machine", "Write", "Look"
+_LOCAL, _WRITE, _FEATURES, _LOOK = "One machine", "Write", "Features", "Look"
 
 COMMANDS = (
     Command("demo", _LOCAL, "asgard.local.demo:demo", "Run the whole story on real data, from nothing."),
@@ -49,6 +49,28 @@ COMMANDS = (
     Command("status", _LOCAL, "asgard.local.commands:status", "Show the services of a project folder."),
     Command("ingest", _WRITE, "asgard.jobs.ingest_job:command", "Take files or a database table into bronze."),
     Command("backfill", _WRITE, "asgard.jobs.backfill_job:command", "Compute tables for a range, or what is missing."),
+    Command(
+        "features apply", _FEATURES, "asgard.jobs.features_command:apply", "Register views at what is published now."
+    ),
+    Command(
+        "features list", _FEATURES, "asgard.jobs.features_command:list_views", "List the registered feature views."
+    ),
+    Command(
+        "features show", _FEATURES, "asgard.jobs.features_command:show", "Show one view: features, files, history."
+    ),
+    Command("features diff", _FEATURES, "asgard.jobs.features_command:diff", "Show what an apply would change."),
+    Command(
+        "features training-set",
+        _FEATURES,
+        "asgard.jobs.features_command:training_set",
+        "Join labels to the features known at their time.",
+    ),
+    Command(
+        "features impact",
+        _FEATURES,
+        "asgard.jobs.features_command:impact",
+        "Show what a table's schema change touches.",
+    ),
     Command("plan", _LOOK, "asgard.cli.inspect:plan", "Show what a backfill would compute, read and check."),
     Command("audit", _LOOK, "asgard.cli.inspect:audit", "Hold a table on any ref against its checks."),
     Command("tables", _LOOK, "asgard.cli.inspect:tables", "List the tables of a ref: rows, size, snapshot, owner."),
@@ -84,10 +106,15 @@ def build(argv: Sequence[str]) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    asked = next((argument for argument in argv if not argument.startswith("-")), None)
+    words = [argument for argument in argv if not argument.startswith("-")]
+    groups: dict[str, typer.Typer] = {"": app}
     for command in COMMANDS:
-        function = command.load() if command.name == asked else command.stub()
-        app.command(command.name)(function)
+        group, _, name = command.name.rpartition(" ")
+        if group not in groups:
+            groups[group] = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=f"Commands on {group}.")
+            app.add_typer(groups[group], name=group)
+        path = command.name.split()
+        groups[group].command(name)(command.load() if words[: len(path)] == path else command.stub())
     app.callback(invoke_without_command=True)(_version)
     return app
 

@@ -214,6 +214,9 @@ DEFINITIONS: tuple[SettingDefinition, ...] = (
     SettingDefinition("spark_driver_memory", "memory of the driver, when this process starts it", _memory, "1g"),
     SettingDefinition("spark_shuffle_partitions", "shuffle partitions (Spark's own default is 200)", _positive),
     SettingDefinition("conflict_attempts", "attempts of one run before a conflict is an error", _positive, "10"),
+    SettingDefinition("duckdb_memory", "memory of a point-in-time join on one machine", _memory, "2g"),
+    SettingDefinition("point_in_time_rows", "feature rows beyond which Spark joins", _positive, "200000000"),
+    SettingDefinition("feast_registry", "file or SQL address of the Feast registry", str),
     SettingDefinition("no_color", "plain output: set to anything", str, None, _aliases("NO_COLOR")),
 )
 
@@ -248,6 +251,9 @@ class Settings:
     spark_driver_memory: str
     spark_shuffle_partitions: int | None
     conflict_attempts: int
+    duckdb_memory: str
+    point_in_time_rows: int
+    feast_registry: str | None
     no_color: str | None
     sources: Mapping[str, str]
     """For each name: the flag, variable, file or rule that gave its value."""
@@ -411,3 +417,8 @@ def python_environment() -> Mapping[str, str]:
 def set_for_children(name: str, value: str) -> None:
     """Set an environment variable for the processes that this one starts (Spark's JVM and workers)."""
     os.environ[name] = value
+
+
+def unset_for_children(name: str) -> None:
+    """Take an environment variable away from this process and those that it starts."""
+    os.environ.pop(name, None)

@@ -33,11 +33,7 @@ def as_of_dates(interval: TimeRange, cadence: Cadence) -> tuple[date, ...]:
     Raises:
         UsageError: not one interval starts in there.
     """
-    starts = []
-    start = cadence.unit.ceil(interval.start)
-    while start < interval.end:
-        starts.append(start.date())
-        start = cadence.unit.shift(start, 1)
+    starts = [start.date() for start in cadence.unit.starts(interval)]
     if not starts:
         raise UsageError(
             f"No {cadence.unit} starts in {interval}, so there is no as-of date.", hint="Compute a whole interval."

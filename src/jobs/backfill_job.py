@@ -17,6 +17,7 @@ from asgard.common.errors import UsageError
 from asgard.common.names import MAX_RUN_ID, CommitHash, RunId, check_run_id
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
+from asgard.jobs.features_command import apply_all, needed_columns
 from asgard.jobs.options import (
     DirOption,
     EndOption,
@@ -49,6 +50,7 @@ class Params:
         intervals_per_run: how many intervals (of the longest cadence) one run publishes; None for all.
         isolation: whether inputs that move meanwhile make a run start again.
         now: no interval that ends later is computed.
+        apply_features: register the pipeline's feature views at what was published, as the next step.
     """
 
     select: tuple[str, ...] = ()
@@ -57,6 +59,7 @@ class Params:
     isolation: Isolation = Isolation.SNAPSHOT
     run_id: RunId | None = None
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    apply_features: bool = False
 
 
 def plan(lake: Lakehouse, pipeline: Pipeline, params: Params, base: CommitHash | None = None) -> tuple[PlannedRun, ...]:
@@ -87,8 +90,11 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Callable[[str]
                 run_id=_chunk_run_id(params.run_id, number, steps, in_chunks=params.intervals_per_run is not None),
                 params=_described(pipeline, params, steps),
                 isolation=params.isolation,
+                registered_next=needed_columns(pipeline) if params.apply_features else {},
             )
             results.append(note(execute(lake, request, _work(steps, params, base), say)))
+    if params.apply_features:
+        apply_all(lake, pipeline, say)
     return results
 
 
@@ -161,6 +167,9 @@ def command(
     serializable: Annotated[
         bool, typer.Option("--serializable", help="Start again if an input moves while the run computes from it.")
     ] = False,
+    apply_features: Annotated[
+        bool, typer.Option("--apply-features", help="Then register the pipeline's feature views at the new snapshots.")
+    ] = False,
     run_id: RunIdOption = None,
     directory: DirOption = None,
     settings: SetOption = None,
@@ -175,6 +184,7 @@ def command(
         intervals_per_run=intervals_per_run,
         isolation=Isolation.SERIALIZABLE if serializable else Isolation.SNAPSHOT,
         run_id=check_run_id(run_id) if run_id else None,
+        apply_features=apply_features,
     )
     declared = load_pipeline(pipeline)
     lake = Lakehouse(settings_from(settings, directory), "asgard backfill")

@@ -3,6 +3,7 @@
 Read from the manifests by PyIceberg, on the driver, without a Spark job.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.schema import Schema
     from pyiceberg.table import StaticTable
+
+
+_SPARK_TYPES = {"int": "int", "long": "bigint", "timestamptz": "timestamp", "timestamp": "timestamp_ntz"}
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,11 @@ class TableState:
             _partition(str(field.transform), schema.find_column_name(field.source_id) or "?")
             for field in self.table.spec().fields
         )
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Top-level columns in order, with their types as Spark SQL says them."""
+        return {column.name: spark_type(str(column.field_type)) for column in self.table.schema().fields}
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -146,6 +155,13 @@ def _readable(what: str) -> Iterator[None]:
         raise ServiceError(
             f"{what} can't be read: {error}", hint="Was a file removed, or do credentials for the warehouse lack?"
         ) from error
+
+
+def spark_type(kind: str) -> str:
+    """Iceberg's name of a type, as Spark SQL says it; types inside a struct or map are left as they are."""
+    plain = kind.replace(" ", "")
+    inner = re.fullmatch(r"list<(.+)>", plain)
+    return f"array<{spark_type(inner[1])}>" if inner else _SPARK_TYPES.get(plain, plain)
 
 
 def _partition(transform: str, column: str) -> str:

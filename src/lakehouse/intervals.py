@@ -56,6 +56,13 @@ class Unit(StrEnum):
         start = self.floor(moment)
         return start if start == moment else self.shift(start, 1)
 
+    def starts(self, window: "TimeRange") -> "Iterator[datetime]":
+        """Every interval start in a range, in order."""
+        start = self.ceil(window.start)
+        while start < window.end:
+            yield start
+            start = self.shift(start, 1)
+
 
 @dataclass(frozen=True, order=True)
 class TimeRange:

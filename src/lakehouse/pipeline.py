@@ -4,7 +4,7 @@ import fnmatch
 import graphlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from asgard.common.errors import DeclarationError, UsageError
 from asgard.common.names import TableName, check_identifier
@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from asgard.validation.checks import Check
 
     TableFunction = Callable[..., DataFrame]
+
+
+class Extra(Protocol):
+    """What higher layers let a pipeline declare beside its tables: feature views, models."""
+
+    @property
+    def name(self) -> str:
+        """Unique among the pipeline's extras of all kinds."""
+
+
+_E = TypeVar("_E", bound=Extra)
 
 
 class Pipeline:
@@ -34,6 +45,7 @@ class Pipeline:
         self.name = check_identifier(name, "pipeline name")
         self._defaults = defaults
         self._tables: dict[TableName, Table] = {}
+        self._extras: dict[str, Extra] = {}
 
     def table(self, name: str, **properties: Any) -> "Callable[[TableFunction], TableFunction]":
         """Declare the decorated function as the table `name`; see `asgard.Table` for the properties.
@@ -71,6 +83,24 @@ class Pipeline:
         declared = read_sql_file(Path(path))
         properties = {**declared.properties, "checks": (*declared.checks, *checks)}
         self._add(declared.name, declared.function, properties, str(path))
+
+    def add(self, extra: _E) -> _E:
+        """Declare something that reads the tables, e.g. a feature view; gives it back.
+
+        Raises:
+            DeclarationError: the pipeline has something of this name already.
+        """
+        if extra.name in self._extras:
+            raise DeclarationError(
+                f"{extra.name} is declared twice in pipeline {self.name}.", hint="Rename one of them."
+            )
+        self._extras[extra.name] = extra
+        return extra
+
+    @property
+    def extras(self) -> tuple[Extra, ...]:
+        """What was added, in order."""
+        return tuple(self._extras.values())
 
     @property
     def tables(self) -> Mapping[TableName, Table]:

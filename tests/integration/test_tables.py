@@ -76,9 +76,7 @@ class TestIntervals:
         self, lake: Lakehouse, spark: SparkSession, fresh: Fresh, kind: str
     ) -> None:
         table = declared(fresh.table(), interval=Monthly("at"))
-        rows = spark.sql(
-            f"SELECT * FROM VALUES (1, {kind} '2024-01-31'), (2, {kind} '2024-02-01') AS v(id, at)"  # noqa: S608
-        )
+        rows = spark.sql(f"SELECT * FROM VALUES (1, {kind} '2024-01-31'), (2, {kind} '2024-02-01') AS v(id, at)")
         write_rows(lake, table, rows, days("2024-01-01", "2024-03-01"))
         write_rows(lake, table, rows.where("id = 9"), days("2024-02-01", "2024-03-01"))
         assert rows_of(lake, table.name, "id") == [(1,)]

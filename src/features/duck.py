@@ -1,0 +1,210 @@
+"""The point-in-time join on one machine: DuckDB's ASOF join over the live Parquet files, within a memory bound.
+
+For each label the row of each view that counts: the latest by event timestamp that is not after the label's time,
+known by then (created timestamp), and no older than the ttl; among rows of one event timestamp the one created
+last, then the one of the greatest tie-break column, then of the greatest features in order.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from asgard.common.errors import EnvironmentSetupError
+from asgard.common.settings import Settings
+from asgard.features.pinned import Facts, PinnedTable, PinnedView
+from asgard.features.types import to_duckdb
+from asgard.features.views import FeatureView
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+Source = Callable[[PinnedTable, Sequence[str]], str]
+TIME = "__asgard_time"
+"""Column of the labels: their time in microseconds since 1970."""
+
+
+@contextmanager
+def connect(settings: Settings) -> "Iterator[DuckDBPyConnection]":
+    """A DuckDB of this process's own, which spills to disk beyond its memory.
+
+    Raises:
+        EnvironmentSetupError: DuckDB is not installed.
+    """
+    try:
+        import duckdb
+    except ImportError as error:
+        raise EnvironmentSetupError(
+            "Point-in-time joins on one machine need DuckDB.", hint="pip install 'asgard-lakehouse[features]'"
+        ) from error
+    with tempfile.TemporaryDirectory(prefix="asgard-duckdb-") as folder:
+        config = {
+            "memory_limit": f"{settings.duckdb_memory}iB",
+            "temp_directory": folder,
+            "threads": str(os.cpu_count() or 1),
+            "TimeZone": "UTC",
+            "preserve_insertion_order": "false",
+            "autoinstall_known_extensions": "false",
+        }
+        connection = duckdb.connect()
+        try:
+            for name, value in config.items():
+                connection.execute(f"SET {name} = {text(value)}")
+            yield connection
+        finally:
+            connection.close()
+
+
+def quoted(name: str) -> str:
+    """A name as DuckDB's SQL takes it, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    """A text as DuckDB's SQL takes it."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def rows_of(connection: "DuckDBPyConnection", table: PinnedTable, columns: Sequence[str]) -> str:
+    """SQL for some columns of a table's rows, e.g. for a FROM clause.
+
+    Local Parquet files are read in place, by field id, so that a file older than a rename or a widening gives the
+    right values. What DuckDB can't reach or read so goes through PyIceberg into a temporary table.
+    """
+    wanted = [table.columns[name] for name in columns]
+    local = all(urlsplit(path).scheme in ("", "file") for path in table.files)
+    plain = not any(column.type.startswith("array<") for column in wanted)
+    if table.files and local and plain:
+        schema = ", ".join(
+            f"{column.id}: {{name: {text(column.name)}, type: {text(to_duckdb(column.type))}, default_value: NULL}}"
+            for column in wanted
+        )
+        files = ", ".join(text(local_path(path)) for path in table.files)
+        return f"(SELECT {_listed(columns)} FROM read_parquet([{files}], schema = MAP {{{schema}}}))"
+    return _loaded(connection, table, columns)
+
+
+def local_path(location: str) -> str:
+    """The path of a local file, which Iceberg names as it is (nothing in it is escaped), perhaps after `file:`."""
+    return "/" + location.removeprefix("file:").lstrip("/")
+
+
+def _loaded(connection: "DuckDBPyConnection", table: PinnedTable, columns: Sequence[str]) -> str:
+    import pyarrow as pa
+
+    from asgard.features.types import to_arrow
+
+    name = f"loaded_{table.name.layer}_{table.name.name}_{abs(hash((table.snapshot_id, tuple(columns))))}"
+    schema = pa.schema([(column, to_arrow(table.columns[column].type)) for column in columns])
+    batches = (batch.select(list(columns)).cast(schema) for batch in table.batches(tuple(columns)))
+    connection.register("__asgard_incoming", pa.RecordBatchReader.from_batches(schema, batches))
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {quoted(name)} AS FROM __asgard_incoming")
+    connection.unregister("__asgard_incoming")
+    return quoted(name)
+
+
+def measure(connection: "DuckDBPyConnection", view: FeatureView, table: PinnedTable) -> Facts:
+    """What has to be known of a view's rows to read them fast, and what its owner should know."""
+    keys = _listed(view.keys)
+    source = rows_of(connection, table, tuple(dict.fromkeys((*view.keys, *view.time_columns))))
+    late = "__created > __event" if view.created_timestamp else "false"
+    found = connection.execute(
+        f"""
+        WITH every AS (SELECT {keys}, {_moments(view)}, {_is_usable(view)} AS __usable FROM {source}),
+        found AS (
+            SELECT {keys}, __event, count(*) AS __n, count(*) FILTER ({late}) AS __late
+            FROM every WHERE __usable GROUP BY ALL
+        )
+        SELECT (SELECT count(*) FROM every), (SELECT count(DISTINCT ({keys})) FROM found),
+            coalesce(sum(__n) FILTER (__n > 1), 0), coalesce(sum(__late), 0),
+            (SELECT count(*) FROM every WHERE NOT __usable), min(__event), max(__event)
+        FROM found
+        """
+    ).fetchall()[0]
+    return Facts(*(None if value is None else int(value) for value in found))  # type: ignore[arg-type]
+
+
+def join_sql(
+    source: Source,
+    labels: str,
+    label_columns: Sequence[str],
+    views: Sequence[PinnedView],
+    names: Sequence[Sequence[tuple[str, str]]],
+) -> str:
+    """SQL of the point-in-time join.
+
+    Args:
+        source: SQL of a table's columns, e.g. `rows_of`.
+        labels: relation with `label_columns`, the views' keys as `__key_<name>` and the time as `TIME`.
+        label_columns: to keep.
+        views: to join.
+        names: for each view (feature, column of the result).
+
+    Returns:
+        A SELECT of `label_columns`, the features, and for each view n the times of the row that counted, in
+        microseconds, as `__event_<n>` and `__created_<n>` (null where none did).
+    """
+    chosen, joins = [f"l.{quoted(name)}" for name in label_columns], []
+    for number, (pinned, pairs) in enumerate(zip(views, names, strict=True)):
+        view, row = pinned.view, f"v{number}"
+        fresh = _is_fresh(view, row)
+        chosen += [f"CASE WHEN {fresh} THEN {row}.{quoted(name)} END AS {quoted(column)}" for name, column in pairs]
+        chosen.append(f"CASE WHEN {fresh} THEN {row}.__event END AS __event_{number}")
+        if view.created_timestamp:
+            chosen.append(f"CASE WHEN {fresh} THEN {row}.__created END AS __created_{number}")
+        same = " AND ".join(f"l.{quoted(f'__key_{key}')} = {row}.{quoted(key)}" for key in view.keys)
+        joins.append(
+            f"ASOF LEFT JOIN {_candidates(source, pinned, [name for name, _ in pairs])} AS {row} "
+            f"ON {same} AND l.{TIME} >= {row}.__visible"
+        )
+    return f"SELECT {', '.join(chosen)} FROM {labels} AS l {' '.join(joins)}"
+
+
+def _candidates(source: Source, pinned: PinnedView, features: Sequence[str]) -> str:
+    """The rows that can count, at most one for each key and moment at which it became visible (`__visible`)."""
+    view = pinned.view
+    keys = _listed(view.keys)
+    plain = pinned.facts is not None and pinned.facts.is_plain
+    order = _tie_order(view) if not plain else ()
+    columns = tuple(dict.fromkeys((*view.keys, *view.time_columns, *features, *order)))
+    found = source(pinned.table, columns)
+    kept = _listed(dict.fromkeys((*features, *order)))
+    visible = "greatest(__event, __created)" if view.created_timestamp and not plain else "__event"
+    rows = f"(SELECT {keys}, {_moments(view)}, {kept} FROM {found} WHERE {_is_usable(view)})"
+    if plain:
+        return f"(SELECT *, {visible} AS __visible FROM {rows})"
+    created = "__created, " if view.created_timestamp else ""
+    ranked = (
+        f"SELECT *, {visible} AS __visible, row_number() OVER "
+        f"(PARTITION BY {keys} ORDER BY __event, {created}{', '.join(f'{quoted(n)} NULLS FIRST' for n in order)}) "
+        f"AS __rank FROM {rows}"
+    )
+    # A row that became visible after a better one never counts.
+    best = f"max(__rank) OVER (PARTITION BY {keys} ORDER BY __visible RANGE UNBOUNDED PRECEDING)"
+    return f"(SELECT * FROM ({ranked}) QUALIFY __rank = {best})"
+
+
+def _tie_order(view: FeatureView) -> tuple[str, ...]:
+    declared = (view.tie_break,) if view.tie_break else ()
+    return tuple(dict.fromkeys((*declared, *view.feature_names)))
+
+
+def _moments(view: FeatureView) -> str:
+    created = f", epoch_us({quoted(view.created_timestamp)}) AS __created" if view.created_timestamp else ""
+    return f"epoch_us({quoted(view.event_timestamp)}) AS __event{created}"
+
+
+def _is_usable(view: FeatureView) -> str:
+    return " AND ".join(f"{quoted(name)} IS NOT NULL" for name in (*view.keys, *view.time_columns))
+
+
+def _is_fresh(view: FeatureView, row: str) -> str:
+    if view.ttl is None:
+        return f"{row}.__event IS NOT NULL"
+    return f"{row}.__event >= l.{TIME} - {round(view.ttl.total_seconds() * 1_000_000)}"
+
+
+def _listed(names: Sequence[str] | dict[str, None]) -> str:
+    return ", ".join(map(quoted, names))

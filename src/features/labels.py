@@ -1,0 +1,230 @@
+"""Labels of a training set: entities and the times at which the model would have been asked."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import UsageError
+from asgard.common.names import TableName
+from asgard.features.duck import TIME, quoted, rows_of, text
+from asgard.features.pinned import PinnedTable, PinnedView
+from asgard.features.types import to_duckdb
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.snapshots import resolve
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_READERS = {
+    "parquet": "read_parquet",
+    "csv": "read_csv",
+    "tsv": "read_csv",
+    "jsonl": "read_json",
+    "ndjson": "read_json",
+}
+_OFFSET = r"[0-9]:[0-9.:]+ ?(Z|z|[+-][0-9]{2}(:?[0-9]{2})?)$"
+_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
+_FLOATS = ("FLOAT", "DOUBLE")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Where labels are.
+
+    Attributes:
+        source: a Parquet, CSV, TSV or JSON-lines file (CSV, TSV and JSON lines also gzipped), or a table's name.
+        time: the column with the moment of each label. A time without zone is taken as UTC.
+        ref: for a table: branch, tag, commit or time to read at; None for the target ref.
+    """
+
+    source: str
+    time: str = "event_timestamp"
+    ref: str | None = None
+
+    @property
+    def table(self) -> TableName | None:
+        """The table that it names; None for a file."""
+        if (
+            "/" in self.source
+            or Path(self.source).suffix.lstrip(".") in (*_READERS, "gz")
+            or Path(self.source).exists()
+        ):
+            return None
+        try:
+            return TableName.parse(self.source)
+        except UsageError:
+            return None
+
+    def pinned(self, lake: Lakehouse) -> PinnedTable | None:
+        """The table, as the ref has it now; None for a file.
+
+        Raises:
+            UnknownTableError, UnknownReferenceError: it is not there.
+        """
+        return PinnedTable.load(lake, self.table, resolve(lake, self.ref)) if self.table else None
+
+
+def load_labels(
+    connection: "DuckDBPyConnection", labels: Labels, table: PinnedTable | None, views: Sequence[PinnedView]
+) -> tuple[str, tuple[str, ...]]:
+    """Make a relation of labels that can be joined.
+
+    Args:
+        connection: to read with.
+        labels: to read.
+        table: where they are, if in a table.
+        views: that they will be joined with.
+
+    Returns:
+        Its name, and the labels' own columns. It has those, `TIME`, and each view's keys as `__key_<name>`, in the
+        views' types.
+
+    Raises:
+        UsageError: no such file or column, times that can't be read or mix zones, keys of another type.
+    """
+    source = rows_of(connection, table, tuple(table.columns)) if table else _file_sql(connection, labels)
+    return prepare(connection, source, labels.source, labels.time, views)
+
+
+def prepare(
+    connection: "DuckDBPyConnection", source: str, what: str, time: str, views: Sequence[PinnedView]
+) -> tuple[str, tuple[str, ...]]:
+    """The same for rows that the connection can read already.
+
+    Args:
+        connection: to read with.
+        source: SQL for a FROM clause.
+        what: how messages call it.
+        time: column with the labels' times.
+        views: that they will be joined with.
+    """
+    columns = _columns_of(connection, source)
+    if time not in columns:
+        raise UsageError(
+            f"{what} has no time column {time!r}.", hint=f"Say --time-column; it has {', '.join(columns)}."
+        )
+    keys = _keys_of(views)
+    lacking = [key for key in keys if key not in columns]
+    if lacking:
+        raise UsageError(
+            f"{what} has no entity column {', '.join(map(repr, lacking))}.",
+            hint=f"It has {', '.join(columns)}; rename what identifies the entity.",
+        )
+    moment = _moment(connection, source, what, time, columns[time])
+    casts = ", ".join(
+        f"{_key(connection, source, what, key, columns[key], kind)} AS {quoted(f'__key_{key}')}"
+        for key, kind in keys.items()
+    )
+    kept = ", ".join(_kept(name, kind) for name, kind in columns.items())
+    connection.execute(
+        f"CREATE OR REPLACE TEMP VIEW labels AS SELECT {kept}, {moment} AS {TIME}, {casts} FROM {source}"
+    )
+    unusable = _count(connection, "labels", f"{TIME} IS NULL")
+    if unusable:
+        raise UsageError(
+            f"{unusable:,} labels of {what} have no readable time in {time!r}.",
+            hint="Fill it in, or drop these rows; times are ISO 8601, e.g. 2024-01-31T12:00:00Z.",
+        )
+    return "labels", tuple(columns)
+
+
+def _file_sql(connection: "DuckDBPyConnection", labels: Labels) -> str:
+    path = Path(labels.source)
+    suffixes = [suffix.lstrip(".").lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
+    reader = _READERS.get(suffixes[-1] if suffixes else "")
+    if reader is None:
+        raise UsageError(
+            f"{labels.source!r} is neither a file of labels nor a table.",
+            hint=f"Give a file that ends in {', '.join(_READERS)}, or a table such as gold.churn_labels.",
+        )
+    if not path.exists():
+        raise UsageError(f"There is no file {labels.source}.", hint="Check the path of --labels.")
+    options = {"read_csv": ", sample_size = -1, nullstr = ''", "read_json": ", format = 'newline_delimited'"}
+    sniffed = f"{reader}({text(str(path))}{options.get(reader, '')})"
+    try:
+        kinds = _columns_of(connection, sniffed)
+        if reader == "read_csv" and labels.time in kinds:  # a sniffed time would hide in which zone it was written
+            sniffed = sniffed[:-1] + f", types = {{{text(labels.time)}: 'VARCHAR'}})"
+            _columns_of(connection, sniffed)
+    except Exception as error:
+        raise UsageError(
+            f"{labels.source} can't be read as {suffixes[-1]}: {str(error).splitlines()[0]}",
+            hint="Does its ending say what it is?",
+        ) from error
+    return sniffed
+
+
+def _columns_of(connection: "DuckDBPyConnection", source: str) -> dict[str, str]:
+    return {row[0]: row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
+
+
+def _keys_of(views: Sequence[PinnedView]) -> Mapping[str, str]:
+    """The entity columns of all views, and their types in the tables."""
+    keys: dict[str, str] = {}
+    for pinned in views:
+        for key in pinned.view.keys:
+            kind = pinned.table.columns[key].type
+            if keys.setdefault(key, kind) != kind:
+                raise UsageError(
+                    f"Entity column {key} is {keys[key]} in one view and {kind} in {pinned.name}.",
+                    hint="Make two training sets, or cast it in one of the tables.",
+                )
+    return keys
+
+
+def _moment(connection: "DuckDBPyConnection", source: str, what: str, time: str, kind: str) -> str:
+    column = quoted(time)
+    if kind.startswith(("TIMESTAMP", "DATE")):
+        if kind.endswith("_NS"):
+            return _micros_of_nanos(column)
+        return f"epoch_us({column})" if kind == "TIMESTAMP WITH TIME ZONE" else f"epoch_us({column}::TIMESTAMP)"
+    if kind != "VARCHAR":
+        raise UsageError(f"{time!r} of {what} is {kind}, not a time.", hint="Say --time-column, or write ISO 8601.")
+    found = connection.execute(
+        f"SELECT DISTINCT regexp_extract({column}, {text(_OFFSET)}, 1) FROM {source} WHERE {column} IS NOT NULL LIMIT 9"
+    ).fetchall()
+    zones = sorted(row[0] for row in found)
+    if len(zones) > 1:
+        raise UsageError(
+            f"{time!r} of {what} mixes time zones: {', '.join(zone or 'none' for zone in zones)}.",
+            hint="Write all of them in UTC, e.g. 2024-01-31T12:00:00Z.",
+        )
+    zoned = zones != [""]
+    return f"epoch_us(try_cast({column} AS {'TIMESTAMP WITH TIME ZONE' if zoned else 'TIMESTAMP'}))"
+
+
+def _kept(name: str, kind: str) -> str:
+    """A label's own column; nanoseconds, which Spark and Iceberg lack, are cut off."""
+    column = quoted(name)
+    if not kind.endswith("_NS"):
+        return column
+    make = "make_timestamptz" if kind.startswith("TIMESTAMPTZ") else "make_timestamp"
+    return f"{make}({_micros_of_nanos(column)}) AS {column}"
+
+
+def _micros_of_nanos(column: str) -> str:
+    """Cut off, never rounded: half a microsecond up would be the future."""
+    nanos = f"epoch_ns({column})"
+    return f"(({nanos} - (({nanos} % 1000 + 1000) % 1000)) // 1000)"
+
+
+def _key(connection: "DuckDBPyConnection", source: str, what: str, key: str, kind: str, wanted: str) -> str:
+    """SQL of an entity column in the views' type; numbers fit numbers if no value changes."""
+    column, target = quoted(key), to_duckdb(wanted)
+    if kind == target:
+        return column
+    if kind in (*_INTEGERS, *_FLOATS) and target in _INTEGERS:
+        cast = f"try_cast({column} AS {target})"
+        lost = _count(connection, source, f"{column} IS NOT NULL AND {cast} IS DISTINCT FROM {column}")
+        if not lost:
+            return cast
+    raise UsageError(
+        f"Entity column {key!r} of {what} is {kind}, but the views' is {target}.",
+        hint=f"Write it as {wanted}.",
+    )
+
+
+def _count(connection: "DuckDBPyConnection", source: str, condition: str) -> int:
+    row = connection.execute(f"SELECT count(*) FROM {source} WHERE {condition}").fetchall()[0]
+    return int(row[0])

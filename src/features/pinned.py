@@ -1,0 +1,187 @@
+"""A table, or a view of one, at one exact published snapshot: its files, columns and facts. Nothing is copied."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from asgard.common.errors import ContractError, UsageError
+from asgard.common.names import SnapshotId, TableName
+from asgard.features.views import FeatureView
+from asgard.lakehouse.files import TableState, spark_type
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.registrations import Registration
+from asgard.lakehouse.snapshots import At
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a pinned table: Iceberg's field id, its name and its type as Spark SQL says it."""
+
+    id: int
+    name: str
+    type: str
+
+
+@dataclass(frozen=True)
+class PinnedTable:
+    """A table at one published snapshot.
+
+    Attributes:
+        at: the commit that has it.
+        state: what its metadata file says; read from there, so it stays what it is whatever is published later.
+    """
+
+    name: TableName
+    at: At
+    metadata_location: str
+    snapshot_id: SnapshotId
+    state: TableState = field(hash=False, compare=False)
+
+    @classmethod
+    def load(cls, lake: Lakehouse, table: TableName, at: At) -> "PinnedTable":
+        """The table as a commit has it.
+
+        Raises:
+            UnknownTableError: it is not there.
+            ServiceError: its metadata can't be read.
+        """
+        content = lake.content(table, str(at))
+        return cls.of(lake, table, at, content.metadata_location, content.snapshot_id)
+
+    @classmethod
+    def of(
+        cls, lake: Lakehouse, table: TableName, at: At, metadata_location: str, snapshot_id: SnapshotId
+    ) -> "PinnedTable":
+        """The table at a known metadata file.
+
+        Raises:
+            UsageError: the snapshot was collected.
+            ServiceError: its metadata can't be read.
+        """
+        state = TableState.load(metadata_location, lake.settings)
+        if state.snapshot_id != snapshot_id:
+            raise UsageError(
+                f"{table} has no snapshot {snapshot_id} in {metadata_location}: it was collected.",
+                hint="Take a newer state; a hold keeps one from being collected.",
+            )
+        return cls(table, at, metadata_location, snapshot_id, state)
+
+    @cached_property
+    def columns(self) -> Mapping[str, Column]:
+        """Its columns by name."""
+        fields = self.state.table.schema().fields
+        return {each.name: Column(each.field_id, each.name, spark_type(str(each.field_type))) for each in fields}
+
+    @cached_property
+    def files(self) -> tuple[str, ...]:
+        """Its live data files, exactly those of the snapshot.
+
+        Raises:
+            ContractError: rows of them are deleted by other files, so that they can't be read as they are.
+        """
+        if self.state.has_delete_files():
+            raise ContractError(
+                f"{self.name} has delete files: its Parquet files alone are not its rows.",
+                hint="Write it copy-on-write, as Asgard's tables are, or compact it.",
+            )
+        return tuple(file.path for file in self.state.live_files())
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return int(self.state.summary("total-records") or 0)
+
+    def batches(self, columns: tuple[str, ...]) -> "Iterator[pa.RecordBatch]":
+        """Its rows by PyIceberg, which reads any storage and any type, batch by batch."""
+        yield from self.state.table.scan(selected_fields=columns).to_arrow_batch_reader()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was measured of a view's rows at one snapshot; it stays true, since the snapshot does.
+
+    Attributes:
+        rows: all of them.
+        entities: distinct keys.
+        ties: rows whose keys and event timestamp another row has too.
+        late: rows that were known only after their event timestamp.
+        unusable: rows without a key, or without a timestamp.
+        first, last: event timestamps, in microseconds since 1970.
+    """
+
+    rows: int
+    entities: int
+    ties: int
+    late: int
+    unusable: int
+    first: int | None
+    last: int | None
+
+    @property
+    def is_plain(self) -> bool:
+        """The latest row by event timestamp is the right one: no ties, nothing known late."""
+        return self.ties == 0 and self.late == 0
+
+
+@dataclass(frozen=True)
+class PinnedView:
+    """A view at one published snapshot of its table.
+
+    Attributes:
+        facts: None where nothing was measured: then ties and late rows are reckoned with.
+    """
+
+    view: FeatureView
+    table: PinnedTable
+    facts: Facts | None = None
+
+    @classmethod
+    def registered(cls, lake: Lakehouse, registration: Registration) -> "PinnedView":
+        """A view as it is registered."""
+        view = FeatureView.from_json(registration.declared)
+        at = At(registration.target, registration.commit)
+        table = PinnedTable.of(lake, view.table, at, registration.metadata_location, registration.snapshot_id)
+        return cls(view, table, Facts(**registration.facts) if registration.facts else None)
+
+    @property
+    def name(self) -> str:
+        """The view's."""
+        return self.view.name
+
+    def describe(self) -> dict[str, Any]:
+        """What a manifest says of it."""
+        return {
+            "view": self.view.name,
+            "version": self.view.version,
+            "table": str(self.table.name),
+            "commit": self.table.at.commit,
+            "snapshot_id": self.table.snapshot_id,
+            "metadata_location": self.table.metadata_location,
+            "rows": self.table.rows,
+        }
+
+
+def require_columns(view: FeatureView, table: PinnedTable) -> None:
+    """Refuse a view that its table can't serve.
+
+    Raises:
+        ContractError: a column is missing, or of another type; the message names each.
+    """
+    problems = [f"column {name} is not there" for name in dict.fromkeys(view.columns) if name not in table.columns]
+    for feature in view.features:
+        column = table.columns.get(feature.name)
+        if column is not None and column.type != feature.type:
+            problems.append(f"feature {feature.name} is declared {feature.type}, the column is {column.type}")
+    for name in view.time_columns:
+        column = table.columns.get(name)
+        if column is not None and column.type != "timestamp":
+            problems.append(f"{name} is {column.type}, not a timestamp with time zone")
+    if problems:
+        raise ContractError(
+            f"Feature view {view.name} does not fit {table.name}: {'; '.join(problems)}.",
+            hint=f"The table has {', '.join(f'{each.name} {each.type}' for each in table.columns.values())}.",
+        )

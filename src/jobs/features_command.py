@@ -1,0 +1,357 @@
+"""features: register views of gold tables, and join labels to the features that were known at their time.
+
+Reads: gold tables at published snapshots, and a pipeline's declarations. Writes: registrations under `_asgard/`,
+holds, the Feast registry; training sets as Parquet files with a manifest, or as a table through a run.
+"""
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from asgard.common.errors import UsageError
+from asgard.common.names import TableName
+from asgard.jobs.options import DirOption, JsonOption, PipelineOption, RefOption, SetOption, settings_from
+from asgard.jobs.reporting import progress_lines, show_json, show_table
+
+if TYPE_CHECKING:
+    from asgard.features.register import Change
+    from asgard.features.views import Declared
+    from asgard.lakehouse.lake import Lakehouse
+    from asgard.lakehouse.pipeline import Pipeline
+
+ViewsOption = Annotated[
+    list[str] | None, typer.Option("--view", "-v", help="A feature view. Repeatable; default all of the pipeline's.")
+]
+
+
+def apply(
+    pipeline: PipelineOption,
+    view: ViewsOption = None,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Take out views that the pipeline no longer declares.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, and change nothing.")] = False,
+    feast: Annotated[bool, typer.Option("--feast/--no-feast", help="Bring the Feast registry up to date too.")] = True,
+    directory: DirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Register views at what is published now."""
+    lake, declared = _open(settings, directory, pipeline)
+    changes = _plan(lake, declared, view or (), prune=prune)
+    if not as_json:
+        _show_plan(changes)
+    if not dry_run:
+        with progress_lines(quiet=as_json) as say:
+            apply_views(lake, declared, changes, say, feast=feast)
+    if as_json:
+        show_json({"applied": not dry_run, "views": [change.to_json() for change in changes]})
+
+
+def apply_views(
+    lake: "Lakehouse", declared: "Declared", changes: "list[Change]", say: Any, *, feast: bool = True
+) -> None:
+    """Make a plan true, and the Feast registry equal to what is registered."""
+    from asgard.features import register
+
+    register.apply(lake, declared.pipeline, changes, say)
+    if feast:
+        from asgard.features import feast_registry
+
+        feast_registry.synchronise(lake, tuple(declared.on_demand.values()), say)
+
+
+def apply_all(lake: "Lakehouse", pipeline: "Pipeline", say: Any) -> None:
+    """Register every view of a pipeline whose table is published, at what is published now."""
+    from asgard.features import register
+    from asgard.features.views import Declared
+    from asgard.lakehouse.snapshots import resolve
+
+    declared = Declared.of(pipeline)
+    there = lake.nessie.contents(lake.target, {view.table for view in declared.views.values()})
+    views = [view for view in declared.views.values() if view.table in there]
+    changes = register.plan(lake, views, resolve(lake, None))
+    moved = any(change.action is not register.Action.KEEP for change in changes)
+    apply_views(lake, declared, changes, say, feast=moved and feast_is_installed())
+
+
+def needed_columns(pipeline: "Pipeline") -> "dict[str, dict[str, str]]":
+    """The columns that each declared view needs, with the types of its features."""
+    from asgard.features.views import Declared
+
+    return {
+        view.name: {**dict.fromkeys(view.columns, ""), **{each.name: each.type for each in view.features}}
+        for view in Declared.of(pipeline).views.values()
+    }
+
+
+def feast_is_installed() -> bool:
+    """Whether there is a Feast registry to keep."""
+    return importlib.util.find_spec("feast") is not None
+
+
+def diff(
+    pipeline: PipelineOption,
+    view: ViewsOption = None,
+    prune: Annotated[bool, typer.Option("--prune", help="As the apply will have it.")] = False,
+    directory: DirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what an apply would change."""
+    lake, declared = _open(settings, directory, pipeline)
+    changes = _plan(lake, declared, view or (), prune=prune)
+    if as_json:
+        show_json({"views": [change.to_json() for change in changes]})
+    else:
+        _show_plan(changes)
+
+
+def list_views(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+    """List the registered feature views."""
+    from asgard.features.register import KIND
+    from asgard.lakehouse.registrations import Registrations
+
+    lake = _lake(settings, directory)
+    found = Registrations(lake.storage).current(KIND).values()
+    contents = lake.nessie.contents(lake.target, {each.table for each in found})
+    rows = [
+        {
+            **each.to_json(),
+            "behind": each.table in contents and contents[each.table].snapshot_id != each.snapshot_id,
+        }
+        for each in found
+    ]
+    if as_json:
+        show_json({"views": rows})
+        return
+    show_table(
+        ("VIEW", "VERSION", "TABLE", "KEYS", "FEATURES", "ROWS", "SNAPSHOT", "NEWEST", "ONLINE", "REGISTERED"),
+        [
+            (
+                row["name"],
+                row["declared"]["version"],
+                row["table"],
+                ", ".join(row["declared"]["keys"]),
+                len(row["declared"]["features"]),
+                f"{row['facts']['rows']:,}",
+                row["snapshot_id"],
+                "no: apply again" if row["behind"] else "yes",
+                row["declared"]["codec"] if row["online"] else "",
+                row["registered"][:19],
+            )
+            for row in rows
+        ],
+        empty="no view yet: `asgard features apply`",
+    )
+
+
+def show(
+    name: Annotated[str, typer.Argument(metavar="VIEW", help="A registered feature view.")],
+    directory: DirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one view: features, files, history."""
+    from asgard.features.register import KIND, registered_views
+    from asgard.lakehouse.registrations import Registrations
+
+    lake = _lake(settings, directory)
+    pinned = registered_views(lake, [name])[0]
+    history = Registrations(lake.storage).history(KIND, name)
+    if as_json:
+        show_json(
+            {
+                "view": history[-1].to_json(),
+                "files": list(pinned.table.files),
+                "history": [each.to_json() for each in history],
+            }
+        )
+        return
+    view, facts = pinned.view, pinned.facts
+    typer.echo(f"{view.name} version {view.version}: {view.description or 'no description'}")
+    typer.echo(f"  {view.table} at snapshot {pinned.table.snapshot_id}, {len(pinned.table.files)} files, none copied")
+    typer.echo(f"  keys {', '.join(view.keys)}; event timestamp {view.event_timestamp}; ttl {view.ttl or 'none'}")
+    if facts is not None:
+        typer.echo(
+            f"  {facts.rows:,} rows of {facts.entities:,} entities; {facts.ties:,} tied, {facts.late:,} known late, "
+            f"{facts.unusable:,} without key or timestamp"
+        )
+    show_table(("FEATURE", "TYPE", "MEANING"), [(each.name, each.type, each.description) for each in view.features])
+    typer.echo("")
+    show_table(
+        ("NUMBER", "REGISTERED", "SNAPSHOT", "COMMIT", "BY", "CODE"),
+        [
+            (
+                each.number,
+                each.registered[:19],
+                "taken out" if each.removed else each.snapshot_id,
+                each.commit[:12],
+                each.user,
+                each.code_version[:12],
+            )
+            for each in reversed(history)
+        ],
+    )
+
+
+def training_set(
+    labels: Annotated[str, typer.Option("--labels", help="File (Parquet, CSV, TSV, JSON lines) or table of labels.")],
+    out: Annotated[str, typer.Option("--out", help="Parquet file or folder to write, or a table: layer.name.")],
+    views: Annotated[
+        list[str] | None, typer.Option("--views", "-v", help="Feature views, also by comma. Default all registered.")
+    ] = None,
+    pipeline: Annotated[
+        str | None,
+        typer.Option("--pipeline", "-p", help="Whose on-demand features to compute, and views to pin by --ref."),
+    ] = None,
+    time_column: Annotated[str, typer.Option("--time-column", help="The labels' time.")] = "event_timestamp",
+    ref: RefOption = None,
+    full_names: Annotated[bool, typer.Option("--full-names", help="Name features view__feature.")] = False,
+    engine: Annotated[str, typer.Option("--engine", help="auto, duckdb or spark.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")] = False,
+    directory: DirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Join labels to the features known at their time."""
+    from asgard.features import register
+    from asgard.features.labels import Labels
+    from asgard.features.pinned import PinnedTable, PinnedView, require_columns
+    from asgard.features.training_set import Engine, SetRequest, build, build_table
+    from asgard.features.views import Declared
+    from asgard.lakehouse.loading import load_pipeline
+    from asgard.lakehouse.snapshots import resolve
+
+    if engine not in tuple(Engine):
+        raise UsageError(f"--engine is {engine!r}.", hint=f"Use one of {', '.join(Engine)}.")
+    names = [name.strip() for text in views or () for name in text.split(",") if name.strip()]
+    declared = Declared.of(load_pipeline(pipeline)) if pipeline else Declared("", {}, {})
+    lake = _lake(settings, directory)
+    if ref is None:
+        pinned = register.registered_views(lake, names)
+    elif pipeline is None:
+        raise UsageError("--ref pins declared views, but there is no pipeline.", hint="Say --pipeline too.")
+    else:
+        at = resolve(lake, ref)
+        pinned = tuple(PinnedView(view, PinnedTable.load(lake, view.table, at)) for view in declared.select(names))
+        for each in pinned:
+            require_columns(each.view, each.table)
+    if not pinned:
+        raise UsageError("No feature view is registered.", hint="`asgard features apply --pipeline ...` registers.")
+    have = {each.name for each in pinned}
+    functions = tuple(each for each in declared.on_demand.values() if set(each.views) <= have)
+    request = SetRequest(pinned, Labels(labels, time_column), functions, full_names, Engine(engine))
+    table = _table_name(out)
+    with progress_lines(quiet=as_json) as say:
+        if table is not None:
+            manifest = build_table(lake, request, table, say=say)
+        else:
+            manifest = build(lake, request, Path(out), overwrite=overwrite, say=say).manifest
+    if as_json:
+        show_json(dict(manifest))
+        return
+    typer.echo(f"{out}: {manifest['rows']:,} rows, digest {manifest['digest'][:16]}")
+    for name, count in manifest["without_features"].items():
+        typer.echo(f"  {name}: {manifest['rows'] - count:,} labels have features, {count:,} have none")
+
+
+def impact(
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="layer.name")],
+    column: Annotated[
+        list[str] | None, typer.Option("--column", "-c", help="Only what uses this column. Repeatable.")
+    ] = None,
+    ref: RefOption = None,
+    directory: DirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a table's schema change touches."""
+    from asgard.features.pinned import PinnedTable
+    from asgard.lakehouse.registrations import Registrations, broken_by
+    from asgard.lakehouse.snapshots import resolve
+
+    name = TableName.parse(table)
+    lake = _lake(settings, directory)
+    published = PinnedTable.load(lake, name, resolve(lake, None))
+    unknown = [each for each in column or () if each not in published.columns]
+    if unknown:
+        raise UsageError(f"{name} has no column {', '.join(unknown)}.", hint=f"It has {', '.join(published.columns)}.")
+    found = [each for each in Registrations(lake.storage).current().values() if each.table == name]
+    rows = [
+        {
+            "kind": each.kind,
+            "name": each.name,
+            "online": each.online,
+            "columns": [used for used in each.columns if not column or used in column],
+            "owner": each.declared.get("owner", ""),
+        }
+        for each in found
+        if not column or set(each.columns) & set(column)
+    ]
+    broken: list[dict[str, str]] = []
+    if ref is not None:
+        there = PinnedTable.load(lake, name, resolve(lake, ref))
+        kinds = {each.name: each.type for each in there.columns.values()}
+        broken = [{"kind": each.kind, "name": each.name, "why": why} for each, why in broken_by(found, name, kinds)]
+    if as_json:
+        show_json({"table": str(name), "uses": rows, "broken": broken})
+        return
+    show_table(
+        ("KIND", "NAME", "ONLINE", "USES", "OWNER"),
+        [
+            (row["kind"], row["name"], "yes" if row["online"] else "", ", ".join(row["columns"]), row["owner"])
+            for row in rows
+        ],
+        empty=f"nothing registered uses {name}",
+    )
+    for each in broken:
+        typer.echo(f"{each['kind']} {each['name']} would break with {ref}: {each['why']}")
+
+
+def _table_name(out: str) -> TableName | None:
+    if "/" in out or Path(out).suffix in (".parquet", ".pq"):
+        return None
+    try:
+        return TableName.parse(out)
+    except UsageError:
+        return None
+
+
+def _open(settings: list[str] | None, directory: str | None, pipeline: str) -> "tuple[Lakehouse, Declared]":
+    from asgard.features.views import Declared
+    from asgard.lakehouse.loading import load_pipeline
+
+    declared = Declared.of(load_pipeline(pipeline))
+    if not declared.views:
+        raise UsageError(f"{pipeline} declares no feature view.", hint="pipeline.add(feature_view('...', ...))")
+    return _lake(settings, directory), declared
+
+
+def _plan(lake: "Lakehouse", declared: "Declared", names: Any, *, prune: bool) -> "list[Change]":
+    from asgard.features import register
+    from asgard.lakehouse.registrations import Registrations
+    from asgard.lakehouse.snapshots import resolve
+
+    registered = Registrations(lake.storage).current(register.KIND).values()
+    ours = {each.name for each in registered if each.pipeline == declared.pipeline}
+    gone = sorted(ours - set(declared.views)) if prune else []
+    return register.plan(lake, declared.select(names), resolve(lake, None), prune=gone)
+
+
+def _show_plan(changes: "list[Change]") -> None:
+    show_table(
+        ("VIEW", "ACTION", "TABLE", "DIFFERENCES"),
+        [
+            (row["view"], row["action"], row["table"], "; ".join(row["differences"]))
+            for row in (change.to_json() for change in changes)
+        ],
+    )
+
+
+def _lake(settings: list[str] | None, directory: str | None) -> "Lakehouse":
+    from asgard.lakehouse.lake import Lakehouse
+
+    return Lakehouse.connect(settings_from(settings, directory), "asgard features")

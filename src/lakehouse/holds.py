@@ -1,0 +1,38 @@
+"""Holds: tags that keep a published state, so that no collection takes its files while something needs it.
+
+`hold_<kind>_<owner>_<suffix>` points at a commit of the target ref; everything that commit names is held. A tag
+is made before what it holds is relied upon, and its predecessor is dropped after: there is no moment without one.
+"""
+
+from asgard.common.errors import ConflictError, UnknownReferenceError
+from asgard.common.names import BranchName, CommitHash, check_reference
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.nessie import RefKind
+
+_PREFIX = "hold"
+
+
+def hold_name(kind: str, owner: str, suffix: str) -> BranchName:
+    """The name of a hold's tag, e.g. `hold_view_customer_metrics_8251`."""
+    return check_reference(f"{_PREFIX}_{kind}_{owner}_{suffix}")
+
+
+def hold(lake: Lakehouse, name: BranchName, commit: CommitHash) -> None:
+    """Keep a commit of the target ref; fine if this hold is there already.
+
+    Raises:
+        ConflictError: a hold of this name keeps another commit.
+    """
+    try:
+        lake.nessie.create(RefKind.TAG, name, commit, lake.target)
+    except ConflictError:
+        if lake.nessie.reference(name).hash != commit:
+            raise
+
+
+def release(lake: Lakehouse, name: BranchName) -> None:
+    """Drop a hold; fine if it is gone."""
+    try:
+        lake.nessie.delete(lake.nessie.reference(name))
+    except UnknownReferenceError:
+        return

@@ -1,0 +1,160 @@
+"""Who relies on which columns of which published table: what higher layers registered, and a guard for publishes.
+
+```
+_asgard/registered/<kind>/<name>/<number>.json    never changed; the greatest number counts
+```
+
+A registration names the exact snapshot that it reads. It is written with a number that nobody took before, so of
+two at once one wins; taking something out writes one more, marked as removed.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from asgard.common.errors import ConflictError, ContractError, ServiceError
+from asgard.common.names import CommitHash, SnapshotId, TableName
+from asgard.common.storage import Storage
+
+_ROOT = "registered"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One state of something that reads a table.
+
+    Attributes:
+        kind: `view`, `model`, ...
+        number: counts its states from 1.
+        columns: those of the table that it uses, and their types as Spark SQL says them ("": of any type).
+        online: whether an online store is filled from it.
+        target: the ref whose table it is.
+        commit, metadata_location, snapshot_id: the published state that it reads.
+        declared: its declaration, in full.
+        pipeline: that declares it.
+        facts: what was measured of that state.
+        registered: when, in ISO 8601.
+        removed: it relies on nothing any more.
+    """
+
+    kind: str
+    name: str
+    number: int
+    table: TableName
+    columns: Mapping[str, str] = field(hash=False)
+    online: bool
+    target: str
+    commit: CommitHash
+    metadata_location: str
+    snapshot_id: SnapshotId
+    declared: Mapping[str, Any] = field(hash=False)
+    facts: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    pipeline: str = ""
+    registered: str = ""
+    user: str = ""
+    code_version: str = ""
+    removed: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "table": str(self.table)}
+
+
+class Registrations:
+    """All registrations of a warehouse."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def current(self, kind: str | None = None) -> dict[str, Registration]:
+        """What counts now, by name; of one kind, or of all."""
+        newest: dict[str, tuple[int, str]] = {}
+        for entry in self._storage.list(f"{_ROOT}/{kind}" if kind else _ROOT):
+            owner, number = _parse(entry.path)
+            newest[owner] = max(newest.get(owner, (0, "")), (number, entry.path))
+        found = [self._load(path) for _, path in newest.values()]
+        return {each.name: each for each in sorted(found, key=lambda each: each.name) if not each.removed}
+
+    def history(self, kind: str, name: str) -> list[Registration]:
+        """Every state of one name, oldest first."""
+        paths = [entry.path for entry in self._storage.list(f"{_ROOT}/{kind}/{name}")]
+        return sorted((self._load(path) for path in paths), key=lambda each: each.number)
+
+    def add(self, registration: Registration) -> None:
+        """Write a new state.
+
+        Raises:
+            ConflictError: its number is taken: somebody else registered the same name meanwhile.
+        """
+        path = f"{_ROOT}/{registration.kind}/{registration.name}/{registration.number}.json"
+        data = json.dumps(registration.to_json(), indent=1, sort_keys=True).encode()
+        if not self._storage.create(path, data):
+            raise ConflictError(
+                f"Somebody else registered {registration.kind} {registration.name} at the same time.",
+                hint="Run it again: it starts from what is registered now.",
+            )
+
+    def _load(self, path: str) -> Registration:
+        try:
+            raw = json.loads(self._storage.read(path) or b"")
+            return Registration(
+                **{
+                    **raw,
+                    "table": TableName.parse(raw["table"]),
+                    "commit": CommitHash(raw["commit"]),
+                    "snapshot_id": SnapshotId(raw["snapshot_id"]),
+                }
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ServiceError(
+                f"The registration {path} in _asgard can't be read: {error}.", hint="Was the file damaged, or edited?"
+            ) from error
+
+
+def broken_by(
+    registrations: Iterable[Registration], table: TableName, columns: Mapping[str, str]
+) -> Iterator[tuple[Registration, str]]:
+    """Which registrations could not read a table with these columns any more, and why.
+
+    Args:
+        registrations: to look at.
+        table: that would change.
+        columns: that it would have, with their types as Spark SQL says them.
+    """
+    for each in registrations:
+        if each.table != table:
+            continue
+        for name, kind in each.columns.items():
+            if name not in columns:
+                yield each, f"{name} would be gone"
+            elif kind and columns[name] != kind:
+                yield each, f"{name} would be {columns[name]} instead of {kind}"
+
+
+def refuse_breaking(
+    registrations: Iterable[Registration], tables: Mapping[TableName, Mapping[str, str]], target: str
+) -> None:
+    """Refuse a publish after which something registered could not be read.
+
+    Args:
+        registrations: current ones.
+        tables: written ones, with their new columns and types.
+        target: the ref that is published to.
+
+    Raises:
+        ContractError: names each of them.
+    """
+    here = [each for each in registrations if each.target == target]
+    broken = [(each, why) for name, columns in tables.items() for each, why in broken_by(here, name, columns)]
+    if broken:
+        raise ContractError(
+            f"This publish would break {', '.join(dict.fromkeys(f'{each.kind} {each.name}' for each, _ in broken))}.",
+            hint="Keep the columns, or change the views too and publish with --apply-features.",
+            details=tuple(f"{each.kind} {each.name} reads {each.table}: {why}" for each, why in broken),
+        )
+
+
+def _parse(path: str) -> tuple[str, int]:
+    owner, _, file_name = path.rpartition("/")
+    return owner, int(file_name.removesuffix(".json"))
