@@ -67,6 +67,12 @@ def text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+def path_text(path: str, inside: str = "") -> str:
+    """A file's path, or a pattern of files inside a folder, as DuckDB's readers take it: nothing in it is a pattern."""
+    escaped = "".join(f"[{letter}]" if letter in "[*?" else letter for letter in path)
+    return text(f"{escaped}/{inside}" if inside else escaped)
+
+
 def rows_of(connection: "DuckDBPyConnection", table: PinnedTable, columns: Sequence[str]) -> str:
     """SQL for some columns of a table's rows, e.g. for a FROM clause.
 
@@ -81,7 +87,7 @@ def rows_of(connection: "DuckDBPyConnection", table: PinnedTable, columns: Seque
             f"{column.id}: {{name: {text(column.name)}, type: {text(to_duckdb(column.type))}, default_value: NULL}}"
             for column in wanted
         )
-        files = ", ".join(text(local_path(path)) for path in table.files)
+        files = ", ".join(path_text(local_path(path)) for path in table.files)
         return f"(SELECT {_listed(columns)} FROM read_parquet([{files}], schema = MAP {{{schema}}}))"
     return _loaded(connection, table, columns)
 

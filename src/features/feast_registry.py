@@ -224,7 +224,7 @@ def _source_of(function: OnDemandFeature) -> str:
     own.decorator_list, own.returns, own.name = [], None, "compute"
     for argument in (*own.args.args, *own.args.kwonlyargs):
         argument.annotation = None
-    given = {name: reference.partition(":")[2] for name, reference in function.inputs.items()}
+    given = {name: reference.replace(":", "__") for name, reference in function.inputs.items()}
     given |= {name: name for name in function.request}
     arguments = ", ".join(f"{name}=rows[{column!r}]" for name, column in given.items())
     return (

@@ -32,7 +32,7 @@ from asgard.common.names import CommitHash, SnapshotId
 from asgard.common.settings import Settings, load_settings
 from asgard.features import duck
 from asgard.features.duck import TIME, quoted, text
-from asgard.features.labels import prepare
+from asgard.features.labels import prepare, require_distinct
 from asgard.features.pinned import Facts, PinnedTable, PinnedView
 from asgard.features.views import FeatureView
 from asgard.lakehouse.files import TableState, spark_type
@@ -50,7 +50,7 @@ _VALUE_TYPES = {
     "timestamp": ValueType.UNIX_TIMESTAMP,
     "timestamp_ntz": ValueType.UNIX_TIMESTAMP,
 }
-_ROW = "__asgard_row"
+_ROW = "row_of_entity_df"
 
 
 def value_type(kind: str) -> ValueType:
@@ -269,6 +269,7 @@ class SnapshotOfflineStore(OfflineStore):
                 rows = pa.Table.from_pandas(entity_df, preserve_index=False)
                 connection.register("given", rows.append_column(_ROW, pa.array(range(len(rows)), pa.int64())))
                 labels, columns = prepare(connection, "given", "entity_df", time, views)
+                require_distinct([*entity_df.columns, *(column for pairs in names for _, column in pairs)])
                 sql = duck.join_sql(
                     lambda table, wanted: duck.rows_of(connection, table, wanted),
                     labels,

@@ -1,13 +1,13 @@
 """Labels of a training set: entities and the times at which the model would have been asked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import UsageError
 from asgard.common.names import TableName
-from asgard.features.duck import TIME, quoted, rows_of, text
+from asgard.features.duck import TIME, path_text, quoted, rows_of, text
 from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.features.types import to_duckdb
 from asgard.lakehouse.lake import Lakehouse
@@ -23,7 +23,10 @@ _READERS = {
     "jsonl": "read_json",
     "ndjson": "read_json",
 }
-_OFFSET = r"[0-9]:[0-9.:]+ ?(Z|z|[+-][0-9]{2}(:?[0-9]{2})?)$"
+_CLOCK = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.][0-9]+)?)? ?(Z|z|[+-][0-9]{2}(?::?[0-9]{2})?)?"
+_ISO = rf"^\s*[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}(?:[T ]{_CLOCK})?\s*$"
+_INTERNAL = ("__asgard", "__key_", "__event_", "__created_")
+"""How columns of the join's own begin."""
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
 _FLOATS = ("FLOAT", "DOUBLE")
 
@@ -104,6 +107,11 @@ def prepare(
         raise UsageError(
             f"{what} has no time column {time!r}.", hint=f"Say --time-column; it has {', '.join(columns)}."
         )
+    reserved = [name for name in columns if name.casefold().startswith(_INTERNAL)]
+    if reserved:
+        raise UsageError(
+            f"{what} has columns {', '.join(reserved)}, which the join needs for itself.", hint="Rename them."
+        )
     keys = _keys_of(views)
     lacking = [key for key in keys if key not in columns]
     if lacking:
@@ -129,6 +137,21 @@ def prepare(
     return "labels", tuple(columns)
 
 
+def require_distinct(names: Iterable[str]) -> None:
+    """Refuse columns of one name, whatever their case: DuckDB would take one for the other.
+
+    Raises:
+        UsageError: names them.
+    """
+    given = [name.casefold() for name in names]
+    twice = sorted({name for name in given if given.count(name) > 1})
+    if twice:
+        raise UsageError(
+            f"The set would have more than one column {', '.join(twice)}.",
+            hint="Ask for full names (view__feature); a label column of a feature's name must be renamed.",
+        )
+
+
 def _file_sql(connection: "DuckDBPyConnection", labels: Labels) -> str:
     path = Path(labels.source)
     suffixes = [suffix.lstrip(".").lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
@@ -141,7 +164,7 @@ def _file_sql(connection: "DuckDBPyConnection", labels: Labels) -> str:
     if not path.exists():
         raise UsageError(f"There is no file {labels.source}.", hint="Check the path of --labels.")
     options = {"read_csv": ", sample_size = -1, nullstr = ''", "read_json": ", format = 'newline_delimited'"}
-    sniffed = f"{reader}({text(str(path))}{options.get(reader, '')})"
+    sniffed = f"{reader}({path_text(str(path))}, hive_partitioning = false{options.get(reader, '')})"
     try:
         kinds = _columns_of(connection, sniffed)
         if reader == "read_csv" and labels.time in kinds:  # a sniffed time would hide in which zone it was written
@@ -182,7 +205,8 @@ def _moment(connection: "DuckDBPyConnection", source: str, what: str, time: str,
     if kind != "VARCHAR":
         raise UsageError(f"{time!r} of {what} is {kind}, not a time.", hint="Say --time-column, or write ISO 8601.")
     found = connection.execute(
-        f"SELECT DISTINCT regexp_extract({column}, {text(_OFFSET)}, 1) FROM {source} WHERE {column} IS NOT NULL LIMIT 9"
+        f"SELECT DISTINCT regexp_extract({column}, {text(_ISO)}, 1) FROM {source} "
+        f"WHERE regexp_matches({column}, {text(_ISO)}) LIMIT 9"
     ).fetchall()
     zones = sorted(row[0] for row in found)
     if len(zones) > 1:
@@ -190,8 +214,9 @@ def _moment(connection: "DuckDBPyConnection", source: str, what: str, time: str,
             f"{time!r} of {what} mixes time zones: {', '.join(zone or 'none' for zone in zones)}.",
             hint="Write all of them in UTC, e.g. 2024-01-31T12:00:00Z.",
         )
-    zoned = zones != [""]
-    return f"epoch_us(try_cast({column} AS {'TIMESTAMP WITH TIME ZONE' if zoned else 'TIMESTAMP'}))"
+    target = "TIMESTAMP" if zones in ([], [""]) else "TIMESTAMP WITH TIME ZONE"
+    # Anything else, such as the name of a zone, would be read as if it were not there.
+    return f"CASE WHEN regexp_matches({column}, {text(_ISO)}) THEN epoch_us(try_cast(trim({column}) AS {target})) END"
 
 
 def _kept(name: str, kind: str) -> str:

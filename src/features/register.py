@@ -1,5 +1,6 @@
 """Registration: which snapshot of its table each feature view reads. Nothing is copied; a hold keeps it there."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from typing import Any
 
 from asgard.common.errors import UsageError
 from asgard.common.git import code_version
+from asgard.common.names import BranchName, CommitHash
 from asgard.features import duck
 from asgard.features.pinned import Facts, PinnedTable, PinnedView, require_columns
 from asgard.features.views import FeatureView
@@ -123,12 +125,14 @@ def apply(
                 say(f"{change.name}: measuring {change.after.table.rows:,} rows of {change.after.table.name}")
                 facts = duck.measure(connection, change.after.view, change.after.table)
                 _warn(change.after.view, facts, say)
-                hold(lake, hold_name(KIND, change.name, str(number)), change.after.table.at.commit)
+                commit = change.after.table.at.commit
+                hold(lake, _hold_of(change.name, number, commit), commit)
                 fresh = _registration(lake, pipeline, change.after, facts, number)
                 registrations.add(fresh)
                 done.append(fresh)
                 say(f"{change.name}: {change.action} at snapshot {change.after.table.snapshot_id}")
-            _release_others(lake, change.name, number if change.after else None)
+            commit_now = change.after.table.at.commit if change.after else None
+            _release_others(lake, change.name, number, commit_now)
     return done
 
 
@@ -185,11 +189,18 @@ def _warn(view: FeatureView, facts: Facts, say: Say) -> None:
         say(f"{view.name}: {facts.unusable:,} rows lack a key or a timestamp, and never count")
 
 
-def _release_others(lake: Lakehouse, name: str, number: int | None) -> None:
+def _hold_of(name: str, number: int, commit: str) -> BranchName:
+    """The commit is in it, so that a hold of an apply that died is in nobody's way."""
+    return hold_name(KIND, name, f"{number}-{commit[:16]}")
+
+
+def _release_others(lake: Lakehouse, name: str, number: int, commit: CommitHash | None) -> None:
+    """Let go of what earlier registrations held, and applies that died; never of a later one's."""
     prefix = hold_name(KIND, name, "")
+    kept = _hold_of(name, number, commit) if commit else None
     for reference in list(lake.nessie.references(prefix)):
-        suffix = reference.name.removeprefix(prefix)
-        if suffix.isdigit() and suffix != str(number):
+        held = re.fullmatch(r"(\d+)-[0-9a-f]+", reference.name.removeprefix(prefix))
+        if held and int(held[1]) <= number and reference.name != kept:
             release(lake, reference.name)
 
 

@@ -20,7 +20,7 @@ from asgard.common.git import code_version
 from asgard.common.names import TableName
 from asgard.features import duck
 from asgard.features.duck import TIME, quoted, text
-from asgard.features.labels import Labels, load_labels
+from asgard.features.labels import Labels, load_labels, require_distinct
 from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.features.types import to_arrow
 from asgard.features.views import OnDemandFeature
@@ -75,14 +75,8 @@ class SetRequest:
             [(name, f"{pinned.name}__{name}" if self.full_names else name) for name in pinned.view.feature_names]
             for pinned in self.views
         ]
-        given = [*label_columns, *(column for pairs in names for _, column in pairs)]
-        given += [function.name for function in self.on_demand]
-        twice = sorted({name for name in given if given.count(name) > 1})
-        if twice:
-            raise UsageError(
-                f"The set would have more than one column {', '.join(twice)}.",
-                hint="Say --full-names for view__feature; a label column of a feature's name must be renamed.",
-            )
+        made = [column for pairs in names for _, column in pairs]
+        require_distinct([*label_columns, *made, *(function.name for function in self.on_demand)])
         return names
 
 
@@ -162,6 +156,8 @@ def build(lake: Lakehouse, request: SetRequest, out: Path, *, overwrite: bool = 
     """
     if out.exists() and not overwrite:
         raise UsageError(f"{out} is there already.", hint="Say --overwrite, or choose another --out.")
+    if out.is_dir() and not _manifest_path(out).exists():
+        raise UsageError(f"{out} is a folder, but no training set.", hint="Choose another --out.")
     engine, why = choose_engine(lake, request)
     say(f"joining by {engine}: {why}")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -362,7 +358,8 @@ def _types(connection: "DuckDBPyConnection", path: Path) -> dict[str, str]:
 
 
 def _reading(path: Path) -> str:
-    return f"read_parquet({text(f'{path}/*.parquet' if path.is_dir() else str(path))})"
+    files = duck.path_text(str(path), "*.parquet" if path.is_dir() else "")
+    return f"read_parquet({files}, hive_partitioning = false)"
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from asgard.features.labels import Labels
 from asgard.features.training_set import Engine, SetRequest, build, build_table
 from asgard.features.views import Feature, FeatureView, feature_view, on_demand
 from asgard.lakehouse.declaration import Table, declare_table
+from asgard.lakehouse.holds import hold, hold_name
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.registrations import Registrations
 from asgard.lakehouse.run import RunRequest, execute
@@ -223,7 +224,7 @@ def test_an_apply_moves_the_hold(lake: Lakehouse, spark: "SparkSession", fresh: 
     assert [change.action for change in moved] == ["re-point"]
     register.apply(lake, "tests", moved)
     holds = list(lake.nessie.references(f"hold_view_{view.name}_"))
-    assert [reference.name for reference in holds] == [f"hold_view_{view.name}_2"]
+    assert [reference.name for reference in holds] == [f"hold_view_{view.name}_2-{moved[0].after.table.at.commit[:16]}"]
     assert (
         lake.content(table.name, holds[0].name).snapshot_id
         == register.registered_views(lake, [view.name])[0].table.snapshot_id
@@ -233,6 +234,22 @@ def test_an_apply_moves_the_hold(lake: Lakehouse, spark: "SparkSession", fresh: 
     register.apply(lake, "tests", register.plan(lake, [], resolve(lake, None), prune=[view.name]))
     assert view.name not in Registrations(lake.storage).current("view")
     assert not list(lake.nessie.references(f"hold_view_{view.name}_"))
+
+
+def test_a_hold_that_a_dead_apply_left_is_in_nobodys_way(lake: Lakehouse, spark: "SparkSession", fresh: Fresh) -> None:
+    table = gold(fresh)
+    view = view_of(table)
+    put(lake, table, [(1, 0, 1.0, 1)])
+    registered(lake, view)
+    dead = hold_name("view", view.name, f"2-{lake.nessie.head(lake.target)[:16]}")
+    hold(lake, dead, lake.nessie.head(lake.target))
+    later = hold_name("view", view.name, "9-0123456789abcdef")
+    hold(lake, later, lake.nessie.head(lake.target))  # of an apply that is just under way
+    put(lake, table, [(2, 0, 1.0, 1)])
+    registered(lake, view)
+    commit = register.registered_views(lake, [view.name])[0].table.at.commit
+    names = {reference.name for reference in lake.nessie.references(f"hold_view_{view.name}_")}
+    assert names == {hold_name("view", view.name, f"2-{commit[:16]}"), later}
 
 
 def test_a_set_can_be_a_table(lake: Lakehouse, spark: "SparkSession", fresh: Fresh, tmp_path: Path) -> None:
@@ -287,6 +304,12 @@ class TestWords:
                 "mixes time zones",
             ),
             ({"customer_id": [1, 2], "event_timestamp": ["2024-01-01", "soon"]}, "1 labels of .* no readable time"),
+            (
+                {"customer_id": [1, 2], "event_timestamp": ["2024-01-01", "2024-01-01 00:00:00 Europe/Berlin"]},
+                "1 labels of .* no readable time",
+            ),
+            ({"customer_id": [1], "event_timestamp": ["2024-01-01"], "AMOUNT": [1]}, "more than one column amount"),
+            ({"customer_id": [1], "event_timestamp": ["2024-01-01"], "__Event_0": [1]}, "needs for itself"),
             ({"customer_id": ["x"], "event_timestamp": ["2024-01-01"]}, "is VARCHAR, but the views' is BIGINT"),
             ({"customer_id": [1.5], "event_timestamp": ["2024-01-01"]}, "is DOUBLE, but the views' is BIGINT"),
             ({"customer_id": [1], "event_timestamp": [5]}, "is BIGINT, not a time"),
@@ -311,6 +334,12 @@ class TestWords:
                 say=lambda _l: None,
             )
 
+    def test_a_folder_that_is_no_set_is_never_replaced(self, lake: Lakehouse, one_view: Any, tmp_path: Path) -> None:
+        (tmp_path / "mine").mkdir()
+        request = SetRequest(one_view, Labels("x.csv"))
+        with pytest.raises(UsageError, match="no training set"):
+            build(lake, request, tmp_path / "mine", overwrite=True, say=lambda _line: None)
+
     def test_nothing_is_replaced_unasked(self, lake: Lakehouse, one_view: Any, tmp_path: Path) -> None:
         (tmp_path / "set.parquet").write_text("mine")
         with pytest.raises(UsageError, match="is there already"):
@@ -324,6 +353,21 @@ def one_view(lake: Lakehouse, spark: "SparkSession") -> Any:
     table = gold(Fresh())
     put(lake, table, [(1, 0, 1.0, 1)])
     return registered(lake, view_of(table))
+
+
+def test_a_path_is_no_pattern_and_says_nothing_of_the_rows(lake: Lakehouse, one_view: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "run=3"
+    folder.mkdir()
+    for name, day in (("labels[1].csv", "02"), ("labels1.csv", "03")):
+        (folder / name).write_text(f"customer_id,event_timestamp\n1,2024-01-{day}\n")
+    digests = set()
+    for out in (folder / "a[1].parquet", tmp_path / "b.parquet"):
+        request = SetRequest(one_view, Labels(str(folder / "labels[1].csv")))
+        built = build(lake, request, out, say=lambda _line: None)
+        digests.add(built.manifest["digest"])
+        assert "run" not in built.manifest["columns"]
+    assert len(digests) == 1
+    assert pd.read_parquet(tmp_path / "b.parquet")["event_timestamp"].tolist() == ["2024-01-02"]
 
 
 def test_csv_labels_and_float_keys_are_read_as_meant(lake: Lakehouse, one_view: Any, tmp_path: Path) -> None:
