@@ -35,7 +35,7 @@ from asgard.features.duck import TIME, quoted, text
 from asgard.features.labels import prepare, require_distinct
 from asgard.features.pinned import Facts, PinnedTable, PinnedView
 from asgard.features.views import FeatureView
-from asgard.lakehouse.files import TableState, spark_type
+from asgard.lakehouse.files import spark_type
 from asgard.lakehouse.snapshots import At
 
 _VALUE_TYPES = {
@@ -145,14 +145,9 @@ class SnapshotSource(DataSource):
         view = FeatureView.from_json(self.options["view"])
         at = At(self.options["target"], CommitHash(self.options["commit"]))
         location, snapshot = self.options["metadata_location"], SnapshotId(int(self.options["snapshot_id"]))
-        state = TableState.load(location, settings)
-        if state.snapshot_id != snapshot:
-            raise UsageError(
-                f"{view.table} has no snapshot {snapshot} in {location}: it was collected.",
-                hint="`asgard features apply` registers a newer one.",
-            )
+        table = PinnedTable.of(settings, view.table, at, location, snapshot)
         facts = Facts(**self.options["facts"]) if self.options["facts"] else None
-        return PinnedView(view, PinnedTable(view.table, at, location, snapshot, state), facts)
+        return PinnedView(view, table, facts)
 
 
 class AtomicRegistryStore(FileRegistryStore):

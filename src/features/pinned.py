@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import ContractError, UsageError
 from asgard.common.names import SnapshotId, TableName
+from asgard.common.settings import Settings
 from asgard.features.views import FeatureView
 from asgard.lakehouse.files import TableState, spark_type
 from asgard.lakehouse.lake import Lakehouse
@@ -50,11 +51,11 @@ class PinnedTable:
             ServiceError: its metadata can't be read.
         """
         content = lake.content(table, str(at))
-        return cls.of(lake, table, at, content.metadata_location, content.snapshot_id)
+        return cls.of(lake.settings, table, at, content.metadata_location, content.snapshot_id)
 
     @classmethod
     def of(
-        cls, lake: Lakehouse, table: TableName, at: At, metadata_location: str, snapshot_id: SnapshotId
+        cls, settings: Settings, table: TableName, at: At, metadata_location: str, snapshot_id: SnapshotId
     ) -> "PinnedTable":
         """The table at a known metadata file.
 
@@ -62,7 +63,7 @@ class PinnedTable:
             UsageError: the snapshot was collected.
             ServiceError: its metadata can't be read.
         """
-        state = TableState.load(metadata_location, lake.settings)
+        state = TableState.load(metadata_location, settings)
         if state.snapshot_id != snapshot_id:
             raise UsageError(
                 f"{table} has no snapshot {snapshot_id} in {metadata_location}: it was collected.",
@@ -144,7 +145,7 @@ class PinnedView:
         """A view as it is registered."""
         view = FeatureView.from_json(registration.declared)
         at = At(registration.target, registration.commit)
-        table = PinnedTable.of(lake, view.table, at, registration.metadata_location, registration.snapshot_id)
+        table = PinnedTable.of(lake.settings, view.table, at, registration.metadata_location, registration.snapshot_id)
         return cls(view, table, Facts(**registration.facts) if registration.facts else None)
 
     @property

@@ -88,11 +88,6 @@ class TableState:
         """Top-level columns in order, with their types as Spark SQL says them."""
         return {column.name: spark_type(str(column.field_type)) for column in self.table.schema().fields}
 
-    @property
-    def column_names(self) -> tuple[str, ...]:
-        """Top-level columns, in order."""
-        return tuple(column.name for column in self.table.schema().fields)
-
     def summary(self, name: str) -> str | None:
         """One entry of the current snapshot's summary."""
         snapshot = self.table.current_snapshot()
