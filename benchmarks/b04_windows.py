@@ -58,6 +58,7 @@ def main() -> None:
         earlier.selectExpr("*", "DATE(bucket) AS day").repartition("day").write.partitionBy("day").parquet(
             f"{folder}/partials"
         )
+        kept = spark.read.parquet(f"{folder}/partials").drop("day")  # a table's schema is known, and not read again
 
         def whole() -> None:
             DECLARED.compute(all_events, [moment]).write.mode("overwrite").parquet(f"{folder}/whole")
@@ -77,11 +78,11 @@ def main() -> None:
 
         def update() -> None:
             shutil.rmtree(f"{folder}/partials/day={moment - timedelta(days=1):%Y-%m-%d}", ignore_errors=True)
-            fresh = DECLARED.partials(spark.read.parquet(f"{folder}/events").where(newest))
+            fresh = DECLARED.partials(all_events.where(newest))
             fresh.selectExpr("*", "DATE(bucket) AS day").write.mode("append").partitionBy("day").parquet(
                 f"{folder}/partials"
             )
-            partials = spark.read.parquet(f"{folder}/partials").drop("day")
+            partials = spark.read.schema(kept.schema).parquet(f"{folder}/partials")
             DECLARED.combine(partials, [moment]).write.mode("overwrite").parquet(f"{folder}/update")
 
         seconds = interleave({"whole": whole, "by hand": by_hand, "update": update}, options.rounds)

@@ -8,104 +8,25 @@ An as-of moment `m` sees events with `m - window <= time < m`. Times are cut to 
 count together, and moments and windows are whole buckets. So a row as of `m` never knows what happened at `m` or later.
 """
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import DeclarationError, UsageError
-from asgard.common.names import check_identifier
+from asgard.features.aggregates import Aggregate, aggregate, direct, duration, is_state, merged, states
 from asgard.lakehouse.intervals import TimeRange
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
-    from pyspark.sql.types import StructType
 
+__all__ = ["BUCKET", "KNOWN_AT", "Aggregate", "Windowed", "aggregate", "duration", "windowed"]
 BUCKET = "bucket"
 """Column of the partials: the start of the bucket."""
-_DURATION = re.compile(r"([1-9]\d*)(m|h|d|w|y)")
-_UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800, "y": 365 * 86_400}
+KNOWN_AT = "known_at"
+"""Column of the partials: when the last of the bucket's events became known."""
 _DAY = timedelta(days=1)
-_LG_K = 12
-"""Of HyperLogLog sketches: 4,096 registers, 1.6 % standard error (Apache DataSketches)."""
-
-
-class Function(StrEnum):
-    """What is computed of a column's values within a window; nulls don't count."""
-
-    COUNT = "count"
-    """How many values; of no column: how many events. 0 where there are none."""
-    SUM = "sum"
-    """0 where there are none."""
-    MEAN = "mean"
-    MIN = "min"
-    MAX = "max"
-    STDDEV = "stddev"
-    """Of a sample (n - 1); null for fewer than two values."""
-    DISTINCT = "distinct"
-    """How many different values, exactly; the partials keep them all."""
-    APPROX_DISTINCT = "approx_distinct"
-    """The same by a HyperLogLog sketch: 1.6 % standard error, small partials."""
-    LAST = "last"
-    """The value of the latest event that has one; of equal times the greatest."""
-
-
-@dataclass(frozen=True)
-class Aggregate:
-    """One function of one column, over some windows.
-
-    Attributes:
-        function: see `Function`.
-        column: of the events; None only for count.
-        over: windows such as `5m`, `1h`, `7d`, `4w`, `1y` (365 days).
-        name: of the features, before the window; default `<column>_<function>`, or `count`.
-    """
-
-    function: Function
-    column: str | None
-    over: tuple[str, ...]
-    name: str
-
-    def feature(self, window: str) -> str:
-        """The column of one window."""
-        return f"{self.name}_{window}"
-
-
-def aggregate(function: str, column: str | None = None, *, over: Sequence[str], name: str | None = None) -> Aggregate:
-    """Declare an aggregate; see `Aggregate`.
-
-    Raises:
-        DeclarationError: no such function, no window, or a column too few or too many.
-    """
-    if function not in tuple(Function):
-        raise DeclarationError(f"{function!r} is no aggregate.", hint=f"Use one of {', '.join(Function)}.")
-    kind = Function(function)
-    if column is None and kind is not Function.COUNT:
-        raise DeclarationError(f"Aggregate {function} needs a column.", hint=f"aggregate('{function}', 'amount', ...)")
-    windows = (over,) if isinstance(over, str) else tuple(over)
-    if not windows:
-        raise DeclarationError(f"Aggregate {function} has no window.", hint="over=('7d', '30d')")
-    for window in windows:
-        duration(window)
-    if len(set(windows)) < len(windows):
-        raise DeclarationError(f"Aggregate {function} names a window twice.", hint="Name each once.")
-    default = f"{column}_{function}" if column else "count"
-    return Aggregate(kind, column, windows, check_identifier(name or default, "feature name"))
-
-
-def duration(text: str) -> timedelta:
-    """Read a window or a precision.
-
-    Raises:
-        DeclarationError: it is none.
-    """
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise DeclarationError(f"{text!r} is no length of time.", hint="E.g. '5m', '1h', '7d', '4w', '1y'.")
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
 @dataclass(frozen=True)
@@ -121,6 +42,7 @@ class Windowed:
         aggregates: what to compute.
         precision: length of a bucket; a whole day holds a whole number of them.
         every: distance of the as-of moments.
+        known_at: column with the time at which an event became known (timestamp), if that may be later than its moment.
     """
 
     keys: tuple[str, ...]
@@ -128,6 +50,7 @@ class Windowed:
     aggregates: tuple[Aggregate, ...]
     precision: timedelta
     every: timedelta
+    known_at: str | None = None
 
     @cached_property
     def longest(self) -> timedelta:
@@ -151,7 +74,8 @@ class Windowed:
             moments: as-of moments.
 
         Returns:
-            keys, event_timestamp, created_at (both the moment), and the features.
+            keys, event_timestamp (the moment), created_at (when the row could first be known: the moment, or when the
+            last of its events became known, if that was later), and the features.
 
         Raises:
             UsageError: a moment is not at the start of a bucket.
@@ -161,21 +85,26 @@ class Windowed:
         self._require_moments(moments)
         start = self._bucket(F.col(self.at))
         return self._gathered(
-            events, start, moments, lambda each, inside: _direct(each, inside, self.at, events.schema)
+            events,
+            self.at,
+            start,
+            self.known_at,
+            moments,
+            lambda each, inside: direct(each, inside, self.at, events.schema),
         )
 
     def partials(self, events: "DataFrame") -> "DataFrame":
         """What each bucket adds: one row per key and bucket that has events.
 
         Returns:
-            keys, bucket (timestamp), and columns that `combine` reads.
+            keys, bucket (timestamp), known_at where it is declared, and columns that `combine` reads.
         """
         from pyspark.sql import functions as F
 
-        states: dict[str, Column] = {}
+        kept: dict[str, Column] = {KNOWN_AT: F.max(f"`{self.known_at}`")} if self.known_at else {}
         for each in self.aggregates:
-            states |= _states(each, self.at)
-        named = [column.alias(name) for name, column in states.items()]
+            kept |= states(each, self.at, events.schema)
+        named = [column.alias(name) for name, column in kept.items()]
         return events.groupBy(*self.keys, F.timestamp_micros(self._bucket(F.col(self.at))).alias(BUCKET)).agg(*named)
 
     def combine(self, partials: "DataFrame", moments: Sequence[datetime]) -> "DataFrame":
@@ -187,13 +116,17 @@ class Windowed:
         from pyspark.sql import functions as F
 
         self._require_moments(moments)
-        start = F.unix_micros(F.col(BUCKET))
-        return self._gathered(partials, start, moments, lambda each, inside: _merged(each, inside, partials.schema))
+        start, known_at = F.unix_micros(F.col(BUCKET)), KNOWN_AT if self.known_at else None
+        return self._gathered(
+            partials, BUCKET, start, known_at, moments, lambda each, inside: merged(each, inside, partials.schema)
+        )
 
     def _gathered(
         self,
         rows: "DataFrame",
+        time: str,
         start: "Column",
+        known_at: str | None,
         moments: Sequence[datetime],
         measure: "Callable[[Aggregate, Column], Column]",
     ) -> "DataFrame":
@@ -201,8 +134,8 @@ class Windowed:
         from pyspark.sql import functions as F
 
         times = sorted({_micros(moment) for moment in moments})
-        reach, source = self.reach(moments), BUCKET if BUCKET in rows.columns else self.at
-        found = rows.where(F.col(source) >= F.lit(reach.start)).where(F.col(source) < F.lit(reach.end))
+        reach = self.reach(moments)
+        found = rows.where(F.col(time) >= F.lit(reach.start)).where(F.col(time) < F.lit(reach.end))
         found = found.withColumn("__start", start)
         if len(times) == 1:
             found = found.withColumn("__moment", F.lit(times[0]))
@@ -217,10 +150,13 @@ class Windowed:
                 inside = F.col("__start") >= F.col("__moment") - F.lit(_length(duration(window)))
                 columns.append(measure(each, inside).alias(each.feature(window)))
         moment = F.timestamp_micros("__moment")
+        created = F.greatest(moment, F.col("__known")) if known_at else moment
+        if known_at:
+            columns.append(F.max(f"`{known_at}`").alias("__known"))
         return (
             found.groupBy(*self.keys, "__moment")
             .agg(*columns)
-            .select(*self.keys, moment.alias("event_timestamp"), moment.alias("created_at"), *self.features)
+            .select(*self.keys, moment.alias("event_timestamp"), created.alias("created_at"), *self.features)
         )
 
     def _bucket(self, time: "Column") -> "Column":
@@ -241,7 +177,13 @@ class Windowed:
 
 
 def windowed(
-    *, keys: Sequence[str], at: str, aggregates: Sequence[Aggregate], precision: str = "1d", every: str | None = None
+    *,
+    keys: Sequence[str],
+    at: str,
+    aggregates: Sequence[Aggregate],
+    precision: str = "1d",
+    every: str | None = None,
+    known_at: str | None = None,
 ) -> Windowed:
     """Declare aggregates over the events of a key; see `Windowed` for the arguments.
 
@@ -256,7 +198,7 @@ def windowed(
     if _DAY % bucket:
         raise DeclarationError(f"A day is no whole number of {precision}.", hint="Use e.g. '5m', '15m', '1h' or '1d'.")
     step = duration(every) if every else bucket
-    found = Windowed((keys,) if isinstance(keys, str) else tuple(keys), at, tuple(aggregates), bucket, step)
+    found = Windowed((keys,) if isinstance(keys, str) else tuple(keys), at, tuple(aggregates), bucket, step, known_at)
     if not found.keys or not found.aggregates:
         raise DeclarationError("Windowed aggregates need keys and aggregates.", hint="keys=('customer_id',)")
     for text in dict.fromkeys(
@@ -266,140 +208,16 @@ def windowed(
             raise DeclarationError(
                 f"{text} is no whole number of {precision}.", hint="Use a finer precision, or a longer window."
             )
-    names = [*found.keys, *found.features, "event_timestamp", "created_at", BUCKET]
+    names = [*found.keys, *found.features, "event_timestamp", "created_at", BUCKET, KNOWN_AT]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DeclarationError(f"{', '.join(twice)} would be there twice.", hint="Give aggregates names: name='...'.")
-    return found
-
-
-def _states(each: Aggregate, at: str) -> "Mapping[str, Column]":
-    """What a bucket keeps for an aggregate."""
-    from pyspark.sql import functions as F
-
-    column = each.column
-    if column is None:
-        return {"events": F.count(F.lit(1))}
-    value = F.col(f"`{column}`")
-    count, total = {f"{column}__count": F.count(value)}, {f"{column}__sum": F.sum(value)}
-    match each.function:
-        case Function.COUNT:
-            return count
-        case Function.SUM:
-            return total
-        case Function.MEAN:
-            return count | total
-        case Function.MIN:
-            return {f"{column}__min": F.min(value)}
-        case Function.MAX:
-            return {f"{column}__max": F.max(value)}
-        case Function.STDDEV:
-            real = value.cast("double")
-            spread = F.struct(
-                F.count(real).alias("n"), F.avg(real).alias("mean"), (F.var_pop(real) * F.count(real)).alias("m2")
-            )
-            return {f"{column}__spread": spread}
-        case Function.DISTINCT:
-            return {f"{column}__values": F.collect_set(value)}
-        case Function.APPROX_DISTINCT:
-            return {f"{column}__sketch": F.hll_sketch_agg(value, _LG_K)}
-        case Function.LAST:
-            return {
-                f"{column}__last": F.max(
-                    F.when(value.isNotNull(), F.struct(F.col(at).alias("at"), value.alias("value")))
-                )
-            }
-
-
-def _merged(each: Aggregate, inside: "Column", schema: "StructType") -> "Column":
-    """An aggregate of the buckets of a window."""
-    from pyspark.sql import functions as F
-
-    def state(name: str) -> "Column":
-        return F.when(inside, F.col(f"`{each.column}__{name}`"))
-
-    match each.function:
-        case Function.COUNT:
-            kept = F.when(inside, F.col("events")) if each.column is None else state("count")
-            return F.coalesce(F.sum(kept), F.lit(0).cast("bigint"))
-        case Function.SUM:
-            kind = schema[f"{each.column}__sum"].dataType
-            return F.coalesce(F.sum(state("sum")).cast(kind), F.lit(0).cast(kind))
-        case Function.MEAN:
-            return F.sum(state("sum")).cast("double") / F.nullif(F.sum(state("count")), F.lit(0)).cast("double")
-        case Function.MIN:
-            return F.min(state("min"))
-        case Function.MAX:
-            return F.max(state("max"))
-        case Function.STDDEV:
-            return _stddev(F.sort_array(F.collect_list(state("spread"))))  # in one order: the same answer each time
-        case Function.DISTINCT:
-            return F.size(F.array_distinct(F.flatten(F.collect_list(state("values"))))).cast("bigint")
-        case Function.APPROX_DISTINCT:
-            return F.coalesce(F.hll_sketch_estimate(F.hll_union_agg(state("sketch"))), F.lit(0).cast("bigint"))
-        case Function.LAST:  # no two buckets share a time; and Spark hashes this, where it would sort for max(struct)
-            return F.max_by(state("last")["value"], state("last")["at"])
-
-
-def _direct(each: Aggregate, inside: "Column", at: str, schema: "StructType") -> "Column":
-    """An aggregate of the events of a window."""
-    from pyspark.sql import functions as F
-
-    if each.column is None:
-        return F.count(F.when(inside, F.lit(1)))
-    value = F.when(inside, F.col(f"`{each.column}`"))
-    match each.function:
-        case Function.COUNT:
-            return F.count(value)
-        case Function.SUM:
-            kind = _sum_type(schema[each.column].dataType.simpleString())
-            return F.coalesce(F.sum(value).cast(kind), F.lit(0).cast(kind))
-        case Function.MEAN:
-            return F.sum(value).cast("double") / F.nullif(F.count(value), F.lit(0)).cast("double")
-        case Function.MIN:
-            return F.min(value)
-        case Function.MAX:
-            return F.max(value)
-        case Function.STDDEV:
-            return F.stddev_samp(value.cast("double"))
-        case Function.DISTINCT:
-            return F.size(F.collect_set(value)).cast("bigint")
-        case Function.APPROX_DISTINCT:
-            return F.coalesce(F.hll_sketch_estimate(F.hll_sketch_agg(value, _LG_K)), F.lit(0).cast("bigint"))
-        case Function.LAST:
-            return F.max(F.when(value.isNotNull(), F.struct(F.col(at), value.alias("value"))))["value"]
-
-
-def _stddev(spreads: "Column") -> "Column":
-    """Of several buckets' count, mean and sum of squared distances, merged pair by pair.
-
-    Source: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
-    """
-    from pyspark.sql import functions as F
-
-    def merge(one: "Column", other: "Column") -> "Column":
-        n = one["n"] + other["n"]
-        apart = other["mean"] - one["mean"]
-        return F.when(other["n"] == 0, one).otherwise(
-            F.struct(
-                n.alias("n"),
-                (one["mean"] + apart * other["n"] / n).alias("mean"),
-                (one["m2"] + other["m2"] + apart * apart * one["n"] * other["n"] / n).alias("m2"),
-            )
+    taken = [key for key in found.keys if any(is_state(key, each) for each in found.aggregates)]
+    if taken:
+        raise DeclarationError(
+            f"Key {', '.join(taken)} has the name of a column of the partials.", hint="Rename it in the events."
         )
-
-    nothing = F.struct(F.lit(0).cast("bigint").alias("n"), F.lit(0.0).alias("mean"), F.lit(0.0).alias("m2"))
-    return F.aggregate(
-        spreads, nothing, merge, lambda all_: F.when(all_["n"] > 1, F.sqrt(all_["m2"] / (all_["n"] - 1)))
-    )
-
-
-def _sum_type(kind: str) -> str:
-    """What Spark's sum of a column is of."""
-    decimal = re.fullmatch(r"decimal\((\d+),(\d+)\)", kind)
-    if decimal:
-        return f"decimal({min(38, int(decimal[1]) + 10)},{decimal[2]})"
-    return "double" if kind in ("double", "float") else "bigint"
+    return found
 
 
 def _length(time: timedelta) -> int:

@@ -166,6 +166,61 @@ def test_both_ways_give_the_same_columns_and_types(spark: "SparkSession") -> Non
     assert at_once.columns == ["customer", "event_timestamp", "created_at", *BY_DAY.features]
 
 
+@pytest.mark.parametrize("kind", ["5,0", "15,0", "15,2", "15,15", "16,2", "38,18"])
+def test_decimals_of_every_length_are_added_up_exactly(spark: "SparkSession", kind: str) -> None:
+    digits, scale = map(int, kind.split(","))
+    greatest = Decimal(10 ** min(digits, 28) - 1).scaleb(-scale)
+    declared = windowed(
+        keys="customer",
+        at="at",
+        aggregates=[aggregate("sum", "price", over=DAYS), aggregate("mean", "price", over=DAYS)],
+    )
+    events = [
+        (customer, START + timedelta(hours=7 * hour), greatest if hour % 3 else -greatest / 9)
+        for customer in (1, 2)
+        for hour in range(40)
+    ]
+    frame = spark.createDataFrame(events, "customer int, at timestamp, price decimal(38,18)").selectExpr(
+        "customer", "at", f"CAST(price AS DECIMAL({kind})) AS price"
+    )
+    moments = [START + timedelta(days=day) for day in (1, 6, 13)]
+    at_once, from_partials = declared.compute(frame, moments), declared.combine(declared.partials(frame), moments)
+    assert at_once.schema.simpleString() == from_partials.schema.simpleString()
+    assert at_once.count() == 6
+    assert at_once.exceptAll(from_partials).isEmpty()
+
+
+def test_a_row_is_known_when_the_last_of_its_events_is(spark: "SparkSession") -> None:
+    declared = windowed(
+        keys="customer", at="at", known_at="loaded", aggregates=[aggregate("count", over="2d")], every="1d"
+    )
+    late = START + timedelta(days=9)
+    events = [
+        (1, START, START + timedelta(hours=1)),
+        (2, START, late),
+        (2, START + timedelta(days=4), START + timedelta(days=4)),
+    ]
+    frame = spark.createDataFrame(events, "customer int, at timestamp, loaded timestamp")
+    moments = [START + timedelta(days=day) for day in (1, 5)]
+    for rows in (declared.compute(frame, moments), declared.combine(declared.partials(frame), moments)):
+        found = {(row["customer"], row["event_timestamp"]): row["created_at"] for row in rows.collect()}
+        assert {(key, time.replace(tzinfo=UTC)): known.replace(tzinfo=UTC) for (key, time), known in found.items()} == {
+            (1, moments[0]): moments[0],
+            (2, moments[0]): late,
+            (2, moments[1]): moments[1],
+        }
+
+
+def test_events_may_have_a_column_named_like_those_of_partials(spark: "SparkSession") -> None:
+    declared = windowed(keys="customer", at="at", aggregates=[aggregate("sum", "events", over="1d")])
+    frame = spark.createDataFrame(
+        [(1, START, START - timedelta(days=99), 7)], "customer int, at timestamp, bucket timestamp, events int"
+    )
+    moments = [START + timedelta(days=1)]
+    for rows in (declared.compute(frame, moments), declared.combine(declared.partials(frame), moments)):
+        assert [row["events_sum_1d"] for row in rows.collect()] == [7]
+
+
 def test_a_moment_within_a_bucket_is_refused(spark: "SparkSession") -> None:
     with pytest.raises(UsageError, match="lies within a bucket"):
         BY_DAY.compute(spark.createDataFrame([], SCHEMA), [START + timedelta(hours=1)])
@@ -189,7 +244,13 @@ class TestDeclarations:
             ({"every": "90m", "precision": "1h"}, "90m is no whole number of 1h"),
             ({"aggregates": []}, "need keys and aggregates"),
             ({"aggregates": [aggregate("count", over="1d"), aggregate("count", over="1d")]}, "there twice"),
-            ({"keys": ("bucket",)}, "there twice|bucket"),
+            ({"keys": ("bucket",)}, "bucket would be there twice"),
+            ({"keys": ("known_at",)}, "known_at would be there twice"),
+            ({"keys": ("events",)}, "name of a column of the partials"),
+            (
+                {"keys": ("x__sum",), "aggregates": [aggregate("sum", "x", over="1d")]},
+                "name of a column of the partials",
+            ),
         ],
     )
     def test_what_can_not_work(self, change: dict[str, Any], message: str) -> None:
