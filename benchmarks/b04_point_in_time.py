@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from asgard.features import register
-from asgard.features.duck import local_path
+from asgard.features.pinned import local_path
 from asgard.features.labels import Labels
 from asgard.features.training_set import Engine, SetRequest, build, join_to_file
 from asgard.features.views import Feature, feature_view

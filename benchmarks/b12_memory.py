@@ -1,0 +1,139 @@
+"""B12: peak memory of a training set's process as its rows grow tenfold.
+
+Each size is made by a process of its own, within the same bounds: what DuckDB may keep in memory, and the JVM's heap.
+The larger size is far beyond both, so a join that collected rows, or a bound that does not hold, would show.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+
+from asgard.common.settings import Settings, load_settings
+from asgard.features import register
+from asgard.features.labels import Labels
+from asgard.features.training_set import Engine, SetRequest, build
+from asgard.features.views import Feature, feature_view
+from asgard.lakehouse.declaration import declare_table
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.run import RunRequest, execute
+from asgard.lakehouse.snapshots import resolve
+from benchmarks.harness import Row, parse, project, report
+
+FEATURES = tuple(f"f{number}" for number in range(10))
+BOUNDS = {"duckdb_memory": "256m", "spark_driver_memory": "1g"}
+SECONDS = 365 * 86_400
+SIZES = ("small", "large")
+
+
+def main() -> None:
+    """Run the benchmark."""
+    options = parse(__doc__)
+    rows = 200_000 if options.quick else 2_000_000
+    found: dict[Engine, dict[str, dict[str, int]]] = {Engine.DUCKDB: {}, Engine.SPARK: {}}
+    with project() as settings:
+        for size, factor in zip(SIZES, (1, 10), strict=True):
+            _make(settings, size, rows * factor)
+        for engine, peaks in found.items():
+            for size in SIZES:
+                peaks[size] = _in_a_process(settings, engine, size)
+    lines = []
+    for engine, peaks in found.items():
+        small, large = (peaks[size] for size in SIZES)
+        assert large["rows"] == 10 * small["rows"]
+        for process in (name for name in ("python", "java") if name in small):
+            text = f"{_mib(small[process])}, then {_mib(large[process])}: {large[process] / small[process]:.2f} x"
+            lines.append(Row(f"joined by {engine}, peak of {process}", text, "<= 1.2 x"))
+    report(
+        "b12_memory",
+        "B12: memory of a training set as rows grow tenfold",
+        f"{rows // 10:,} labels x {rows:,} rows x {len(FEATURES)} features, then ten times as many; "
+        + ", ".join(f"{name} {bound}" for name, bound in BOUNDS.items()),
+        lines,
+        quick=options.quick,
+    )
+
+
+def _make(settings: Settings, size: str, rows: int) -> None:
+    """A registered view of so many rows, and a tenth as many labels."""
+    customers = rows // 50
+    drawn = (
+        f"SELECT (random() * {customers})::BIGINT AS customer_id, "
+        f"make_timestamptz((1704067200 + (random() * {SECONDS})::BIGINT) * 1000000) AS event_timestamp"
+    )
+    values = ", ".join(f"random() AS {feature}" for feature in FEATURES)
+    connection = duckdb.connect()
+    connection.execute(f"COPY ({drawn}, {values} FROM range({rows})) TO '{_file(settings, f'{size}_rows')}'")
+    connection.execute(f"COPY ({drawn} FROM range({rows // 10})) TO '{_file(settings, f'{size}_labels')}'")
+    connection.close()
+    lake = Lakehouse.connect(settings, "b12")
+    table = declare_table(f"gold.{size}", mode="replace")
+    frame = lake.spark.read.parquet(str(_file(settings, f"{size}_rows")))
+    execute(lake, RunRequest("b12"), lambda attempt: attempt.write(table, frame))
+    features = [Feature(feature, "double") for feature in FEATURES]
+    view = feature_view(size, table=f"gold.{size}", keys=("customer_id",), features=features)
+    register.apply(lake, f"b12_{size}", register.plan(lake, [view], resolve(lake, None)))
+
+
+def _in_a_process(settings: Settings, engine: Engine, size: str) -> dict[str, int]:
+    command = [sys.executable, "-m", "benchmarks.b12_memory", "--set", f"{settings.project_dir}:{engine}:{size}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    sys.stderr.write(f"{engine} {size}: {found}\n")
+    return found
+
+
+def _make_set(folder: str, engine: str, size: str) -> None:
+    settings = load_settings({"project_dir": folder, **BOUNDS})
+    lake = Lakehouse.connect(settings, "b12")
+    views = register.registered_views(lake, [size])
+    request = SetRequest(views, Labels(str(_file(settings, f"{size}_labels"))), engine=Engine(engine))
+    built = build(lake, request, _file(settings, f"{size}_{engine}"), overwrite=True, say=lambda _line: None)
+    peaks = {"rows": built.manifest["rows"], "python": _peak(os.getpid())}
+    if Engine(engine) is Engine.SPARK:
+        peaks["java"] = _peak(_java())
+    sys.stdout.write(json.dumps(peaks) + "\n")
+
+
+def _file(settings: Settings, name: str) -> Path:
+    return Path(settings.project_dir) / f"{name}.parquet"
+
+
+def _java() -> int:
+    """The JVM that this process started."""
+    found = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return next(int(entry.name) for entry in found if _is_mine(entry))
+
+
+def _is_mine(entry: Path) -> bool:
+    try:
+        status = _status(entry)
+    except OSError:  # it has ended
+        return False
+    return status["Name"] == "java" and int(status["PPid"]) == os.getpid()
+
+
+def _peak(process: int) -> int:
+    """The most memory that it ever had, in bytes (Linux)."""
+    return int(_status(Path("/proc") / str(process))["VmHWM"].split()[0]) * 1024
+
+
+def _status(entry: Path) -> dict[str, str]:
+    lines = (entry / "status").read_text(encoding="utf-8").splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f} MiB"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3 and sys.argv[1] == "--set":
+        _make_set(*sys.argv[2].split(":"))
+    else:
+        main()
