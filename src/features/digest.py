@@ -1,8 +1,9 @@
 """The digest of a training set: equal for equal rows, whatever their order, their files and the engine.
 
-Each value becomes a text that can be told apart from any other value's: null is `-`, everything else its length in
-bytes, a colon and its characters; lists say how many elements follow. So no value can pass for a separator or for
-null. Names and kinds of the columns go in front; widths that engines choose on their own (int or bigint) don't count.
+Each value becomes a text that can be told apart from any other value's: null is `-`, a number or a time its characters
+and a comma, a text its length in bytes, a colon and its characters; lists say how many elements follow. So no value
+can pass for a separator or for null. Names and kinds of the columns go in front; widths that engines choose on their
+own (int or bigint) don't count.
 """
 
 import hashlib
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from duckdb.sqltypes import DuckDBPyType
 
-DIGEST = "sha256 of the columns' names and kinds, and of the sorted md5s of the rows' length-prefixed texts (version 2)"
+DIGEST = "sha256 of the columns' names and kinds, and of the sorted md5s of the rows' delimited texts (version 2)"
 _BATCH_ROWS = 100_000
 _INTEGERS = ("tinyint", "smallint", "integer", "bigint", "hugeint")
 _EXACT = (*_INTEGERS, *(f"u{name}" for name in _INTEGERS), "decimal")
 _TEXTS = ("varchar", "enum", "uuid")
+_WITHOUT_COMMA = (*_EXACT, "float", "double", "boolean", "date", "timestamp", "timestamp with time zone")
 
 
 def digest(connection: "DuckDBPyConnection", path: Path) -> str:
@@ -68,10 +70,10 @@ def _kind(kind: "DuckDBPyType") -> str:
 
 
 def _encoded(value: str, kind: "DuckDBPyType", depth: int = 0) -> str:
-    """SQL of a value's text; no text is the beginning of another one's of the same type."""
+    """SQL of a value's text, as arguments of `concat`; no text is the beginning of another one's of the same type."""
     if kind.id == "list":
         item = f"item_{depth}"
-        items = f"list_transform({value}, lambda {item}: {_encoded(item, _children(kind)['child'], depth + 1)})"
+        items = f"list_transform({value}, lambda {item}: concat({_encoded(item, _children(kind)['child'], depth + 1)}))"
         return f"CASE WHEN {value} IS NULL THEN '-' ELSE concat(len({value}), ':', array_to_string({items}, '')) END"
     if kind.id == "struct":
         fields = [
@@ -85,5 +87,7 @@ def _encoded(value: str, kind: "DuckDBPyType", depth: int = 0) -> str:
         entries = f"list_transform(map_entries({value}), lambda {entry}: concat({pair}))"
         size = f"cardinality({value})"
         return f"CASE WHEN {value} IS NULL THEN '-' ELSE concat({size}, ':', array_to_string({entries}, '')) END"
+    if kind.id in _WITHOUT_COMMA:
+        return f"coalesce({value}::VARCHAR, '-'), ','"
     written = f"hex({value})" if kind.id == "blob" else f"{value}::VARCHAR"
     return f"CASE WHEN {value} IS NULL THEN '-' ELSE concat(strlen({written}), ':', {written}) END"
