@@ -10,12 +10,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
-from asgard.common.errors import EnvironmentSetupError
+from asgard.common.errors import EnvironmentSetupError, UsageError
 from asgard.common.settings import Settings
-from asgard.features.pinned import Facts, PinnedTable, PinnedView
-from asgard.features.types import to_duckdb
+from asgard.features.pinned import Facts, PinnedTable, PinnedView, local_path
+from asgard.features.types import is_feature_type, is_scalar, to_arrow, to_duckdb
 from asgard.features.views import FeatureView
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ def connect(settings: Settings) -> "Iterator[DuckDBPyConnection]":
     """A DuckDB of this process's own, which spills to disk beyond its memory.
 
     Raises:
-        EnvironmentSetupError: DuckDB is not installed.
+        EnvironmentSetupError: DuckDB is not installed, or its memory is too small even with the disk.
     """
     try:
         import duckdb
@@ -53,6 +52,11 @@ def connect(settings: Settings) -> "Iterator[DuckDBPyConnection]":
             for name, value in config.items():
                 connection.execute(f"SET {name} = {text(value)}")
             yield connection
+        except duckdb.OutOfMemoryException as error:
+            raise EnvironmentSetupError(
+                f"DuckDB needs more than its {settings.duckdb_memory} of memory: {str(error).splitlines()[0]}",
+                hint="Raise duckdb_memory, or join on Spark.",
+            ) from error
         finally:
             connection.close()
 
@@ -78,11 +82,13 @@ def rows_of(connection: "DuckDBPyConnection", table: PinnedTable, columns: Seque
 
     Local Parquet files are read in place, by field id, so that a file older than a rename or a widening gives the
     right values. What DuckDB can't reach or read so goes through PyIceberg into a temporary table.
+
+    Raises:
+        UsageError: files of the snapshot are gone.
     """
+    table.require_files()
     wanted = [table.columns[name] for name in columns]
-    local = all(urlsplit(path).scheme in ("", "file") for path in table.files)
-    plain = not any(column.type.startswith("array<") for column in wanted)
-    if table.files and local and plain:
+    if table.files and table.is_local and all(is_scalar(column.type) for column in wanted):
         schema = ", ".join(
             f"{column.id}: {{name: {text(column.name)}, type: {text(to_duckdb(column.type))}, default_value: NULL}}"
             for column in wanted
@@ -92,22 +98,38 @@ def rows_of(connection: "DuckDBPyConnection", table: PinnedTable, columns: Seque
     return _loaded(connection, table, columns)
 
 
-def local_path(location: str) -> str:
-    """The path of a local file, which Iceberg names as it is (nothing in it is escaped), perhaps after `file:`."""
-    return "/" + location.removeprefix("file:").lstrip("/")
-
-
 def _loaded(connection: "DuckDBPyConnection", table: PinnedTable, columns: Sequence[str]) -> str:
     import pyarrow as pa
-
-    from asgard.features.types import to_arrow
+    from pyiceberg.io.pyarrow import schema_to_pyarrow
 
     name = f"loaded_{table.name.layer}_{table.name.name}_{abs(hash((table.snapshot_id, tuple(columns))))}"
-    schema = pa.schema([(column, to_arrow(table.columns[column].type)) for column in columns])
-    batches = (batch.select(list(columns)).cast(schema) for batch in table.batches(tuple(columns)))
-    connection.register("__asgard_incoming", pa.RecordBatchReader.from_batches(schema, batches))
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {quoted(name)} AS FROM __asgard_incoming")
-    connection.unregister("__asgard_incoming")
+    others = schema_to_pyarrow(table.state.table.schema(), include_field_ids=False)
+    kinds = {column: table.columns[column].type for column in columns}
+    schema = pa.schema(
+        [
+            (column, to_arrow(kind) if is_feature_type(kind) else others.field(column).type)
+            for column, kind in kinds.items()
+        ]
+    )
+    failed: list[UsageError] = []
+
+    def batches() -> "Iterator[pa.RecordBatch]":
+        try:
+            for batch in table.batches(tuple(columns)):
+                yield batch.select(list(columns)).cast(schema)
+        except UsageError as error:  # DuckDB would make a text of it
+            failed.append(error)
+            raise
+
+    connection.register("__asgard_incoming", pa.RecordBatchReader.from_batches(schema, batches()))
+    try:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {quoted(name)} AS FROM __asgard_incoming")
+    except Exception:
+        if failed:
+            raise failed[0] from None
+        raise
+    finally:
+        connection.unregister("__asgard_incoming")
     return quoted(name)
 
 
@@ -118,7 +140,7 @@ def measure(connection: "DuckDBPyConnection", view: FeatureView, table: PinnedTa
     late = "__created > __event" if view.created_timestamp else "false"
     found = connection.execute(
         f"""
-        WITH every AS (SELECT {keys}, {_moments(view)}, {_is_usable(view)} AS __usable FROM {source}),
+        WITH every AS (SELECT {keys}, {_moments(view)}, {is_usable(view)} AS __usable FROM {source}),
         found AS (
             SELECT {keys}, __event, count(*) AS __n, count(*) FILTER ({late}) AS __late
             FROM every WHERE __usable GROUP BY ALL
@@ -160,7 +182,7 @@ def join_sql(
         chosen.append(f"CASE WHEN {fresh} THEN {row}.__event END AS __event_{number}")
         if view.created_timestamp:
             chosen.append(f"CASE WHEN {fresh} THEN {row}.__created END AS __created_{number}")
-        same = " AND ".join(f"l.{quoted(f'__key_{key}')} = {row}.{quoted(key)}" for key in view.keys)
+        same = " AND ".join(f"l.{quoted(f'__key_{name}')} = {row}.{quoted(key)}" for key, name in pinned.label_keys)
         joins.append(
             f"ASOF LEFT JOIN {_candidates(source, pinned, [name for name, _ in pairs])} AS {row} "
             f"ON {same} AND l.{TIME} >= {row}.__visible"
@@ -173,28 +195,38 @@ def _candidates(source: Source, pinned: PinnedView, features: Sequence[str]) -> 
     view = pinned.view
     keys = _listed(view.keys)
     plain = pinned.facts is not None and pinned.facts.is_plain
-    order = _tie_order(view) if not plain else ()
+    order = tie_order(view) if not plain else {}
     columns = tuple(dict.fromkeys((*view.keys, *view.time_columns, *features, *order)))
     found = source(pinned.table, columns)
     kept = _listed(dict.fromkeys((*features, *order)))
     visible = "greatest(__event, __created)" if view.created_timestamp and not plain else "__event"
-    rows = f"(SELECT {keys}, {_moments(view)}, {kept} FROM {found} WHERE {_is_usable(view)})"
+    rows = f"(SELECT {keys}, {_moments(view)}, {kept} FROM {found} WHERE {is_usable(view)})"
     if plain:
         return f"(SELECT *, {visible} AS __visible FROM {rows})"
-    created = "__created, " if view.created_timestamp else ""
+    moments = ["__event", *(["__created"] if view.created_timestamp else [])]
+    ascending = ", ".join((*moments, *(f"{each} NULLS FIRST" for each in order.values())))
     ranked = (
-        f"SELECT *, {visible} AS __visible, row_number() OVER "
-        f"(PARTITION BY {keys} ORDER BY __event, {created}{', '.join(f'{quoted(n)} NULLS FIRST' for n in order)}) "
-        f"AS __rank FROM {rows}"
+        f"SELECT *, {visible} AS __visible, row_number() OVER (PARTITION BY {keys} ORDER BY {ascending}) AS __rank "
+        f"FROM {rows}"
     )
     # A row that became visible after a better one never counts.
     best = f"max(__rank) OVER (PARTITION BY {keys} ORDER BY __visible RANGE UNBOUNDED PRECEDING)"
     return f"(SELECT * FROM ({ranked}) QUALIFY __rank = {best})"
 
 
-def _tie_order(view: FeatureView) -> tuple[str, ...]:
-    declared = (view.tie_break,) if view.tie_break else ()
-    return tuple(dict.fromkeys((*declared, *view.feature_names)))
+def tie_order(view: FeatureView) -> dict[str, str]:
+    """What decides between rows of equal timestamps: columns, and the SQL whose greater value counts."""
+    declared = {view.tie_break: quoted(view.tie_break)} if view.tie_break else {}
+    return declared | {each.name: _comparable(quoted(each.name), each.type) for each in view.features}
+
+
+def _comparable(value: str, kind: str, depth: int = 0) -> str:
+    """SQL of a value in Spark's order: a null inside an array is the least there, to DuckDB it is the greatest."""
+    if is_scalar(kind):
+        return value
+    item = f"item_{depth}"
+    inner = _comparable(item, kind.removeprefix("array<").removesuffix(">"), depth + 1)
+    return f"list_transform({value}, lambda {item}: {{'known': {item} IS NOT NULL, 'value': {inner}}})"
 
 
 def _moments(view: FeatureView) -> str:
@@ -202,7 +234,8 @@ def _moments(view: FeatureView) -> str:
     return f"epoch_us({quoted(view.event_timestamp)}) AS __event{created}"
 
 
-def _is_usable(view: FeatureView) -> str:
+def is_usable(view: FeatureView) -> str:
+    """SQL of whether a row can count: it has its keys and its timestamps."""
     return " AND ".join(f"{quoted(name)} IS NOT NULL" for name in (*view.keys, *view.time_columns))
 
 

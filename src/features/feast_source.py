@@ -8,6 +8,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -256,7 +257,8 @@ class SnapshotOfflineStore(OfflineStore):
         for each in feature_views:
             called = each.projection.name_to_use()  # type: ignore[no-untyped-call]
             asked = [ref.partition(":")[2] for ref in feature_refs if ref.partition(":")[0] == called]
-            views.append(_of_ours(each.batch_source).pinned(settings))
+            pinned = _of_ours(each.batch_source).pinned(settings)
+            views.append(replace(pinned, aliases=dict(each.projection.join_key_map)))
             names.append([(name, f"{called}__{name}" if full_feature_names else name) for name in asked])
 
         def run() -> pa.Table:
@@ -299,7 +301,7 @@ class SnapshotOfflineStore(OfflineStore):
         start_date: datetime,
         end_date: datetime,
     ) -> RetrievalJob:
-        """The newest row of each entity between two moments, both included."""
+        """Of each entity the row that counts between two moments, both included; ties as in a training set."""
         return _pull(config, data_source, join_key_columns, feature_name_columns, (start_date, end_date), latest=True)
 
     @staticmethod
@@ -313,7 +315,7 @@ class SnapshotOfflineStore(OfflineStore):
         start_date: datetime | None = None,
         end_date: datetime | None = None,
     ) -> RetrievalJob:
-        """All rows between two moments, both included."""
+        """All rows that can count between two moments, both included."""
         return _pull(config, data_source, join_key_columns, feature_name_columns, (start_date, end_date), latest=False)
 
     @staticmethod
@@ -338,21 +340,21 @@ def _pull(
     view = pinned.view
     own = [key for key in keys if key != DUMMY_ENTITY_ID]
     columns = tuple(dict.fromkeys((*own, *features, *view.time_columns)))
-    bounds = [
+    conditions = [duck.is_usable(view)]
+    conditions += [
         f"{quoted(view.event_timestamp)} {sign} {text(_utc(moment).isoformat())}::TIMESTAMPTZ"
         for sign, moment in ((">=", window[0]), ("<=", window[1]))
         if moment is not None
     ]
-    tie = [view.tie_break] if view.tie_break else []
-    order = ", ".join(
-        f"{quoted(name)} DESC NULLS LAST" for name in dict.fromkeys((*view.time_columns, *tie, *features))
-    )
+    ties = duck.tie_order(view)
+    ranked = (*map(quoted, view.time_columns), *ties.values())
+    order = ", ".join(f"{each} DESC NULLS LAST" for each in ranked)
     newest = f"QUALIFY row_number() OVER (PARTITION BY {', '.join(map(quoted, own))} ORDER BY {order}) = 1"
 
     def run() -> pa.Table:
         with duck.connect(settings) as connection:
-            rows = duck.rows_of(connection, pinned.table, tuple(dict.fromkeys((*columns, *tie))))
-            sql = f"SELECT {', '.join(map(quoted, columns))} FROM {rows} WHERE {' AND '.join(bounds) or 'true'}"
+            rows = duck.rows_of(connection, pinned.table, tuple(dict.fromkeys((*columns, *view.keys, *ties))))
+            sql = f"SELECT {', '.join(map(quoted, columns))} FROM {rows} WHERE {' AND '.join(conditions)}"
             return connection.sql(f"{sql} {newest if latest else ''}").to_arrow_table().combine_chunks()
 
     return SnapshotJob(run)

@@ -29,6 +29,8 @@ _INTERNAL = ("__asgard", "__key_", "__event_", "__created_")
 """How columns of the join's own begin."""
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
 _FLOATS = ("FLOAT", "DOUBLE")
+_ROWS = "label_rows"
+"""The labels as they were read, in DuckDB's own table."""
 
 
 @dataclass(frozen=True)
@@ -80,20 +82,20 @@ def load_labels(
         views: that they will be joined with.
 
     Returns:
-        Its name, and the labels' own columns. It has those, `TIME`, and each view's keys as `__key_<name>`, in the
-        views' types.
+        Its name, and the labels' own columns. It has those (a time that was text is a timestamp), `TIME`, and each
+        view's keys as `__key_<name>`, in the views' types.
 
     Raises:
         UsageError: no such file or column, times that can't be read or mix zones, keys of another type.
     """
-    source = rows_of(connection, table, tuple(table.columns)) if table else _file_sql(connection, labels)
+    source = rows_of(connection, table, tuple(table.columns)) if table else _file_sql(connection, labels, views)
     return prepare(connection, source, labels.source, labels.time, views)
 
 
 def prepare(
     connection: "DuckDBPyConnection", source: str, what: str, time: str, views: Sequence[PinnedView]
 ) -> tuple[str, tuple[str, ...]]:
-    """The same for rows that the connection can read already.
+    """The same for rows that the connection can read already; they are read once.
 
     Args:
         connection: to read with.
@@ -102,6 +104,8 @@ def prepare(
         time: column with the labels' times.
         views: that they will be joined with.
     """
+    import duckdb
+
     columns = _columns_of(connection, source)
     if time not in columns:
         raise UsageError(
@@ -119,14 +123,18 @@ def prepare(
             f"{what} has no entity column {', '.join(map(repr, lacking))}.",
             hint=f"It has {', '.join(columns)}; rename what identifies the entity.",
         )
-    moment = _moment(connection, source, what, time, columns[time])
-    casts = ", ".join(
-        f"{_key(connection, source, what, key, columns[key], kind)} AS {quoted(f'__key_{key}')}"
-        for key, kind in keys.items()
-    )
     kept = ", ".join(_kept(name, kind) for name, kind in columns.items())
+    try:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {_ROWS} AS SELECT {kept} FROM {source}")
+    except (duckdb.DataError, duckdb.InvalidInputException, duckdb.IOException) as error:
+        raise _unreadable(what, error) from error
+    moment = _moment(connection, what, time, columns[time])
+    casts = ", ".join(
+        f"{_key(connection, what, key, columns[key], kind)} AS {quoted(f'__key_{key}')}" for key, kind in keys.items()
+    )
+    shown = f" REPLACE (make_timestamptz({moment}) AS {quoted(time)})" if columns[time] == "VARCHAR" else ""
     connection.execute(
-        f"CREATE OR REPLACE TEMP VIEW labels AS SELECT {kept}, {moment} AS {TIME}, {casts} FROM {source}"
+        f"CREATE OR REPLACE TEMP VIEW labels AS SELECT *{shown}, {moment} AS {TIME}, {casts} FROM {_ROWS}"
     )
     unusable = _count(connection, "labels", f"{TIME} IS NULL")
     if unusable:
@@ -152,7 +160,8 @@ def require_distinct(names: Iterable[str]) -> None:
         )
 
 
-def _file_sql(connection: "DuckDBPyConnection", labels: Labels) -> str:
+def _file_sql(connection: "DuckDBPyConnection", labels: Labels, views: Sequence[PinnedView]) -> str:
+    """SQL that reads a file, with what a reader would guess wrongly as the text that it is."""
     path = Path(labels.source)
     suffixes = [suffix.lstrip(".").lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     reader = _READERS.get(suffixes[-1] if suffixes else "")
@@ -163,19 +172,38 @@ def _file_sql(connection: "DuckDBPyConnection", labels: Labels) -> str:
         )
     if not path.exists():
         raise UsageError(f"There is no file {labels.source}.", hint="Check the path of --labels.")
-    options = {"read_csv": ", sample_size = -1, nullstr = ''", "read_json": ", format = 'newline_delimited'"}
-    sniffed = f"{reader}({path_text(str(path))}, hive_partitioning = false{options.get(reader, '')})"
+    options = {
+        "read_csv": ", sample_size = -1, nullstr = '', header = true",
+        "read_json": ", sample_size = -1, format = 'newline_delimited'",
+    }
+    given = f"{path_text(str(path))}, hive_partitioning = false{options.get(reader, '')}"
     try:
-        kinds = _columns_of(connection, sniffed)
-        if reader == "read_csv" and labels.time in kinds:  # a sniffed time would hide in which zone it was written
-            sniffed = sniffed[:-1] + f", types = {{{text(labels.time)}: 'VARCHAR'}})"
-            _columns_of(connection, sniffed)
+        kinds = _columns_of(connection, f"{reader}({given})")
+        # A time that the reader guessed would hide in which zone it was written, a number the zeros before it.
+        texts = {labels.time} if kinds.get(labels.time, "").startswith(("TIME", "DATE")) else set()
+        if reader == "read_json" and texts:
+            given += f", columns = {_struct(kinds | dict.fromkeys(texts, 'VARCHAR'))}"
+        if reader == "read_csv":
+            texts = {labels.time, *(key for key, kind in _keys_of(views).items() if kind == "string")}
+            given += (
+                f", types = {_struct({name: 'VARCHAR' for name in kinds if name in texts})}"
+                if texts & set(kinds)
+                else ""
+            )
+        _columns_of(connection, f"{reader}({given})")
     except Exception as error:
-        raise UsageError(
-            f"{labels.source} can't be read as {suffixes[-1]}: {str(error).splitlines()[0]}",
-            hint="Does its ending say what it is?",
-        ) from error
-    return sniffed
+        raise _unreadable(labels.source, error) from error
+    return f"{reader}({given})"
+
+
+def _struct(entries: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"{text(name)}: {text(value)}" for name, value in entries.items()) + "}"
+
+
+def _unreadable(what: str, error: Exception) -> UsageError:
+    return UsageError(
+        f"{what} can't be read: {str(error).splitlines()[0]}", hint="Does its ending say what it is, and is it whole?"
+    )
 
 
 def _columns_of(connection: "DuckDBPyConnection", source: str) -> dict[str, str]:
@@ -186,26 +214,26 @@ def _keys_of(views: Sequence[PinnedView]) -> Mapping[str, str]:
     """The entity columns of all views, and their types in the tables."""
     keys: dict[str, str] = {}
     for pinned in views:
-        for key in pinned.view.keys:
+        for key, name in pinned.label_keys:
             kind = pinned.table.columns[key].type
-            if keys.setdefault(key, kind) != kind:
+            if keys.setdefault(name, kind) != kind:
                 raise UsageError(
-                    f"Entity column {key} is {keys[key]} in one view and {kind} in {pinned.name}.",
+                    f"Entity column {name} is {keys[name]} in one view and {kind} in {pinned.name}.",
                     hint="Make two training sets, or cast it in one of the tables.",
                 )
     return keys
 
 
-def _moment(connection: "DuckDBPyConnection", source: str, what: str, time: str, kind: str) -> str:
+def _moment(connection: "DuckDBPyConnection", what: str, time: str, kind: str) -> str:
+    """SQL of a label's time in microseconds."""
     column = quoted(time)
     if kind.startswith(("TIMESTAMP", "DATE")):
-        if kind.endswith("_NS"):
-            return _micros_of_nanos(column)
-        return f"epoch_us({column})" if kind == "TIMESTAMP WITH TIME ZONE" else f"epoch_us({column}::TIMESTAMP)"
+        has_zone = kind.startswith("TIMESTAMPTZ") or kind == "TIMESTAMP WITH TIME ZONE"
+        return f"epoch_us({column})" if has_zone else f"epoch_us({column}::TIMESTAMP)"
     if kind != "VARCHAR":
         raise UsageError(f"{time!r} of {what} is {kind}, not a time.", hint="Say --time-column, or write ISO 8601.")
     found = connection.execute(
-        f"SELECT DISTINCT regexp_extract({column}, {text(_ISO)}, 1) FROM {source} "
+        f"SELECT DISTINCT regexp_extract({column}, {text(_ISO)}, 1) FROM {_ROWS} "
         f"WHERE regexp_matches({column}, {text(_ISO)}) LIMIT 9"
     ).fetchall()
     zones = sorted(row[0] for row in found)
@@ -234,14 +262,14 @@ def _micros_of_nanos(column: str) -> str:
     return f"(({nanos} - (({nanos} % 1000 + 1000) % 1000)) // 1000)"
 
 
-def _key(connection: "DuckDBPyConnection", source: str, what: str, key: str, kind: str, wanted: str) -> str:
+def _key(connection: "DuckDBPyConnection", what: str, key: str, kind: str, wanted: str) -> str:
     """SQL of an entity column in the views' type; numbers fit numbers if no value changes."""
     column, target = quoted(key), to_duckdb(wanted)
     if kind == target:
         return column
     if kind in (*_INTEGERS, *_FLOATS) and target in _INTEGERS:
         cast = f"try_cast({column} AS {target})"
-        lost = _count(connection, source, f"{column} IS NOT NULL AND {cast} IS DISTINCT FROM {column}")
+        lost = _count(connection, _ROWS, f"{column} IS NOT NULL AND {cast} IS DISTINCT FROM {column}")
         if not lost:
             return cast
     raise UsageError(

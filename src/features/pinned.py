@@ -1,13 +1,17 @@
 """A table, or a view of one, at one exact published snapshot: its files, columns and facts. Nothing is copied."""
 
+import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from asgard.common.errors import ContractError, UsageError
+from asgard.common.errors import ContractError, ServiceError, UsageError
 from asgard.common.names import SnapshotId, TableName
 from asgard.common.settings import Settings
+from asgard.features.types import is_key_type, is_scalar
 from asgard.features.views import FeatureView
 from asgard.lakehouse.files import TableState, spark_type
 from asgard.lakehouse.lake import Lakehouse
@@ -63,7 +67,8 @@ class PinnedTable:
             UsageError: the snapshot was collected.
             ServiceError: its metadata can't be read.
         """
-        state = TableState.load(metadata_location, settings)
+        with _not_collected(table, snapshot_id):
+            state = TableState.load(metadata_location, settings)
         if state.snapshot_id != snapshot_id:
             raise UsageError(
                 f"{table} has no snapshot {snapshot_id} in {metadata_location}: it was collected.",
@@ -83,13 +88,30 @@ class PinnedTable:
 
         Raises:
             ContractError: rows of them are deleted by other files, so that they can't be read as they are.
+            UsageError: the snapshot was collected.
         """
         if self.state.has_delete_files():
             raise ContractError(
                 f"{self.name} has delete files: its Parquet files alone are not its rows.",
                 hint="Write it copy-on-write, as Asgard's tables are, or compact it.",
             )
-        return tuple(file.path for file in self.state.live_files())
+        with _not_collected(self.name, self.snapshot_id):
+            return tuple(file.path for file in self.state.live_files())
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its files are on this machine."""
+        return all(urlsplit(path).scheme in ("", "file") for path in self.files)
+
+    def require_files(self) -> None:
+        """Refuse to read a snapshot of which files on this machine are gone; others are found out when read.
+
+        Raises:
+            UsageError: names the first of them.
+        """
+        gone = [path for path in self.files if not os.path.exists(local_path(path))] if self.is_local else []
+        if gone:
+            raise _collected(self.name, self.snapshot_id, f"{len(gone)} of its files, the first is {gone[0]}")
 
     @property
     def rows(self) -> int:
@@ -97,8 +119,37 @@ class PinnedTable:
         return int(self.state.summary("total-records") or 0)
 
     def batches(self, columns: tuple[str, ...]) -> "Iterator[pa.RecordBatch]":
-        """Its rows by PyIceberg, which reads any storage and any type, batch by batch."""
-        yield from self.state.table.scan(selected_fields=columns).to_arrow_batch_reader()
+        """Its rows by PyIceberg, which reads any storage and any type, batch by batch.
+
+        Raises:
+            UsageError: the snapshot was collected.
+        """
+        try:
+            yield from self.state.table.scan(selected_fields=columns).to_arrow_batch_reader()
+        except FileNotFoundError as error:
+            raise _collected(self.name, self.snapshot_id, str(error)) from error
+
+
+def local_path(location: str) -> str:
+    """The path of a local file, which Iceberg names as it is (nothing in it is escaped), perhaps after `file:`."""
+    return "/" + location.removeprefix("file:").lstrip("/")
+
+
+@contextmanager
+def _not_collected(table: TableName, snapshot: SnapshotId) -> Iterator[None]:
+    try:
+        yield
+    except ServiceError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise _collected(table, snapshot, str(error.__cause__)) from error
+        raise
+
+
+def _collected(table: TableName, snapshot: SnapshotId, what: str) -> UsageError:
+    return UsageError(
+        f"Snapshot {snapshot} of {table} is gone, or not whole any more: {what}.",
+        hint="Take a newer state: `asgard features apply` registers what is published. A hold keeps one from going.",
+    )
 
 
 @dataclass(frozen=True)
@@ -134,11 +185,18 @@ class PinnedView:
 
     Attributes:
         facts: None where nothing was measured: then ties and late rows are reckoned with.
+        aliases: key -> column of the labels that names this view's entity, where it is called otherwise there.
     """
 
     view: FeatureView
     table: PinnedTable
     facts: Facts | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def label_keys(self) -> tuple[tuple[str, str], ...]:
+        """Each key, and the column of the labels that it is joined to."""
+        return tuple((key, self.aliases.get(key, key)) for key in self.view.keys)
 
     @classmethod
     def registered(cls, lake: Lakehouse, registration: Registration) -> "PinnedView":
@@ -181,6 +239,13 @@ def require_columns(view: FeatureView, table: PinnedTable) -> None:
         column = table.columns.get(name)
         if column is not None and column.type != "timestamp":
             problems.append(f"{name} is {column.type}, not a timestamp with time zone")
+    for name in view.keys:
+        column = table.columns.get(name)
+        if column is not None and not is_key_type(column.type):
+            problems.append(f"key {name} is {column.type}, which names no entity")
+    tie = table.columns.get(view.tie_break) if view.tie_break else None
+    if tie is not None and not is_scalar(tie.type):
+        problems.append(f"tie-break {tie.name} is {tie.type}, which has no order")
     if problems:
         raise ContractError(
             f"Feature view {view.name} does not fit {table.name}: {'; '.join(problems)}.",

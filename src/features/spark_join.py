@@ -12,65 +12,54 @@ from typing import TYPE_CHECKING
 
 from asgard.common.spark import explain
 from asgard.features.duck import TIME, text
+from asgard.features.joining import Join, Names, with_on_demand, with_on_demand_schema
 from asgard.features.pinned import PinnedTable, PinnedView
-from asgard.features.training_set import Audit, SetRequest, with_on_demand, with_on_demand_schema
+from asgard.features.set_audit import Audit, counts
 from asgard.lakehouse.lake import Lakehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
 _LABEL, _AT, _IS_LABEL = "__label", "__at", "__is_label"
-Names = Sequence[Sequence[tuple[str, str]]]
 Source = Callable[[PinnedTable], "DataFrame"]
 
 
-def join_on_spark(
-    lake: Lakehouse,
-    connection: "DuckDBPyConnection",
-    labels: str,
-    label_columns: Sequence[str],
-    request: SetRequest,
-    names: Names,
-    out: Path,
-) -> Audit:
+def join_on_spark(lake: Lakehouse, connection: "DuckDBPyConnection", labels: str, join: Join, out: Path) -> Audit:
     """Write the joined set as a folder of Parquet files.
 
     Args:
         lake: whose Spark joins.
         connection: has the labels.
-        labels, label_columns: see `load_labels`.
-        request: views and on-demand features.
-        names: see `SetRequest.columns`.
+        labels: see `load_labels`.
+        join: what to join to them.
         out: folder to write, which is not there yet.
 
     Returns:
         What was counted while it was written.
 
     Raises:
+        UsageError: files of a snapshot are gone.
         RunError: Spark failed.
     """
     from pyspark.sql import Observation
     from pyspark.sql import functions as F
 
+    for pinned in join.views:
+        pinned.table.require_files()
     session = lake.spark.newSession()
     session.conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")
     given = out.with_name(f"{out.name}.labels")
     connection.execute(f"COPY (FROM {labels}) TO {text(str(given))} (FORMAT parquet)")
     try:
         rows = session.read.parquet(given.absolute().as_uri())
-        joined = joined_frame(lambda table: session.table(table.at.sql_name(table.name)), rows, request.views, names)
+        joined = joined_frame(lambda table: session.table(table.at.sql_name(table.name)), rows, join.views, join.names)
         observation = Observation("audit")
-        counts = [F.count(F.lit(1)).alias("rows")]
-        for number, pinned in enumerate(request.views):
-            known = f" OR __created_{number} > {TIME}" if pinned.view.created_timestamp else ""
-            counts.append(F.expr(f"count_if(__event_{number} > {TIME}{known})").alias(f"leaks_{number}"))
-            counts.append(F.expr(f"count_if(__event_{number} IS NULL)").alias(f"missing_{number}"))
-        columns = [*label_columns, *(column for pairs in names for _, column in pairs)]
-        kept = joined.observe(observation, *counts).select(*(F.col(f"`{name}`") for name in columns))
-        if request.on_demand:
-            kept = _with_on_demand(kept, request, names)
+        wanted = [F.expr(sql).alias(name) for name, sql in counts(join.views).items()]
+        kept = joined.observe(observation, *wanted).select(*(_column(name) for name in join.columns))
+        if join.on_demand:
+            kept = _with_on_demand(kept, join)
         kept.write.option("compression", "zstd").parquet(out.absolute().as_uri())
         found = observation.get
     except Exception as error:
@@ -78,13 +67,7 @@ def join_on_spark(
     finally:
         given.unlink(missing_ok=True)
     total = connection.execute(f"SELECT count(*) FROM {labels}").fetchall()[0]
-    views = [pinned.name for pinned in request.views]
-    return Audit(
-        rows=found["rows"],
-        labels=total[0],
-        leaks={name: found[f"leaks_{number}"] for number, name in enumerate(views)},
-        missing={name: found[f"missing_{number}"] for number, name in enumerate(views)},
-    )
+    return Audit.of(join.views, total[0], found)
 
 
 def joined_frame(source: Source, labels: "DataFrame", views: Sequence[PinnedView], names: Names) -> "DataFrame":
@@ -101,22 +84,22 @@ def joined_frame(source: Source, labels: "DataFrame", views: Sequence[PinnedView
     """
     groups: dict[tuple[str, ...], list[int]] = {}
     for number, pinned in enumerate(views):
-        groups.setdefault(pinned.view.keys, []).append(number)
-    for keys, numbers in groups.items():
-        labels = _joined_group(source, labels, keys, [(n, views[n], names[n]) for n in numbers])
+        groups.setdefault(tuple(column for _, column in pinned.label_keys), []).append(number)
+    for columns, numbers in groups.items():
+        labels = _joined_group(source, labels, columns, [(n, views[n], names[n]) for n in numbers])
     return labels
 
 
 def _joined_group(
     source: Source,
     labels: "DataFrame",
-    keys: Sequence[str],
+    columns: Sequence[str],
     group: Sequence[tuple[int, PinnedView, Sequence[tuple[str, str]]]],
 ) -> "DataFrame":
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
-    key_columns = [F.col(f"`__key_{key}`") for key in keys]
+    key_columns = [_column(f"__key_{name}") for name in columns]
     sides = [
         labels.select(*key_columns, F.col(TIME).alias(_AT), F.lit(True).alias(_IS_LABEL), F.struct("*").alias(_LABEL))
     ]
@@ -129,16 +112,16 @@ def _joined_group(
     )
     best = [F.max(f"__row_{number}").over(so_far).alias(f"__row_{number}") for number, _, _ in group]
     found = together.select(_LABEL, _IS_LABEL, *best).where(_IS_LABEL)
-    chosen = [F.col(f"{_LABEL}.`{name}`").alias(name) for name in labels.columns]
+    chosen = [_column(_LABEL, name).alias(name) for name in labels.columns]
     for number, pinned, pairs in group:
         row = f"__row_{number}"
-        fresh = F.col(f"{row}.__event").isNotNull()
+        fresh = _column(row, "__event").isNotNull()
         if pinned.view.ttl is not None:
-            oldest = F.col(f"{_LABEL}.{TIME}") - round(pinned.view.ttl.total_seconds() * 1_000_000)
-            fresh = F.col(f"{row}.__event") >= oldest
+            oldest = _column(_LABEL, TIME) - round(pinned.view.ttl.total_seconds() * 1_000_000)
+            fresh = _column(row, "__event") >= oldest
         kept = [*pairs, ("__event", f"__event_{number}")]
         kept += [("__created", f"__created_{number}")] if pinned.view.created_timestamp else []
-        chosen += [F.when(fresh, F.col(f"{row}.`{name}`")).alias(column) for name, column in kept]
+        chosen += [F.when(fresh, _column(row, name)).alias(column) for name, column in kept]
     return found.select(*chosen)
 
 
@@ -146,26 +129,33 @@ def _rows(table: "DataFrame", pinned: PinnedView, number: int) -> "DataFrame":
     from pyspark.sql import functions as F
 
     view = pinned.view
-    moments = [F.unix_micros(F.col(f"`{view.event_timestamp}`")).alias("__event")]
+    moments = [F.unix_micros(_column(view.event_timestamp)).alias("__event")]
     if view.created_timestamp:
-        moments.append(F.unix_micros(F.col(f"`{view.created_timestamp}`")).alias("__created"))
+        moments.append(F.unix_micros(_column(view.created_timestamp)).alias("__created"))
     tie = (view.tie_break,) if view.tie_break else ()
-    ordered = [F.col(f"`{name}`") for name in dict.fromkeys((*tie, *view.feature_names))]
+    ordered = [_column(name) for name in dict.fromkeys((*tie, *view.feature_names))]
     usable = " AND ".join(f"`{name}` IS NOT NULL" for name in (*view.keys, *view.time_columns))
     return table.where(usable).select(
-        *(F.col(f"`{key}`").alias(f"__key_{key}") for key in view.keys),
+        *(_column(key).alias(f"__key_{name}") for key, name in pinned.label_keys),
         (F.greatest(*moments) if len(moments) > 1 else moments[0]).alias(_AT),
         F.struct(*moments, *ordered).alias(f"__row_{number}"),
     )
 
 
-def _with_on_demand(frame: "DataFrame", request: SetRequest, names: Names) -> "DataFrame":
+def _column(*path: str) -> "Column":
+    """A column, or a field of one, whatever is in its name."""
+    from pyspark.sql import functions as F
+
+    return F.col(".".join(f"`{name.replace('`', '``')}`" for name in path))
+
+
+def _with_on_demand(frame: "DataFrame", join: Join) -> "DataFrame":
     from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
-    schema = with_on_demand_schema(to_arrow_schema(frame.schema), request)
+    schema = with_on_demand_schema(to_arrow_schema(frame.schema), join)
 
     def computed(batches: "Iterable[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
         for batch in batches:
-            yield with_on_demand(batch, request, names)
+            yield with_on_demand(batch, join)
 
     return frame.mapInArrow(computed, from_arrow_schema(schema))

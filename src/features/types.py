@@ -43,6 +43,22 @@ def check_type(text: str, what: str) -> str:
     return kind
 
 
+def is_scalar(kind: str) -> bool:
+    """Whether a type is one plain value: no array, struct or map, and nothing that Spark SQL has no name for."""
+    return kind in _DUCKDB or _DECIMAL.fullmatch(kind) is not None
+
+
+def is_feature_type(kind: str) -> bool:
+    """Whether a feature may be of a type."""
+    inner = re.fullmatch(r"array<(.+)>", kind)
+    return is_feature_type(inner[1]) if inner else is_scalar(kind)
+
+
+def is_key_type(kind: str) -> bool:
+    """Whether a type names an entity: equal values are equal everywhere, and written down in one way."""
+    return is_scalar(kind) and kind not in ("binary", "float", "double")
+
+
 def to_duckdb(kind: str) -> str:
     """A type as DuckDB says it."""
     inner = re.fullmatch(r"array<(.+)>", kind)

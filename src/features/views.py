@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from asgard.lakehouse.pipeline import Pipeline
 
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d|w)")
+_LONGEST_TTL = timedelta(days=3_650_000)
+"""Longer ones fit neither Feast nor the microseconds of 64 bits in which engines reckon."""
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
@@ -204,7 +206,7 @@ def parse_ttl(ttl: timedelta | str | None, name: str) -> timedelta | None:
     """Read a ttl.
 
     Raises:
-        DeclarationError: it is no duration, or not positive.
+        DeclarationError: it is no duration, not positive, or beyond what can be reckoned with.
     """
     if isinstance(ttl, str):
         match = _DURATION.fullmatch(ttl.strip())
@@ -212,7 +214,12 @@ def parse_ttl(ttl: timedelta | str | None, name: str) -> timedelta | None:
             raise DeclarationError(
                 f"Feature view {name}: ttl {ttl!r} is no duration.", hint="E.g. '90d', '12h', '30m', or a timedelta."
             )
-        ttl = timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+        seconds = int(match[1]) * _SECONDS[match[2]]
+        ttl = timedelta(seconds=min(seconds, _LONGEST_TTL.total_seconds() + 1))
+    if ttl is not None and ttl > _LONGEST_TTL:
+        raise DeclarationError(
+            f"Feature view {name}: ttl is longer than 10,000 years.", hint="Leave it out for rows that never expire."
+        )
     if ttl is not None and ttl <= timedelta():
         raise DeclarationError(f"Feature view {name}: ttl is {ttl}.", hint="Leave it out for rows that never expire.")
     return ttl

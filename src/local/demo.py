@@ -163,7 +163,8 @@ def _make_training_set(lake: Lakehouse, pipeline: Pipeline, path: Path, say: Say
     """Join the churn labels to what was known at their time; gives the manifest, of an earlier call's set too."""
     from asgard.features.labels import Labels
     from asgard.features.register import registered_views
-    from asgard.features.training_set import SetRequest, build, manifest_of
+    from asgard.features.set_files import manifest_of
+    from asgard.features.training_set import SetRequest, build
     from asgard.features.views import Declared
 
     views = registered_views(lake, list(Declared.of(pipeline).views))

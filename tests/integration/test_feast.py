@@ -188,3 +188,66 @@ def test_feast_makes_one_of_equal_labels(both: Any) -> None:
     features = [f"{name}:amount"]
     assert len(ours.get_historical_features(given, features=features).to_df()) == 2
     assert len(stock.get_historical_features(given, features=features).to_df()) == 1
+
+
+@pytest.fixture(scope="module")
+def tied(lake: Lakehouse, spark: "SparkSession") -> Any:
+    """Feast, and a view with ties and rows that never count."""
+    table = declare_table(str(Fresh().table("gold")), mode="append")
+    rows = [
+        (1, day(0), day(0), 5.0, 1),
+        (1, day(0), day(0), 3.0, 9),
+        (1, day(0), day(0), None, 99),
+        (2, day(1), day(1), 7.0, 2),
+        (2, day(3), None, 8.0, 3),
+        (None, day(1), day(1), 9.0, 4),
+    ]
+    columns = "customer_id bigint, event_timestamp timestamp, created_at timestamp, amount double, visits int"
+    frame = spark.createDataFrame(rows, columns)
+    execute(lake, RunRequest("test"), lambda attempt: attempt.write(table, frame), lambda _line: None)
+    view = view_of(table)
+    registered(lake, view)
+    feast_registry.synchronise(lake, [])
+    store = feast_registry.open_store(lake.settings)
+    return store, store.get_feature_view(view.name)
+
+
+def test_pulls_follow_the_rule_of_training_sets(tied: Any) -> None:
+    from asgard.features.feast_source import SnapshotOfflineStore
+
+    store, view = tied
+    given = {
+        "config": store.config,
+        "data_source": view.batch_source,
+        "join_key_columns": ["customer_id"],
+        "feature_name_columns": ["visits"],  # the greater amount decides, also where it is not asked for
+        "timestamp_field": "event_timestamp",
+        "created_timestamp_column": "created_at",
+        "start_date": day(0),
+        "end_date": day(9),
+    }
+    latest = SnapshotOfflineStore.pull_latest_from_table_or_query(**given).to_df()
+    assert sorted(zip(latest["customer_id"], latest["visits"], strict=True)) == [(1, 1), (2, 2)]
+    every = SnapshotOfflineStore.pull_all_from_table_or_query(**given).to_df()
+    assert sorted(zip(every["customer_id"], every["visits"], strict=True)) == [(1, 1), (1, 9), (1, 99), (2, 2)]
+    labelled = pd.DataFrame({"customer_id": [1, 2], "event_timestamp": [day(9)] * 2})
+    joined = store.get_historical_features(labelled, features=[f"{view.name}:visits"]).to_df()
+    assert joined["visits"].tolist() == [1, 2]
+
+
+def test_one_view_for_two_entities_of_a_label(tied: Any) -> None:
+    from feast import FeatureService
+
+    store, view = tied
+    service = FeatureService(
+        name="pairs",
+        features=[
+            view[["amount"]].with_name("buyer").with_join_key_map({"customer_id": "buyer_id"}),
+            view[["amount"]].with_name("payer").with_join_key_map({"customer_id": "payer_id"}),
+        ],
+    )
+    store.registry.apply_feature_service(service, store.project)
+    given = pd.DataFrame({"buyer_id": [1, 2], "payer_id": [2, 3], "event_timestamp": [day(2)] * 2})
+    found = store.get_historical_features(given, features=service, full_feature_names=True).to_df()
+    assert found["buyer__amount"].tolist() == [5.0, 7.0]
+    assert [None if pd.isna(value) else value for value in found["payer__amount"]] == [7.0, None]

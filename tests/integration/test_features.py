@@ -367,7 +367,7 @@ def test_a_path_is_no_pattern_and_says_nothing_of_the_rows(lake: Lakehouse, one_
         digests.add(built.manifest["digest"])
         assert "run" not in built.manifest["columns"]
     assert len(digests) == 1
-    assert pd.read_parquet(tmp_path / "b.parquet")["event_timestamp"].tolist() == ["2024-01-02"]
+    assert pd.read_parquet(tmp_path / "b.parquet")["event_timestamp"].tolist() == [pd.Timestamp("2024-01-02", tz="UTC")]
 
 
 def test_csv_labels_and_float_keys_are_read_as_meant(lake: Lakehouse, one_view: Any, tmp_path: Path) -> None:

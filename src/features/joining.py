@@ -1,0 +1,109 @@
+"""One point-in-time join, the same for each engine: views, labels' columns, and what the features are called."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import UsageError
+from asgard.features.labels import require_distinct
+from asgard.features.pinned import PinnedView
+from asgard.features.types import to_arrow
+from asgard.features.views import OnDemandFeature
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Names = Sequence[Sequence[tuple[str, str]]]
+"""For each view (feature, column of the result)."""
+
+
+@dataclass(frozen=True)
+class Join:
+    """What is joined to the labels.
+
+    Attributes:
+        views: pinned, in the order of their columns.
+        label_columns: of the labels, to keep.
+        names: for each view (feature, column of the set).
+        on_demand: functions to compute over the views' features.
+    """
+
+    views: tuple[PinnedView, ...]
+    label_columns: tuple[str, ...]
+    names: tuple[tuple[tuple[str, str], ...], ...]
+    on_demand: tuple[OnDemandFeature, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        views: Sequence[PinnedView],
+        label_columns: Sequence[str],
+        on_demand: Sequence[OnDemandFeature] = (),
+        *,
+        full_names: bool = False,
+    ) -> "Join":
+        """Name the features; with `full_names` as `view__feature`.
+
+        Raises:
+            UsageError: two columns would have one name.
+        """
+        names = tuple(
+            tuple((name, f"{pinned.name}__{name}" if full_names else name) for name in pinned.view.feature_names)
+            for pinned in views
+        )
+        made = [column for pairs in names for _, column in pairs]
+        require_distinct([*label_columns, *made, *(function.name for function in on_demand)])
+        return cls(tuple(views), tuple(label_columns), names, tuple(on_demand))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The set's columns, without those of on-demand features."""
+        return (*self.label_columns, *(column for pairs in self.names for _, column in pairs))
+
+
+def with_on_demand(batch: "pa.RecordBatch", join: Join) -> "pa.RecordBatch":
+    """The batch and the on-demand features' columns.
+
+    Raises:
+        UsageError: a function gave something that does not fit.
+    """
+    import pyarrow as pa
+
+    column_of = {
+        f"{pinned.name}:{feature}": column
+        for pinned, pairs in zip(join.views, join.names, strict=True)
+        for feature, column in pairs
+    }
+    arrays, fields = list(batch.columns), list(batch.schema)
+    for function in join.on_demand:
+        given = {name: batch.column(column_of[reference]) for name, reference in function.inputs.items()}
+        lacking = [name for name in function.request if name not in batch.schema.names]
+        if lacking:
+            raise UsageError(
+                f"On-demand feature {function.name} needs {', '.join(lacking)}, which the labels lack.",
+                hint="Add the column to the labels, or leave its views out.",
+            )
+        given |= {name: batch.column(name) for name in function.request}
+        result = function.function(**{name: column.to_pandas() for name, column in given.items()})
+        try:
+            array = pa.Array.from_pandas(result, type=to_arrow(function.type))
+        except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
+            raise UsageError(
+                f"On-demand feature {function.name} gave no {function.type}: {str(error).splitlines()[0]}",
+                hint="Return one pandas Series of its type.",
+            ) from error
+        if len(array) != batch.num_rows:
+            raise UsageError(
+                f"On-demand feature {function.name} gave {len(array)} values for {batch.num_rows} rows.",
+                hint="Return one value for each row.",
+            )
+        arrays.append(array)
+        fields.append(pa.field(function.name, array.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def with_on_demand_schema(schema: "pa.Schema", join: Join) -> "pa.Schema":
+    """The schema of what `with_on_demand` gives."""
+    import pyarrow as pa
+
+    return pa.schema([*schema, *(pa.field(each.name, to_arrow(each.type)) for each in join.on_demand)])

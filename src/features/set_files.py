@@ -1,0 +1,104 @@
+"""A training set on disk: its file or folder, and the manifest beside it that says that it is whole.
+
+Two files can't be replaced at one moment. So the manifest goes first: it is replaced by one that says that the set
+is being put in place. Then the rows move, and the manifest that says what they are comes last. Whoever dies in
+between leaves no set, and something that may be replaced.
+"""
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from asgard.common.errors import UsageError
+from asgard.common.failpoints import failpoint
+
+_UNFINISHED = "unfinished"
+
+
+def manifest_path(path: Path) -> Path:
+    """Where the manifest of a set is."""
+    return Path(f"{path}.manifest.json")
+
+
+def manifest_of(path: Path) -> Mapping[str, Any] | None:
+    """The manifest of a set on disk; None where there is no whole set."""
+    found = _manifest(path)
+    return found if path.exists() and found and not found.get(_UNFINISHED) else None
+
+
+def require_free(out: Path, *, overwrite: bool) -> None:
+    """Refuse to put a set where something is that must stay.
+
+    Raises:
+        UsageError: something is there, and it may not be replaced, or is a folder that was never a set.
+    """
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} is there already.", hint="Say --overwrite, or choose another --out.")
+    if out.is_dir() and _manifest(out) is None:
+        raise UsageError(f"{out} is a folder, but no training set.", hint="Choose another --out.")
+
+
+def holds_of(out: Path) -> tuple[str, ...]:
+    """The holds of the set at a path, also of one that was not finished; none of a set that was copied there."""
+    found = _manifest(out) or {}
+    return tuple(found.get("holds", ())) if found.get("path") == str(out.absolute()) else ()
+
+
+def put_in_place(made: Path, out: Path, manifest: Mapping[str, Any]) -> None:
+    """Move a set to its place, with its manifest; what was there goes.
+
+    Args:
+        made: its file or folder, beside `out`.
+        out: where it belongs.
+        manifest: what it is made of.
+    """
+    described = {**manifest, "path": str(out.absolute())}
+    holds = list(dict.fromkeys((*holds_of(out), *manifest["holds"])))
+    _write(out, {_UNFINISHED: "this set was being put in place", "path": described["path"], "holds": holds})
+    failpoint("set-announced")
+    replaced = out.with_name(f"{out.name}.replaced-{secrets.token_hex(4)}")
+    if out.is_dir() or (made.is_dir() and out.exists()):
+        os.rename(out, replaced)
+        failpoint("set-removed")
+    os.replace(made, out)
+    failpoint("set-moved")
+    _write(out, described)
+    remove(replaced)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder; fine if it is gone."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _manifest(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(manifest_path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise UsageError(f"{manifest_path(path)} is no manifest.", hint="Move it away, or choose another --out.")
+    return content
+
+
+def _write(path: Path, manifest: Mapping[str, Any]) -> None:
+    """The whole manifest or none, and on disk before anything else happens."""
+    place = manifest_path(path)
+    temporary = place.with_name(f"{place.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(manifest, indent=1, default=str) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, place)
+    finally:
+        temporary.unlink(missing_ok=True)
