@@ -5,6 +5,7 @@ holds, the Feast registry; training sets as Parquet files with a manifest, or as
 """
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,6 +33,9 @@ def apply(
     prune: Annotated[
         bool, typer.Option("--prune", help="Take out views that the pipeline no longer declares.")
     ] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take views over that a pipeline of another name registered.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, and change nothing.")] = False,
     feast: Annotated[bool, typer.Option("--feast/--no-feast", help="Bring the Feast registry up to date too.")] = True,
     directory: DirOption = None,
@@ -39,10 +43,10 @@ def apply(
     as_json: JsonOption = False,
 ) -> None:
     """Register views at what is published now."""
-    lake, declared = _open(settings, directory, pipeline)
-    changes = _plan(lake, declared, view or (), prune=prune)
+    lake, declared = _open(settings, directory, pipeline, prune=prune)
+    changes = _plan(lake, declared, view or (), prune=prune, take_over=take_over)
     if not as_json:
-        _show_plan(changes)
+        _show_plan(changes, [] if prune else _undeclared(lake, declared))
     if not dry_run:
         with progress_lines(quiet=as_json) as say:
             apply_views(lake, declared, changes, say, feast=feast)
@@ -60,29 +64,46 @@ def apply_views(
     if feast:
         from asgard.features import feast_registry
 
-        feast_registry.synchronise(lake, tuple(declared.on_demand.values()), say)
+        feast_registry.synchronise(lake, tuple(declared.on_demand.values()), say, pipeline=declared.pipeline)
 
 
 def apply_all(lake: "Lakehouse", pipeline: "Pipeline", say: Any) -> None:
     """Register every view of a pipeline whose table is published, at what is published now."""
-    from asgard.features import register
+    from asgard.features import feast_registry, register
     from asgard.features.views import Declared
     from asgard.lakehouse.snapshots import resolve
 
     declared = Declared.of(pipeline)
     there = lake.nessie.contents(lake.target, {view.table for view in declared.views.values()})
     views = [view for view in declared.views.values() if view.table in there]
+    require_own_views(lake, pipeline)
     changes = register.plan(lake, views, resolve(lake, None))
-    moved = any(change.action is not register.Action.KEEP for change in changes)
-    apply_views(lake, declared, changes, say, feast=moved and feast_is_installed())
+    apply_views(lake, declared, changes, say, feast=False)
+    if feast_is_installed() and not feast_registry.is_current(lake, tuple(declared.on_demand.values())):
+        feast_registry.synchronise(lake, tuple(declared.on_demand.values()), say, pipeline=declared.pipeline)
 
 
-def needed_columns(pipeline: "Pipeline") -> "dict[str, dict[str, str]]":
+def require_own_views(lake: "Lakehouse", pipeline: "Pipeline") -> None:
+    """Refuse views of names that another pipeline registered; to be asked before anything is published.
+
+    Raises:
+        UsageError: names each.
+    """
+    from asgard.features import register
+    from asgard.features.views import Declared
+    from asgard.lakehouse.registrations import Registrations
+
+    registered = Registrations(lake.storage).current(register.KIND).values()
+    register.require_own(registered, Declared.of(pipeline).views, pipeline.name)
+
+
+def needed_columns(pipeline: "Pipeline") -> "dict[tuple[str, str], dict[str, str]]":
     """The columns that each declared view needs, with the types of its features."""
+    from asgard.features.register import KIND
     from asgard.features.views import Declared
 
     return {
-        view.name: {**dict.fromkeys(view.columns, ""), **{each.name: each.type for each in view.features}}
+        (KIND, view.name): {**dict.fromkeys(view.columns, ""), **{each.name: each.type for each in view.features}}
         for view in Declared.of(pipeline).views.values()
     }
 
@@ -96,17 +117,18 @@ def diff(
     pipeline: PipelineOption,
     view: ViewsOption = None,
     prune: Annotated[bool, typer.Option("--prune", help="As the apply will have it.")] = False,
+    take_over: Annotated[bool, typer.Option("--take-over", help="As the apply will have it.")] = False,
     directory: DirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what an apply would change."""
-    lake, declared = _open(settings, directory, pipeline)
-    changes = _plan(lake, declared, view or (), prune=prune)
+    lake, declared = _open(settings, directory, pipeline, prune=prune)
+    changes = _plan(lake, declared, view or (), prune=prune, take_over=take_over)
     if as_json:
         show_json({"views": [change.to_json() for change in changes]})
     else:
-        _show_plan(changes)
+        _show_plan(changes, [] if prune else _undeclared(lake, declared))
 
 
 def list_views(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
@@ -279,7 +301,7 @@ def impact(
     unknown = [each for each in column or () if each not in published.columns]
     if unknown:
         raise UsageError(f"{name} has no column {', '.join(unknown)}.", hint=f"It has {', '.join(published.columns)}.")
-    found = [each for each in Registrations(lake.storage).current().values() if each.table == name]
+    found = [each for each in Registrations(lake.storage).of_every_kind() if each.table == name]
     rows = [
         {
             "kind": each.kind,
@@ -320,35 +342,56 @@ def _table_name(out: str) -> TableName | None:
         return None
 
 
-def _open(settings: list[str] | None, directory: str | None, pipeline: str) -> "tuple[Lakehouse, Declared]":
+def _open(
+    settings: list[str] | None, directory: str | None, pipeline: str, *, prune: bool
+) -> "tuple[Lakehouse, Declared]":
     from asgard.features.views import Declared
     from asgard.lakehouse.loading import load_pipeline
 
     declared = Declared.of(load_pipeline(pipeline))
-    if not declared.views:
-        raise UsageError(f"{pipeline} declares no feature view.", hint="pipeline.add(feature_view('...', ...))")
+    if not declared.views and not prune:
+        raise UsageError(
+            f"{pipeline} declares no feature view.",
+            hint="Add one: pipeline.add(feature_view('...', ...)); --prune takes out what it declared before.",
+        )
     return _lake(settings, directory), declared
 
 
-def _plan(lake: "Lakehouse", declared: "Declared", names: Any, *, prune: bool) -> "list[Change]":
+def _plan(
+    lake: "Lakehouse", declared: "Declared", names: Sequence[str], *, prune: bool, take_over: bool
+) -> "list[Change]":
     from asgard.features import register
     from asgard.lakehouse.registrations import Registrations
     from asgard.lakehouse.snapshots import resolve
 
-    registered = Registrations(lake.storage).current(register.KIND).values()
-    ours = {each.name for each in registered if each.pipeline == declared.pipeline}
-    gone = sorted(ours - set(declared.views)) if prune else []
-    return register.plan(lake, declared.select(names), resolve(lake, None), prune=gone)
+    views = declared.select(names)
+    if not take_over:
+        registered = Registrations(lake.storage).current(register.KIND).values()
+        register.require_own(registered, [view.name for view in views], declared.pipeline)
+    gone = _undeclared(lake, declared) if prune else []
+    return register.plan(lake, views, resolve(lake, None), prune=gone, pipeline=declared.pipeline)
 
 
-def _show_plan(changes: "list[Change]") -> None:
+def _undeclared(lake: "Lakehouse", declared: "Declared") -> list[str]:
+    """Registered views of the pipeline that it no longer declares."""
+    from asgard.features.register import KIND
+    from asgard.lakehouse.registrations import Registrations
+
+    registered = Registrations(lake.storage).current(KIND).values()
+    return sorted({each.name for each in registered if each.pipeline == declared.pipeline} - set(declared.views))
+
+
+def _show_plan(changes: "list[Change]", undeclared: list[str]) -> None:
     show_table(
         ("VIEW", "ACTION", "TABLE", "DIFFERENCES"),
         [
             (row["view"], row["action"], row["table"], "; ".join(row["differences"]))
             for row in (change.to_json() for change in changes)
         ],
+        empty="nothing to do",
     )
+    for name in undeclared:
+        typer.echo(f"{name} is registered, and declared no longer: --prune takes it out")
 
 
 def _lake(settings: list[str] | None, directory: str | None) -> "Lakehouse":
