@@ -26,7 +26,7 @@ from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.registrations import Registration, Registrations
 
 if TYPE_CHECKING:
-    from feast import Entity, FeatureStore
+    from feast import Entity, FeatureStore, Project
     from feast import FeatureView as FeastView
     from feast.on_demand_feature_view import OnDemandFeatureView
 
@@ -146,7 +146,7 @@ def synchronise(
             entities = {entity.name: entity for each in registered.values() for entity in _entities(each)}
             stale = _stale(store, views, {each.name for each in functions}, pipeline)
             store.apply(
-                [*entities.values(), *views.values(), *functions],
+                [_project(lake), *entities.values(), *views.values(), *functions],
                 objects_to_delete=stale,
                 partial=not stale,
                 skip_feature_view_validation=True,
@@ -196,6 +196,13 @@ def _stale(store: "FeatureStore", views: "Mapping[str, FeastView]", functions: s
     kept = {entity for view in views.values() for entity in view.entities}
     names = {entity for each in gone for entity in each.entities} - kept
     return [*old, *gone, *dead, *(each for each in store.list_entities() if each.name in names)]
+
+
+def _project(lake: Lakehouse) -> "Project":
+    from feast import Project
+
+    where = f"{lake.settings.warehouse} at {lake.target}"
+    return Project(name=PROJECT, description=f"What `asgard features apply` registered: gold tables of {where}.")
 
 
 def _lacks_a_view(each: "OnDemandFeatureView", views: "Mapping[str, FeastView]") -> bool:
@@ -341,7 +348,7 @@ def _in_words(settings: Settings) -> Iterator[None]:
     except ImportError as error:
         raise EnvironmentSetupError(
             f"The Feast registry {where} needs {error.name}, not installed here.",
-            hint="For PostgreSQL: pip install 'psycopg[binary]'; or say --no-feast.",
+            hint="Install the database's driver, for PostgreSQL pip install 'psycopg[binary]'; or say --no-feast.",
         ) from error
     except Exception as error:
         raise ServiceError(
