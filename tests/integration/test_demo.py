@@ -117,7 +117,12 @@ def test_the_report_says_what_was_published(first: dict[str, Any], folder: Path)
         assert check["sample_sql"] in text
     assert first["refused"]["branch"] in text
     assert first["main"] in text
-    assert text.count("<figure") == 6
+    for view in first["training"]["views"]:
+        assert f"{view['view']}<div" in text
+        assert str(view["snapshot_id"]) in text
+    assert first["training"]["digest"] in text
+    assert f"0 of {first['training']['rows']:,} rows" in text
+    assert text.count("<figure") == 8
 
 
 def test_metrics_are_written_too(first: dict[str, Any], folder: Path) -> None:
