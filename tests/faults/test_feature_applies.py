@@ -1,6 +1,5 @@
 """Applies of feature views that are killed between any two steps, or happen at once: afterwards everything is whole."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import pytest
 from tests.conftest import Fresh
 from tests.faults.test_run_kills import PATIENCE_SECONDS, wait_until
 from tests.support.features import ViewShop, expect_held, expect_whole
+from tests.support.processes import environment
 
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.registrations import Registrations
@@ -33,10 +33,9 @@ def start_apply(shop: ViewShop, root: Path, *arguments: str, failpoint: str = ""
     """`asgard features apply` of both views, in a process of its own."""
     project = str(shop.lake.settings.project_dir)
     command = [sys.executable, "-m", "asgard.cli", "features", "apply", *(arguments or ("-p", shop.pipeline()))]
-    paths = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(root))))
     return subprocess.Popen(
         [*command, "--dir", project],
-        env={**os.environ, "ASGARD_FAILPOINT": failpoint, "PYTHONPATH": paths},
+        env=environment(root, ASGARD_FAILPOINT=failpoint),
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
