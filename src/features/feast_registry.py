@@ -156,6 +156,16 @@ def synchronise(
     say(f"Feast: {len(views)} views in {repository(lake.settings)}")
 
 
+def require_portable(on_demand: Sequence[OnDemandFeature]) -> None:
+    """Refuse functions that Feast can't keep, before anything is done.
+
+    Raises:
+        DeclarationError: one uses something of its module.
+    """
+    for function in on_demand:
+        _source_of(function)
+
+
 def is_current(lake: Lakehouse, on_demand: Sequence[OnDemandFeature]) -> bool:
     """Whether the registry was brought to what is registered, as was noted beside it; Feast is not asked."""
     registered = Registrations(lake.storage).current(KIND)

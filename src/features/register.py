@@ -13,7 +13,7 @@ from asgard.common.git import code_version
 from asgard.common.names import BranchName
 from asgard.features import duck
 from asgard.features.pinned import Facts, PinnedTable, PinnedView, require_columns
-from asgard.features.views import FeatureView
+from asgard.features.views import FeatureView, lasting
 from asgard.lakehouse.holds import hold, hold_name, holds_of, release
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.registrations import Registration, Registrations
@@ -253,8 +253,8 @@ def _moved(before: Registration, table: PinnedTable) -> str:
 
 def _differences(before: FeatureView, after: FeatureView) -> tuple[str, ...]:
     """How two declarations differ, in words."""
-    old, new = before.to_json(), after.to_json()
-    found = [f"{name} {old[name]} -> {new[name]}" for name in new if name != "features" and old[name] != new[name]]
+    old, new = _in_words(before), _in_words(after)
+    found = [f"{name} {old[name]} -> {new[name]}" for name in new if old[name] != new[name]]
     had, has = {each.name: each for each in before.features}, {each.name: each for each in after.features}
     found += [f"feature {name} added" for name in has if name not in had]
     found += [f"feature {name} taken out" for name in had if name not in has]
@@ -263,6 +263,26 @@ def _differences(before: FeatureView, after: FeatureView) -> tuple[str, ...]:
         for name in has
         if name in had and had[name].type != has[name].type
     ]
-    if not found and before != after:
-        found.append("descriptions or order of features")
+    if before.features != after.features and list(had) != list(has) and set(had) == set(has):
+        found.append("order of features")
+    described = [name for name in has if name in had and had[name].description != has[name].description]
+    found += [f"description of {', '.join(described)}"] if described else []
+    found += ["description"] if before.description != after.description else []
     return tuple(found)
+
+
+def _in_words(view: FeatureView) -> dict[str, str]:
+    """A view's properties as people say them, but for its features and its description."""
+    return {
+        "table": str(view.table),
+        "keys": ", ".join(view.keys),
+        "event timestamp": view.event_timestamp,
+        "created timestamp": view.created_timestamp or "none",
+        "tie break": view.tie_break or "none",
+        "a row counts": lasting(view.ttl),
+        "online": "yes" if view.online else "no",
+        "codec": str(view.codec),
+        "owner": view.owner or "none",
+        "tags": ", ".join(view.tags) or "none",
+        "version": str(view.version),
+    }

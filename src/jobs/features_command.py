@@ -4,10 +4,9 @@ Reads: gold tables at published snapshots, and a pipeline's declarations. Writes
 holds, the Feast registry; training sets as Parquet files with a manifest, or as a table through a run.
 """
 
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from asgard.features.register import Change
     from asgard.features.views import Declared
     from asgard.lakehouse.lake import Lakehouse
-    from asgard.lakehouse.pipeline import Pipeline
 
 ViewsOption = Annotated[
     list[str] | None, typer.Option("--view", "-v", help="A feature view. Repeatable; default all of the pipeline's.")
@@ -43,74 +41,21 @@ def apply(
     as_json: JsonOption = False,
 ) -> None:
     """Register views at what is published now."""
+    from asgard.features import feast_registry
+    from asgard.jobs.features_apply import apply_views
+
     lake, declared = _open(settings, directory, pipeline, prune=prune)
+    if feast:
+        feast_registry.require_portable(tuple(declared.on_demand.values()))
     changes = _plan(lake, declared, view or (), prune=prune, take_over=take_over)
+    left = [] if prune else _undeclared(lake, declared)
     if not as_json:
-        _show_plan(changes, [] if prune else _undeclared(lake, declared))
+        _show_plan(changes, left)
     if not dry_run:
         with progress_lines(quiet=as_json) as say:
             apply_views(lake, declared, changes, say, feast=feast)
     if as_json:
-        show_json({"applied": not dry_run, "views": [change.to_json() for change in changes]})
-
-
-def apply_views(
-    lake: "Lakehouse", declared: "Declared", changes: "list[Change]", say: Any, *, feast: bool = True
-) -> None:
-    """Make a plan true, and the Feast registry equal to what is registered."""
-    from asgard.features import register
-
-    register.apply(lake, declared.pipeline, changes, say)
-    if feast:
-        from asgard.features import feast_registry
-
-        feast_registry.synchronise(lake, tuple(declared.on_demand.values()), say, pipeline=declared.pipeline)
-
-
-def apply_all(lake: "Lakehouse", pipeline: "Pipeline", say: Any) -> None:
-    """Register every view of a pipeline whose table is published, at what is published now."""
-    from asgard.features import feast_registry, register
-    from asgard.features.views import Declared
-    from asgard.lakehouse.snapshots import resolve
-
-    declared = Declared.of(pipeline)
-    there = lake.nessie.contents(lake.target, {view.table for view in declared.views.values()})
-    views = [view for view in declared.views.values() if view.table in there]
-    require_own_views(lake, pipeline)
-    changes = register.plan(lake, views, resolve(lake, None))
-    apply_views(lake, declared, changes, say, feast=False)
-    if feast_is_installed() and not feast_registry.is_current(lake, tuple(declared.on_demand.values())):
-        feast_registry.synchronise(lake, tuple(declared.on_demand.values()), say, pipeline=declared.pipeline)
-
-
-def require_own_views(lake: "Lakehouse", pipeline: "Pipeline") -> None:
-    """Refuse views of names that another pipeline registered; to be asked before anything is published.
-
-    Raises:
-        UsageError: names each.
-    """
-    from asgard.features import register
-    from asgard.features.views import Declared
-    from asgard.lakehouse.registrations import Registrations
-
-    registered = Registrations(lake.storage).current(register.KIND).values()
-    register.require_own(registered, Declared.of(pipeline).views, pipeline.name)
-
-
-def needed_columns(pipeline: "Pipeline") -> "dict[tuple[str, str], dict[str, str]]":
-    """The columns that each declared view needs, with the types of its features."""
-    from asgard.features.register import KIND
-    from asgard.features.views import Declared
-
-    return {
-        (KIND, view.name): {**dict.fromkeys(view.columns, ""), **{each.name: each.type for each in view.features}}
-        for view in Declared.of(pipeline).views.values()
-    }
-
-
-def feast_is_installed() -> bool:
-    """Whether there is a Feast registry to keep."""
-    return importlib.util.find_spec("feast") is not None
+        show_json({"applied": not dry_run, "views": [change.to_json() for change in changes], "undeclared": left})
 
 
 def diff(
@@ -125,10 +70,11 @@ def diff(
     """Show what an apply would change."""
     lake, declared = _open(settings, directory, pipeline, prune=prune)
     changes = _plan(lake, declared, view or (), prune=prune, take_over=take_over)
+    left = [] if prune else _undeclared(lake, declared)
     if as_json:
-        show_json({"views": [change.to_json() for change in changes]})
+        show_json({"views": [change.to_json() for change in changes], "undeclared": left})
     else:
-        _show_plan(changes, [] if prune else _undeclared(lake, declared))
+        _show_plan(changes, left)
 
 
 def list_views(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
@@ -178,6 +124,7 @@ def show(
 ) -> None:
     """Show one view: features, files, history."""
     from asgard.features.register import KIND, registered_views
+    from asgard.features.views import lasting
     from asgard.lakehouse.registrations import Registrations
 
     lake = _lake(settings, directory)
@@ -195,7 +142,9 @@ def show(
     view, facts = pinned.view, pinned.facts
     typer.echo(f"{view.name} version {view.version}: {view.description or 'no description'}")
     typer.echo(f"  {view.table} at snapshot {pinned.table.snapshot_id}, {len(pinned.table.files)} files, none copied")
-    typer.echo(f"  keys {', '.join(view.keys)}; event timestamp {view.event_timestamp}; ttl {view.ttl or 'none'}")
+    typer.echo(
+        f"  keys {', '.join(view.keys)}; event timestamp {view.event_timestamp}; a row counts {lasting(view.ttl)}"
+    )
     if facts is not None:
         typer.echo(
             f"  {facts.rows:,} rows of {facts.entities:,} entities; {facts.ties:,} tied, {facts.late:,} known late, "
@@ -285,7 +234,9 @@ def impact(
     column: Annotated[
         list[str] | None, typer.Option("--column", "-c", help="Only what uses this column. Repeatable.")
     ] = None,
-    ref: RefOption = None,
+    ref: Annotated[
+        str | None, typer.Option("--ref", help="Branch, tag, commit or time: what would break if it were published.")
+    ] = None,
     directory: DirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -331,6 +282,8 @@ def impact(
     )
     for each in broken:
         typer.echo(f"{each['kind']} {each['name']} would break with {ref}: {each['why']}")
+    if rows and ref is not None and not broken:
+        typer.echo(f"nothing would break with {ref}")
 
 
 def _table_name(out: str) -> TableName | None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from asgard.common.names import SnapshotId, TableName
 from asgard.features.register import KIND
 from asgard.features.training_set import manifest_of
-from asgard.features.views import FeatureView
+from asgard.features.views import FeatureView, lasting
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.registrations import Registration, Registrations
 
@@ -168,15 +167,3 @@ def shown_views(facts: Sequence[ViewFact]) -> list[Mapping[str, Any]]:
         }
         for fact in facts
     ]
-
-
-def lasting(ttl: timedelta | None) -> str:
-    """How long a row counts: 14 days, 12 hours, for ever."""
-    if ttl is None:
-        return "for ever"
-    total = ttl.total_seconds()
-    unit, length = next(
-        (unit, length) for unit, length in (("day", 86_400), ("hour", 3_600), ("second", 1)) if total % length == 0
-    )
-    count = int(total // length)
-    return f"{count:,} {unit}{'' if count == 1 else 's'}"

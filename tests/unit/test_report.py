@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgard.common.names import BranchName, CommitHash, RunId, SnapshotId
-from asgard.features.views import Feature, FeatureView, feature_view
+from asgard.features.views import Feature, FeatureView, feature_view, lasting
 from asgard.lakehouse.history import RunSummary
 from asgard.lakehouse.nessie import LogEntry
 from asgard.lakehouse.records import AttemptRecord
@@ -24,7 +24,7 @@ from asgard.local.drawings import _lanes as lanes_of
 from asgard.local.plots import Plot, customer_plots, department_plots, training_plots
 from asgard.local.report import grouped, pairs, render, seconds, size
 from asgard.local.report_facts import Facts, GraphLine, SourceFileFact, TableFact
-from asgard.local.report_features import FeatureFacts, TrainingFact, ViewFact, lasting, sample_of
+from asgard.local.report_features import FeatureFacts, TrainingFact, ViewFact, sample_of
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
 NASTY = "</code><script>alert('x')</script>&\""
