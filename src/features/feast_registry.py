@@ -5,41 +5,35 @@ It lies in `<project>/feast`, a Feast repository like any: `feast -c <project>/f
 
 import ast
 import fcntl
+import hashlib
 import inspect
+import json
+import os
+import re
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from asgard.common.errors import DeclarationError, EnvironmentSetupError
-from asgard.common.settings import Settings, unset_for_children
+from asgard.common.errors import AsgardError, DeclarationError, EnvironmentSetupError, ServiceError
+from asgard.common.failpoints import failpoint
+from asgard.common.settings import Settings, redact_url, unset_for_children
 from asgard.features.register import KIND
 from asgard.features.views import FeatureView, OnDemandFeature
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.registrations import Registration, Registrations
 
 if TYPE_CHECKING:
-    from feast import Entity, FeatureStore
+    from feast import Entity, FeatureStore, Project
     from feast import FeatureView as FeastView
     from feast.on_demand_feature_view import OnDemandFeatureView
 
 Say = Callable[[str], None]
 PROJECT = "asgard"
-_CONFIG = """\
-# Made by `asgard features apply`.
-project: {project}
-provider: local
-registry:
-{registry}
-offline_store:
-  type: asgard.features.feast_source.SnapshotOfflineStore
-  project_dir: {project_dir}
-online_store:
-  type: sqlite
-  path: online.db
-entity_key_serialization_version: 3
-"""
+_STATE = ".applied.json"
+_PIPELINE = "asgard.pipeline"
 
 
 def repository(settings: Settings) -> Path:
@@ -64,59 +58,165 @@ def open_store(settings: Settings) -> "FeatureStore":
     """
     try:
         import_feast()
-        from feast import FeatureStore
+        from feast import FeatureStore, RepoConfig
     except ImportError as error:
         raise EnvironmentSetupError(
             "The Feast registry needs Feast.", hint="pip install 'asgard-lakehouse[features]', or say --no-feast"
         ) from error
     folder = repository(settings)
     folder.mkdir(parents=True, exist_ok=True)
-    given = settings.feast_registry
-    registry = (
-        f"  registry_type: sql\n  path: {given}\n  cache_ttl_seconds: 60"
-        if given and "://" in given
-        else f"  path: {given or folder / 'registry.db'}\n  cache_ttl_seconds: 60\n"
-        "  registry_store_type: asgard.features.feast_source.AtomicRegistryStore"
-    )
-    config = folder / "feature_store.yaml"
-    wanted = _CONFIG.format(project=PROJECT, registry=registry, project_dir=settings.project_dir.resolve())
-    if not config.exists() or config.read_text(encoding="utf-8") != wanted:
-        config.write_text(wanted, encoding="utf-8")
-    return FeatureStore(repo_path=str(folder))
+    shown = _config(settings, _shown_address(settings))
+    lines = [f"{name}: {json.dumps(value)}\n" for name, value in shown.items()]  # JSON is YAML, whatever is in it
+    _write(folder / "feature_store.yaml", "".join(["# Made by `asgard features apply`.\n", *lines]))
+    config = RepoConfig(**_config(settings, settings.feast_registry), repo_path=folder)
+    return FeatureStore(repo_path=str(folder), config=config)
 
 
-def synchronise(lake: Lakehouse, on_demand: Sequence[OnDemandFeature], say: Say = lambda _line: None) -> None:
+def _config(settings: Settings, address: str | None) -> dict[str, Any]:
+    """What feature_store.yaml says."""
+    registry: dict[str, Any] = {"cache_ttl_seconds": 60}
+    if is_sql(settings):
+        registry |= {"registry_type": "sql", "path": re.sub("^postgres(ql)?:", "postgresql+psycopg:", address or "")}
+    else:
+        store = "asgard.features.feast_source.AtomicRegistryStore"
+        registry |= {"registry_store_type": store, "path": str(_registry_file(settings))}
+    offline = {
+        "type": "asgard.features.feast_source.SnapshotOfflineStore",
+        "project_dir": str(settings.project_dir.resolve()),
+    }
+    return {
+        "project": PROJECT,
+        "provider": "local",
+        "registry": registry,
+        "offline_store": offline,
+        "online_store": {"type": "sqlite", "path": "online.db"},
+        "entity_key_serialization_version": 3,
+    }
+
+
+def is_sql(settings: Settings) -> bool:
+    """Whether the registry is a database, and no file."""
+    return "://" in (settings.feast_registry or "")
+
+
+def _registry_file(settings: Settings) -> Path:
+    return Path(settings.feast_registry or repository(settings) / "registry.db").expanduser().resolve()
+
+
+def _shown_address(settings: Settings) -> str | None:
+    """As it may stand in a file: one with a password is left to the environment, where Feast finds it too."""
+    address = settings.feast_registry
+    has_password = is_sql(settings) and urlsplit(address or "").password is not None
+    return "${ASGARD_FEAST_REGISTRY}" if has_password else address
+
+
+def _write(path: Path, text: str) -> None:
+    """Put a file in place, whole."""
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def synchronise(
+    lake: Lakehouse, on_demand: Sequence[OnDemandFeature], say: Say = lambda _line: None, *, pipeline: str = ""
+) -> None:
     """Bring the registry to what is registered: entities, views, on-demand features.
 
     Args:
         lake: whose registrations.
         on_demand: functions to register beside them; those that need unregistered views are left out.
         say: called with one line about what changed.
+        pipeline: that declares the functions: others that it declared before are taken out.
 
     Raises:
-        EnvironmentSetupError: Feast is not installed.
+        EnvironmentSetupError: Feast is not installed, or lacks the database's driver.
+        ServiceError: the registry can't be read or written.
     """
-    registered = Registrations(lake.storage).current(KIND)
+    failpoint("before-feast")
     with _alone(lake.settings):
-        store = open_store(lake.settings)
-        views = {name: _feast_view(each) for name, each in registered.items()}
-        functions = [_feast_function(each, views) for each in on_demand if set(each.views) <= set(views)]
-        kept = {each.name for each in functions}
-        stale: list[Any] = [each for each in store.list_feature_views() if each.name not in views]
-        stale += [each for each in store.list_on_demand_feature_views() if _is_stale(each, views, kept)]
-        entities = {entity.name: entity for each in registered.values() for entity in _entities(each)}
-        store.apply(
-            [*entities.values(), *views.values(), *functions],
-            objects_to_delete=stale,
-            partial=not stale,
-            skip_feature_view_validation=True,
-        )
+        registered = Registrations(lake.storage).current(KIND)
+        ours = [each for each in on_demand if set(each.views) <= set(registered)]
+        (repository(lake.settings) / _STATE).unlink(missing_ok=True)
+        with _in_words(lake.settings):
+            store = open_store(lake.settings)
+            views = {name: _feast_view(each) for name, each in registered.items()}
+            functions = [_feast_function(each, views, pipeline) for each in ours]
+            entities = {entity.name: entity for each in registered.values() for entity in _entities(each)}
+            stale = _stale(store, views, {each.name for each in functions}, pipeline)
+            store.apply(
+                [_project(lake), *entities.values(), *views.values(), *functions],
+                objects_to_delete=stale,
+                partial=not stale,
+                skip_feature_view_validation=True,
+            )
+        state = json.dumps(_state(lake.settings, registered, ours))
+        _write(repository(lake.settings) / _STATE, state)
     say(f"Feast: {len(views)} views in {repository(lake.settings)}")
 
 
-def _is_stale(each: "OnDemandFeatureView", views: "dict[str, FeastView]", kept: set[str]) -> bool:
-    needs = {projection.name for projection in each.source_feature_view_projections.values()}
-    return each.name not in kept and not needs <= set(views)
+def require_portable(on_demand: Sequence[OnDemandFeature]) -> None:
+    """Refuse functions that Feast can't keep, before anything is done.
+
+    Raises:
+        DeclarationError: one uses something of its module.
+    """
+    for function in on_demand:
+        _source_of(function)
+
+
+def is_current(lake: Lakehouse, on_demand: Sequence[OnDemandFeature]) -> bool:
+    """Whether the registry was brought to what is registered, as was noted beside it; Feast is not asked."""
+    registered = Registrations(lake.storage).current(KIND)
+    path = repository(lake.settings) / _STATE
+    if not path.exists() or not (is_sql(lake.settings) or _registry_file(lake.settings).exists()):
+        return False
+    noted = json.loads(path.read_text(encoding="utf-8"))
+    ours = [each for each in on_demand if set(each.views) <= set(registered)]
+    return bool(noted == _state(lake.settings, registered, ours))
+
+
+def _state(
+    settings: Settings, registered: Mapping[str, Registration], on_demand: Sequence[OnDemandFeature]
+) -> dict[str, Any]:
+    where = redact_url(settings.feast_registry or "") if is_sql(settings) else str(_registry_file(settings))
+    texts = {each.name: hashlib.sha256(_source_of(each).encode()).hexdigest() for each in on_demand}
+    return {
+        "registry": where,
+        "views": {n: f"{r.number}-{r.commit}" for n, r in registered.items()},
+        "on_demand": texts,
+    }
+
+
+def _stale(store: "FeatureStore", views: "Mapping[str, FeastView]", functions: set[str], pipeline: str) -> list[Any]:
+    """What earlier applies put into the registry and nothing needs any more."""
+    from asgard.features.feast_source import SnapshotSource
+
+    gone = [each for each in store.list_feature_views() if each.name not in views]
+    old = [each for each in store.list_on_demand_feature_views() if each.name not in functions]
+    old = [each for each in old if (pipeline and each.tags.get(_PIPELINE) == pipeline) or _lacks_a_view(each, views)]
+    requests = {source.name for each in old for source in each.source_request_sources.values()}
+    sources = {view.batch_source.name for view in views.values() if view.batch_source}
+    dead = [
+        each
+        for each in store.list_data_sources()
+        if each.name in requests or (isinstance(each, SnapshotSource) and each.name not in sources)
+    ]
+    kept = {entity for view in views.values() for entity in view.entities}
+    names = {entity for each in gone for entity in each.entities} - kept
+    return [*old, *gone, *dead, *(each for each in store.list_entities() if each.name in names)]
+
+
+def _project(lake: Lakehouse) -> "Project":
+    from feast import Project
+
+    where = f"{lake.settings.warehouse} at {lake.target}"
+    return Project(name=PROJECT, description=f"What `asgard features apply` registered: gold tables of {where}.")
+
+
+def _lacks_a_view(each: "OnDemandFeatureView", views: "Mapping[str, FeastView]") -> bool:
+    return not {projection.name for projection in each.source_feature_view_projections.values()} <= set(views)
 
 
 def _entities(registration: Registration) -> "Iterator[Entity]":
@@ -174,7 +274,9 @@ def _feast_view(registration: Registration) -> "FeastView":
     )
 
 
-def _feast_function(function: OnDemandFeature, views: "dict[str, FeastView]") -> "OnDemandFeatureView":
+def _feast_function(
+    function: OnDemandFeature, views: "Mapping[str, FeastView]", pipeline: str
+) -> "OnDemandFeatureView":
     import numpy as np
     import pandas as pd
     from feast import Field, RequestSource
@@ -202,6 +304,7 @@ def _feast_function(function: OnDemandFeature, views: "dict[str, FeastView]") ->
         sources=sources,
         feature_transformation=PandasTransformation(known["transform"], text),
         mode="pandas",
+        tags={_PIPELINE: pipeline} if pipeline else {},
         description=function.description,
     )
 
@@ -242,3 +345,23 @@ def _alone(settings: Settings) -> Iterator[None]:
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _in_words(settings: Settings) -> Iterator[None]:
+    """What Feast and its database say, as our errors."""
+    where = redact_url(settings.feast_registry or "") if is_sql(settings) else str(_registry_file(settings))
+    try:
+        yield
+    except AsgardError:
+        raise
+    except ImportError as error:
+        raise EnvironmentSetupError(
+            f"The Feast registry {where} needs {error.name}, not installed here.",
+            hint="Install the database's driver, for PostgreSQL pip install 'psycopg[binary]'; or say --no-feast.",
+        ) from error
+    except Exception as error:
+        raise ServiceError(
+            f"The Feast registry {where} can't be brought up to date: {str(error).splitlines()[0]}",
+            hint="See the setting feast_registry. What is registered is right: `asgard features apply` tries again.",
+        ) from error

@@ -1,25 +1,27 @@
 """Registration: which snapshot of its table each feature view reads. Nothing is copied; a hold keeps it there."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from asgard.common.errors import UsageError
+from asgard.common.errors import ConflictError, UnknownReferenceError, UsageError
+from asgard.common.failpoints import failpoint
 from asgard.common.git import code_version
-from asgard.common.names import BranchName, CommitHash
+from asgard.common.names import BranchName
 from asgard.features import duck
 from asgard.features.pinned import Facts, PinnedTable, PinnedView, require_columns
-from asgard.features.views import FeatureView
-from asgard.lakehouse.holds import hold, hold_name, release
+from asgard.features.views import FeatureView, lasting
+from asgard.lakehouse.holds import hold, hold_name, holds_of, release
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.registrations import Registration, Registrations
 from asgard.lakehouse.snapshots import At
 
 Say = Callable[[str], None]
 KIND = "view"
+_HOLD = re.compile(r"hold_view_(?P<view>\w+)_(?P<number>\d+)-[0-9a-f]+")
 
 
 class Action(StrEnum):
@@ -37,12 +39,14 @@ class Change:
     """One view of a plan.
 
     Attributes:
+        number: of the registration that will say so; by then taken, if somebody else changed the view meanwhile.
         before: as it is registered; None for a new one.
         after: as it will be; None for one that goes.
         differences: in words.
     """
 
     name: str
+    number: int
     action: Action
     before: Registration | None
     after: PinnedView | None
@@ -61,7 +65,9 @@ class Change:
         }
 
 
-def plan(lake: Lakehouse, views: Sequence[FeatureView], at: At, *, prune: Sequence[str] = ()) -> list[Change]:
+def plan(
+    lake: Lakehouse, views: Sequence[FeatureView], at: At, *, prune: Sequence[str] = (), pipeline: str = ""
+) -> list[Change]:
     """What an apply would change.
 
     Args:
@@ -69,12 +75,15 @@ def plan(lake: Lakehouse, views: Sequence[FeatureView], at: At, *, prune: Sequen
         views: as declared.
         at: commit whose tables they will read.
         prune: names of registered views to take out.
+        pipeline: that declares them; "": whichever registered them.
 
     Raises:
         UnknownTableError: a view's table is not published.
         ContractError: a table does not have what its view declares.
     """
-    registered = Registrations(lake.storage).current(KIND)
+    newest = Registrations(lake.storage).newest(KIND)
+    registered = {name: each for name, each in newest.items() if not each.removed}
+    numbers = {name: each.number + 1 for name, each in newest.items()}
     changes = []
     for view in views:
         table = PinnedTable.load(lake, view.table, at)
@@ -85,19 +94,24 @@ def plan(lake: Lakehouse, views: Sequence[FeatureView], at: At, *, prune: Sequen
             table.metadata_location,
         )
         declared = _differences(FeatureView.from_json(before.declared), view) if before else ()
-        moved = () if same or before is None else (f"snapshot {before.snapshot_id} -> {table.snapshot_id}",)
+        if before is not None and _is_foreign(before, pipeline):
+            declared = (f"pipeline {before.pipeline} -> {pipeline}", *declared)
+        moved = () if same or before is None else (_moved(before, table),)
         action = (
             Action.ADD if before is None else Action.CHANGE if declared else Action.REPOINT if moved else Action.KEEP
         )
-        changes.append(Change(view.name, action, before, PinnedView(view, table), (*declared, *moved)))
-    changes += [Change(name, Action.REMOVE, registered[name], None, ()) for name in prune if name in registered]
+        after, number = PinnedView(view, table), numbers.get(view.name, 1)
+        changes.append(Change(view.name, number, action, before, after, (*declared, *moved)))
+    changes += [
+        Change(name, numbers[name], Action.REMOVE, registered[name], None, ()) for name in prune if name in registered
+    ]
     return changes
 
 
 def apply(
     lake: Lakehouse, pipeline: str, changes: Sequence[Change], say: Say = lambda _line: None
 ) -> list[Registration]:
-    """Make a plan true: measure, hold, register, then let go of what was held before.
+    """Make a plan true: measure, hold and register each view, then let go of what was held before.
 
     Args:
         lake: where.
@@ -111,29 +125,67 @@ def apply(
     """
     registrations = Registrations(lake.storage)
     done = []
-    with duck.connect(lake.settings) as connection:
-        for change in changes:
-            if change.action is Action.KEEP:
-                continue
-            number = change.before.number + 1 if change.before else _next_number(registrations, change.name)
-            if change.after is None:
-                assert change.before is not None  # noqa: S101 - only what is registered is removed
-                gone = {**change.before.__dict__, "number": number, "removed": True}
-                registrations.add(Registration(**gone))
-                say(f"{change.name}: taken out")
-            else:
-                say(f"{change.name}: measuring {change.after.table.rows:,} rows of {change.after.table.name}")
-                facts = duck.measure(connection, change.after.view, change.after.table)
-                _warn(change.after.view, facts, say)
-                commit = change.after.table.at.commit
-                hold(lake, _hold_of(change.name, number, commit), commit)
-                fresh = _registration(lake, pipeline, change.after, facts, number)
-                registrations.add(fresh)
-                done.append(fresh)
-                say(f"{change.name}: {change.action} at snapshot {change.after.table.snapshot_id}")
-            commit_now = change.after.table.at.commit if change.after else None
-            _release_others(lake, change.name, number, commit_now)
+    try:
+        with duck.connect(lake.settings) as connection:
+            for change in changes:
+                if change.before is not None and change.after is None:
+                    registrations.add(replace(change.before, number=change.number, removed=True))
+                    failpoint("after-registration")
+                    say(f"{change.name}: taken out")
+                elif change.after is not None and change.action is not Action.KEEP:
+                    say(f"{change.name}: measuring {change.after.table.rows:,} rows of {change.after.table.name}")
+                    facts = duck.measure(connection, change.after.view, change.after.table)
+                    _warn(change.after.view, facts, say)
+                    fresh = _registration(lake, pipeline, change.after, facts, change.number)
+                    hold(lake, _hold_of(fresh), fresh.commit)
+                    failpoint("after-hold")
+                    registrations.add(fresh)
+                    failpoint("after-registration")
+                    done.append(fresh)
+                    say(f"{change.name}: {change.action} at snapshot {fresh.snapshot_id}")
+    except ConflictError:
+        tidy_holds(lake, say)
+        raise
+    tidy_holds(lake, say)
     return done
+
+
+def tidy_holds(lake: Lakehouse, say: Say = lambda _line: None) -> None:
+    """Hold what is registered, and nothing else of what was: whatever applies left behind that died or lost.
+
+    Holds of later numbers than the newest registration are left alone: an apply may be about to register them.
+    """
+    there = holds_of(lake, KIND)
+    newest = Registrations(lake.storage).newest(KIND)  # after the holds, so that what is held now is known here
+    kept = {_hold_of(each): each for each in newest.values() if not each.removed}
+    for name in there - kept.keys():
+        held = _HOLD.fullmatch(name)
+        if held and held["view"] in newest and int(held["number"]) <= newest[held["view"]].number:
+            release(lake, name)
+    for name in kept.keys() - there:
+        if kept[name].target != lake.target:
+            continue
+        try:
+            hold(lake, name, kept[name].commit)
+        except UnknownReferenceError:
+            say(f"{kept[name].name}: the commit that it reads is gone; apply it again")
+
+
+def require_own(registered: Iterable[Registration], names: Iterable[str], pipeline: str) -> None:
+    """Refuse names that another pipeline's views have.
+
+    Raises:
+        UsageError: names each, and its pipeline.
+    """
+    wanted = set(names)
+    foreign = [each for each in registered if each.name in wanted and _is_foreign(each, pipeline)]
+    if foreign:
+        raise UsageError(
+            f"Pipeline {pipeline} declares what another one registered: "
+            + ", ".join(f"{each.name} of {each.pipeline}" for each in foreign)
+            + ".",
+            hint="Choose another name; or say `asgard features apply --take-over`, if the pipeline was renamed.",
+        )
 
 
 def registered_views(lake: Lakehouse, names: Sequence[str] = ()) -> tuple[PinnedView, ...]:
@@ -152,9 +204,8 @@ def registered_views(lake: Lakehouse, names: Sequence[str] = ()) -> tuple[Pinned
     return tuple(PinnedView.registered(lake, current[name]) for name in (names or current))
 
 
-def _next_number(registrations: Registrations, name: str) -> int:
-    history = registrations.history(KIND, name)
-    return history[-1].number + 1 if history else 1
+def _is_foreign(registered: Registration, pipeline: str) -> bool:
+    return bool(pipeline and registered.pipeline) and registered.pipeline != pipeline
 
 
 def _registration(lake: Lakehouse, pipeline: str, pinned: PinnedView, facts: Facts, number: int) -> Registration:
@@ -189,25 +240,21 @@ def _warn(view: FeatureView, facts: Facts, say: Say) -> None:
         say(f"{view.name}: {facts.unusable:,} rows lack a key or a timestamp, and never count")
 
 
-def _hold_of(name: str, number: int, commit: str) -> BranchName:
+def _hold_of(registration: Registration) -> BranchName:
     """The commit is in it, so that a hold of an apply that died is in nobody's way."""
-    return hold_name(KIND, name, f"{number}-{commit[:16]}")
+    return hold_name(KIND, registration.name, f"{registration.number}-{registration.commit[:16]}")
 
 
-def _release_others(lake: Lakehouse, name: str, number: int, commit: CommitHash | None) -> None:
-    """Let go of what earlier registrations held, and applies that died; never of a later one's."""
-    prefix = hold_name(KIND, name, "")
-    kept = _hold_of(name, number, commit) if commit else None
-    for reference in list(lake.nessie.references(prefix)):
-        held = re.fullmatch(r"(\d+)-[0-9a-f]+", reference.name.removeprefix(prefix))
-        if held and int(held[1]) <= number and reference.name != kept:
-            release(lake, reference.name)
+def _moved(before: Registration, table: PinnedTable) -> str:
+    if before.snapshot_id == table.snapshot_id:
+        return "same snapshot, changed table"
+    return f"snapshot {before.snapshot_id} -> {table.snapshot_id}"
 
 
 def _differences(before: FeatureView, after: FeatureView) -> tuple[str, ...]:
     """How two declarations differ, in words."""
-    old, new = before.to_json(), after.to_json()
-    found = [f"{name} {old[name]} -> {new[name]}" for name in new if name != "features" and old[name] != new[name]]
+    old, new = _in_words(before), _in_words(after)
+    found = [f"{name} {old[name]} -> {new[name]}" for name in new if old[name] != new[name]]
     had, has = {each.name: each for each in before.features}, {each.name: each for each in after.features}
     found += [f"feature {name} added" for name in has if name not in had]
     found += [f"feature {name} taken out" for name in had if name not in has]
@@ -216,6 +263,26 @@ def _differences(before: FeatureView, after: FeatureView) -> tuple[str, ...]:
         for name in has
         if name in had and had[name].type != has[name].type
     ]
-    if not found and before != after:
-        found.append("descriptions or order of features")
+    if before.features != after.features and list(had) != list(has) and set(had) == set(has):
+        found.append("order of features")
+    described = [name for name in has if name in had and had[name].description != has[name].description]
+    found += [f"description of {', '.join(described)}"] if described else []
+    found += ["description"] if before.description != after.description else []
     return tuple(found)
+
+
+def _in_words(view: FeatureView) -> dict[str, str]:
+    """A view's properties as people say them, but for its features and its description."""
+    return {
+        "table": str(view.table),
+        "keys": ", ".join(view.keys),
+        "event timestamp": view.event_timestamp,
+        "created timestamp": view.created_timestamp or "none",
+        "tie break": view.tie_break or "none",
+        "a row counts": lasting(view.ttl),
+        "online": "yes" if view.online else "no",
+        "codec": str(view.codec),
+        "owner": view.owner or "none",
+        "tags": ", ".join(view.tags) or "none",
+        "version": str(view.version),
+    }

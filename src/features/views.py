@@ -225,6 +225,18 @@ def parse_ttl(ttl: timedelta | str | None, name: str) -> timedelta | None:
     return ttl
 
 
+def lasting(ttl: timedelta | None) -> str:
+    """How long a row counts: 14 days, 12 hours, for ever."""
+    if ttl is None:
+        return "for ever"
+    total = ttl.total_seconds()
+    unit, length = next(
+        (unit, length) for unit, length in (("day", 86_400), ("hour", 3_600), ("second", 1)) if total % length == 0
+    )
+    count = int(total // length)
+    return f"{count:,} {unit}{'' if count == 1 else 's'}"
+
+
 @dataclass(frozen=True)
 class OnDemandFeature:
     """A pure function of features, and of what comes with a request, computed when a row is asked for.

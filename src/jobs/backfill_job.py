@@ -17,7 +17,7 @@ from asgard.common.errors import UsageError
 from asgard.common.names import MAX_RUN_ID, CommitHash, RunId, check_run_id
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
-from asgard.jobs.features_command import apply_all, needed_columns
+from asgard.jobs.features_apply import apply_all, needed_columns, require_applicable
 from asgard.jobs.options import (
     DirOption,
     EndOption,
@@ -78,6 +78,8 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Callable[[str]
     results = []
     with counted(lake, "backfill", say) as note:
         lake.reach()
+        if params.apply_features:
+            require_applicable(lake, pipeline)
         base = lake.nessie.head(lake.target)
         planned = plan(lake, pipeline, params, base)
         if not planned:

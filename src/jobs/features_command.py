@@ -4,9 +4,9 @@ Reads: gold tables at published snapshots, and a pipeline's declarations. Writes
 holds, the Feast registry; training sets as Parquet files with a manifest, or as a table through a run.
 """
 
-import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from asgard.features.register import Change
     from asgard.features.views import Declared
     from asgard.lakehouse.lake import Lakehouse
-    from asgard.lakehouse.pipeline import Pipeline
 
 ViewsOption = Annotated[
     list[str] | None, typer.Option("--view", "-v", help="A feature view. Repeatable; default all of the pipeline's.")
@@ -32,6 +31,9 @@ def apply(
     prune: Annotated[
         bool, typer.Option("--prune", help="Take out views that the pipeline no longer declares.")
     ] = False,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Take views over that a pipeline of another name registered.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, and change nothing.")] = False,
     feast: Annotated[bool, typer.Option("--feast/--no-feast", help="Bring the Feast registry up to date too.")] = True,
     directory: DirOption = None,
@@ -39,74 +41,40 @@ def apply(
     as_json: JsonOption = False,
 ) -> None:
     """Register views at what is published now."""
-    lake, declared = _open(settings, directory, pipeline)
-    changes = _plan(lake, declared, view or (), prune=prune)
+    from asgard.features import feast_registry
+    from asgard.jobs.features_apply import apply_views
+
+    lake, declared = _open(settings, directory, pipeline, prune=prune)
+    if feast:
+        feast_registry.require_portable(tuple(declared.on_demand.values()))
+    changes = _plan(lake, declared, view or (), prune=prune, take_over=take_over)
+    left = [] if prune else _undeclared(lake, declared)
     if not as_json:
-        _show_plan(changes)
+        _show_plan(changes, left)
     if not dry_run:
         with progress_lines(quiet=as_json) as say:
             apply_views(lake, declared, changes, say, feast=feast)
     if as_json:
-        show_json({"applied": not dry_run, "views": [change.to_json() for change in changes]})
-
-
-def apply_views(
-    lake: "Lakehouse", declared: "Declared", changes: "list[Change]", say: Any, *, feast: bool = True
-) -> None:
-    """Make a plan true, and the Feast registry equal to what is registered."""
-    from asgard.features import register
-
-    register.apply(lake, declared.pipeline, changes, say)
-    if feast:
-        from asgard.features import feast_registry
-
-        feast_registry.synchronise(lake, tuple(declared.on_demand.values()), say)
-
-
-def apply_all(lake: "Lakehouse", pipeline: "Pipeline", say: Any) -> None:
-    """Register every view of a pipeline whose table is published, at what is published now."""
-    from asgard.features import register
-    from asgard.features.views import Declared
-    from asgard.lakehouse.snapshots import resolve
-
-    declared = Declared.of(pipeline)
-    there = lake.nessie.contents(lake.target, {view.table for view in declared.views.values()})
-    views = [view for view in declared.views.values() if view.table in there]
-    changes = register.plan(lake, views, resolve(lake, None))
-    moved = any(change.action is not register.Action.KEEP for change in changes)
-    apply_views(lake, declared, changes, say, feast=moved and feast_is_installed())
-
-
-def needed_columns(pipeline: "Pipeline") -> "dict[str, dict[str, str]]":
-    """The columns that each declared view needs, with the types of its features."""
-    from asgard.features.views import Declared
-
-    return {
-        view.name: {**dict.fromkeys(view.columns, ""), **{each.name: each.type for each in view.features}}
-        for view in Declared.of(pipeline).views.values()
-    }
-
-
-def feast_is_installed() -> bool:
-    """Whether there is a Feast registry to keep."""
-    return importlib.util.find_spec("feast") is not None
+        show_json({"applied": not dry_run, "views": [change.to_json() for change in changes], "undeclared": left})
 
 
 def diff(
     pipeline: PipelineOption,
     view: ViewsOption = None,
     prune: Annotated[bool, typer.Option("--prune", help="As the apply will have it.")] = False,
+    take_over: Annotated[bool, typer.Option("--take-over", help="As the apply will have it.")] = False,
     directory: DirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what an apply would change."""
-    lake, declared = _open(settings, directory, pipeline)
-    changes = _plan(lake, declared, view or (), prune=prune)
+    lake, declared = _open(settings, directory, pipeline, prune=prune)
+    changes = _plan(lake, declared, view or (), prune=prune, take_over=take_over)
+    left = [] if prune else _undeclared(lake, declared)
     if as_json:
-        show_json({"views": [change.to_json() for change in changes]})
+        show_json({"views": [change.to_json() for change in changes], "undeclared": left})
     else:
-        _show_plan(changes)
+        _show_plan(changes, left)
 
 
 def list_views(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
@@ -156,6 +124,7 @@ def show(
 ) -> None:
     """Show one view: features, files, history."""
     from asgard.features.register import KIND, registered_views
+    from asgard.features.views import lasting
     from asgard.lakehouse.registrations import Registrations
 
     lake = _lake(settings, directory)
@@ -173,7 +142,9 @@ def show(
     view, facts = pinned.view, pinned.facts
     typer.echo(f"{view.name} version {view.version}: {view.description or 'no description'}")
     typer.echo(f"  {view.table} at snapshot {pinned.table.snapshot_id}, {len(pinned.table.files)} files, none copied")
-    typer.echo(f"  keys {', '.join(view.keys)}; event timestamp {view.event_timestamp}; ttl {view.ttl or 'none'}")
+    typer.echo(
+        f"  keys {', '.join(view.keys)}; event timestamp {view.event_timestamp}; a row counts {lasting(view.ttl)}"
+    )
     if facts is not None:
         typer.echo(
             f"  {facts.rows:,} rows of {facts.entities:,} entities; {facts.ties:,} tied, {facts.late:,} known late, "
@@ -263,7 +234,9 @@ def impact(
     column: Annotated[
         list[str] | None, typer.Option("--column", "-c", help="Only what uses this column. Repeatable.")
     ] = None,
-    ref: RefOption = None,
+    ref: Annotated[
+        str | None, typer.Option("--ref", help="Branch, tag, commit or time: what would break if it were published.")
+    ] = None,
     directory: DirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -279,7 +252,7 @@ def impact(
     unknown = [each for each in column or () if each not in published.columns]
     if unknown:
         raise UsageError(f"{name} has no column {', '.join(unknown)}.", hint=f"It has {', '.join(published.columns)}.")
-    found = [each for each in Registrations(lake.storage).current().values() if each.table == name]
+    found = [each for each in Registrations(lake.storage).of_every_kind() if each.table == name]
     rows = [
         {
             "kind": each.kind,
@@ -309,6 +282,8 @@ def impact(
     )
     for each in broken:
         typer.echo(f"{each['kind']} {each['name']} would break with {ref}: {each['why']}")
+    if rows and ref is not None and not broken:
+        typer.echo(f"nothing would break with {ref}")
 
 
 def _table_name(out: str) -> TableName | None:
@@ -320,35 +295,56 @@ def _table_name(out: str) -> TableName | None:
         return None
 
 
-def _open(settings: list[str] | None, directory: str | None, pipeline: str) -> "tuple[Lakehouse, Declared]":
+def _open(
+    settings: list[str] | None, directory: str | None, pipeline: str, *, prune: bool
+) -> "tuple[Lakehouse, Declared]":
     from asgard.features.views import Declared
     from asgard.lakehouse.loading import load_pipeline
 
     declared = Declared.of(load_pipeline(pipeline))
-    if not declared.views:
-        raise UsageError(f"{pipeline} declares no feature view.", hint="pipeline.add(feature_view('...', ...))")
+    if not declared.views and not prune:
+        raise UsageError(
+            f"{pipeline} declares no feature view.",
+            hint="Add one: pipeline.add(feature_view('...', ...)); --prune takes out what it declared before.",
+        )
     return _lake(settings, directory), declared
 
 
-def _plan(lake: "Lakehouse", declared: "Declared", names: Any, *, prune: bool) -> "list[Change]":
+def _plan(
+    lake: "Lakehouse", declared: "Declared", names: Sequence[str], *, prune: bool, take_over: bool
+) -> "list[Change]":
     from asgard.features import register
     from asgard.lakehouse.registrations import Registrations
     from asgard.lakehouse.snapshots import resolve
 
-    registered = Registrations(lake.storage).current(register.KIND).values()
-    ours = {each.name for each in registered if each.pipeline == declared.pipeline}
-    gone = sorted(ours - set(declared.views)) if prune else []
-    return register.plan(lake, declared.select(names), resolve(lake, None), prune=gone)
+    views = declared.select(names)
+    if not take_over:
+        registered = Registrations(lake.storage).current(register.KIND).values()
+        register.require_own(registered, [view.name for view in views], declared.pipeline)
+    gone = _undeclared(lake, declared) if prune else []
+    return register.plan(lake, views, resolve(lake, None), prune=gone, pipeline=declared.pipeline)
 
 
-def _show_plan(changes: "list[Change]") -> None:
+def _undeclared(lake: "Lakehouse", declared: "Declared") -> list[str]:
+    """Registered views of the pipeline that it no longer declares."""
+    from asgard.features.register import KIND
+    from asgard.lakehouse.registrations import Registrations
+
+    registered = Registrations(lake.storage).current(KIND).values()
+    return sorted({each.name for each in registered if each.pipeline == declared.pipeline} - set(declared.views))
+
+
+def _show_plan(changes: "list[Change]", undeclared: list[str]) -> None:
     show_table(
         ("VIEW", "ACTION", "TABLE", "DIFFERENCES"),
         [
             (row["view"], row["action"], row["table"], "; ".join(row["differences"]))
             for row in (change.to_json() for change in changes)
         ],
+        empty="nothing to do",
     )
+    for name in undeclared:
+        typer.echo(f"{name} is registered, and declared no longer: --prune takes it out")
 
 
 def _lake(settings: list[str] | None, directory: str | None) -> "Lakehouse":

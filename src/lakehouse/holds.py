@@ -17,6 +17,11 @@ def hold_name(kind: str, owner: str, suffix: str) -> BranchName:
     return check_reference(f"{_PREFIX}_{kind}_{owner}_{suffix}")
 
 
+def holds_of(lake: Lakehouse, kind: str) -> set[BranchName]:
+    """The names of all holds of a kind."""
+    return {reference.name for reference in lake.nessie.references(f"{_PREFIX}_{kind}_")}
+
+
 def hold(lake: Lakehouse, name: BranchName, commit: CommitHash) -> None:
     """Keep a commit of the target ref; fine if this hold is there already.
 

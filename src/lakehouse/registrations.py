@@ -67,14 +67,24 @@ class Registrations:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
-    def current(self, kind: str | None = None) -> dict[str, Registration]:
-        """What counts now, by name; of one kind, or of all."""
+    def current(self, kind: str) -> dict[str, Registration]:
+        """What counts now of one kind, by name."""
+        return {name: each for name, each in self.newest(kind).items() if not each.removed}
+
+    def newest(self, kind: str) -> dict[str, Registration]:
+        """The newest state of every name of one kind, also of what was taken out."""
+        return {each.name: each for each in self._newest(f"{_ROOT}/{kind}")}
+
+    def of_every_kind(self) -> tuple[Registration, ...]:
+        """What counts now, whatever its kind: a view and a model may have one name."""
+        return tuple(each for each in self._newest(_ROOT) if not each.removed)
+
+    def _newest(self, folder: str) -> list[Registration]:
         newest: dict[str, tuple[int, str]] = {}
-        for entry in self._storage.list(f"{_ROOT}/{kind}" if kind else _ROOT):
+        for entry in self._storage.list(folder):
             owner, number = _parse(entry.path)
             newest[owner] = max(newest.get(owner, (0, "")), (number, entry.path))
-        found = [self._load(path) for _, path in newest.values()]
-        return {each.name: each for each in sorted(found, key=lambda each: each.name) if not each.removed}
+        return sorted((self._load(path) for _, path in newest.values()), key=lambda each: (each.kind, each.name))
 
     def history(self, kind: str, name: str) -> list[Registration]:
         """Every state of one name, oldest first."""

@@ -61,8 +61,8 @@ class RunRequest:
         isolation: whether inputs that moved in the meantime make the run start again.
         as_of: the moment that freshness is measured at; None: when the run begins.
         code: version of the pipeline's code; None: looked up.
-        registered_next: feature views that the caller registers anew right after, with the columns that they will
-            need (and types, or "" for any): this run need not keep what they read now.
+        registered_next: kind and name of what the caller registers anew right after, with the columns that it will
+            need (and types, or "" for any): this run need not keep what it reads now.
     """
 
     job: str
@@ -71,7 +71,7 @@ class RunRequest:
     isolation: Isolation = Isolation.SNAPSHOT
     as_of: datetime | None = None
     code: CodeVersion | None = None
-    registered_next: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
+    registered_next: Mapping[tuple[str, str], Mapping[str, str]] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -285,8 +285,8 @@ class _Runner:
         }
         if changed:
             coming = self.request.registered_next
-            current = Registrations(self.lake.storage).current().values()
-            reading = [replace(each, columns=coming.get(each.name, each.columns)) for each in current]
+            current = Registrations(self.lake.storage).of_every_kind()
+            reading = [replace(each, columns=coming.get((each.kind, each.name), each.columns)) for each in current]
             refuse_breaking(reading, changed, self.lake.target)
 
     def _end(

@@ -154,7 +154,7 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
         tables=tuple(describe_tables(lake, at)),
         runs=tuple(run.to_json() for run in list_runs(lake)),
         lineage=lineage(lake, TableName.parse(STORY_TABLE), at).to_json(),
-        report=write_report(lake, folder / REPORT),
+        report=write_report(lake, folder / REPORT, folder / TRAINING_SET),
         seconds=round(time.monotonic() - began, 1),
     )
 

@@ -1,10 +1,11 @@
 """The report's drawings: the flow of rows from files to gold, and the branches beside main. Pure SVG text."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 _BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 240, 66, 48, 16, 6
+_BOW = 40
 ROW_HEIGHT = 62
 """Height of one line of the branch graph, in CSS pixels: its list has lines of the same height."""
 _LANE, _LEFT = 24, 16
@@ -40,8 +41,10 @@ def flow(boxes: Sequence[Box]) -> str:
                 _MARGIN + place * (_BOX_WIDTH + _GAP_X),
                 _MARGIN + top + number * (_BOX_HEIGHT + _GAP_Y),
             )
-    width = len(columns) * (_BOX_WIDTH + _GAP_X) - _GAP_X + 2 * _MARGIN
-    edges = [_edge(corners[source], corners[box.name]) for box in boxes for source in box.inputs if source in corners]
+    pairs = [(corners[source], corners[box.name]) for box in boxes for source in box.inputs if source in corners]
+    has_bow = any(source[0] == target[0] for source, target in pairs)
+    width = len(columns) * (_BOX_WIDTH + _GAP_X) - _GAP_X + 2 * _MARGIN + (_BOW if has_bow else 0)
+    edges = [_edge(source, target) for source, target in pairs]
     drawn = [_box(box, *corners[box.name]) for box in boxes]
     return (
         f'<svg viewBox="0 0 {width} {height + 2 * _MARGIN}" width="{width}" role="img" '
@@ -54,10 +57,19 @@ def _placed(boxes: Sequence[Box]) -> dict[int, list[Box]]:
     heights: dict[str, float] = {}
     for number in sorted({box.column for box in boxes}):
         column = [box for box in boxes if box.column == number]
-        column.sort(key=lambda box: _mean([heights[name] for name in box.inputs if name in heights]))
+        column = sorted(
+            column, key=lambda box: _mean([heights[name] for name in _inputs(box, column) if name in heights])
+        )
         columns[number] = column
         heights |= {box.name: place - len(column) / 2 for place, box in enumerate(column)}
     return columns
+
+
+def _inputs(box: Box, column: Sequence[Box]) -> Iterator[str]:
+    """Its inputs; in place of one that stands in the same column that one's own, so that they stand together."""
+    beside = {other.name: other for other in column if other is not box}
+    for name in box.inputs:
+        yield from beside[name].inputs if name in beside else (name,)
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -67,6 +79,8 @@ def _mean(values: Sequence[float]) -> float:
 def _edge(source: tuple[float, float], target: tuple[float, float]) -> str:
     x1, y1 = source[0] + _BOX_WIDTH, source[1] + _BOX_HEIGHT / 2
     x2, y2 = target[0], target[1] + _BOX_HEIGHT / 2
+    if source[0] == target[0]:  # in one column: a bow beside it
+        return f'<path class="edge" d="M{x1:g},{y1:g} C{x1 + _BOW:g},{y1:g} {x1 + _BOW:g},{y2:g} {x1:g},{y2:g}"/>'
     middle = (x1 + x2) / 2
     return f'<path class="edge" d="M{x1:g},{y1:g} C{middle:g},{y1:g} {middle:g},{y2:g} {x2:g},{y2:g}"/>'
 

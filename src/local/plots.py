@@ -1,4 +1,4 @@
-"""The report's plots: features of the gold tables, as SVG that takes its colours from the page.
+"""The report's plots: features of the gold tables and of a training set, as SVG that takes its colours from the page.
 
 Read with PyIceberg and PyArrow from the published files, so no Spark starts for a report.
 """
@@ -49,6 +49,7 @@ _STYLE: dict[Any, Any] = {
 }
 _INCHES = (4.9, 2.9)
 _TOP_DEPARTMENTS = 8
+_TOP_FEATURES = 10
 
 
 @dataclass(frozen=True)
@@ -209,6 +210,62 @@ def department_plots(rows: "pandas.DataFrame") -> list[Plot]:
             f"{share:.0f} % of {_dollars(float(revenue.sum()))}.",
         )
     ]
+
+
+def training_plots(rows: "pandas.DataFrame", time: str, features: Sequence[str]) -> list[Plot]:
+    """Of a training set: its labels by time, if they say whether somebody churned, and how often a feature is missing.
+
+    Args:
+        rows: of the set.
+        time: the labels' time column.
+        features: the features' columns.
+    """
+    if rows.empty:
+        return []
+    plots = [_labels_by_time(rows, time)] if "churned" in rows else []
+    return [*plots, _missing(rows, features)] if features else plots
+
+
+def _labels_by_time(rows: "pandas.DataFrame", time: str) -> Plot:
+    labels = rows.groupby(time)["churned"].agg(["size", "sum"]).sort_index()
+    share = labels["sum"].astype(float) / labels["size"] * 100
+    names = [f"{moment:%b %y}" for moment in labels.index]
+
+    def draw(axes: "Axes") -> None:
+        axes.bar(names, labels["size"], color=_FIRST, alpha=0.3)
+        bars = axes.bar(names, labels["sum"], color=_FIRST)
+        axes.bar_label(bars, [f"{value:.0f} %" for value in share], padding=2, fontsize=8)
+        axes.set_ylabel("labels; solid: churned")
+        axes.tick_params(axis="x", length=0, labelsize=8)
+
+    total = labels["sum"].sum() / labels["size"].sum() * 100
+    return Plot(
+        "Labels by month, and how many churned",
+        _svg(draw, "Bars of labels by month, those that churned solid"),
+        f"{total:.1f} % of {len(rows):,} labels churned; {share.min():.1f} % to {share.max():.1f} % by month. To say "
+        f"that nobody churns is right for {100 - total:.1f} %: a model has to beat that.",
+    )
+
+
+def _missing(rows: "pandas.DataFrame", features: Sequence[str]) -> Plot:
+    share = (rows[list(features)].isna().mean() * 100).sort_values(ascending=False, kind="stable")
+    top = share.head(_TOP_FEATURES)[::-1]
+
+    def draw(axes: "Axes") -> None:
+        bars = axes.barh(list(top.index), top.to_numpy(), color=_SECOND)
+        axes.bar_label(bars, [f"{value:.1f} %" for value in top], padding=3, color=_MUTED, fontsize=8)
+        axes.margins(x=0.14)
+        axes.set_xlim(left=0, right=None if top.max() > 0 else 1)
+        axes.set_xlabel("% of labels without it")
+        axes.grid(visible=False)
+        axes.tick_params(axis="y", length=0, labelsize=8)
+
+    return Plot(
+        "How often a feature is missing",
+        _svg(draw, "Bars of the share of labels without a feature"),
+        f"The {len(top)} of {len(features)} features that are missing most often. {share.index[0]} is null for "
+        f"{share.iloc[0]:.1f} % of labels, {share.index[-1]} for {share.iloc[-1]:.1f} %.",
+    )
 
 
 def _months(axes: "Axes") -> None:

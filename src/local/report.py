@@ -14,6 +14,7 @@ from asgard.lakehouse.history import RunSummary
 from asgard.lakehouse.lake import Lakehouse
 from asgard.local.drawings import ROW_HEIGHT, Box, Line, branch_graph, flow
 from asgard.local.report_facts import LAYERS, Facts, GraphLine, TableFact, checks_of, gather, layer_of, rows_of_batch
+from asgard.local.report_features import FeatureFacts, gather_features, shown_views
 
 if TYPE_CHECKING:
     from asgard.local.plots import Plot
@@ -25,8 +26,13 @@ _PAIRS_FIRST = {"min": 0, "low": 0, "max": 1, "high": 1}
 _OWN_COLUMNS = ("_source_file", "_source_row")
 
 
-def write_report(lake: Lakehouse, path: Path) -> Path:
+def write_report(lake: Lakehouse, path: Path, training_set: Path | None = None) -> Path:
     """Gather, draw and write the report; a reader sees the old file or the new one.
+
+    Args:
+        lake: what it is about.
+        path: of the HTML file.
+        training_set: to show with the features, if there is one at that path.
 
     Raises:
         EnvironmentSetupError: it can't be written.
@@ -34,7 +40,8 @@ def write_report(lake: Lakehouse, path: Path) -> Path:
     from asgard.local.plots import gold_plots
 
     facts = gather(lake)
-    page = render(facts, gold_plots(lake, str(facts.at)), _surroundings(lake), datetime.now(UTC))
+    features = gather_features(lake, str(facts.at), training_set)
+    page = render(facts, gold_plots(lake, str(facts.at)), _surroundings(lake), datetime.now(UTC), features)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".report", suffix=".html")
@@ -49,7 +56,13 @@ def write_report(lake: Lakehouse, path: Path) -> Path:
     return path
 
 
-def render(facts: Facts, plots: Sequence["Plot"], surroundings: Mapping[str, str], now: datetime) -> str:
+def render(
+    facts: Facts,
+    plots: Sequence["Plot"],
+    surroundings: Mapping[str, str],
+    now: datetime,
+    features: FeatureFacts | None = None,
+) -> str:
     """The page.
 
     Args:
@@ -57,10 +70,12 @@ def render(facts: Facts, plots: Sequence["Plot"], surroundings: Mapping[str, str
         plots: of the gold tables.
         surroundings: names and values for the provenance, beside those that the facts have.
         now: when it is written.
+        features: registered views, and a training set.
     """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
+    training = features.training if features else None
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"grouped": grouped, "shown": shown, "pairs": pairs, "seconds": seconds, "size": size}
     source = resources.files("asgard.local").joinpath("report.html.j2").read_text(encoding="utf-8")
@@ -79,9 +94,18 @@ def render(facts: Facts, plots: Sequence["Plot"], surroundings: Mapping[str, str
         row_height=ROW_HEIGHT,
         graph=[_commit(line) for line in facts.graph],
         is_whole_log=facts.is_whole_log,
-        plots=[{"title": plot.title, "svg": Markup(plot.svg), "summary": plot.summary} for plot in plots],  # noqa: S704 - by matplotlib
+        views=shown_views(features.views) if features else [],
+        training=training,
+        training_plots=_drawn(training.plots) if training else [],
+        plots=_drawn(plots),
         provenance=_provenance(facts, surroundings),
     )
+
+
+def _drawn(plots: Sequence["Plot"]) -> list[Mapping[str, str]]:
+    from markupsafe import Markup
+
+    return [{"title": plot.title, "svg": Markup(plot.svg), "summary": plot.summary} for plot in plots]  # noqa: S704 - by matplotlib
 
 
 def _tiles(facts: Facts) -> list[Mapping[str, str]]:

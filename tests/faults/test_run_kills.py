@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import Fresh
+from tests.support.processes import environment
 from tests.support.runs import rows_of
 from tests.support.worker import ROWS, two_tables
 
@@ -35,7 +36,7 @@ def start_worker(
     return subprocess.Popen(
         [*command, *([block] if block else [])],
         cwd=root,
-        env={**os.environ, "ASGARD_FAILPOINT": failpoint, "PYTHONPATH": str(root)},
+        env=environment(root, ASGARD_FAILPOINT=failpoint),
         start_new_session=True,
         stderr=subprocess.DEVNULL,
     )

@@ -1,7 +1,6 @@
 """`asgard demo` as real processes, on a small part of the real data: killed, finished, called again."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.processes import environment
 
 from asgard.common.errors import EnvironmentSetupError
 from asgard.common.settings import load_settings
@@ -65,13 +65,12 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def call(
-    folder: Path, example: Path, root: Path, *arguments: str, **environment: str
+    folder: Path, example: Path, root: Path, *arguments: str, **changes: str
 ) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "asgard.cli", "demo", "--dir", str(folder), "--example", str(example), *arguments]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ASGARD_NESSIE")}
-    paths = {"PYTHONPATH": str(root), **environment}
+    inherited = {name: value for name, value in environment(root).items() if not name.startswith("ASGARD_NESSIE")}
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=540, env=inherited | paths, cwd=folder.parent
+        command, capture_output=True, text=True, timeout=540, env=inherited | changes, cwd=folder.parent
     )
 
 
@@ -117,7 +116,12 @@ def test_the_report_says_what_was_published(first: dict[str, Any], folder: Path)
         assert check["sample_sql"] in text
     assert first["refused"]["branch"] in text
     assert first["main"] in text
-    assert text.count("<figure") == 6
+    for view in first["training"]["views"]:
+        assert f'<th scope="row">{view["view"]}<' in text
+        assert str(view["snapshot_id"]) in text
+    assert first["training"]["digest"] in text
+    assert f"0 of {first['training']['rows']:,} rows" in text
+    assert text.count("<figure") == 8
 
 
 def test_metrics_are_written_too(first: dict[str, Any], folder: Path) -> None:

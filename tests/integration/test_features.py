@@ -230,7 +230,9 @@ def test_an_apply_moves_the_hold(lake: Lakehouse, spark: "SparkSession", fresh: 
         == register.registered_views(lake, [view.name])[0].table.snapshot_id
     )
     changed = register.plan(lake, [view_of(table, ttl="1d")], resolve(lake, None))
-    assert [(change.action, change.differences) for change in changed] == [("change", ("ttl_seconds None -> 86400.0",))]
+    assert [(change.action, change.differences) for change in changed] == [
+        ("change", ("a row counts for ever -> 1 day",))
+    ]
     register.apply(lake, "tests", register.plan(lake, [], resolve(lake, None), prune=[view.name]))
     assert view.name not in Registrations(lake.storage).current("view")
     assert not list(lake.nessie.references(f"hold_view_{view.name}_"))

@@ -13,16 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgard.common.names import BranchName, CommitHash, RunId
+from asgard.common.names import BranchName, CommitHash, RunId, SnapshotId
+from asgard.features.views import Feature, FeatureView, feature_view, lasting
 from asgard.lakehouse.history import RunSummary
 from asgard.lakehouse.nessie import LogEntry
 from asgard.lakehouse.records import AttemptRecord
 from asgard.lakehouse.snapshots import At
 from asgard.local.drawings import Box, Line, branch_graph, flow
 from asgard.local.drawings import _lanes as lanes_of
-from asgard.local.plots import Plot, customer_plots, department_plots
+from asgard.local.plots import Plot, customer_plots, department_plots, training_plots
 from asgard.local.report import grouped, pairs, render, seconds, size
 from asgard.local.report_facts import Facts, GraphLine, SourceFileFact, TableFact
+from asgard.local.report_features import FeatureFacts, TrainingFact, ViewFact, sample_of
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
 NASTY = "</code><script>alert('x')</script>&\""
@@ -174,30 +176,85 @@ class Page(HTMLParser):
             self.text += f" {data}"
 
 
-def page_of(facts: Facts, plots: Sequence[Plot] = ()) -> str:
-    return render(facts, plots, {"Java for Spark": "21"}, NOW)
+def page_of(facts: Facts, plots: Sequence[Plot] = (), features: FeatureFacts | None = None) -> str:
+    return render(facts, plots, {"Java for Spark": "21"}, NOW, features)
 
 
-def test_the_page_needs_no_other_file_or_address(facts: Facts, plots: list[Plot]) -> None:
-    text = page_of(facts, plots)
+def view_of(name: str, *features: str, **properties: Any) -> FeatureView:
+    declared = [Feature(each, "double") for each in features]
+    return feature_view(name, table=f"gold.{name}", keys=("customer_id",), features=declared, **properties)
+
+
+@pytest.fixture(scope="module")
+def training_rows() -> pd.DataFrame:
+    """Customer 7's labels are all alike, customer 1,234's are not; most_missing is missing for half of them."""
+    months = pd.date_range("2024-01-01", periods=4, freq="MS", tz="UTC")
+    return pd.DataFrame(
+        [
+            {
+                "customer_id": customer,
+                "event_timestamp": month,
+                "churned": customer == 1234 and place % 2 == 0,
+                "spent": 1000.5 * place,
+                "visits": float(place),
+                "rest": 1.0,
+                "most_missing": None if place % 2 else 0.25,
+            }
+            for customer in (7, 1234)
+            for place, month in enumerate(months)
+        ]
+    )
+
+
+@pytest.fixture
+def features(training_rows: pd.DataFrame) -> FeatureFacts:
+    views = (
+        view_of("money", "spent", "visits", "rest", ttl="14d", online=True),
+        view_of("odd", "x", description=NASTY),
+    )
+    names = ["spent", "visits", "rest", "most_missing"]
+    columns, rows = sample_of(training_rows, ["customer_id"], "event_timestamp", views[:1], names)
+    manifest = {
+        "rows": 20738,
+        "labels": {"source": "gold.labels", "snapshot_id": 4561278, "time_column": "event_timestamp"},
+        "without_features": {"money": 30},
+        "on_demand": ["most_missing"],
+        "engine": {"used": "duckdb", "why": f"few rows {NASTY}"},
+        "seconds": 8.288,
+        "digest": "38504f0fe825",
+        "holds": ["hold_set_1_0"],
+    }
+    plots = training_plots(training_rows, "event_timestamp", names)
+    return FeatureFacts(
+        (
+            ViewFact(views[0], SnapshotId(11), {"rows": 120865, "entities": 2469}, is_newest=True),
+            ViewFact(views[1], SnapshotId(12), {}, is_newest=False),
+        ),
+        TrainingFact("set.parquet", manifest, tuple(columns), tuple(rows), tuple(plots)),
+    )
+
+
+def test_the_page_needs_no_other_file_or_address(facts: Facts, plots: list[Plot], features: FeatureFacts) -> None:
+    text = page_of(facts, plots, features)
     page = Page(text)
     assert all(link.startswith("#") for link in page.links)
     assert not re.search(r"url\((?!#)|@import|https?://", text)
     assert not {"script", "link", "iframe", "object", "img"} & set(page.tags)
 
 
-def test_every_anchor_is_there_once(facts: Facts, plots: list[Plot]) -> None:
-    text = page_of(facts, plots)
+def test_every_anchor_is_there_once(facts: Facts, plots: list[Plot], features: FeatureFacts) -> None:
+    text = page_of(facts, plots, features)
     page = Page(text)
     assert len(page.ids) == len(set(page.ids))
     assert {link[1:] for link in page.links} <= set(page.ids)
     assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(page.ids)
 
 
-def test_what_comes_from_outside_is_text(facts: Facts) -> None:
-    text = page_of(facts)
+def test_what_comes_from_outside_is_text(facts: Facts, features: FeatureFacts) -> None:
+    text = page_of(facts, features=features)
     assert "<script>alert" not in text
     assert NASTY in Page(text).text
+    assert f"few rows {NASTY}" in Page(text).text
 
 
 def test_it_says_what_the_facts_say(facts: Facts, plots: list[Plot]) -> None:
@@ -224,6 +281,47 @@ def test_it_says_what_the_facts_say(facts: Facts, plots: list[Plot]) -> None:
         assert expected in text, expected
 
 
+def test_it_says_what_is_registered_and_what_the_training_set_is(facts: Facts, features: FeatureFacts) -> None:
+    text = " ".join(Page(page_of(facts, features=features)).text.split())
+    for expected in (
+        "money customer_id gold.money 11 newest 3 120,865 2,469 14 days packed",
+        "gold.odd 12 a newer one is there 1 for ever no",
+        "20,738 of gold.labels at snapshot 4561278",
+        "0 of 20,738 rows",
+        "30 for money",
+        "duckdb in 8.29 s: few rows",
+        "38504f0fe825",
+        "hold_set_1_0",
+        "customer_id event_timestamp churned spent visits most_missing 1234 2024-01-01 True 0 0 0.25",
+        "1234 2024-02-01 False 1,000.5 1 null",
+        "25.0 % of 8 labels churned; 0.0 % to 50.0 % by month.",
+        "most_missing is null for 50.0 % of labels",
+    ):
+        assert expected in text, expected
+
+
+def test_views_without_a_training_set_are_shown_too(facts: Facts, features: FeatureFacts) -> None:
+    text = Page(page_of(facts, features=FeatureFacts(features.views))).text
+    assert "gold.money" in text
+    assert "training set:" not in text
+    assert "gold.money" not in Page(page_of(facts)).text
+
+
+def test_how_long_a_row_counts() -> None:
+    assert [lasting(ttl) for ttl in (None, timedelta(days=1), timedelta(hours=36), timedelta(seconds=90))] == [
+        "for ever",
+        "1 day",
+        "36 hours",
+        "90 seconds",
+    ]
+
+
+def test_a_training_set_without_labels_has_no_pictures(training_rows: pd.DataFrame) -> None:
+    empty = training_rows.head(0)
+    assert training_plots(empty, "event_timestamp", ["spent"]) == []
+    assert sample_of(empty, ["customer_id"], "event_timestamp", [], ["spent"])[1] == []
+
+
 def test_the_failing_rows_show_the_columns_of_the_check_first(facts: Facts) -> None:
     text = page_of(facts)
     header = re.search(r"<thead><tr>(<th style[^/]*?>amount</th>.*?)</tr>", text)
@@ -238,15 +336,16 @@ def test_a_lakehouse_without_anything_has_a_report_too() -> None:
     assert "The audit that failed" not in text
 
 
-def test_headings_step_down_one_at_a_time(facts: Facts, plots: list[Plot]) -> None:
-    levels = [int(tag[1]) for tag in Page(page_of(facts, plots)).tags if re.fullmatch(r"h[1-6]", tag)]
+def test_headings_step_down_one_at_a_time(facts: Facts, plots: list[Plot], features: FeatureFacts) -> None:
+    levels = [int(tag[1]) for tag in Page(page_of(facts, plots, features)).tags if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(below - above <= 1 for above, below in pairwise(levels))
 
 
-def test_pictures_have_a_name_and_take_their_colours_from_the_page(plots: list[Plot]) -> None:
-    for plot in plots:
+def test_pictures_have_a_name_and_take_their_colours_from_the_page(plots: list[Plot], features: FeatureFacts) -> None:
+    assert features.training is not None
+    for plot in (*plots, *features.training.plots):
         root = ElementTree.fromstring(plot.svg)  # noqa: S314 - our own
         assert root.get("role") == "img"
         assert root.get("aria-label")
@@ -274,6 +373,23 @@ def test_the_flow_joins_each_table_to_its_inputs() -> None:
     root = ElementTree.fromstring(svg)  # noqa: S314 - our own
     assert len(root.findall("path[@class='edge']")) == 3
     assert [text.text for text in root.findall(".//text[@class='name']")] == ["a", "b", "c & <d>"]
+
+
+def test_a_table_of_its_inputs_layer_stands_below_it_and_is_joined_beside_the_column() -> None:
+    boxes = [
+        Box("a", 0, (), "silver"),
+        Box("b", 0, (), "silver"),
+        Box("of_b", 1, (), "gold", ("b",)),
+        Box("made", 1, (), "gold", ("a",)),
+        Box("of_made", 1, (), "gold", ("made",)),
+    ]
+    root = ElementTree.fromstring(flow(boxes))  # noqa: S314 - our own
+    heights = {text.text: float(text.get("y", 0)) for text in root.findall(".//text[@class='name']")}
+    assert heights["made"] < heights["of_made"] < heights["of_b"]
+    right = max(float(box.get("x", 0)) + float(box.get("width", 0)) for box in root.findall(".//rect"))
+    bow = [path.get("d", "") for path in root.findall("path") if path.get("d", "").startswith(f"M{right:g},")]
+    assert len(bow) == 1
+    assert float(root.get("width", 0)) >= right + 30
 
 
 def test_the_flow_of_nothing() -> None:

@@ -1,0 +1,73 @@
+"""Applying a pipeline's feature views: by `asgard features apply`, or as the next step after a backfill's publish."""
+
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asgard.features.register import Change
+    from asgard.features.views import Declared
+    from asgard.lakehouse.lake import Lakehouse
+    from asgard.lakehouse.pipeline import Pipeline
+
+
+def apply_views(
+    lake: "Lakehouse", declared: "Declared", changes: "list[Change]", say: Any, *, feast: bool = True
+) -> None:
+    """Make a plan true, and the Feast registry equal to what is registered."""
+    from asgard.features import register
+
+    register.apply(lake, declared.pipeline, changes, say)
+    if feast:
+        from asgard.features import feast_registry
+
+        feast_registry.synchronise(lake, tuple(declared.on_demand.values()), say, pipeline=declared.pipeline)
+
+
+def apply_all(lake: "Lakehouse", pipeline: "Pipeline", say: Any) -> None:
+    """Register every view of a pipeline whose table is published, at what is published now."""
+    from asgard.features import feast_registry, register
+    from asgard.features.views import Declared
+    from asgard.lakehouse.snapshots import resolve
+
+    declared = Declared.of(pipeline)
+    there = lake.nessie.contents(lake.target, {view.table for view in declared.views.values()})
+    views = [view for view in declared.views.values() if view.table in there]
+    require_applicable(lake, pipeline)
+    changes = register.plan(lake, views, resolve(lake, None))
+    apply_views(lake, declared, changes, say, feast=False)
+    if feast_is_installed() and not feast_registry.is_current(lake, tuple(declared.on_demand.values())):
+        feast_registry.synchronise(lake, tuple(declared.on_demand.values()), say, pipeline=declared.pipeline)
+
+
+def require_applicable(lake: "Lakehouse", pipeline: "Pipeline") -> None:
+    """Refuse what an apply would stumble over; to be asked before anything is published.
+
+    Raises:
+        UsageError: another pipeline registered views of these names.
+        DeclarationError: an on-demand feature can't be kept by Feast.
+    """
+    from asgard.features import feast_registry, register
+    from asgard.features.views import Declared
+    from asgard.lakehouse.registrations import Registrations
+
+    declared = Declared.of(pipeline)
+    registered = Registrations(lake.storage).current(register.KIND).values()
+    register.require_own(registered, declared.views, pipeline.name)
+    if feast_is_installed():
+        feast_registry.require_portable(tuple(declared.on_demand.values()))
+
+
+def needed_columns(pipeline: "Pipeline") -> "dict[tuple[str, str], dict[str, str]]":
+    """The columns that each declared view needs, with the types of its features."""
+    from asgard.features.register import KIND
+    from asgard.features.views import Declared
+
+    return {
+        (KIND, view.name): {**dict.fromkeys(view.columns, ""), **{each.name: each.type for each in view.features}}
+        for view in Declared.of(pipeline).views.values()
+    }
+
+
+def feast_is_installed() -> bool:
+    """Whether there is a Feast registry to keep."""
+    return importlib.util.find_spec("feast") is not None
