@@ -189,6 +189,7 @@ def _made(lake: Lakehouse, request: SetRequest, table: PinnedTable | None, made:
             **described(lake.settings, request.labels, table, join),
             "engine": {"used": str(engine), "why": why},
             "rows": audit.rows,
+            "leaks": dict(audit.leaks),
             "without_features": dict(audit.missing),
             "columns": column_types(connection, made),
             "digest": digest(connection, made),

@@ -201,12 +201,12 @@ def training_set(
     names = [name.strip() for text in views or () for name in text.split(",") if name.strip()]
     declared = Declared.of(load_pipeline(pipeline)) if pipeline else Declared("", {}, {})
     lake = _lake(settings, directory)
-    if ref is None:
+    at = resolve(lake, resolve(lake, ref).commit) if ref else None  # what is on a branch only is not published
+    if at is None:
         pinned = register.registered_views(lake, names)
     elif pipeline is None:
         raise UsageError("--ref pins declared views, but there is no pipeline.", hint="Say --pipeline too.")
     else:
-        at = resolve(lake, ref)
         pinned = tuple(PinnedView(view, PinnedTable.load(lake, view.table, at)) for view in declared.select(names))
         for each in pinned:
             require_columns(each.view, each.table)
@@ -214,7 +214,7 @@ def training_set(
         raise UsageError("No feature view is registered.", hint="`asgard features apply --pipeline ...` registers.")
     have = {each.name for each in pinned}
     functions = tuple(each for each in declared.on_demand.values() if set(each.views) <= have)
-    request = SetRequest(pinned, Labels(labels, time_column), functions, full_names, Engine(engine))
+    request = SetRequest(pinned, Labels(labels, time_column, at.commit if at else None), functions, full_names, Engine(engine))
     table = _table_name(out)
     with progress_lines(quiet=as_json) as say:
         if table is not None:

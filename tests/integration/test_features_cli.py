@@ -16,6 +16,8 @@ from asgard.common.names import TableName
 from asgard.common.settings import Settings
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.registrations import Registrations
+from asgard.lakehouse.run import RunAuditFailedError
+from asgard.validation.checks import row_count
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -112,6 +114,36 @@ def test_a_training_set_by_the_command_line(shop: Shop, tmp_path: Path, capsys: 
     assert (manifest["rows"], manifest["without_features"]) == (2, {f"view_{shop.suffix}": 1})
     assert shop.run("features", "training-set", *options) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+def test_a_set_at_a_ref_has_its_labels_from_there_too(
+    shop: Shop, lake: Lakehouse, spark: "SparkSession", fresh: Fresh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = declare(fresh.table())
+    write_rows(lake, labels, spark.sql("SELECT 1L customer_id, TIMESTAMP'2024-01-02' event_timestamp"))
+    before = lake.nessie.head(lake.target)
+    both = "SELECT explode(array(1L, 2L)) customer_id, TIMESTAMP'2024-01-09' event_timestamp"
+    write_rows(lake, labels, spark.sql(both))
+    options = ["-p", shop.declared(), "--labels", str(labels.name), "-v", f"view_{shop.suffix}", "--overwrite"]
+    rows = {}
+    for ref in (before, lake.target):
+        out = ["--ref", ref, "--out", str(shop.folder / "at.parquet")]
+        rows[ref] = asked(shop, capsys, "features", "training-set", *options, *out)["rows"]
+    assert rows == {before: 1, lake.target: 2}
+
+
+def test_a_set_at_what_is_on_a_branch_only_is_refused(
+    shop: Shop, lake: Lakehouse, fresh: Fresh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failing = declare(fresh.table(), checks=[row_count(99)])
+    with pytest.raises(RunAuditFailedError) as caught:
+        write_rows(lake, failing, frame(lake, [(1, 0, 10.0, 1)]))
+    branch = caught.value.result.branch
+    assert branch is not None
+    labels = labels_file(shop.folder, [(1, 1)])
+    options = ["-p", shop.declared(), "--labels", labels, "--ref", branch, "--out", str(shop.folder / "never.parquet")]
+    assert shop.run("features", "training-set", *options) == 2
+    assert "main has no commit" in capsys.readouterr().err
 
 
 def test_a_publish_that_would_break_a_view_is_refused(
