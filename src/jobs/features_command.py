@@ -214,7 +214,9 @@ def training_set(
         raise UsageError("No feature view is registered.", hint="`asgard features apply --pipeline ...` registers.")
     have = {each.name for each in pinned}
     functions = tuple(each for each in declared.on_demand.values() if set(each.views) <= have)
-    request = SetRequest(pinned, Labels(labels, time_column, at.commit if at else None), functions, full_names, Engine(engine))
+    request = SetRequest(
+        pinned, Labels(labels, time_column, at.commit if at else None), functions, full_names, Engine(engine)
+    )
     table = _table_name(out)
     with progress_lines(quiet=as_json) as say:
         if table is not None:
