@@ -137,13 +137,13 @@ def synchronise(
     failpoint("before-feast")
     with _alone(lake.settings):
         registered = Registrations(lake.storage).current(KIND)
-        ours = [each for each in on_demand if set(each.views) <= set(registered)]
         (repository(lake.settings) / _STATE).unlink(missing_ok=True)
         with _in_words(lake.settings):
             store = open_store(lake.settings)
-            views = {name: _feast_view(each) for name, each in registered.items()}
-            functions = [_feast_function(each, views, pipeline) for each in ours]
-            entities = {entity.name: entity for each in registered.values() for entity in _entities(each)}
+            held = {name: each for name, each in registered.items() if _can_hold(each, say)}
+            views = {name: _feast_view(each) for name, each in held.items()}
+            functions = [_feast_function(each, views, pipeline) for each in on_demand if set(each.views) <= set(held)]
+            entities = {entity.name: entity for each in held.values() for entity in _entities(each)}
             stale = _stale(store, views, {each.name for each in functions}, pipeline)
             store.apply(
                 [_project(lake), *entities.values(), *views.values(), *functions],
@@ -151,6 +151,7 @@ def synchronise(
                 partial=not stale,
                 skip_feature_view_validation=True,
             )
+        ours = [each for each in on_demand if set(each.views) <= set(registered)]
         state = json.dumps(_state(lake.settings, registered, ours))
         _write(repository(lake.settings) / _STATE, state)
     say(f"Feast: {len(views)} views in {repository(lake.settings)}")
@@ -226,6 +227,19 @@ def _entities(registration: Registration) -> "Iterator[Entity]":
 
     for key in registration.declared["keys"]:
         yield Entity(name=key, join_keys=[key], value_type=value_type(registration.columns[key]))
+
+
+def _can_hold(registration: Registration, say: Say) -> bool:
+    """Whether Feast has types for all of a view's features; one that it has none for must not keep the others out."""
+    from asgard.features.feast_source import value_type
+
+    for feature in FeatureView.from_json(registration.declared).features:
+        try:
+            value_type(feature.type)
+        except KeyError:
+            say(f"{registration.name}: left out of Feast's registry, which can't hold {feature.name} ({feature.type})")
+            return False
+    return True
 
 
 def _feast_view(registration: Registration) -> "FeastView":

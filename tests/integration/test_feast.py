@@ -11,7 +11,7 @@ from tests.conftest import Fresh
 from tests.integration.test_features import START, gold, put, registered, view_of
 
 from asgard.features import feast_registry, register
-from asgard.features.views import on_demand
+from asgard.features.views import Feature, on_demand
 from asgard.lakehouse.declaration import declare_table
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.run import RunRequest, execute
@@ -87,6 +87,26 @@ def test_feasts_own_command_line(lake: Lakehouse, store: Any) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert store.asgard_view in done.stdout
+
+
+def test_a_view_that_feast_has_no_types_for_keeps_no_other_out(
+    lake: Lakehouse, spark: "SparkSession", fresh: Fresh
+) -> None:
+    plain, odd = gold(fresh), gold(fresh)
+    put(lake, plain, [(1, 0, 10.0, 1)])
+    rows = spark.sql("SELECT 1L customer_id, TIMESTAMP'2024-01-01' event_timestamp, array(array(1D)) grid")
+    execute(lake, RunRequest("test"), lambda attempt: attempt.write(odd, rows))
+    grid = view_of(odd, created_timestamp=None, features=[Feature("grid", "array<array<double>>")])
+    for view in (view_of(plain), grid):
+        registered(lake, view)
+    said: list[str] = []
+    feast_registry.synchronise(lake, [], said.append)
+    names = {each.name for each in feast_registry.open_store(lake.settings).list_feature_views()}
+    assert view_of(plain).name in names
+    assert grid.name not in names
+    wanted = f"{grid.name}: left out of Feast's registry, which can't hold grid (array<array<double>>)"
+    assert wanted in said
+    assert feast_registry.is_current(lake, [])
 
 
 def test_a_view_that_is_taken_out_leaves_feast(lake: Lakehouse, spark: "SparkSession", fresh: Fresh) -> None:
