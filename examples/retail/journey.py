@@ -10,7 +10,7 @@ why the year ends some hours into 2018.
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -20,6 +20,7 @@ from asgard.features import user_features
 from asgard.features.views import Feature, feature_view, on_demand
 from asgard.features.windows import aggregate, windowed
 from asgard.lakehouse.intervals import TimeRange
+from asgard.model.declaration import model
 from asgard.validation.checks import (
     accepted_values,
     between,
@@ -31,7 +32,7 @@ from asgard.validation.checks import (
     row_count,
     unique,
 )
-from examples.retail import transforms
+from examples.retail import models, transforms
 from examples.retail.transforms import category, first_by_key, money, newest_delivery, trimmed, utc, within
 
 if TYPE_CHECKING:
@@ -375,5 +376,43 @@ def spending_trend(recent: "pd.Series[float]", usual: "pd.Series[float]") -> "pd
     """What a receipt of the last 30 days was worth, as a share of what one always was."""
     return recent / usual
 
+
+CHURN: dict[str, Any] = {
+    "labels": "gold.churn_labels",
+    "target": "churned",
+    "views": ("customer_metrics", "customer_rfm"),
+    "test_from": "2017-10-01",
+    "outcome_after": "28d",
+    "owner": "retail-data",
+    "tags": ("churn",),
+}
+retail.add(
+    model(
+        "churn",
+        trainer=models.gradient_boosting,
+        params={
+            "objective": "binary",
+            "num_boost_round": 200,
+            "learning_rate": 0.03,
+            "num_leaves": 15,
+            "min_data_in_leaf": 40,
+        },
+        minimum={"roc_auc": 0.7},
+        maximum={"brier": 0.2},
+        description="Whether a household that bought within 90 days buys nothing in the next 28.",
+        **CHURN,
+    )
+)
+retail.add(
+    model(
+        "churn_linear",
+        trainer=models.logistic_regression,
+        format="skops",
+        params={"C": 0.5},
+        minimum={"roc_auc": 0.7},
+        description="The same by logistic regression, to compare with.",
+        **CHURN,
+    )
+)
 
 retail.sql(Path(__file__).parent / "sql" / "department_sales.sql")

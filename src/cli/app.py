@@ -40,7 +40,7 @@ class Command:
         return listed
 
 
-_LOCAL, _WRITE, _FEATURES, _LOOK = "One machine", "Write", "Features", "Look"
+_LOCAL, _WRITE, _FEATURES, _MODELS, _LOOK = "One machine", "Write", "Features", "Models", "Look"
 
 COMMANDS = (
     Command("demo", _LOCAL, "asgard.local.demo:demo", "Run the whole story on real data, from nothing."),
@@ -71,13 +71,41 @@ COMMANDS = (
         "asgard.jobs.features_command:impact",
         "Show what a table's schema change touches.",
     ),
+    Command("train", _MODELS, "asgard.jobs.train_job:command", "Train a model and register its version."),
+    Command(
+        "batch-predict",
+        _MODELS,
+        "asgard.jobs.batch_predict_job:command",
+        "Score the latest features, and publish the predictions.",
+    ),
+    Command("model list", _MODELS, "asgard.jobs.model_command:list_versions", "List models: versions and stages."),
+    Command(
+        "model show",
+        _MODELS,
+        "asgard.jobs.model_command:show",
+        "Show one version: data, code, metrics, files, history.",
+    ),
+    Command("model promote", _MODELS, "asgard.jobs.model_command:promote", "Move a version to its next stage."),
+    Command(
+        "model rollback", _MODELS, "asgard.jobs.model_command:rollback", "Bring an archived version back to Production."
+    ),
+    Command(
+        "model verify",
+        _MODELS,
+        "asgard.jobs.model_command:verify",
+        "Hold every byte of a version against its manifest.",
+    ),
+    Command("model compare", _MODELS, "asgard.jobs.model_command:compare", "Show what two versions differ in."),
+    Command(
+        "model reproduce", _MODELS, "asgard.jobs.reproduce_command:reproduce", "Train a version again, and compare."
+    ),
     Command("plan", _LOOK, "asgard.cli.inspect:plan", "Show what a backfill would compute, read and check."),
     Command("audit", _LOOK, "asgard.cli.inspect:audit", "Hold a table on any ref against its checks."),
     Command("tables", _LOOK, "asgard.cli.inspect:tables", "List the tables of a ref: rows, size, snapshot, owner."),
     Command("runs", _LOOK, "asgard.cli.inspect:runs", "List runs, newest first, and how they ended."),
     Command("branches", _LOOK, "asgard.cli.inspect:branches", "List branches and tags, and the runs they belong to."),
     Command("diff", _LOOK, "asgard.cli.inspect:diff", "Show, table by table, what differs between two refs."),
-    Command("lineage", _LOOK, "asgard.cli.inspect:lineage", "Show where a table's rows come from."),
+    Command("lineage", _LOOK, "asgard.cli.inspect:lineage", "Show where a table's rows, or one prediction, come from."),
     Command("metrics", _LOOK, "asgard.jobs.metrics_command:metrics", "Print all metrics, as Prometheus reads them."),
     Command("settings", _LOOK, "asgard.cli.inspect:settings", "Print every setting, and where it came from."),
     Command("jars", _LOOK, "asgard.cli.inspect:jars", "Print the jars that spark-submit needs, for its --jars."),

@@ -20,7 +20,6 @@ from asgard.jobs.options import (
 from asgard.jobs.reporting import progress_lines, show_json, show_table
 
 if TYPE_CHECKING:
-    from asgard.lakehouse.history import LineageNode
     from asgard.lakehouse.lake import Lakehouse
     from asgard.validation.checks import Check
     from asgard.validation.results import CheckResult
@@ -303,31 +302,55 @@ def diff(
 
 def lineage(
     table: TableArgument,
+    key: Annotated[
+        list[str] | None,
+        typer.Option("--key", metavar="NAME=VALUE", help="Of the entity whose prediction to explain. Repeatable."),
+    ] = None,
+    model_version: Annotated[
+        str | None, typer.Option("--model-version", help="With --key: e.g. 1.2.0 (default: which predicted last).")
+    ] = None,
     ref: RefOption = None,
     directory: DirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show where a table's rows come from."""
+    """Show where a table's rows, or one prediction, come from."""
+    from asgard.cli.explained import show_explained, show_node
     from asgard.lakehouse.history import lineage as find_lineage
     from asgard.lakehouse.snapshots import resolve
 
+    name, entity = TableName.parse(table), _entity(key)
+    if model_version and not entity:
+        raise UsageError("--model-version is about one prediction.", hint="Say whose: --key customer_id=123.")
     lake = _lake(settings, directory)
-    root = find_lineage(lake, TableName.parse(table), resolve(lake, ref))
+    at = resolve(lake, ref)
+    if entity:
+        from asgard.model.explain import explain
+
+        explained = explain(lake, name, at, entity, model_version)
+        if as_json:
+            show_json(explained.to_json())
+        else:
+            show_explained(explained)
+        return
+    root = find_lineage(lake, name, at)
     if as_json:
         show_json(root.to_json())
         return
-    _show_node(root, "")
+    show_node(root, "")
 
 
-def _show_node(node: "LineageNode", indent: str) -> None:
-    run = node.run.attempt if node.run else None
-    made = f"by {run.start.get('job')} {run.run_id} (code {run.start.get('code_version', '')[:12]})" if run else ""
-    typer.echo(f"{indent}{node.table}  snapshot {node.snapshot_id}  {made or 'made by no recorded run'}")
-    for file in node.files:
-        typer.echo(f"{indent}  file {file}")
-    for source in node.inputs:
-        _show_node(source, indent + "  ")
+def _entity(given: list[str] | None) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name or name in found:
+            raise UsageError(
+                f"--key {text!r} is {'there twice' if name in found else 'not NAME=VALUE'}.",
+                hint="E.g. --key customer_id=123.",
+            )
+        found[name] = value
+    return found
 
 
 def settings(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:

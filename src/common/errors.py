@@ -93,5 +93,9 @@ class RunError(AsgardError):
     """A run could not go on; its branch is kept for a look at the data."""
 
 
+class ArtifactError(AsgardError):
+    """A model's files are not those that were registered, or can't be loaded: nothing was predicted."""
+
+
 class EnvironmentSetupError(AsgardError):
     """This machine lacks something that Asgard needs (Java, a jar, a free port, disk)."""

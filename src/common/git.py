@@ -2,10 +2,14 @@
 
 import json
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from asgard.common.errors import ServiceError
 from asgard.common.settings import Settings
 
 STAMP = "_stamp.json"
@@ -33,6 +37,46 @@ def code_version(settings: Settings, folder: Path | None = None) -> CodeVersion:
     if settings.code_version:
         return CodeVersion(settings.code_version, dirty=False)
     return _stamped() or _from_git(folder or Path.cwd()) or CodeVersion("unknown", dirty=False)
+
+
+def repository_of(path: Path) -> Path | None:
+    """The top folder of the git repository that a file or folder is in, also of one that is gone; None if in none."""
+    folder = next(each for each in (path.absolute(), *path.absolute().parents) if each.is_dir())
+    top = _git(folder, "rev-parse", "--show-toplevel")
+    return Path(top).resolve() if top else None
+
+
+def state_of(repository: Path) -> CodeVersion | None:
+    """The commit that is checked out in a repository; None before its first."""
+    return _from_git(repository)
+
+
+def has_commit(repository: Path, commit: str) -> bool:
+    """Whether a repository has a commit, whatever is checked out."""
+    return _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}") is not None
+
+
+@contextmanager
+def checked_out(repository: Path, commit: str) -> Iterator[Path]:
+    """The files of a commit in a folder of their own, while the block lasts; the repository's own stay as they are.
+
+    Raises:
+        ServiceError: git can't check it out.
+    """
+    with tempfile.TemporaryDirectory(prefix="asgard-code-") as folder:
+        tree = Path(folder).resolve() / "tree"
+        command = ["git", "-C", str(repository), "-c", "core.hooksPath=/dev/null", "worktree", "add", "--detach"]
+        try:
+            done = subprocess.run([*command, str(tree), commit], capture_output=True, text=True)
+            if done.returncode:
+                raise ServiceError(
+                    f"git can't check out {commit} of {repository}: {done.stderr.strip()}",
+                    hint=f"git -C {repository} worktree add says the same.",
+                )
+            yield tree
+        finally:
+            _git(repository, "worktree", "remove", "--force", str(tree))
+            _git(repository, "worktree", "prune")
 
 
 def _stamped() -> CodeVersion | None:

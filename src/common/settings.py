@@ -273,6 +273,21 @@ class Settings:
             )
         return self.nessie_uri
 
+    @property
+    def mlflow(self) -> str:
+        """MLflow's address.
+
+        Raises:
+            SettingsError: none is set and no local services were started.
+        """
+        if self.mlflow_tracking_uri is None:
+            raise SettingsError(
+                "No MLflow is set: mlflow_tracking_uri has no value, and no services were started in "
+                f"{self.project_dir} (expected {self.project_dir / SERVICES_FILE}).",
+                hint="Run `asgard up` for services on this machine, or set MLFLOW_TRACKING_URI.",
+            )
+        return self.mlflow_tracking_uri
+
     def secrets(self) -> tuple[str, ...]:
         """Every secret text, for filters that must not let one through."""
         values = [getattr(self, name) for name in _names()]
@@ -414,9 +429,28 @@ def python_environment() -> Mapping[str, str]:
     return dict(os.environ)
 
 
+def as_variables(settings: Settings) -> dict[str, str]:
+    """Settings as environment variables, also those that were flags or from a file, for a child process of this one.
+
+    Secrets are in it: it is for nobody else.
+    """
+    found = {}
+    for definition in DEFINITIONS:
+        value = getattr(settings, definition.name)
+        if value is not None:
+            plain = value.reveal() if isinstance(value, Secret) else value
+            found[definition.variable] = str(plain.absolute() if isinstance(plain, Path) else plain)
+    return found
+
+
 def set_for_children(name: str, value: str) -> None:
     """Set an environment variable for the processes that this one starts (Spark's JVM and workers)."""
     os.environ[name] = value
+
+
+def set_unless_given(name: str, value: str) -> None:
+    """Set an environment variable that a library reads, where the user did not."""
+    os.environ.setdefault(name, value)
 
 
 def unset_for_children(name: str) -> None:

@@ -158,6 +158,12 @@ _MEANINGS: tuple[tuple[str, type[AsgardError], str, str], ...] = (
         "See whether what was to answer there is up, then run again with the same run id.",
     ),
     (
+        r"Python worker exited unexpectedly",
+        RunError,
+        "A Python worker ended in the middle of its rows, and so did each worker that tried again.",
+        "Most often it had too little memory, or a library crashed; a cluster's log says which signal ended it.",
+    ),
+    (
         r"(OutOfMemoryError|Java heap space|GC overhead limit)",
         EnvironmentSetupError,
         "Spark ran out of memory.",

@@ -21,7 +21,7 @@ from asgard.common.errors import AsgardError, DeclarationError, EnvironmentSetup
 from asgard.common.failpoints import failpoint
 from asgard.common.settings import Settings, redact_url, unset_for_children
 from asgard.features.register import KIND
-from asgard.features.views import FeatureView, OnDemandFeature
+from asgard.features.views import Feature, FeatureView, OnDemandFeature
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.registrations import Registration, Registrations
 
@@ -140,7 +140,7 @@ def synchronise(
         (repository(lake.settings) / _STATE).unlink(missing_ok=True)
         with _in_words(lake.settings):
             store = open_store(lake.settings)
-            held = {name: each for name, each in registered.items() if _can_hold(each, say)}
+            held = {name: each for name, each in registered.items() if unfit(each) is None}
             views = {name: _feast_view(each) for name, each in held.items()}
             functions = [_feast_function(each, views, pipeline) for each in on_demand if set(each.views) <= set(held)]
             entities = {entity.name: entity for each in held.values() for entity in _entities(each)}
@@ -154,6 +154,9 @@ def synchronise(
         ours = [each for each in on_demand if set(each.views) <= set(registered)]
         state = json.dumps(_state(lake.settings, registered, ours))
         _write(repository(lake.settings) / _STATE, state)
+    for name, odd in ((name, unfit(each)) for name, each in registered.items()):
+        if odd is not None:
+            say(f"{name}: left out of Feast's registry, which can't hold {odd.name} ({odd.type})")
     say(f"Feast: {len(views)} views in {repository(lake.settings)}")
 
 
@@ -229,17 +232,16 @@ def _entities(registration: Registration) -> "Iterator[Entity]":
         yield Entity(name=key, join_keys=[key], value_type=value_type(registration.columns[key]))
 
 
-def _can_hold(registration: Registration, say: Say) -> bool:
-    """Whether Feast has types for all of a view's features; one that it has none for must not keep the others out."""
+def unfit(registration: Registration) -> Feature | None:
+    """The first feature of a view that Feast has no type for: such a view is left out, and keeps no other out."""
     from asgard.features.feast_source import value_type
 
     for feature in FeatureView.from_json(registration.declared).features:
         try:
             value_type(feature.type)
         except KeyError:
-            say(f"{registration.name}: left out of Feast's registry, which can't hold {feature.name} ({feature.type})")
-            return False
-    return True
+            return feature
+    return None
 
 
 def _feast_view(registration: Registration) -> "FeastView":

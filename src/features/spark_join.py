@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from pyspark.sql import Column, DataFrame
 
-_LABEL, _AT, _IS_LABEL = "__label", "__at", "__is_label"
+_LABEL, _IS_LABEL = "__label", "__is_label"
+VISIBLE_AT = "__at"
+"""When a row counts from on, in microseconds since 1970."""
 Source = Callable[[PinnedTable], "DataFrame"]
 
 
@@ -57,9 +59,9 @@ def join_on_spark(lake: Lakehouse, connection: "DuckDBPyConnection", labels: str
         joined = joined_frame(lambda table: session.table(table.at.sql_name(table.name)), rows, join.views, join.names)
         observation = Observation("audit")
         wanted = [F.expr(sql).alias(name) for name, sql in counts(join.views).items()]
-        kept = joined.observe(observation, *wanted).select(*(_column(name) for name in join.columns))
+        kept = joined.observe(observation, *wanted).select(*(column_of(name) for name in join.columns))
         if join.on_demand:
-            kept = _with_on_demand(kept, join)
+            kept = with_on_demand_frame(kept, join)
         kept.write.option("compression", "zstd").parquet(out.absolute().as_uri())
         found = observation.get
     except Exception as error:
@@ -99,57 +101,65 @@ def _joined_group(
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
-    key_columns = [_column(f"__key_{name}") for name in columns]
+    key_columns = [column_of(f"__key_{name}") for name in columns]
     sides = [
-        labels.select(*key_columns, F.col(TIME).alias(_AT), F.lit(True).alias(_IS_LABEL), F.struct("*").alias(_LABEL))
+        labels.select(
+            *key_columns, F.col(TIME).alias(VISIBLE_AT), F.lit(True).alias(_IS_LABEL), F.struct("*").alias(_LABEL)
+        )
     ]
-    sides += [_rows(source(pinned.table), pinned, number) for number, pinned, _ in group]
+    sides += [visible_rows(source(pinned.table), pinned, number) for number, pinned, _ in group]
     together = reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), sides)
     so_far = (
         Window.partitionBy(*key_columns)
-        .orderBy(_AT, F.coalesce(_IS_LABEL, F.lit(False)))
+        .orderBy(VISIBLE_AT, F.coalesce(_IS_LABEL, F.lit(False)))
         .rowsBetween(Window.unboundedPreceding, Window.currentRow)
     )
     best = [F.max(f"__row_{number}").over(so_far).alias(f"__row_{number}") for number, _, _ in group]
     found = together.select(_LABEL, _IS_LABEL, *best).where(_IS_LABEL)
-    chosen = [_column(_LABEL, name).alias(name) for name in labels.columns]
+    chosen = [column_of(_LABEL, name).alias(name) for name in labels.columns]
     for number, pinned, pairs in group:
         row = f"__row_{number}"
-        fresh = _column(row, "__event").isNotNull()
+        fresh = column_of(row, "__event").isNotNull()
         if pinned.view.ttl is not None:
-            oldest = _column(_LABEL, TIME) - round(pinned.view.ttl.total_seconds() * 1_000_000)
-            fresh = _column(row, "__event") >= oldest
+            oldest = column_of(_LABEL, TIME) - round(pinned.view.ttl.total_seconds() * 1_000_000)
+            fresh = column_of(row, "__event") >= oldest
         kept = [*pairs, ("__event", f"__event_{number}")]
         kept += [("__created", f"__created_{number}")] if pinned.view.created_timestamp else []
-        chosen += [F.when(fresh, _column(row, name)).alias(column) for name, column in kept]
+        chosen += [F.when(fresh, column_of(row, name)).alias(column) for name, column in kept]
     return found.select(*chosen)
 
 
-def _rows(table: "DataFrame", pinned: PinnedView, number: int) -> "DataFrame":
+def visible_rows(table: "DataFrame", pinned: PinnedView, number: int) -> "DataFrame":
+    """Usable rows of a view: keys as `__key_<name>`, `VISIBLE_AT`, and `__row_<number>`, whose greatest counts."""
     from pyspark.sql import functions as F
 
     view = pinned.view
-    moments = [F.unix_micros(_column(view.event_timestamp)).alias("__event")]
+    moments = [F.unix_micros(column_of(view.event_timestamp)).alias("__event")]
     if view.created_timestamp:
-        moments.append(F.unix_micros(_column(view.created_timestamp)).alias("__created"))
+        moments.append(F.unix_micros(column_of(view.created_timestamp)).alias("__created"))
     tie = (view.tie_break,) if view.tie_break else ()
-    ordered = [_column(name) for name in dict.fromkeys((*tie, *view.feature_names))]
+    ordered = [column_of(name) for name in dict.fromkeys((*tie, *view.feature_names))]
     usable = " AND ".join(f"`{name}` IS NOT NULL" for name in (*view.keys, *view.time_columns))
     return table.where(usable).select(
-        *(_column(key).alias(f"__key_{name}") for key, name in pinned.label_keys),
-        (F.greatest(*moments) if len(moments) > 1 else moments[0]).alias(_AT),
+        *(column_of(key).alias(f"__key_{name}") for key, name in pinned.label_keys),
+        (F.greatest(*moments) if len(moments) > 1 else moments[0]).alias(VISIBLE_AT),
         F.struct(*moments, *ordered).alias(f"__row_{number}"),
     )
 
 
-def _column(*path: str) -> "Column":
+def column_of(*path: str) -> "Column":
     """A column, or a field of one, whatever is in its name."""
     from pyspark.sql import functions as F
 
     return F.col(".".join(f"`{name.replace('`', '``')}`" for name in path))
 
 
-def _with_on_demand(frame: "DataFrame", join: Join) -> "DataFrame":
+def with_on_demand_frame(frame: "DataFrame", join: Join) -> "DataFrame":
+    """Rows of a join and its on-demand features' columns.
+
+    Raises:
+        UsageError: a function needs a column that is not there, or gives something that does not fit.
+    """
     from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
     schema = with_on_demand_schema(to_arrow_schema(frame.schema), join)

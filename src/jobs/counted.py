@@ -6,6 +6,7 @@ with counted(lake, "backfill", say) as note:
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from asgard.common.errors import AsgardError
@@ -13,14 +14,34 @@ from asgard.common.names import TableName
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.run import RunAuditFailedError, RunResult, Status
-from asgard.monitoring.events import EventLog, OpenEvent, Outcome, TableFacts
+from asgard.monitoring.events import EventLog, OpenEvent, Outcome, PredictionFacts, TableFacts
 from asgard.monitoring.exporters import export
 
 Say = Callable[[str], None]
-Note = Callable[[RunResult], RunResult]
 
 FEATURE_LAYER = "gold"
 """The layer whose columns have a null rate metric: features are read from there."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a job tells of itself while it is counted."""
+
+    lake: Lakehouse
+    event: OpenEvent
+    say: Say
+
+    def __call__(self, result: RunResult) -> RunResult:
+        """Note how a run of the job ended; gives it back."""
+        try:
+            self.event.note_run(result.run_id, result.seconds, _facts(self.lake, result))
+        except (AsgardError, OSError, ValueError) as error:
+            self.say(f"run {result.run_id} could not be counted: {error}")
+        return result
+
+    def predictions(self, model: str, facts: PredictionFacts) -> None:
+        """Note what was predicted by a model."""
+        self.event.note_predictions(model, facts)
 
 
 @contextmanager
@@ -35,17 +56,10 @@ def counted(lake: Lakehouse, job: str, say: Say) -> Iterator[Note]:
         say: is told what could not be counted.
 
     Yields:
-        a function that notes how a run of the job ended, and returns it; a run that raises is noted by itself.
+        what takes notes of the runs of the job; a run whose audit fails is noted by itself.
     """
     with EventLog(lake.storage).job(job, lake.settings.environment) as event:
-
-        def note(result: RunResult) -> RunResult:
-            try:
-                event.note_run(result.run_id, result.seconds, _facts(lake, result))
-            except (AsgardError, OSError, ValueError) as error:
-                say(f"run {result.run_id} could not be counted: {error}")
-            return result
-
+        note = Note(lake, event, say)
         try:
             yield note
         except BaseException as error:

@@ -6,7 +6,7 @@ holds, the Feast registry; training sets as Parquet files with a manifest, or as
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -266,6 +266,7 @@ def impact(
         for each in found
         if not column or set(each.columns) & set(column)
     ]
+    rows += _models_reading(lake, name, column or ())
     broken: list[dict[str, str]] = []
     if ref is not None:
         there = PinnedTable.load(lake, name, resolve(lake, ref))
@@ -286,6 +287,27 @@ def impact(
         typer.echo(f"{each['kind']} {each['name']} would break with {ref}: {each['why']}")
     if rows and ref is not None and not broken:
         typer.echo(f"nothing would break with {ref}")
+
+
+def _models_reading(lake: "Lakehouse", table: TableName, columns: "Sequence[str]") -> list[dict[str, Any]]:
+    """The model versions, but for archived ones, that learned from views of a table; none where no MLflow is set."""
+    if lake.settings.mlflow_tracking_uri is None:
+        return []
+    from asgard.features.views import FeatureView
+    from asgard.model.lifecycle import Stage
+    from asgard.model.registry import Registry
+
+    registry, rows = Registry.of(lake.settings), []
+    for version in (each for name in registry.names() for each in registry.versions(name)):
+        bound = [each for each in version.binding.views if each.table == table and each.declared is not None]
+        used = dict.fromkeys(name for each in bound for name in FeatureView.from_json(each.declared or {}).columns)
+        wanted = [name for name in used if not columns or name in columns]
+        if version.stage is not Stage.ARCHIVED and wanted:
+            what = f"{version} ({version.stage})"
+            rows.append(
+                {"kind": "model", "name": what, "online": False, "columns": wanted, "owner": version.created_by}
+            )
+    return rows
 
 
 def _table_name(out: str) -> TableName | None:

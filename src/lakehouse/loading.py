@@ -1,6 +1,7 @@
 """Find the pipeline that a user names: a module, a path, or a path inside a zip."""
 
 import importlib
+import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -31,13 +32,41 @@ def load_pipeline(reference: str) -> Pipeline:
             raise UsageError(f"There is no pipeline {reference!r}: {module_name!r} names no module.", hint=_HINT)
         sys.path.insert(0, str(Path(location).resolve()))
         module = _import(module_name, reference)
-    elif "/" in location or location.endswith(".py") or Path(location).exists():
+    elif _is_path(location):
         module = _import_path(Path(location), reference)
     else:
         if "" not in sys.path:
             sys.path.insert(0, "")
         module = _import(location, reference)
     return _pick(module, attribute, reference)
+
+
+def path_of(reference: str) -> Path | None:
+    """The file or folder that `--pipeline` names, though it may be gone; None for one in an archive, or in no module.
+
+    The pipeline is not imported, only the packages around it.
+    """
+    location = reference.partition(":")[0]
+    if location.endswith(".zip"):
+        return None
+    if _is_path(location):
+        return Path(location).resolve()
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        spec = importlib.util.find_spec(location)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin).resolve() if spec and spec.has_location and spec.origin else None
+
+
+def names_path(reference: str) -> bool:
+    """Whether `--pipeline` names a path, and not a module."""
+    return _is_path(reference.partition(":")[0])
+
+
+def _is_path(location: str) -> bool:
+    return "/" in location or location.endswith(".py") or Path(location).exists()
 
 
 def _import_path(path: Path, reference: str) -> ModuleType:

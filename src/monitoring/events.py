@@ -42,6 +42,10 @@ _DIED = ".died"
 _READERS = 16
 
 
+LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds, in seconds, of the histogram of prediction latencies."""
+
+
 class Outcome(StrEnum):
     """How an execution of a job ended."""
 
@@ -81,6 +85,26 @@ class TableFacts:
 
 
 @dataclass(frozen=True)
+class PredictionFacts:
+    """What an execution predicted by one model.
+
+    Attributes:
+        rows: predictions that were published.
+        mean: of their scores; None where there is no single score.
+        trained: when the version was registered.
+        batches, seconds: how many Arrow batches were scored, and how long that took in all.
+        within: how many of them took no longer than each of `LATENCY_BUCKETS`.
+    """
+
+    rows: int
+    mean: float | None
+    trained: datetime
+    batches: int = 0
+    seconds: float = 0.0
+    within: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class JobEvent:
     """One execution of a job.
 
@@ -90,6 +114,7 @@ class JobEvent:
         steps: seconds of its runs, by step of the run.
         runs: the ids of its runs.
         tables: by name.
+        predictions: by name of the model.
     """
 
     id: str
@@ -102,6 +127,7 @@ class JobEvent:
     steps: Mapping[str, float] = field(default_factory=dict)
     runs: tuple[str, ...] = ()
     tables: Mapping[str, TableFacts] = field(default_factory=dict)
+    predictions: Mapping[str, PredictionFacts] = field(default_factory=dict)
 
     def with_run(self, run_id: str, steps: Mapping[str, float], tables: Mapping[str, TableFacts]) -> "JobEvent":
         """This event and one more run."""
@@ -140,6 +166,7 @@ class JobEvent:
             steps=raw.get("steps", {}),
             runs=tuple(raw.get("runs", ())),
             tables={name: _facts(facts) for name, facts in raw.get("tables", {}).items()},
+            predictions={name: _predictions(facts) for name, facts in raw.get("predictions", {}).items()},
         )
 
 
@@ -156,6 +183,12 @@ class OpenEvent:
         """Add what a run did, in a way that outlasts this process."""
         with self._lock:
             self._event = self._event.with_run(run_id, steps, tables)
+        self.renew()
+
+    def note_predictions(self, model: str, facts: PredictionFacts) -> None:
+        """Add what was predicted by a model."""
+        with self._lock:
+            self._event = replace(self._event, predictions={**self._event.predictions, model: facts})
         self.renew()
 
     def renew(self) -> None:
@@ -324,6 +357,17 @@ def _facts(raw: Mapping[str, Any]) -> TableFacts:
         checks_failed=raw.get("checks_failed", {}),
         published=datetime.fromisoformat(raw["published"]) if "published" in raw else None,
         null_rate=raw.get("null_rate", {}),
+    )
+
+
+def _predictions(raw: Mapping[str, Any]) -> PredictionFacts:
+    return PredictionFacts(
+        rows=int(raw.get("rows", 0)),
+        mean=raw.get("mean"),
+        trained=datetime.fromisoformat(raw["trained"]),
+        batches=int(raw.get("batches", 0)),
+        seconds=float(raw.get("seconds", 0)),
+        within=tuple(raw.get("within", ())),
     )
 
 

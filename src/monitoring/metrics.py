@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from asgard.monitoring.events import JobEvent, Outcome, newest_rates
+from asgard.monitoring.events import LATENCY_BUCKETS, JobEvent, Outcome, PredictionFacts, newest_rates
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
     from prometheus_client.registry import Collector
 
-KNOWN_JOBS = ("backfill", "ingest")
+KNOWN_JOBS = ("backfill", "batch-predict", "ingest", "train")
 """Jobs whose counters are there, as 0, before they first ran: a rate needs a value to start from."""
 BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0)
 """Upper bounds, in seconds, of the histogram of job durations."""
@@ -102,6 +102,27 @@ FEATURE_NULL_RATE = Definition(
     "Share of nulls, 0 to 1, in the rows of a gold table's column that were last published.",
     ("table", "column", "environment"),
 )
+PREDICTIONS = Definition(
+    "asgard_predictions_total", Type.COUNTER, "Predictions that batches published, by model.", ("model", "environment")
+)
+PREDICTION_MEAN = Definition(
+    "asgard_prediction_mean",
+    Type.GAUGE,
+    "Mean score of the last batch of predictions, by model; absent for models of several classes.",
+    ("model", "environment"),
+)
+PREDICTION_LATENCY = Definition(
+    "asgard_prediction_latency_seconds",
+    Type.HISTOGRAM,
+    "How long a model took: source `batch` counts Arrow batches.",
+    ("model", "source", "environment"),
+)
+MODEL_TRAINED = Definition(
+    "asgard_model_trained_timestamp_seconds",
+    Type.GAUGE,
+    "When the version was registered that predicted last, by model; its age in hours is (time() - this) / 3600.",
+    ("model", "environment"),
+)
 
 DEFINITIONS: tuple[Definition, ...] = (
     JOB_SUCCESS,
@@ -114,6 +135,10 @@ DEFINITIONS: tuple[Definition, ...] = (
     CHECKS_FAILED,
     LAST_PUBLISH,
     FEATURE_NULL_RATE,
+    PREDICTIONS,
+    PREDICTION_MEAN,
+    PREDICTION_LATENCY,
+    MODEL_TRAINED,
 )
 
 Labels = tuple[str, ...]
@@ -123,16 +148,23 @@ Labels = tuple[str, ...]
 class Observations:
     """What a histogram or summary knows of its observations."""
 
+    bounds: tuple[float, ...] = BUCKETS
     count: int = 0
     sum: float = 0.0
-    buckets: list[int] = field(default_factory=lambda: [0] * len(BUCKETS))
+    buckets: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.buckets = [0] * len(self.bounds)
 
     def add(self, value: float) -> None:
         """Observe a value."""
-        self.count += 1
-        self.sum += value
-        for place, bound in enumerate(BUCKETS):
-            self.buckets[place] += value <= bound
+        self.add_all(1, value, [int(value <= bound) for bound in self.bounds])
+
+    def add_all(self, count: int, total: float, within: Sequence[int]) -> None:
+        """Add what others observed; `within` by bound."""
+        self.count += count
+        self.sum += total
+        self.buckets = [mine + more for mine, more in zip(self.buckets, within, strict=True)]
 
 
 @dataclass
@@ -181,10 +213,24 @@ def count(events: Iterable[JobEvent], environment: str, jobs: Sequence[str] = KN
                 totals.add(CHECKS_FAILED, (table, severity, event.environment), failed)
             if facts.published is not None:
                 totals.latest(LAST_PUBLISH, key, facts.published.timestamp())
+        for model, predicted in event.predictions.items():
+            _count_predictions(totals, event, model, predicted)
     for (name, table), facts in newest_rates(ordered).items():
         for column, rate in facts.null_rate.items():
             totals.add(FEATURE_NULL_RATE, (table, column, name), rate)
     return totals
+
+
+def _count_predictions(totals: Totals, event: JobEvent, model: str, predicted: PredictionFacts) -> None:
+    key = (model, event.environment)
+    totals.add(PREDICTIONS, key, predicted.rows)
+    if predicted.mean is not None:
+        totals.values.setdefault(PREDICTION_MEAN, {})[key] = predicted.mean
+    totals.values.setdefault(MODEL_TRAINED, {})[key] = predicted.trained.timestamp()
+    if predicted.batches:
+        series = totals.observations.setdefault(PREDICTION_LATENCY, {})
+        seen = series.setdefault((model, "batch", event.environment), Observations(LATENCY_BUCKETS))
+        seen.add_all(predicted.batches, predicted.seconds, predicted.within)
 
 
 def _count_job(totals: Totals, event: JobEvent) -> None:
@@ -270,7 +316,7 @@ def _family(definition: Definition, totals: Totals) -> "Metric":
         case Type.HISTOGRAM:
             histogram = HistogramMetricFamily(name, text, labels=labels)
             for key, seen in observed:
-                buckets = [(str(bound), float(number)) for bound, number in zip(BUCKETS, seen.buckets, strict=True)]
+                buckets = [(str(bound), float(number)) for bound, number in zip(seen.bounds, seen.buckets, strict=True)]
                 histogram.add_metric(key, [*buckets, ("+Inf", float(seen.count))], seen.sum)
             return histogram
         case Type.SUMMARY:

@@ -16,6 +16,7 @@ from asgard.common.errors import EnvironmentSetupError
 from asgard.common.settings import load_settings
 from asgard.local import services
 from asgard.local.demo import find_example
+from asgard.model.registry import Registry
 
 _SMALL_DATA = '''
 """The real files, cut down to a few households."""
@@ -79,8 +80,13 @@ def first(folder: Path, example: Path, repository_root: Path) -> dict[str, Any]:
     """What the demo says, after one that was killed between two publishes."""
     killed = call(folder, example, repository_root, ASGARD_FAILPOINT="after-publish:kill")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    # A production Nessie in the environment is not touched: nothing listens there, so touching it would fail.
-    done = call(folder, example, repository_root, "--json", NESSIE_URI="http://127.0.0.1:9", NESSIE_REF="production")
+    # Production services in the environment are not touched: nothing listens there, so touching them would fail.
+    elsewhere = {
+        "NESSIE_URI": "http://127.0.0.1:9",
+        "NESSIE_REF": "production",
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+    }
+    done = call(folder, example, repository_root, "--json", **elsewhere)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "" or "error" not in done.stderr
     story: dict[str, Any] = json.loads(done.stdout)
@@ -99,7 +105,7 @@ def test_everything_is_published_and_the_planted_rows_are_not(first: dict[str, A
     assert all(check["sample_sql"] for check in refused["checks"])
     statuses = [run["status"] for run in first["runs"]]
     assert statuses.count("audit failed") == 1
-    assert statuses.count("published") == 4
+    assert statuses.count("published") == 5
 
 
 def test_the_killed_call_is_not_done_again(first: dict[str, Any]) -> None:
@@ -121,7 +127,40 @@ def test_the_report_says_what_was_published(first: dict[str, Any], folder: Path)
         assert str(view["snapshot_id"]) in text
     assert first["training"]["digest"] in text
     assert f"0 of {first['training']['rows']:,} rows" in text
-    assert text.count("<figure") == 8
+    assert text.count("<figure") == 14
+
+
+def test_models_are_trained_and_the_better_one_predicts(first: dict[str, Any], folder: Path) -> None:
+    models = first["models"]
+    chosen, other = models["versions"]
+    assert {chosen["name"], other["name"]} == {"churn", "churn_linear"}
+    assert chosen["metrics"]["roc_auc"] >= other["metrics"]["roc_auc"] > chosen["baseline"]["roc_auc"] == 0.5
+    assert (chosen["stage"], other["stage"]) == ("Production", "None")
+    assert models["production"] == f"{chosen['name']}@{chosen['version']}"
+    snapshots = {each["view"]: each["snapshot_id"] for each in first["training"]["views"]}
+    assert {each["view"]: each["snapshot_id"] for each in chosen["binding"]["views"]} == snapshots
+    assert set(models["this_call"]["trained"]) == {"churn@1.0.0", "churn_linear@1.0.0"}
+    assert models["this_call"]["promoted"]
+    predictions = models["predictions"]
+    rows = {table["table"]: table["rows"] for table in first["tables"]}
+    assert predictions["rows"] == rows[predictions["table"]] > 30
+    scores = [row["prediction"] for row in predictions["top"]]
+    assert len(scores) == 5
+    assert scores == sorted(scores, reverse=True)
+    assert scores[-1] > predictions["mean"]
+    text = unescape((folder / "report.html").read_text(encoding="utf-8"))
+    for expected in (models["production"], chosen["sha256"], chosen["run_id"], predictions["run_id"]):
+        assert expected in text
+
+
+def test_the_models_are_in_the_folders_own_mlflow(first: dict[str, Any], folder: Path) -> None:
+    registry = Registry.of(
+        load_settings({"project_dir": str(folder), "mlflow_tracking_uri": first["services"]["mlflow"]})
+    )
+    chosen = first["models"]["versions"][0]
+    found = registry.find(f"{chosen['name']}@production")
+    assert (str(found.version), found.sha256) == (chosen["version"], chosen["sha256"])
+    assert registry.artifact(found).sha256 == chosen["sha256"]
 
 
 def test_metrics_are_written_too(first: dict[str, Any], folder: Path) -> None:
@@ -141,6 +180,14 @@ def test_a_second_call_needs_no_spark_and_says_what_was_there(
     assert "An audit that failed, in an earlier call" in again.stdout
     assert f"main after:  {first['main']}  the same: untouched" in again.stdout
     assert "refused before" in again.stderr
+    models = first["models"]
+    assert "trained by this call: none" in again.stdout
+    assert (
+        f"{models['production']} is in Production, as before; SHA-256 {models['versions'][0]['sha256']}" in again.stdout
+    )
+    assert f"{models['predictions']['rows']:,} predictions" in again.stdout
+    assert "published before; most at risk" in again.stdout
+    assert again.stderr.count("was trained before, on the same snapshots and by the same code") == 2
     for place in ("report.html", first["services"]["nessie"], "asgard audit bronze.transactions", "asgard down"):
         assert place in again.stdout
 

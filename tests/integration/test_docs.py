@@ -1,5 +1,6 @@
 """The README's pipeline and the bad rows of getting started, on a real lakehouse, line by line as they are shown."""
 
+import ast
 import re
 import shlex
 import sys
@@ -7,9 +8,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from tests.support.runs import rows_of
 
 from asgard.cli.app import main
@@ -106,3 +108,29 @@ def test_the_query_of_the_sql_file_fits_its_input(spark: SparkSession, repositor
     declared = read_sql_file(tmp_path / "table.sql")
     rows = declared.function(orders=orders, interval=TimeRange.parse("2024-01-01", "2025-01-01"))
     assert rows.columns == ["customer", "year", "orders", "sales"]
+
+
+def test_predictions_as_they_are_shown(spark: SparkSession, repository_root: Path) -> None:
+    text = (repository_root / "docs" / "predicting.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^```python( no-run)?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {"__name__": "documented"}
+    shared = "customer_id bigint, country string, spent_7d double, spent_90d double"
+    names["customers"] = spark.createDataFrame([(1, "no", 10.0, 90.0), (2, "is", 300.0, 400.0)], shared)
+    names["products"] = spark.createDataFrame(
+        [(1, "food", 1.0, 2.0), (2, "toys", 3.0, 4.0), (3, "cars", 5.0, 6.0)],
+        "product_id bigint, category string, spent_7d double, spent_90d double",
+    )
+    frames = []
+    for remark, block_text in shown:
+        if remark:
+            names["food"] = names["toys"] = names["churn"]
+        for statement in ast.parse(block_text).body:
+            if isinstance(statement, ast.Expr):
+                value = eval(compile(ast.Expression(statement.value), "predicting.md", "eval"), names)  # noqa: S307
+                frames += [value] if isinstance(value, DataFrame) else []
+            else:
+                exec(compile(ast.Module([statement], []), "predicting.md", "exec"), names)  # noqa: S102
+    by_name, in_order, by_struct, countries, whole, segments = (frame.collect() for frame in frames)
+    assert by_name == in_order == by_struct == whole
+    assert [row["country"] for row in countries] == ["is"]
+    assert [row["product_id"] for row in segments if row["prediction"] is None] == [3]

@@ -142,6 +142,8 @@ def test_feasts_ui_has_the_registered_views(shop: ViewShop) -> None:
         listed = asked(client, "/api/v1/feature_views", limit=100)["featureViews"]
         tags = {each["spec"]["name"]: each["spec"].get("tags", {}) for each in listed}
         for name, each in registered.items():
+            if feast_registry.unfit(each) is not None:
+                continue
             assert tags[name]["asgard.snapshot-id"] == str(each.snapshot_id)
         view = asked(client, f"/api/v1/feature_views/{shop.view('a')}")["spec"]
         assert [(each["name"], each["valueType"]) for each in view["features"]] == [

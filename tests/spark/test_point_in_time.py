@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 from zoneinfo import ZoneInfo
 
@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from asgard.common.errors import UsageError
 from asgard.features.duck import TIME, join_sql
+from asgard.features.latest import latest_frame
 from asgard.features.pinned import Facts, PinnedTable, PinnedView
 from asgard.features.spark_join import joined_frame
 from asgard.features.views import Feature, FeatureView, feature_view
@@ -243,3 +245,55 @@ def test_spark_is_the_oracle_and_duckdb(
     assert sum(value != (None, None) for value in expected.values()) > 50
     assert found == expected
     assert by_duckdb(duck, pinned(view), rows, labels) == expected
+
+
+@pytest.mark.parametrize("created", [True, False])
+@pytest.mark.parametrize("ttl", [None, timedelta(minutes=30)])
+def test_the_latest_of_each_entity_is_what_a_label_of_that_moment_sees(
+    spark: "SparkSession", created: bool, ttl: timedelta | None
+) -> None:
+    choose = random.Random(f"latest {created} {ttl}")
+    rows = [
+        Row(
+            scope=choose.choice([*range(400), None]),
+            customer=choose.choice(["a", "b", None]),
+            event=choose.choice([BASES[0] + choose.randrange(0, 90) * MINUTE, None]),
+            created=choose.choice([BASES[0] + choose.randrange(0, 90) * MINUTE, None]),
+            place=choose.choice([1, 2, None]),
+            amount=choose.choice([0.5, 1.5, -2.0, None]),
+            word=choose.choice(["x", "", None]),
+        )
+        for _ in range(4_000)
+    ]
+    now = BASES[0] + 60 * MINUTE
+    moment = datetime.fromtimestamp(now / 1_000_000, UTC)
+    view = variant(ttl, created=created, tie=True)
+    known = {(row.scope, row.customer) for row in rows if row.scope is not None and row.customer is not None}
+    expected = {key: oracle(view, rows, Label(0, *key, now)) for key in known}
+    frame, half = spark.createDataFrame(feature_table(rows)), sorted(known)[::2]
+    found = latest_frame(lambda _table: frame, [pinned(view)], [NAMES], moment).collect()
+    assert len(found) == len({(row.scope, row.customer) for row in found})
+    latest = {(row.scope, row.customer): (row.amount, row.word) for row in found}
+    assert latest == {key: expected[key] for key in latest}
+    assert all(expected[key] == (None, None) for key in known - set(latest))
+    assert len(latest) > 100
+    asked = spark.createDataFrame([*half, (-1, "nobody")], "scope bigint, customer string")
+    given = latest_frame(lambda _table: frame, [pinned(view)], [NAMES], moment, asked).collect()
+    assert {(row.scope, row.customer): (row.amount, row.word) for row in given} == {
+        **{key: expected[key] for key in half},
+        (-1, "nobody"): (None, None),
+    }
+
+
+def test_views_of_different_keys_have_no_common_latest(spark: "SparkSession") -> None:
+    one, other = pinned(VIEW), pinned(replace(VIEW, name="others", keys=("scope",)))
+    frame = spark.createDataFrame(feature_table([Row(1, "a", BASES[0], BASES[0], 1, 0.5, "x")]))
+    names = [NAMES, [("amount", "other_amount")]]
+    moment = datetime.fromtimestamp(BASES[0] / 1_000_000, UTC)
+    with pytest.raises(UsageError, match="have different keys"):
+        latest_frame(lambda _table: frame, [one, other], names, moment)
+    asked = spark.createDataFrame([(1, "a"), (1, "b")], "scope bigint, customer string")
+    rows = latest_frame(lambda _table: frame, [one, other], names, moment, asked).collect()
+    assert sorted((row.customer, row.amount, row.other_amount) for row in rows) == [("a", 0.5, 0.5), ("b", None, 0.5)]
+    with pytest.raises(UsageError, match="The entities lack customer"):
+        latest_frame(lambda _table: frame, [one], [NAMES], moment, asked.select("scope"))

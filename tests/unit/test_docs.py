@@ -120,7 +120,7 @@ def check_command_line(words: list[str]) -> None:
         case ["spark-submit", *arguments]:
             place = next(index for index, word in enumerate(arguments) if word.startswith("spark-apps/"))
             assert (ROOT / arguments[place]).is_file()
-            parse(Path(arguments[place]).stem.removesuffix("_job"), arguments[place + 1 :])
+            parse(Path(arguments[place]).stem.removesuffix("_job").replace("_", "-"), arguments[place + 1 :])
         case ["export", *assignments]:
             assert {one.partition("=")[0] for one in assignments} <= variables()
         case _:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
 from itertools import pairwise
 from typing import Any
 from xml.etree import ElementTree
@@ -12,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.pages import NASTY, Page
 
 from asgard.common.names import BranchName, CommitHash, RunId, SnapshotId
 from asgard.features.views import Feature, FeatureView, feature_view, lasting
@@ -27,7 +27,6 @@ from asgard.local.report_facts import Facts, GraphLine, SourceFileFact, TableFac
 from asgard.local.report_features import FeatureFacts, TrainingFact, ViewFact, sample_of
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
-NASTY = "</code><script>alert('x')</script>&\""
 
 
 def check(name: str, *, passed: bool = True, **changes: Any) -> dict[str, Any]:
@@ -135,45 +134,6 @@ def plots() -> list[Plot]:
     )
     sales = pd.DataFrame({"department": ["GROCERY", "DELI", None], "revenue": [300.0, 100.0, 5.0]})
     return [*customer_plots(rows), *department_plots(sales.dropna())]
-
-
-class Page(HTMLParser):
-    """What is in a page: tags, ids, attributes and text; fails on tags that don't match."""
-
-    EMPTY = frozenset({"meta", "br", "link", "img", "input", "hr"})
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.ids: list[str] = []
-        self.links: list[str] = []
-        self.tags: list[str] = []
-        self.text = ""
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        for name, value in attrs:
-            if name == "id":
-                self.ids.append(value or "")
-            if name in ("src", "href", "xlink:href", "data", "action", "srcset", "poster"):
-                self.links.append(value or "")
-        if tag not in self.EMPTY:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in self.EMPTY:
-            self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1] not in ("style", "script"):
-            self.text += f" {data}"
 
 
 def page_of(facts: Facts, plots: Sequence[Plot] = (), features: FeatureFacts | None = None) -> str:

@@ -1,0 +1,33 @@
+"""The most memory that a process ever had (Linux)."""
+
+import os
+from pathlib import Path
+
+
+def peak(process: int) -> int:
+    """In bytes."""
+    return int(_status(Path("/proc") / str(process))["VmHWM"].split()[0]) * 1024
+
+
+def java() -> int:
+    """The JVM that this process started."""
+    found = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return next(int(entry.name) for entry in found if _is_mine(entry))
+
+
+def mib(size: int) -> str:
+    """For the reader's eye."""
+    return f"{size / 2**20:,.0f} MiB"
+
+
+def _is_mine(entry: Path) -> bool:
+    try:
+        status = _status(entry)
+    except OSError:  # it has ended
+        return False
+    return status["Name"] == "java" and int(status["PPid"]) == os.getpid()
+
+
+def _status(entry: Path) -> dict[str, str]:
+    lines = (entry / "status").read_text(encoding="utf-8").splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}

@@ -1,0 +1,6 @@
+"""What spark-submit starts for the batch-predict job; the parameters are those of `asgard batch-predict`."""
+
+from asgard.jobs.batch_predict_job import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())

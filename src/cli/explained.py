@@ -1,0 +1,61 @@
+"""Lineage as people read it: a tree of tables, runs and files, below what it explains."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from asgard.lakehouse.history import LineageNode
+    from asgard.model.explain import Explained, Used
+    from asgard.model.versions import Binding
+
+
+def show_explained(explained: "Explained") -> None:
+    """Print a prediction, and below it what it was made of."""
+    row, run, version = explained.row, explained.run.to_json(), explained.version
+    typer.echo(
+        f"prediction {row['prediction']}  of {row['predicted_at']}, features as known at {row['features_as_of']}"
+    )
+    if version is None:
+        typer.echo(f"  model {explained.model}")
+    else:
+        binding = version.binding
+        typer.echo(f"  model {version}, now in {version.stage}; MLflow run {version.run_id}")
+        typer.echo(f"    trained by {version.created_by} at {version.created[:19]}, code {_code(binding)}")
+        for table, snapshot in binding.tables.items():
+            typer.echo(f"    on {table}  snapshot {snapshot}")
+    typer.echo(f"  published by {run['job']} {run['run_id']} (code {(run['code_version'] or '')[:12]})")
+    for used in explained.used:
+        _show_used(used)
+    if explained.on_demand:
+        typer.echo(f"  computed from these by the pipeline: {', '.join(explained.on_demand)}")
+    for source in explained.sources:
+        show_node(source, "  ")
+    for each in explained.missing:
+        typer.echo(f"  missing: {each}")
+
+
+def show_node(node: "LineageNode", indent: str) -> None:
+    """Print a state of a table, and below it what it was computed from."""
+    run = node.run.attempt if node.run else None
+    made = f"by {run.start.get('job')} {run.run_id} (code {run.start.get('code_version', '')[:12]})" if run else ""
+    typer.echo(f"{indent}{node.table}  snapshot {node.snapshot_id}  {made or 'made by no recorded run'}")
+    for file in node.files:
+        typer.echo(f"{indent}  file {file}")
+    for source in node.inputs:
+        show_node(source, indent + "  ")
+
+
+def _show_used(used: "Used") -> None:
+    bound = used.bound
+    when = f"row of {used.event:%Y-%m-%d %H:%M:%S}" if used.event else "no row was known"
+    typer.echo(
+        f"  features of {bound.view} version {bound.version}  {bound.table}  snapshot {bound.snapshot_id}, {when}"
+    )
+    for name, value in used.values.items():
+        aside = "" if used.learned is None or name in used.learned else "  (not an input of the model itself)"
+        typer.echo(f"    {name} = {value}{aside}")
+
+
+def _code(binding: "Binding") -> str:
+    return f"{binding.code_version[:12]}{' (dirty)' if binding.dirty else ''}"

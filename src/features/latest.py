@@ -1,0 +1,65 @@
+"""What is known of each entity at one moment: the row of each view that a label of that moment would see."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import reduce
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import UsageError
+from asgard.features.joining import Names
+from asgard.features.pinned import PinnedView
+from asgard.features.spark_join import VISIBLE_AT, Source, column_of, visible_rows
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+
+def latest_frame(
+    source: Source, views: Sequence[PinnedView], names: Names, moment: datetime, entities: "DataFrame | None" = None
+) -> "DataFrame":
+    """The features of each entity as known at a moment; the same rows as a point-in-time join of that moment gives.
+
+    Args:
+        source: all rows of a view's table.
+        views: to look at.
+        names: for each view (feature, column of the result).
+        moment: rows that became visible later do not count, nor those that a ttl has ended.
+        entities: distinct ones to look up, with the views' keys; None: all that have a row in any view.
+
+    Returns:
+        The keys (or the entities' columns) and the features. A feature of a view that knows nothing is null.
+
+    Raises:
+        UsageError: the views have different keys, and no entities are given; or they lack a key.
+    """
+    found = [_latest(source, pinned, pairs, moment) for pinned, pairs in zip(views, names, strict=True)]
+    keys = [pinned.view.keys for pinned in views]
+    if entities is None:
+        if len({frozenset(each) for each in keys}) > 1:
+            raise UsageError(
+                f"The views {', '.join(pinned.name for pinned in views)} have different keys.",
+                hint="Say which entities: a file or table with all keys.",
+            )
+        return reduce(lambda one, other: one.join(other, list(keys[0]), "full"), found)
+    lacking = sorted({key for each in keys for key in each} - set(entities.columns))
+    if lacking:
+        raise UsageError(f"The entities lack {', '.join(lacking)}.", hint=f"They have {', '.join(entities.columns)}.")
+    for each, view_keys in zip(found, keys, strict=True):
+        entities = entities.join(each, list(view_keys), "left")
+    return entities
+
+
+def _latest(source: Source, pinned: PinnedView, pairs: Sequence[tuple[str, str]], moment: datetime) -> "DataFrame":
+    from pyspark.sql import functions as F
+
+    now = round(moment.timestamp() * 1_000_000)
+    rows = visible_rows(source(pinned.table), pinned, 0).where(F.col(VISIBLE_AT) <= now)
+    keys = [f"__key_{key}" for key in pinned.view.keys]
+    best = rows.groupBy(*map(column_of, keys)).agg(F.max("__row_0").alias("__row"))
+    if pinned.view.ttl is not None:
+        oldest = now - round(pinned.view.ttl.total_seconds() * 1_000_000)
+        best = best.where(column_of("__row", "__event") >= oldest)
+    return best.select(
+        *(column_of(key).alias(key.removeprefix("__key_")) for key in keys),
+        *(column_of("__row", feature).alias(name) for feature, name in pairs),
+    )

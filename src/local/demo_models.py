@@ -1,0 +1,173 @@
+"""The demo's models: trained unless they were, the better one promoted, its predictions published."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from asgard.common.errors import RunError
+from asgard.common.git import CodeVersion, code_version
+from asgard.common.names import SnapshotId, TableName
+from asgard.features.pinned import PinnedView
+from asgard.features.register import registered_views
+from asgard.jobs import batch_predict_job, train_job
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.pipeline import Pipeline
+from asgard.local.report_models import Evaluated, ModelFacts, Predictions
+from asgard.model.batch import PredictRequest
+from asgard.model.gates import BUILT_IN
+from asgard.model.holds import problems_with_data, release_unneeded
+from asgard.model.lifecycle import Stage
+from asgard.model.metrics import Metric
+from asgard.model.registry import Registry
+from asgard.model.training import TrainRequest
+from asgard.model.versions import Binding, ModelVersion
+
+Say = Callable[[str], None]
+
+MODELS = ("churn", "churn_linear")
+DECISIVE = Metric.ROC_AUC
+
+
+@dataclass(frozen=True)
+class Modelled:
+    """What a call did about the models, and what is there now.
+
+    Attributes:
+        trained: versions that this call trained; the others were there.
+        promoted: whether this call promoted the chosen one.
+        predicted: whether this call published its predictions.
+    """
+
+    trained: tuple[str, ...]
+    promoted: bool
+    predicted: bool
+    facts: ModelFacts
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        did = {"trained": list(self.trained), "promoted": self.promoted, "predicted": self.predicted}
+        return {**self.facts.to_json(), "this_call": did}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What makes one training differ from another; of two versions with the same, one is enough."""
+
+    views: tuple[tuple[str, int, SnapshotId], ...]
+    labels: SnapshotId | None
+    code: CodeVersion
+    params: str
+
+    @classmethod
+    def of(cls, binding: Binding) -> "Origin":
+        """Of a version."""
+        details = binding.details
+        return cls(
+            views=tuple((each.view, each.version, each.snapshot_id) for each in binding.views),
+            labels=details.get("labels", {}).get("snapshot_id"),
+            code=CodeVersion(binding.code_version, binding.dirty),
+            params=_as_text(details.get("params"), details.get("seed")),
+        )
+
+    @classmethod
+    def of_next(
+        cls, request: TrainRequest, views: Sequence[PinnedView], labels: SnapshotId, code: CodeVersion
+    ) -> "Origin":
+        """Of a training that would begin now."""
+        return cls(
+            views=tuple((each.name, each.view.version, each.table.snapshot_id) for each in views),
+            labels=labels,
+            code=code,
+            params=_as_text(request.all_params, request.used_seed),
+        )
+
+
+def model(lake: Lakehouse, pipeline: Pipeline, say: Say) -> Modelled:
+    """Train what was not trained on these snapshots by this code, promote the better one, predict by it.
+
+    Raises:
+        AsgardError: of the jobs.
+    """
+    registry = Registry.of(lake.settings)
+    requests = {name: TrainRequest.of(pipeline, name) for name in MODELS}
+    there = set(registry.names())
+    tested, trained = [], []
+    for name, request in requests.items():
+        version = _trained_before(lake, registry, request) if name in there else None
+        if version is None:
+            say(f"training {name}")
+            version = train_job.run(request, lake, say).version
+            trained.append(str(version))
+        else:
+            say(f"{version} was trained before, on the same snapshots and by the same code")
+        tested.append(Evaluated.read(registry, version, request.model.split.outcome_after))
+    best, *others = sorted(tested, key=lambda each: -each.metrics[DECISIVE])
+    chosen = _promote(lake, registry, best, others, say)
+    predictions, is_new = _predict(lake, registry, pipeline, chosen.version, say)
+    facts = ModelFacts((chosen, *others), predictions)
+    return Modelled(tuple(trained), chosen is not best, is_new, facts)
+
+
+def _trained_before(lake: Lakehouse, registry: Registry, request: TrainRequest) -> ModelVersion | None:
+    """The version that a training would only make again: the one in Production, or the newest."""
+    labels = lake.content(TableName.parse(request.model.labels), lake.target).snapshot_id
+    views = registered_views(lake, request.model.views)
+    wanted = Origin.of_next(request, views, labels, code_version(lake.settings))
+    same = [
+        each
+        for each in registry.versions(request.model.name)
+        if each.stage is not Stage.ARCHIVED and Origin.of(each.binding) == wanted
+    ]
+    return max(same, key=lambda each: (each.stage is Stage.PRODUCTION, each.version), default=None)
+
+
+def _promote(lake: Lakehouse, registry: Registry, best: Evaluated, others: Sequence[Evaluated], say: Say) -> Evaluated:
+    """Bring the best into Production through Staging, if it is not there."""
+    version = best.version
+    if version.stage is Stage.PRODUCTION:
+        say(f"{version} is in Production already")
+        return best
+    beaten = ", ".join(f"{each.metrics[DECISIVE]:.3f} of {each.version}" for each in others)
+    why = f"{DECISIVE} {best.metrics[DECISIVE]:.3f}, against {beaten}"
+    for stage in (Stage.STAGING, Stage.PRODUCTION):
+        version = registry.move(
+            version.name,
+            version.version,
+            stage,
+            why=why,
+            gates=BUILT_IN,
+            audit=lambda each: problems_with_data(lake, each.binding),
+        ).version
+    release_unneeded(lake, registry.model(version.name), datetime.now(UTC))
+    say(f"promoted {version} to staging and production: {why}")
+    return replace(best, version=version)
+
+
+def _predict(
+    lake: Lakehouse, registry: Registry, pipeline: Pipeline, version: ModelVersion, say: Say
+) -> tuple[Predictions, bool]:
+    """Predict every entity, unless the version did so at the same snapshots; gives what is published, and if anew."""
+    request = PredictRequest(
+        version=version,
+        artifact=registry.artifact(version),
+        views=batch_predict_job.pinned_views(lake, version),
+        on_demand=batch_predict_job.functions_of(version, pipeline),
+    )
+    found = Predictions.read(lake, lake.target, version, request.feature_snapshot)
+    if found is not None and found.is_whole:
+        say(f"{version} has predicted {len(found.rows):,} rows of {found.table} before")
+        return found, False
+    done = batch_predict_job.run(request, lake, say)
+    found = Predictions.read(lake, lake.target, version, request.feature_snapshot)
+    if found is None:
+        raise RunError(
+            f"{request.table} has no prediction of {version}, though run {done.run.run_id} ended as {done.run.status}.",
+            hint="This is a defect: report it.",
+        )
+    return found, True
+
+
+def _as_text(params: Any, seed: Any) -> str:
+    return json.dumps([params, seed], sort_keys=True, default=str)

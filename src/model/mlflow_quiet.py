@@ -1,0 +1,23 @@
+"""MLflow's import, without what it does to this process beside it."""
+
+import warnings
+from typing import Any
+
+from asgard.common.settings import set_for_children
+
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+
+def import_mlflow() -> Any:
+    """MLflow with its pyfunc: no telemetry, no progress bars on stderr, no addresses on stdout."""
+    for name, value in _QUIET.items():
+        set_for_children(name, value)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="(?s).*[Tt]ype hint", category=UserWarning)
+        import mlflow
+        import mlflow.pyfunc
+    return mlflow

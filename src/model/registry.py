@@ -1,0 +1,396 @@
+"""The registry of models: MLflow's, with versions, stages and digests that hold.
+
+MLflow's tags and aliases are overwritten by whoever writes last. So every move is a transition in a ledger that takes
+each number once (`ledger_run.py`), checked by rules without I/O (`lifecycle.py`); tags and aliases follow it.
+"""
+
+import json
+import secrets
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import ArtifactError, ConflictError, ServiceError, UsageError
+from asgard.common.failpoints import failpoint
+from asgard.common.names import check_identifier
+from asgard.common.settings import Settings
+from asgard.model import ledger_run
+from asgard.model.gates import Facts, Gate, require_all
+from asgard.model.ledger_run import LedgerRun
+from asgard.model.lifecycle import Kind, Ledger, Stage, Transition, Version, next_version
+from asgard.model.mlflow_client import connect, in_words
+from asgard.model.model_files import download, upload
+from asgard.model.projection import Shown, is_behind, try_to_bring_up_to_date
+from asgard.model.registered import RegisteredModel
+from asgard.model.versions import Binding, ModelVersion, binding_tags, split_name
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+    from asgard.model.artifact import Artifact
+    from asgard.model.signature import Signature
+
+_LONGEST_TAG = 100_000
+Audit = Callable[[ModelVersion], Sequence[str]]
+"""What is wrong with the published data that a version is bound to."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """How a move ended.
+
+    Attributes:
+        version: as it is now.
+        transition: the entry; None if the version was there already.
+        archived: the version that left Production for it.
+    """
+
+    version: ModelVersion
+    transition: Transition | None
+    archived: Version | None = None
+
+
+class Registry:
+    """The door to MLflow's registry.
+
+    Args:
+        settings: which MLflow, and who moves.
+        client: of that MLflow.
+    """
+
+    def __init__(self, settings: Settings, client: "MlflowClient") -> None:
+        self.settings = settings
+        self.client = client
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Registry":
+        """The registry that the settings name.
+
+        Raises:
+            SettingsError: they name none.
+            ServiceUnreachableError: it does not answer.
+        """
+        return cls(settings, connect(settings))
+
+    def names(self) -> list[str]:
+        """The models that Asgard registered."""
+        found: list[str] = []
+        page: str | None = None
+        with in_words(self.settings):
+            while page != "":
+                models = self.client.search_registered_models(max_results=100, page_token=page)
+                found += [each.name for each in models if ledger_run.TAG in each.tags]
+                page = models.token or ""
+        return sorted(found)
+
+    def model(self, name: str) -> RegisteredModel:
+        """A model with its versions; what MLflow shows of it is put right on the way, if a mover died.
+
+        Raises:
+            UsageError: there is no such model.
+        """
+        return self._open(name)[1]
+
+    def versions(self, name: str) -> tuple[ModelVersion, ...]:
+        """A model's versions, oldest first; see `model`."""
+        return self.model(name).versions
+
+    def find(self, text: str) -> ModelVersion:
+        """One version, as a person names it.
+
+        Args:
+            text: `churn@1.2.0`, `churn@production` (also staging), `churn@latest`, or `churn`: the one in Production,
+                or else the newest.
+
+        Raises:
+            UsageError: there is no such model, version or stage; or the stage has none, or several.
+        """
+        name, what = split_name(text)
+        return self.model(name).choose(what)
+
+    def register(
+        self,
+        name: str,
+        folder: Path,
+        run_id: str,
+        binding: Binding,
+        metrics: Mapping[str, float],
+        *,
+        bump: str = "",
+        why: str = "",
+        hold: Callable[[Version], None] = lambda _version: None,
+    ) -> ModelVersion:
+        """Take a trained model into the registry, in stage None.
+
+        Args:
+            name: of the model.
+            folder: of its artifact, with its manifest.
+            run_id: MLflow's run that trained it.
+            binding: what it was made from.
+            metrics: of its test.
+            bump: `major`, `minor`, `patch` or a version; by default what the differences ask for.
+            why: in words.
+            hold: keeps what the version needs; called with its number before that is taken.
+
+        Raises:
+            ArtifactError: the folder is not what its manifest says.
+            UsageError: the version that was asked for does not come after the newest.
+            ServiceError: MLflow failed.
+        """
+        from asgard.model.artifact import MANIFEST, Artifact, hash_of
+
+        manifest = folder / MANIFEST
+        artifact = Artifact.read(folder, hash_of(manifest.read_bytes()) if manifest.is_file() else "")
+        tags = {
+            **binding_tags(binding),
+            "asgard.metrics": json.dumps(dict(metrics)),
+            "artifact.sha256": artifact.sha256,
+        }
+        for tag, value in tags.items():
+            if len(value) > _LONGEST_TAG:
+                raise UsageError(
+                    f"What {name} is bound to takes {len(value):,} characters (tag {tag}), and MLflow keeps 100,000.",
+                    hint="Keep the details of its training in a file of its run.",
+                )
+        run = self._ledger(name) or self._new_ledger(name)
+        with in_words(self.settings):
+            number = upload(self.client, name, folder, run_id, str(artifact.spec.format), tags)
+        token = secrets.token_hex(8)
+        while True:
+            model = self._model(run)
+            version = self._next(model, artifact, binding, bump)
+            hold(version)
+            entry = model.ledger.propose(
+                Kind.REGISTER,
+                version,
+                Stage.NONE,
+                who=self.settings.user,
+                when=_now(),
+                why=why,
+                token=token,
+                mlflow_version=number,
+                sha256=artifact.sha256,
+            )
+            failpoint("before-model-transition")
+            if run.append(entry):
+                break
+        return self._model(run).version(version)
+
+    def move(
+        self,
+        name: str,
+        version: Version,
+        to: Stage,
+        *,
+        why: str = "",
+        expect: str = "",
+        gates: Sequence[Gate] = (),
+        audit: Audit = lambda _version: (),
+    ) -> Move:
+        """Promote or archive a version; a version that is there already stays, and that is said.
+
+        Args:
+            name: of the model.
+            version: to move.
+            to: its new stage.
+            why: in words.
+            expect: the version that is in Production as the caller saw it, or `none`; "" for any.
+            gates: asked before a promotion, in vain where it would be illegal.
+            audit: what is wrong with the data of the version, for the gates.
+
+        Raises:
+            UsageError: there is no such version, or no rule allows the move.
+            PromotionRefusedError: a gate refuses.
+            ConflictError: somebody else moved what this move starts from.
+            ArtifactError: a byte of the version's files differs from its manifest.
+        """
+        run, model = self._open(name)
+        found = model.version(version)
+        if found.stage is to:
+            return Move(found, None)
+        model.require_production(expect)
+        kind = Kind.ARCHIVE if to is Stage.ARCHIVED else Kind.PROMOTE
+        self._propose(model, kind, version, to, why)
+        if kind is Kind.PROMOTE and gates:
+            require_all(gates, self._facts(model, found, to, audit))
+        return self._transition(run, model, kind, version, to, why, relies_on_production=bool(expect))
+
+    def rollback(
+        self,
+        name: str,
+        to: Version | None = None,
+        *,
+        why: str = "",
+        expect: str = "",
+        prepare: Callable[[ModelVersion], None] = lambda _version: None,
+    ) -> Move:
+        """Bring an archived version back to Production, after every byte of it was verified.
+
+        Args:
+            name: of the model.
+            to: the version; None for the one that left Production last.
+            why: in words.
+            expect: as of `move`.
+            prepare: holds and verifies the feature snapshot of the version, or raises.
+
+        Raises:
+            UsageError: there is none to go back to.
+            ArtifactError: a byte of its files differs from its manifest.
+            ConflictError: somebody else moved what this starts from.
+        """
+        run, model = self._open(name)
+        version = to or model.ledger.predecessor
+        if version is None:
+            raise UsageError(
+                f"Model {name} has no version to go back to.",
+                hint="A rollback brings back an archived version that was in Production before.",
+            )
+        found = model.version(version)
+        if found.stage is Stage.PRODUCTION:
+            return Move(found, None)
+        model.require_production(expect)
+        self._propose(model, Kind.ROLLBACK, version, Stage.PRODUCTION, why)
+        self.artifact(found)
+        prepare(found)
+        return self._transition(run, model, Kind.ROLLBACK, version, Stage.PRODUCTION, why)
+
+    def download(self, version: ModelVersion, folder: Path) -> "Artifact":
+        """Fetch the files of a version into a new folder, and verify each of their bytes.
+
+        Raises:
+            ArtifactError: one differs from the manifest, is missing, or should not be there.
+            ServiceError: MLflow failed.
+        """
+        with in_words(self.settings):
+            path = download(self.client, version, folder)
+        from asgard.model.artifact import Artifact
+
+        return Artifact.read(path, version.sha256)
+
+    def artifact(self, version: ModelVersion) -> "Artifact":
+        """The verified bytes of a version, in memory; see `download`."""
+        with tempfile.TemporaryDirectory(prefix="asgard-model-") as folder:
+            return self.download(version, Path(folder) / "model")
+
+    def _ledger(self, name: str) -> LedgerRun | None:
+        from mlflow.exceptions import MlflowException
+
+        check_identifier(name, "name of a model")
+        with in_words(self.settings):
+            try:
+                tags = self.client.get_registered_model(name).tags
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return None
+        if ledger_run.TAG not in tags:
+            raise UsageError(
+                f"MLflow's registered model {name} was not made by Asgard.",
+                hint=f"Use another name; or, if its tag {ledger_run.TAG} got lost, put it back: the run of the "
+                f"experiment {ledger_run.EXPERIMENT} that is called {name}.",
+            )
+        return LedgerRun(self.client, self.settings, name, tags[ledger_run.TAG])
+
+    def _new_ledger(self, name: str) -> LedgerRun:
+        run_id = ledger_run.create(self.client, self.settings, name)
+        found = LedgerRun(self.client, self.settings, name, run_id) if run_id else self._ledger(name)
+        if found is None:
+            raise ServiceError(f"MLflow has model {name}, and has it not.", hint="Was it deleted just now?")
+        return found
+
+    def _open(self, name: str) -> tuple[LedgerRun, RegisteredModel]:
+        run = self._ledger(name)
+        if run is None:
+            there = ", ".join(self.names()) or "none yet: `asgard train` registers"
+            raise UsageError(f"There is no model {name!r}.", hint=f"There is: {there}.")
+        return run, self._model(run)
+
+    def _model(self, run: LedgerRun) -> RegisteredModel:
+        ledger, shown = run.read(), Shown.of(self.client, self.settings, run.name)
+        if is_behind(ledger, shown):
+            try_to_bring_up_to_date(run, ledger, shown)
+            ledger, shown = run.read(), Shown.of(self.client, self.settings, run.name)
+        return RegisteredModel.of(run.name, ledger, shown)
+
+    def _next(self, model: RegisteredModel, artifact: "Artifact", binding: Binding, bump: str) -> Version:
+        if bump or not model.versions:
+            return next_version(model.ledger.latest, bump)
+        from asgard.model.signature import breaks
+
+        before, after = self._signature(model.versions[-1]), artifact.spec.signature
+        views = [[(each.view, each.version) for each in bound.views] for bound in (model.versions[-1].binding, binding)]
+        return next_version(
+            model.ledger.latest,
+            features_changed=before is None or before.inputs != after.inputs or views[0] != views[1],
+            signature_broken=before is not None and bool(breaks(before, after)),
+        )
+
+    def _signature(self, version: ModelVersion) -> "Signature | None":
+        """What a version takes and gives; None if its files can't be trusted, which must not keep a better one out."""
+        try:
+            return self.artifact(version).spec.signature
+        except ArtifactError:
+            return None
+
+    def _facts(self, model: RegisteredModel, version: ModelVersion, to: Stage, audit: Audit) -> Facts:
+        champion = model.production
+        return Facts(
+            name=model.name,
+            version=version.version,
+            to=to,
+            binding=version.binding,
+            metrics=version.metrics,
+            signature=self.artifact(version).spec.signature,
+            production=champion.version if champion else None,
+            production_metrics=champion.metrics if champion else {},
+            production_signature=self._signature(champion) if champion else None,
+            audit=tuple(audit(version)),
+        )
+
+    def _propose(self, model: RegisteredModel, kind: Kind, version: Version, to: Stage, why: str) -> Transition:
+        token = secrets.token_hex(8)
+        return model.ledger.propose(kind, version, to, who=self.settings.user, when=_now(), why=why, token=token)
+
+    def _transition(
+        self,
+        run: LedgerRun,
+        model: RegisteredModel,
+        kind: Kind,
+        version: Version,
+        to: Stage,
+        why: str,
+        *,
+        relies_on_production: bool = False,
+    ) -> Move:
+        """Write the move, unless what it starts from is not there any more: the compare-and-swap."""
+        ledger = model.ledger
+        before = ledger.stages[version]
+        relies = relies_on_production or Stage.PRODUCTION in (to, before)
+        while True:
+            entry = self._propose(RegisteredModel(run.name, ledger, ()), kind, version, to, why)
+            failpoint("before-model-transition")
+            if run.append(entry):
+                break
+            ledger = run.read()
+            if ledger.stages[version] is not before or (relies and ledger.production != model.ledger.production):
+                raise _lost(run.name, version, to, ledger)
+        failpoint("after-model-transition")
+        try_to_bring_up_to_date(run, ledger.then(entry))
+        archived = ledger.production if to is Stage.PRODUCTION else None
+        return Move(replace(model.version(version), stage=to), entry, archived)
+
+
+def _lost(name: str, version: Version, to: Stage, ledger: Ledger) -> ConflictError:
+    last = next(each for each in reversed(ledger.transitions) if each.kind is not Kind.REGISTER)
+    return ConflictError(
+        f"{name}@{version} was not moved to {to}: {last.who} moved {name}@{last.version} to {last.to} at the same time "
+        f"(transition {last.number}, {last.when}).",
+        hint=f"`asgard model show {name}` has what counts now; decide again from there.",
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,167 @@
+"""What a model takes and gives: its columns by name, order and type, its task and its classes."""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from asgard.common.errors import DeclarationError, UsageError
+
+TASKS = ("binary", "multiclass", "regression")
+_ALIASES = {"integer": "int", "long": "bigint", "short": "smallint", "byte": "tinyint", "real": "float"}
+_WHOLE = ("tinyint", "smallint", "int", "bigint")
+_DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a model's input.
+
+    Attributes:
+        name: as in the table, in the same case.
+        type: as Spark SQL says it, e.g. `bigint` or `decimal(10,2)`.
+    """
+
+    name: str
+    type: str
+
+    def __post_init__(self) -> None:
+        kind = self.type.strip().lower().replace(" ", "")
+        object.__setattr__(self, "type", _ALIASES.get(kind, kind))
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is a number or a boolean, so that it can stand in a matrix."""
+        return self.type in (*_WHOLE, "float", "double", "boolean") or bool(_DECIMAL.fullmatch(self.type))
+
+    def takes(self, kind: str) -> bool:
+        """Whether every value of a type is a value of this column's: the same type, or a narrower one of its sort."""
+        given = Column(self.name, kind).type
+        if self.type in _WHOLE and given in _WHOLE:
+            return _WHOLE.index(given) <= _WHOLE.index(self.type)
+        mine, theirs = _DECIMAL.fullmatch(self.type), _DECIMAL.fullmatch(given)
+        if mine and theirs:
+            (digits, places), (other_digits, other_places) = (map(int, each.groups()) for each in (mine, theirs))
+            return other_places <= places and other_digits - other_places <= digits - places
+        return given == self.type or (given, self.type) == ("float", "double")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a model takes and gives.
+
+    Attributes:
+        inputs: columns in the order in which the model was trained.
+        task: `binary`, `multiclass` or `regression`.
+        classes: what is told apart, in the model's order; of a binary model the second is the positive one.
+
+    Raises:
+        DeclarationError: no columns, one of them twice, an unknown task, or classes that do not fit it.
+    """
+
+    inputs: tuple[Column, ...]
+    task: str
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [column.name for column in self.inputs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if not names or twice:
+            raise DeclarationError(
+                f"A signature needs columns, each once; {', '.join(twice) or 'none'} stands there.",
+                hint="Name each feature once.",
+            )
+        if self.task not in TASKS:
+            raise DeclarationError(f"{self.task!r} is no task of a model.", hint=f"Use one of {', '.join(TASKS)}.")
+        count = len(self.classes)
+        if not {"binary": count == 2, "multiclass": count >= 2, "regression": count == 0}[self.task]:
+            raise DeclarationError(
+                f"A {self.task} model can't have {count} classes.",
+                hint="binary has two, multiclass two or more, regression none.",
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The inputs' names, in order."""
+        return tuple(column.name for column in self.inputs)
+
+    @property
+    def output_type(self) -> str:
+        """What one row's prediction is, as Spark SQL says it."""
+        return "array<double>" if self.task == "multiclass" else "double"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, for `from_json`."""
+        inputs = [{"name": column.name, "type": column.type} for column in self.inputs]
+        return {"inputs": inputs, "task": str(self.task), "classes": list(self.classes)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Signature":
+        """What `to_json` gave."""
+        inputs = tuple(Column(each["name"], each["type"]) for each in content["inputs"])
+        return cls(inputs, content["task"], tuple(content["classes"]))
+
+    def require_columns(self, given: Mapping[str, str]) -> None:
+        """Refuse rows that lack a column, or have it in another type; further columns do not matter.
+
+        A narrower type of the same sort is taken (`int` for `bigint`, `float` for `double`, `decimal(8,2)` for
+        `decimal(10,2)`): each of its values is one of the wider type.
+
+        Args:
+            given: type of each column, as Spark SQL says it (`dict(frame.dtypes)`).
+
+        Raises:
+            UsageError: it names every missing and every retyped column.
+        """
+        missing = [column.name for column in self.inputs if column.name not in given]
+        retyped = [
+            f"{column.name} is {given[column.name]} instead of {column.type}"
+            for column in self.inputs
+            if column.name in given and not column.takes(given[column.name])
+        ]
+        if missing or retyped:
+            found = ([f"{', '.join(missing)} missing"] if missing else []) + retyped
+            raise UsageError(
+                f"The rows are not what the model was trained on: {'; '.join(found)}.",
+                hint="Give the model the columns of its signature, or train it again on these.",
+                details=(f"the model takes {', '.join(f'{column.name} {column.type}' for column in self.inputs)}",),
+            )
+
+    def require_numbers(self, format_name: str) -> None:
+        """Refuse a signature with a column that can't stand in a matrix of numbers.
+
+        Raises:
+            UsageError: it names those columns.
+        """
+        odd = [f"{column.name} ({column.type})" for column in self.inputs if not column.is_number]
+        if odd:
+            raise UsageError(
+                f"A model of format {format_name} takes numbers and booleans only, but its signature has "
+                f"{', '.join(odd)}.",
+                hint="Make numbers of them in the gold table, or keep the model as pyfunc.",
+            )
+
+
+def breaks(before: Signature, after: Signature) -> list[str]:
+    """Why what one version takes and gives does not mean the same to the next, in words; empty if it does.
+
+    Inputs are given by name, from views that have them all: other inputs, or another order, are other features, and
+    break nothing.
+    """
+    then = {column.name: column for column in before.inputs}
+    found = [
+        f"input {column.name} was {then[column.name].type}, now it is {column.type}"
+        for column in after.inputs
+        if column.name in then and not column.takes(then[column.name].type)
+    ]
+    if before.task != after.task:
+        found.append(f"the task was {before.task}, now it is {after.task}")
+    elif before.classes != after.classes:
+        found.append(f"the classes were {', '.join(before.classes)}, now they are {', '.join(after.classes)}")
+    return found
+
+
+def dumps(content: Mapping[str, Any]) -> bytes:
+    """JSON with one spelling: sorted keys, two spaces, a newline at the end."""
+    return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()

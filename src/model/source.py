@@ -1,0 +1,89 @@
+"""Where a model's pipeline was found: its path in a git repository, so that the same code can be found again."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from asgard.common.git import CodeVersion, code_version, repository_of, state_of
+from asgard.common.settings import Settings, python_environment
+from asgard.lakehouse.loading import names_path, path_of
+
+
+@dataclass(frozen=True)
+class PipelineSource:
+    """A pipeline as `--pipeline` named it.
+
+    Attributes:
+        reference: as given.
+        folder: working folder of the process, where relative paths start.
+        repository: top folder of the git repository that has it; None if none has.
+        path: of its file or folder in the repository.
+        commit: that was checked out there.
+        dirty: whether any file differed from it.
+    """
+
+    reference: str
+    folder: str
+    repository: str | None = None
+    path: str | None = None
+    commit: str = ""
+    dirty: bool = False
+
+    @classmethod
+    def of(cls, reference: str) -> "PipelineSource":
+        """Where a pipeline is now; its module is not imported."""
+        path, folder = path_of(reference), str(Path.cwd())
+        repository = repository_of(path) if path else None
+        if path is None or repository is None or not path.is_relative_to(repository):
+            return cls(reference, folder)
+        state = state_of(repository)
+        found = str(path.relative_to(repository))
+        return cls(
+            reference, folder, str(repository), found, state.version if state else "", bool(state and state.dirty)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dict(self.__dict__)
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> "PipelineSource":
+        """What `to_json` gave."""
+        return cls(**raw)
+
+    def working_folder(self, tree: Path) -> Path:
+        """The working folder, in a tree that has the repository's files."""
+        return self._moved(Path(self.folder), tree) or tree
+
+    def reference_in(self, tree: Path) -> str:
+        """How the pipeline of another tree is named, from its working folder."""
+        if self.path is None or not names_path(self.reference):
+            return self.reference
+        attribute = self.reference.partition(":")[2]
+        return f"{tree / self.path}{f':{attribute}' if attribute else ''}"
+
+    def search_path(self, tree: Path) -> str:
+        """PYTHONPATH of a process that imports from a tree what this one imports from the repository; Asgard stays."""
+        import asgard
+
+        own = Path(asgard.__file__ or "").absolute().parent
+        first = [str(own.parent)] if own.name == "asgard" else []
+        moved = [str(each) for entry in sys.path if (each := self._moved(Path(entry or self.folder), tree)) is not None]
+        given = python_environment().get("PYTHONPATH", "").split(os.pathsep)
+        return os.pathsep.join(dict.fromkeys(filter(None, (*first, *moved, *given))))
+
+    def _moved(self, path: Path, tree: Path) -> Path | None:
+        if self.repository is None or not path.resolve().is_relative_to(self.repository):
+            return None
+        moved = tree / path.resolve().relative_to(self.repository)
+        return moved if moved.is_dir() else None
+
+
+def code_of(source: PipelineSource | None, settings: Settings) -> CodeVersion:
+    """The version of a pipeline's code: as set, or of its repository, or else of what runs."""
+    if settings.code_version or source is None or not source.commit:
+        return code_version(settings)
+    return CodeVersion(source.commit, source.dirty)

@@ -1,0 +1,71 @@
+"""Splitting labels by time: what a model learns from, and what it is judged by."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from asgard.common.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which rows are for what.
+
+    Attributes:
+        train, test: one flag for each row; a row may be in neither.
+        test_from: the first moment of the test.
+        left_out: rows whose outcome was not known when the test begins.
+    """
+
+    train: "np.ndarray[Any, Any]"
+    test: "np.ndarray[Any, Any]"
+    test_from: datetime
+    left_out: int
+
+
+@dataclass(frozen=True)
+class TimeSplit:
+    """The test is what came last.
+
+    Attributes:
+        test_from: its first moment; or
+        test_share: how much of the labels it is, about: labels of one moment stay together.
+        outcome_after: how long after its time a label's outcome becomes known.
+    """
+
+    test_from: datetime | None
+    test_share: float | None
+    outcome_after: timedelta = timedelta()
+
+    def split(self, times: "pd.Series[Any]") -> Split:
+        """Split rows by their times (UTC).
+
+        Raises:
+            UsageError: nothing would be left for training, or for the test.
+        """
+        begin = self.test_from or self._quantile(times)
+        test = (times >= begin).to_numpy()
+        train = (times + self.outcome_after <= begin).to_numpy() & ~test
+        if not train.any() or not test.any():
+            raise UsageError(
+                f"Of {len(times):,} labels from {times.min()} to {times.max()}, {int(train.sum()):,} are for training "
+                f"and {int(test.sum()):,} for the test, which begins at {begin.isoformat()}.",
+                hint="Move test_from or test_share, or bring labels of more moments.",
+            )
+        return Split(train, test, begin, int(len(times) - train.sum() - test.sum()))
+
+    def _quantile(self, times: "pd.Series[Any]") -> datetime:
+        """The moment from which on about the wanted share of rows lies, never the first of all."""
+        import pandas as pd
+
+        ordered = times.sort_values(ignore_index=True)
+        place = min(len(ordered) - 1, int(len(ordered) * (1 - (self.test_share or 0))))
+        found = ordered.iloc[place] if len(ordered) else pd.Timestamp(0, tz=UTC)
+        later = ordered[ordered > ordered.iloc[0]] if len(ordered) else ordered
+        if len(later) and found == ordered.iloc[0]:
+            found = later.iloc[0]
+        return found.to_pydatetime()

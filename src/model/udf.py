@@ -1,0 +1,273 @@
+"""Prediction on Spark: a function for anyone's own query, and whole frames for the jobs. The same numbers either way.
+
+A model's verified bytes are broadcast; each Python worker verifies them once more, against a SHA-256 that came with the
+task and not with the bytes, loads them once, and scores each Arrow batch with as many threads as the task has cores.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from asgard.common.errors import UsageError
+from asgard.model.artifact import Artifact
+from asgard.model.predictor import Predictor, cached
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from pyspark import Broadcast
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+PredictUdf = Callable[..., "Column"]
+
+
+class Unknown(StrEnum):
+    """What becomes of a row whose segment has no model."""
+
+    REFUSE = "refuse"
+    NULL = "null"
+
+
+def predict_udf(model: "Artifact | str", spark: "SparkSession | None" = None) -> PredictUdf:
+    """A function of columns that predicts, for any query.
+
+    It is called with the features in the signature's order (columns or their names), with one struct that has them by
+    name, or with nothing: then they are the query's columns of these names.
+
+    Args:
+        model: a registered version, such as `churn@1.2.0` or `churn@production` in the registry that this process's
+            settings name; or an artifact.
+        spark: where it will run; the active session by default.
+
+    Returns:
+        the function; it gives a double (the probability of the second class, or the value), or an array of doubles
+        (the probability of each class).
+
+    Raises:
+        ArtifactError: the model's files are not those that were registered.
+        UsageError: no session is active, or there is no such version.
+        ServiceUnreachableError: MLflow does not answer.
+    """
+    from pyspark.sql import SparkSession
+
+    session = spark or SparkSession.getActiveSession()
+    if session is None:
+        raise UsageError("There is no active Spark session.", hint="Make one first, or hand it over.")
+    artifact = _registered(model) if isinstance(model, str) else model
+    function = _function(session, artifact)
+
+    def call(*columns: "Column | str") -> "Column":
+        return function(*_arguments(artifact.spec.signature.names, columns))  # type: ignore[no-any-return]
+
+    return call
+
+
+def _registered(text: str) -> Artifact:
+    from asgard.common.settings import load_settings
+    from asgard.model.registry import Registry
+
+    registry = Registry.of(load_settings())
+    return registry.artifact(registry.find(text))
+
+
+def _function(session: "SparkSession", artifact: Artifact, *, timed: bool = False) -> Any:
+    """The Arrow UDF; timed, it gives structs of the prediction and, in each batch's first row, the batch's seconds."""
+    import pyarrow as pa
+    from pyspark.sql.pandas.functions import arrow_udf
+
+    signature = artifact.verified().spec.signature
+    predictor_of = _shipped(session, artifact)
+
+    def predict(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
+        predictor = predictor_of()
+        for arrays in batches:
+            columns = arrays if isinstance(arrays, tuple) else (arrays,)
+            began = time.perf_counter()
+            found = as_arrow(predictor.predict(pa.RecordBatch.from_arrays(list(columns), list(signature.names))))
+            yield _with_seconds(found, time.perf_counter() - began) if timed else found
+
+    kind = f"struct<prediction: {signature.output_type}, seconds: double>" if timed else signature.output_type
+    return arrow_udf(predict, kind)  # type: ignore[call-overload, unused-ignore]
+
+
+def score_frame(
+    frame: "DataFrame",
+    artifact: Artifact,
+    *,
+    keep: Sequence[str] = (),
+    output: str = "prediction",
+    seconds: str | None = None,
+) -> "DataFrame":
+    """Rows with their prediction.
+
+    Args:
+        frame: rows with the signature's columns.
+        artifact: the model.
+        keep: columns of the frame to keep beside the prediction.
+        output: name of the prediction's column: double (the probability of the second class, or the value), or
+            array<double> (the probability of each class).
+        seconds: name of one more column: in the first row of each Arrow batch how long scoring it took, else null.
+
+    Raises:
+        UsageError: the frame lacks columns, has them in other types, or has the output already.
+        ArtifactError: the model's files are not those that were registered.
+    """
+    _require(frame, [artifact], keep, output)
+    # Were it deterministic, a later filter would predict again.
+    function = _function(frame.sparkSession, artifact, timed=seconds is not None).asNondeterministic()
+    scored = _selected(frame, keep, function(*map(_column, artifact.spec.signature.names)), output)
+    if seconds is None:
+        return scored
+    both = _column(output)
+    return scored.select(*map(_column, keep), both["prediction"].alias(output), both["seconds"].alias(seconds))
+
+
+def score_segments(
+    frame: "DataFrame",
+    artifacts: Mapping[Any, Artifact],
+    segment: str,
+    *,
+    keep: Sequence[str] = (),
+    output: str = "prediction",
+    unknown: str = Unknown.REFUSE,
+) -> "DataFrame":
+    """Rows with the prediction of their own segment's model, in one pass.
+
+    Args:
+        frame: rows with the columns of every model's signature.
+        artifacts: model by value of the segment column; all of one task and the same classes.
+        segment: column that says which model predicts a row.
+        keep: columns of the frame to keep beside the prediction.
+        output: name of the prediction's column.
+        unknown: `refuse` ends the job at a row whose segment has no model, or is null; `null` predicts null for it.
+
+    Raises:
+        UsageError: as `score_frame`; or there are no models, or they do not give the same.
+        ArtifactError: the files of a model are not those that were registered.
+    """
+    import pyarrow as pa
+    from pyspark.sql.pandas.functions import arrow_udf
+
+    signatures = [artifact.verified().spec.signature for artifact in artifacts.values()]
+    if len({(signature.task, signature.classes) for signature in signatures}) != 1:
+        raise UsageError(
+            "The models of the segments must be there, and of one task and the same classes.",
+            hint="Predict those that differ in a job of their own.",
+        )
+    policy = _policy(unknown)
+    _require(frame, list(artifacts.values()), (segment, *keep), output)
+    predictors = {
+        value: _shipped(frame.sparkSession, artifact, keep=len(artifacts)) for value, artifact in artifacts.items()
+    }
+    names = list(dict.fromkeys((segment, *(name for signature in signatures for name in signature.names))))
+
+    def predict(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
+        for arrays in batches:
+            batch = pa.RecordBatch.from_arrays(list(arrays), names)
+            yield _by_segment(batch, segment, predictors, policy).cast(kind)
+
+    kind = pa.list_(pa.float64()) if signatures[0].task == "multiclass" else pa.float64()
+    function = arrow_udf(predict, signatures[0].output_type).asNondeterministic()  # type: ignore[call-overload, unused-ignore]
+    return _selected(frame, keep, function(*map(_column, names)), output)
+
+
+def _policy(unknown: str) -> Unknown:
+    if unknown not in tuple(Unknown):
+        raise UsageError(f"unknown is {unknown!r}.", hint=f"Use {' or '.join(Unknown)}.")
+    return Unknown(unknown)
+
+
+def _by_segment(
+    batch: "pa.RecordBatch", segment: str, predictors: Mapping[Any, Callable[[], Predictor]], unknown: Unknown
+) -> "pa.Array":
+    import numpy as np
+    import pyarrow as pa
+
+    coded = batch.column(segment).dictionary_encode()
+    places = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    values = coded.dictionary.to_pylist()
+    parts, order = [], []
+    for place in np.unique(places):
+        value = values[place] if place >= 0 else None
+        rows = np.flatnonzero(places == place)
+        if value in predictors:
+            parts.append(as_arrow(predictors[value]().predict(batch.take(pa.array(rows)))))
+        elif unknown is Unknown.NULL:
+            parts.append(pa.nulls(len(rows)))
+        else:
+            raise UsageError(
+                f"No model predicts the rows whose {segment} is {value!r}.",
+                hint="Train one for it, leave those rows out, or say unknown='null'.",
+            )
+        order.append(rows)
+    if not parts:
+        return pa.nulls(0)
+    kind = next((part.type for part in parts if not pa.types.is_null(part.type)), pa.null())
+    gathered = pa.concat_arrays([part.cast(kind) for part in parts])
+    return gathered.take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
+
+
+def as_arrow(predictions: "np.ndarray[Any, Any]") -> "pa.Array":
+    """Predictions as Spark takes them: doubles, or lists of doubles."""
+    import numpy as np
+    import pyarrow as pa
+
+    if predictions.ndim == 1:
+        return pa.array(predictions)
+    offsets = np.arange(0, predictions.size + 1, predictions.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(predictions.ravel()))
+
+
+def _shipped(spark: "SparkSession", artifact: Artifact, *, keep: int = 4) -> Callable[[], Predictor]:
+    """What gives the predictor in a worker: the bytes are broadcast, what they must hash to goes with the task."""
+    broadcast: Broadcast[Artifact] = spark.sparkContext.broadcast(artifact)
+    expected, threads = artifact.sha256, int(spark.sparkContext.getConf().get("spark.task.cpus", "1") or "1")
+    return lambda: cached(broadcast.value, expected, threads=threads, keep=max(keep, 4))
+
+
+def _arguments(names: Sequence[str], columns: "Sequence[Column | str]") -> "list[Column]":
+    from pyspark.sql import functions as F
+
+    given = [F.col(_quoted(each)) if isinstance(each, str) else each for each in columns]
+    if not given:
+        return [_column(name) for name in names]
+    if len(given) == 1 and len(names) > 1:
+        return [given[0].getField(name) for name in names]
+    if len(given) != len(names):
+        raise UsageError(
+            f"The model takes {len(names)} columns ({', '.join(names)}), {len(given)} were given.",
+            hint="Give all of them in this order, one struct with them, or none to take them by name.",
+        )
+    return given
+
+
+def _require(frame: "DataFrame", artifacts: Sequence[Artifact], keep: Sequence[str], output: str) -> None:
+    for artifact in artifacts:
+        artifact.spec.signature.require_columns(dict(frame.dtypes))
+    missing = [name for name in keep if name not in frame.columns]
+    if missing or output in keep:
+        what = f"has no column {', '.join(missing)}" if missing else f"has a column {output} already"
+        raise UsageError(f"The frame {what}.", hint=f"It has {', '.join(frame.columns)}.")
+
+
+def _with_seconds(predictions: "pa.Array", seconds: float) -> "pa.Array":
+    import pyarrow as pa
+
+    first = pa.array([seconds] * min(1, len(predictions)), pa.float64())
+    times = pa.concat_arrays([first, pa.nulls(len(predictions) - len(first), pa.float64())])
+    return pa.StructArray.from_arrays([predictions, times], ["prediction", "seconds"])
+
+
+def _selected(frame: "DataFrame", keep: Sequence[str], prediction: "Column", output: str) -> "DataFrame":
+    return frame.select(*map(_column, keep), prediction.alias(output))
+
+
+def _column(name: str) -> "Column":
+    from pyspark.sql import functions as F
+
+    return F.col(_quoted(name))
+
+
+def _quoted(name: str) -> str:
+    return f"`{name.replace('`', '``')}`"

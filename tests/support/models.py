@@ -1,0 +1,143 @@
+"""Small fitted models of every format, and rows for them."""
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from asgard.model.artifact import Artifact, ModelSpec
+from asgard.model.formats import Format, dump
+from asgard.model.signature import Column, Signature
+
+NAMES = ("age", "spent", "visits", "member")
+TYPES = ("double", "double", "bigint", "boolean")
+ROWS = 512
+
+
+def signature(task: str = "binary", classes: Sequence[str] | None = None) -> Signature:
+    """Of the rows below."""
+    default = {"binary": ("no", "yes"), "multiclass": ("low", "middle", "high"), "regression": ()}[task]
+    columns = tuple(Column(name, kind) for name, kind in zip(NAMES, TYPES, strict=True))
+    return Signature(columns, task, tuple(classes) if classes is not None else default)
+
+
+def rows(count: int = ROWS, *, gaps: bool = True, seed: int = 1) -> np.ndarray[Any, Any]:
+    """A matrix of features; with `gaps`, some are NaN."""
+    generator = np.random.default_rng(seed)
+    found = np.column_stack(
+        [
+            np.round(generator.normal(50, 15, count)),
+            generator.exponential(100, count),
+            generator.integers(0, 2**55, count).astype(float),
+            generator.integers(0, 2, count).astype(float),
+        ]
+    )
+    if gaps:
+        found[generator.random(found.shape) < 0.1] = np.nan
+    return found
+
+
+def target(matrix: np.ndarray[Any, Any], task: str) -> np.ndarray[Any, Any]:
+    """What there is to learn from rows."""
+    value = np.nan_to_num(matrix[:, 0]) / 50 + np.nan_to_num(matrix[:, 1]) / 100
+    return value if task == "regression" else np.digitize(value, [1.5] if task == "binary" else [1, 2])
+
+
+def fitted(format: Format, task: str = "binary", **options: Any) -> Any:
+    """A small model, fitted on rows that are not the test's."""
+    matrix = rows(600, seed=2)
+    learned = target(matrix, task)
+    if format is Format.LIGHTGBM:
+        return boosted(matrix, learned, task, **options)
+    if format is Format.ONNX:
+        return as_onnx(matrix, learned, task)
+    if format is Format.PYFUNC:
+        return as_pyfunc()
+    return pipeline(matrix, learned, task)
+
+
+def boosted(matrix: np.ndarray[Any, Any], learned: np.ndarray[Any, Any], task: str, **options: Any) -> Any:
+    import lightgbm
+
+    objective = {"binary": "binary", "multiclass": "multiclass", "regression": "regression"}[task]
+    params = {"objective": objective, "verbose": -1, "num_leaves": 7, "seed": 3, "num_threads": 1, **options}
+    if task == "multiclass":
+        params["num_class"] = 3
+    return lightgbm.train(params, lightgbm.Dataset(matrix, learned, feature_name=list(NAMES)), 20)
+
+
+def pipeline(matrix: np.ndarray[Any, Any], learned: np.ndarray[Any, Any], task: str) -> Any:
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    last = Ridge() if task == "regression" else LogisticRegression()
+    return make_pipeline(SimpleImputer(), StandardScaler(), last).fit(matrix, learned)
+
+
+def forest() -> Any:
+    """Trees of scikit-learn, which would use every core if they were let."""
+    from sklearn.ensemble import RandomForestClassifier
+
+    matrix = rows(600, seed=2)
+    return RandomForestClassifier(12, n_jobs=-1, random_state=4).fit(matrix, target(matrix, "binary"))
+
+
+def as_onnx(matrix: np.ndarray[Any, Any], learned: np.ndarray[Any, Any], task: str) -> Any:
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import FloatTensorType
+
+    options = {} if task == "regression" else {"zipmap": False}
+    kinds = [("X", FloatTensorType([None, matrix.shape[1]]))]
+    return to_onnx(pipeline(matrix, learned, task), initial_types=kinds, options=options, target_opset=18)
+
+
+def as_pyfunc() -> Any:
+    from asgard.model.mlflow_quiet import import_mlflow
+
+    mlflow = import_mlflow()
+    made: Any = type("Doubled", (mlflow.pyfunc.PythonModel,), {"predict": _age_by_member, "__module__": __name__})
+    return made()
+
+
+def _age_by_member(self: Any, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+    return 1 / (1 + np.exp(-model_input["age"].to_numpy(dtype=float) / 50)) * (model_input["member"] != 0)
+
+
+def artifact(
+    format: Format = Format.LIGHTGBM, task: str = "binary", model: Any = None, name: str = "churn"
+) -> Artifact:
+    """A small model's artifact."""
+    spec = ModelSpec(name, format, signature(task), {"python": "3.11"}, 3, {"rounds": 20})
+    return Artifact.of(spec, dump(model if model is not None else fitted(format, task), format))
+
+
+class Stubborn:
+    """Predicts the first column; the first worker that is asked writes its process id and waits to be killed."""
+
+    def __init__(self, told: Path) -> None:
+        self.told = told
+
+    def predict(self, matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        try:
+            with self.told.open("x") as file:
+                file.write(f"{os.getpid()}\n")
+        except FileExistsError:
+            return matrix[:, 0]
+        time.sleep(600)
+        raise AssertionError("nobody killed this worker")
+
+
+class Malicious:
+    """Whoever unpickles it makes a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.file,))
