@@ -6,7 +6,6 @@ The larger size is far beyond both, so a join that collected rows, or a bound th
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.run import RunRequest, execute
 from asgard.lakehouse.snapshots import resolve
 from benchmarks.harness import Row, parse, project, report
+from benchmarks.peaks import in_a_process, java, mib, peak
 
 FEATURES = tuple(f"f{number}" for number in range(10))
 BOUNDS = {"duckdb_memory": "256m", "spark_driver_memory": "1g"}
@@ -39,13 +39,13 @@ def main() -> None:
             _make(settings, size, rows * factor)
         for engine, peaks in found.items():
             for size in SIZES:
-                peaks[size] = _in_a_process(settings, engine, size)
+                peaks[size] = in_a_process("benchmarks.b12_memory", "--set", f"{settings.project_dir}:{engine}:{size}")
     lines = []
     for engine, peaks in found.items():
         small, large = (peaks[size] for size in SIZES)
         assert large["rows"] == 10 * small["rows"]
         for process in (name for name in ("python", "java") if name in small):
-            text = f"{_mib(small[process])}, then {_mib(large[process])}: {large[process] / small[process]:.2f} x"
+            text = f"{mib(small[process])}, then {mib(large[process])}: {large[process] / small[process]:.2f} x"
             lines.append(Row(f"joined by {engine}, peak of {process}", text, "<= 1.2 x"))
     report(
         "b12_memory",
@@ -78,58 +78,20 @@ def _make(settings: Settings, size: str, rows: int) -> None:
     register.apply(lake, f"b12_{size}", register.plan(lake, [view], resolve(lake, None)))
 
 
-def _in_a_process(settings: Settings, engine: Engine, size: str) -> dict[str, int]:
-    command = [sys.executable, "-m", "benchmarks.b12_memory", "--set", f"{settings.project_dir}:{engine}:{size}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
-    sys.stderr.write(f"{engine} {size}: {found}\n")
-    return found
-
-
 def _make_set(folder: str, engine: str, size: str) -> None:
     settings = load_settings({"project_dir": folder, **BOUNDS})
     lake = Lakehouse.connect(settings, "b12")
     views = register.registered_views(lake, [size])
     request = SetRequest(views, Labels(str(_file(settings, f"{size}_labels"))), engine=Engine(engine))
     built = build(lake, request, _file(settings, f"{size}_{engine}"), overwrite=True, say=lambda _line: None)
-    peaks = {"rows": built.manifest["rows"], "python": _peak(os.getpid())}
+    peaks = {"rows": built.manifest["rows"], "python": peak(os.getpid())}
     if Engine(engine) is Engine.SPARK:
-        peaks["java"] = _peak(_java())
+        peaks["java"] = peak(java())
     sys.stdout.write(json.dumps(peaks) + "\n")
 
 
 def _file(settings: Settings, name: str) -> Path:
     return Path(settings.project_dir) / f"{name}.parquet"
-
-
-def _java() -> int:
-    """The JVM that this process started."""
-    found = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return next(int(entry.name) for entry in found if _is_mine(entry))
-
-
-def _is_mine(entry: Path) -> bool:
-    try:
-        status = _status(entry)
-    except OSError:  # it has ended
-        return False
-    return status["Name"] == "java" and int(status["PPid"]) == os.getpid()
-
-
-def _peak(process: int) -> int:
-    """The most memory that it ever had, in bytes (Linux)."""
-    return int(_status(Path("/proc") / str(process))["VmHWM"].split()[0]) * 1024
-
-
-def _status(entry: Path) -> dict[str, str]:
-    lines = (entry / "status").read_text(encoding="utf-8").splitlines()
-    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:,.0f} MiB"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ collected rows would show, or die.
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,7 +18,7 @@ from asgard.model.formats import Format, dump
 from asgard.model.signature import Column, Signature
 from benchmarks.b05_prediction import FEATURES, make_rows, train, write
 from benchmarks.harness import Row, parse, report
-from benchmarks.peaks import java, mib, peak
+from benchmarks.peaks import in_a_process, java, mib, peak
 
 HEAP = "1g"
 SIZES = ("small", "large")
@@ -37,7 +36,7 @@ def main() -> None:
         peaks = {}
         for size, factor in zip(SIZES, (1, 10), strict=True):
             make_rows(folder / size, rows * factor)
-            peaks[size] = in_a_process(folder, size, artifact.sha256)
+            peaks[size] = in_a_process("benchmarks.b12_prediction", "--predict", str(folder), size, artifact.sha256)
     small, large = (peaks[size] for size in SIZES)
     assert large["rows"] == 10 * small["rows"] == 10 * rows
     lines = []
@@ -51,17 +50,6 @@ def main() -> None:
         lines,
         quick=options.quick,
     )
-
-
-def in_a_process(folder: Path, size: str, sha256: str) -> dict[str, int]:
-    """Predict in a process of its own, and give its peaks."""
-    command = [sys.executable, "-m", "benchmarks.b12_prediction", "--predict", str(folder), size, sha256]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
-    sys.stderr.write(f"{size}: {found}\n")
-    return found
 
 
 def predict(folder: Path, size: str, sha256: str) -> None:

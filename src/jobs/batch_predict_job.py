@@ -47,7 +47,7 @@ def run(request: PredictRequest, lake: Lakehouse, say: Callable[[str], None]) ->
     return predicted
 
 
-def find(lake: Lakehouse, name: str, version: str | None = None, stage: str | None = None) -> ModelVersion:
+def find(registry: Registry, name: str, version: str | None = None, stage: str | None = None) -> ModelVersion:
     """The version to predict by: the one named, or of a stage, by default Production.
 
     Raises:
@@ -55,7 +55,7 @@ def find(lake: Lakehouse, name: str, version: str | None = None, stage: str | No
     """
     if version and stage:
         raise UsageError("Both --version and --stage were given.", hint="Keep one.")
-    return Registry.of(lake.settings).find(f"{name}@{version or stage or 'production'}")
+    return registry.find(f"{name}@{version or stage or 'production'}")
 
 
 def pinned_views(
@@ -179,11 +179,12 @@ def command(
     from asgard.jobs.reporting import progress_lines, show_json
 
     lake = Lakehouse.connect(settings_from(settings, directory), "asgard batch-predict")
-    found = find(lake, model, version, stage)
+    registry = Registry.of(lake.settings)
+    found = find(registry, model, version, stage)
     functions = functions_of(found, load_pipeline(pipeline) if pipeline else None)
     request = PredictRequest(
         version=found,
-        artifact=Registry.of(lake.settings).artifact(found),
+        artifact=registry.artifact(found),
         views=pinned_views(lake, found, as_of, snapshot),
         on_demand=functions,
         moment=parse_moment(moment) if moment else None,

@@ -16,15 +16,14 @@ from asgard.common.settings import (
     set_unless_given,
     unset_for_children,
 )
+from asgard.model.mlflow_quiet import QUIET
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    **QUIET,
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # with 2, 4 and 8 seconds between: MLflow's own 7 take minutes
 }
 _ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")

@@ -5,7 +5,7 @@ from typing import Any
 
 from asgard.common.settings import set_for_children
 
-_QUIET = {
+QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -14,7 +14,7 @@ _QUIET = {
 
 def import_mlflow() -> Any:
     """MLflow with its pyfunc: no telemetry, no progress bars on stderr, no addresses on stdout."""
-    for name, value in _QUIET.items():
+    for name, value in QUIET.items():
         set_for_children(name, value)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="(?s).*[Tt]ype hint", category=UserWarning)
