@@ -24,7 +24,11 @@ from benchmarks.harness import Row, parse, project, report
 from benchmarks.peaks import in_a_process, java, mib, peak
 
 FEATURES = tuple(f"f{number}" for number in range(10))
-BOUNDS = {"duckdb_memory": "256m", "spark_driver_memory": "1g"}
+BOUNDS = {
+    Engine.DUCKDB: {"duckdb_memory": "256m"},
+    # With an executor of its own: in local mode the driver's process is the executor's too.
+    Engine.SPARK: {"duckdb_memory": "128m", "spark_driver_memory": "1g", "spark_master": "local-cluster[1,2,2048]"},
+}
 SECONDS = 365 * 86_400
 SIZES = ("small", "large")
 
@@ -51,7 +55,10 @@ def main() -> None:
         "b12_memory",
         "B12: memory of a training set as rows grow tenfold",
         f"{rows // 10:,} labels x {rows:,} rows x {len(FEATURES)} features, then ten times as many; "
-        + ", ".join(f"{name} {bound}" for name, bound in BOUNDS.items()),
+        + "; ".join(
+            f"{engine}: {', '.join(f'{name} {bound}' for name, bound in bounds.items())}"
+            for engine, bounds in BOUNDS.items()
+        ),
         lines,
         quick=options.quick,
     )
@@ -79,7 +86,7 @@ def _make(settings: Settings, size: str, rows: int) -> None:
 
 
 def _make_set(folder: str, engine: str, size: str) -> None:
-    settings = load_settings({"project_dir": folder, **BOUNDS})
+    settings = load_settings({"project_dir": folder, **BOUNDS[Engine(engine)]})
     lake = Lakehouse.connect(settings, "b12")
     views = register.registered_views(lake, [size])
     request = SetRequest(views, Labels(str(_file(settings, f"{size}_labels"))), engine=Engine(engine))

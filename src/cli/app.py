@@ -93,7 +93,7 @@ COMMANDS = (
         "model verify",
         _MODELS,
         "asgard.jobs.model_command:verify",
-        "Hold every byte of a version against its manifest.",
+        "Hold a version's files and facts against what was registered.",
     ),
     Command("model compare", _MODELS, "asgard.jobs.model_command:compare", "Show what two versions differ in."),
     Command(

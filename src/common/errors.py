@@ -94,7 +94,7 @@ class RunError(AsgardError):
 
 
 class ArtifactError(AsgardError):
-    """A model's files are not those that were registered, or can't be loaded: nothing was predicted."""
+    """A model's files or facts are not those that were registered, or can't be loaded: nothing was predicted."""
 
 
 class EnvironmentSetupError(AsgardError):

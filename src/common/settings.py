@@ -120,6 +120,12 @@ def _memory(text: str) -> str:
     return text
 
 
+def _length_of_time(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d{0,3}[mhdwy]", text):
+        raise ValueError("a length of time such as 30d, 12h or 1y")
+    return text
+
+
 def _path(text: str) -> Path:
     return Path(text).expanduser()
 
@@ -217,6 +223,9 @@ DEFINITIONS: tuple[SettingDefinition, ...] = (
     SettingDefinition("duckdb_memory", "memory of a point-in-time join on one machine", _memory, "2g"),
     SettingDefinition("point_in_time_rows", "feature rows beyond which Spark joins", _positive, "200000000"),
     SettingDefinition("feast_registry", "file or SQL address of the Feast registry", str),
+    SettingDefinition(
+        "model_hold_grace", "how long the snapshots of an archived model version are held on", _length_of_time, "30d"
+    ),
     SettingDefinition("no_color", "plain output: set to anything", str, None, _aliases("NO_COLOR")),
 )
 
@@ -254,6 +263,7 @@ class Settings:
     duckdb_memory: str
     point_in_time_rows: int
     feast_registry: str | None
+    model_hold_grace: str
     no_color: str | None
     sources: Mapping[str, str]
     """For each name: the flag, variable, file or rule that gave its value."""

@@ -13,6 +13,9 @@ from asgard.features.spark_join import VISIBLE_AT, Source, column_of, visible_ro
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
+KNOWN = "__asgard_known"
+"""Column of a frame of given entities: whether any view has a row of it that counts."""
+
 
 def latest_frame(
     source: Source, views: Sequence[PinnedView], names: Names, moment: datetime, entities: "DataFrame | None" = None
@@ -27,11 +30,14 @@ def latest_frame(
         entities: distinct ones to look up, with the views' keys; None: all that have a row in any view.
 
     Returns:
-        The keys (or the entities' columns) and the features. A feature of a view that knows nothing is null.
+        The keys (or the entities' columns and `KNOWN`) and the features. A feature of a view that knows nothing is
+        null.
 
     Raises:
         UsageError: the views have different keys, and no entities are given; or they lack a key.
     """
+    from pyspark.sql import functions as F
+
     found = [_latest(source, pinned, pairs, moment) for pinned, pairs in zip(views, names, strict=True)]
     keys = [pinned.view.keys for pinned in views]
     if entities is None:
@@ -44,9 +50,11 @@ def latest_frame(
     lacking = sorted({key for each in keys for key in each} - set(entities.columns))
     if lacking:
         raise UsageError(f"The entities lack {', '.join(lacking)}.", hint=f"They have {', '.join(entities.columns)}.")
-    for each, view_keys in zip(found, keys, strict=True):
-        entities = entities.join(each, list(view_keys), "left")
-    return entities
+    marks = [f"{KNOWN}_{number}" for number, _ in enumerate(found)]
+    for each, view_keys, mark in zip(found, keys, marks, strict=True):
+        entities = entities.join(each.withColumn(mark, F.lit(True)), list(view_keys), "left")
+    is_known = F.coalesce(*(F.col(mark) for mark in marks), F.lit(False))
+    return entities.withColumn(KNOWN, is_known).drop(*marks)
 
 
 def _latest(source: Source, pinned: PinnedView, pairs: Sequence[tuple[str, str]], moment: datetime) -> "DataFrame":

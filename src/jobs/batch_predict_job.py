@@ -1,36 +1,31 @@
-"""batch-predict: score each entity's latest features by one verified model version, audit, and publish the scores.
+"""batch-predict: score each entity's latest features by verified model versions, audit, and publish the scores.
 
-Reads: gold tables at the snapshots of the model's views, and the version's files from MLflow. Writes:
-`gold.<model>_predictions` through a run.
+Reads: gold tables at the snapshots of the models' views, the versions' files from MLflow, and keys of entities. Writes:
+`gold.<model>_predictions` through a run, and holds of what was read.
 """
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from asgard.common.errors import UsageError
-from asgard.common.names import SnapshotId, TableName
-from asgard.features import duck
-from asgard.features.pinned import PinnedTable, PinnedView, require_columns
-from asgard.features.register import registered_views
-from asgard.features.views import Declared, FeatureView, OnDemandFeature
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
 from asgard.jobs.options import DirOption, JsonOption, SetOption, settings_from
 from asgard.lakehouse.intervals import parse_moment
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.loading import load_pipeline
-from asgard.lakehouse.snapshots import At, resolve
-from asgard.model.batch import Predicted, PredictRequest, predict
+from asgard.model.batch import Predicted, predict
+from asgard.model.batch_counts import SideCounts
+from asgard.model.batch_request import Challenger, PredictRequest
+from asgard.model.challenge import Side
+from asgard.model.entities import Entities
+from asgard.model.learned_from import functions_of, pinned_views
 from asgard.model.registry import Registry
 from asgard.model.versions import ModelVersion
 from asgard.monitoring.events import PredictionFacts
-
-if TYPE_CHECKING:
-    from asgard.lakehouse.pipeline import Pipeline
 
 
 def run(request: PredictRequest, lake: Lakehouse, say: Callable[[str], None]) -> Predicted:
@@ -58,101 +53,44 @@ def find(registry: Registry, name: str, version: str | None = None, stage: str |
     return registry.find(f"{name}@{version or stage or 'production'}")
 
 
-def pinned_views(
-    lake: Lakehouse, version: ModelVersion, as_of: str | None = None, snapshot: int | None = None
-) -> tuple[PinnedView, ...]:
-    """The views that a version learned from: as registered now, or as a published state had their tables.
-
-    Args:
-        lake: where they are.
-        version: whose.
-        as_of: a branch, tag, commit or time.
-        snapshot: of the views' table, in any published state.
-
-    Raises:
-        UsageError: a view is not registered any more, or there is no such snapshot.
-    """
-    views = registered_views(lake, [each.view for each in version.binding.views])
-    if as_of is not None and snapshot is not None:
-        raise UsageError("Both --as-of and --snapshot were given.", hint="Keep one.")
-    if as_of is None and snapshot is None:
-        return views
-    tables = {pinned.view.table for pinned in views}
-    if snapshot is not None:
-        if len(tables) > 1:
-            raise UsageError(
-                f"{version} learned from {len(tables)} tables: one snapshot does not say what to read.",
-                hint="Say --as-of with a commit or a time.",
-            )
-        at = published_with(lake, next(iter(tables)), SnapshotId(snapshot))
-    else:
-        at = resolve(lake, as_of)
-    return tuple(_measured(lake, pinned.view, PinnedTable.load(lake, pinned.view.table, at)) for pinned in views)
-
-
-def published_with(lake: Lakehouse, table: TableName, snapshot: SnapshotId) -> At:
-    """The newest commit of the target ref at which a table had a snapshot.
-
-    Raises:
-        UsageError: it never was published with it, or that was collected.
-    """
-    for entry in lake.nessie.log(lake.target):
-        at = At(lake.target, entry.hash)
-        content = lake.nessie.content(str(at), table)
-        if content is not None and content.snapshot_id == snapshot:
-            return at
-    raise UsageError(
-        f"{table} was never published on {lake.target} with snapshot {snapshot}.",
-        hint=f"`asgard lineage {table}` names its snapshot of now; --as-of takes a time.",
-    )
-
-
-def _measured(lake: Lakehouse, view: FeatureView, table: PinnedTable) -> PinnedView:
-    require_columns(view, table)
-    with duck.connect(lake.settings) as connection:
-        return PinnedView(view, table, duck.measure(connection, view, table))
-
-
-def functions_of(version: ModelVersion, pipeline: "Pipeline | None") -> tuple[OnDemandFeature, ...]:
-    """The on-demand features that a version learned from.
-
-    Raises:
-        UsageError: they are needed, and the pipeline does not declare them, or none is given.
-    """
-    wanted = version.binding.details.get("on_demand", ())
-    if not wanted:
-        return ()
-    if pipeline is None:
-        raise UsageError(
-            f"{version} learned from the on-demand features {', '.join(wanted)}, whose code is in its pipeline.",
-            hint=f"Say --pipeline; it was trained by {version.binding.details.get('pipeline') or 'one'}.",
-        )
-    declared = Declared.of(pipeline).on_demand
-    lacking = [name for name in wanted if name not in declared]
-    if lacking:
-        raise UsageError(
-            f"Pipeline {pipeline.name} does not declare {', '.join(lacking)}, which {version} learned from.",
-            hint=f"It declares {', '.join(declared) or 'no on-demand feature'}.",
-        )
-    return tuple(declared[name] for name in wanted)
-
-
 def _facts(predicted: Predicted) -> PredictionFacts:
-    latency = predicted.latency
+    """What metrics tell of the champion, and of the challenger beside it."""
+    facts = {side: _facts_of(counts) for side, counts in predicted.sides.items()}
+    return PredictionFacts(**{**facts[Side.CHAMPION].__dict__, "challenger": facts.get(Side.CHALLENGER)})
+
+
+def _facts_of(counts: SideCounts) -> PredictionFacts:
     return PredictionFacts(
-        rows=predicted.rows,
-        mean=predicted.mean,
-        trained=datetime.fromisoformat(predicted.request.version.created),
-        batches=latency.count,
-        seconds=round(latency.sum, 6),
-        within=latency.buckets,
+        rows=counts.rows,
+        mean=counts.mean,
+        trained=datetime.fromisoformat(counts.version.created),
+        batches=counts.latency.count,
+        seconds=round(counts.latency.sum, 6),
+        within=counts.latency.buckets,
     )
+
+
+def _require_shared(challenger: str | None, share: float | None, salt: str) -> None:
+    if challenger is None and (share is not None or salt):
+        raise UsageError("--share and --salt say how a challenger shares.", hint="Say --challenger VERSION, too.")
+    if challenger is not None and share is None:
+        raise UsageError("--share is missing: how much the challenger gets.", hint="E.g. --share 0.1 for a tenth.")
 
 
 def command(
     model: Annotated[str, typer.Option("--model", "-m", help="A registered model.")],
     version: Annotated[str | None, typer.Option("--version", help="E.g. 1.2.0.")] = None,
     stage: Annotated[str | None, typer.Option("--stage", help="Default production.")] = None,
+    challenger: Annotated[
+        str | None,
+        typer.Option("--challenger", metavar="VERSION", help="Predicts a share of the entities: 1.2.0, or staging."),
+    ] = None,
+    share: Annotated[
+        float | None, typer.Option("--share", help="Of the entities, that the challenger predicts: 0 to 1.")
+    ] = None,
+    salt: Annotated[
+        str, typer.Option("--salt", help="Another one draws anew (default: the challenger, e.g. churn@1.2.0).")
+    ] = "",
     pipeline: Annotated[
         str | None, typer.Option("--pipeline", "-p", help="For models that learned from on-demand features.")
     ] = None,
@@ -160,11 +98,18 @@ def command(
         str | None, typer.Option("--as-of", help="Read the tables as a branch, tag, commit or time has them.")
     ] = None,
     snapshot: Annotated[int | None, typer.Option("--snapshot", help="The same by a snapshot of the table.")] = None,
+    accept_view_change: Annotated[
+        bool,
+        typer.Option("--accept-view-change", help="Read views of other versions than the model learned from, too."),
+    ] = False,
     moment: Annotated[
         str | None, typer.Option("--moment", help="Features as known then (default: at the newest row).")
     ] = None,
     where: Annotated[str | None, typer.Option("--where", help="SQL condition on keys and features.")] = None,
-    entities: Annotated[Path | None, typer.Option("--entities", help="Parquet or CSV file of keys.")] = None,
+    entities: Annotated[
+        str | None,
+        typer.Option("--entities", help="Keys: a table, or Parquet or CSV at a path, file: or s3:// address."),
+    ] = None,
     top: Annotated[int | None, typer.Option("--top", help="Only so many, the greatest by --by.")] = None,
     by: Annotated[str, typer.Option("--by", help="score, or a feature.")] = "score",
     max_mean_shift: Annotated[
@@ -178,31 +123,50 @@ def command(
     """Score the latest features, and publish the predictions."""
     from asgard.jobs.reporting import progress_lines, show_json
 
+    _require_shared(challenger, share, salt)
     lake = Lakehouse.connect(settings_from(settings, directory), "asgard batch-predict")
     registry = Registry.of(lake.settings)
-    found = find(registry, model, version, stage)
-    functions = functions_of(found, load_pipeline(pipeline) if pipeline else None)
+    declared = load_pipeline(pipeline) if pipeline else None
+
+    def predicts_by(each: ModelVersion) -> dict[str, Any]:
+        return {
+            "version": each,
+            "on_demand": functions_of(each, declared),
+            "artifact": registry.artifact(each),
+            "views": pinned_views(lake, each, as_of, snapshot, accept_view_change=accept_view_change),
+        }
+
+    other = registry.find(f"{model}@{challenger}") if challenger else None
     request = PredictRequest(
-        version=found,
-        artifact=registry.artifact(found),
-        views=pinned_views(lake, found, as_of, snapshot),
-        on_demand=functions,
+        **predicts_by(find(registry, model, version, stage)),
         moment=parse_moment(moment) if moment else None,
-        entities=entities,
+        entities=Entities(entities) if entities else None,
         where=where,
         top=top,
         by=by,
         max_mean_shift=max_mean_shift,
         min_volume=min_volume,
+        challenger=Challenger(**predicts_by(other), share=share or 0.0, salt=salt) if other else None,
     )
     with progress_lines(quiet=as_json) as say:
         predicted = run(request, lake, say)
     if as_json:
         show_json(predicted.to_json())
     else:
-        mean = "" if predicted.mean is None else f", mean {predicted.mean:.4f}"
-        typer.echo(f"{request.table}: {predicted.rows:,} predictions by {found}{mean} ({predicted.run.status})")
+        _show(predicted)
     return 0
+
+
+def _show(predicted: Predicted) -> None:
+    for side, counts in predicted.sides.items():
+        mean = "" if counts.mean is None else f", mean {counts.mean:.4f}"
+        role = f" ({side})" if len(predicted.sides) > 1 else ""
+        told = f"{counts.rows:,} predictions by {counts.version}{role}{mean}"
+        typer.echo(f"{predicted.request.table}: {told} ({predicted.run.status})")
+    if predicted.remark:
+        typer.echo(f"nothing was published: {predicted.remark}")
+    if predicted.unknown is not None and predicted.unknown.count:
+        typer.echo(f"left out: {predicted.unknown}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

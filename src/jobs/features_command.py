@@ -298,7 +298,9 @@ def _models_reading(lake: "Lakehouse", table: TableName, columns: "Sequence[str]
     from asgard.model.registry import Registry
 
     registry, rows = Registry.of(lake.settings), []
-    for version in (each for name in registry.names() for each in registry.versions(name)):
+    for version in (each for name in registry.names() for each in registry.model(name).everything):
+        if version.problem and version.stage is not Stage.ARCHIVED:
+            typer.echo(f"what {version} reads is not known: {version.problem}", err=True)
         bound = [each for each in version.binding.views if each.table == table and each.declared is not None]
         used = dict.fromkeys(name for each in bound for name in FeatureView.from_json(each.declared or {}).columns)
         wanted = [name for name in used if not columns or name in columns]

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from asgard.lakehouse.lake import Lakehouse
     from asgard.model.artifact import Artifact
     from asgard.model.lifecycle import Ledger
-    from asgard.model.registry import Move, Registry
+    from asgard.model.moves import Move
+    from asgard.model.registry import Registry
     from asgard.model.versions import ModelVersion
 
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="E.g. churn@1.2.0, or churn@production.")]
@@ -50,7 +51,7 @@ def list_versions(
     versions = [
         version
         for each in ([name] if name else registry.names())
-        for version in reversed(registry.versions(each))
+        for version in reversed(registry.model(each).everything)
         if wanted in (None, version.stage)
     ]
     if as_json:
@@ -64,7 +65,7 @@ def list_versions(
                 version.stage,
                 version.created[:19],
                 version.created_by,
-                _metrics(version, most=3),
+                "NOT VERIFIED" if version.problem else _metrics(version, most=3),
                 ", ".join(map(str, version.binding.tables.values())),
                 version.binding.code_version[:12],
             )
@@ -72,6 +73,9 @@ def list_versions(
         ],
         empty="no version yet: `asgard train` registers one",
     )
+    for version in versions:
+        if version.problem:
+            sys.stderr.write(f"{version.problem}: `asgard model verify {version}`\n")
 
 
 def show(
@@ -90,7 +94,7 @@ def show(
     registry = Registry.of(settings_from(settings, directory))
     name, what = split_name(version)
     model = registry.model(name)
-    found = model.choose(what)
+    found = model.look(what)
     artifact, problem = _verified(registry, found)
     if as_json:
         show_json(_described(found, model.ledger, artifact, problem))
@@ -136,8 +140,8 @@ def promote(
         gates=gates,
         audit=lambda each: problems_with_data(data.lake, each.binding) if each.binding.views else (),
     )
-    _let_go(registry, data, name)
     _show_move(done, as_json=as_json)
+    _settle(registry, data, name)
 
 
 def rollback(
@@ -171,8 +175,8 @@ def rollback(
         expect=expect,
         prepare=lambda each: require_data(data.lake, each) if each.binding.views else None,
     )
-    _let_go(registry, data, name)
     _show_move(done, as_json=as_json)
+    _settle(registry, data, name)
 
 
 def verify(
@@ -181,11 +185,13 @@ def verify(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hold every byte of a version against its manifest."""
+    """Hold a version's files and facts against what was registered."""
     from asgard.model.registry import Registry
+    from asgard.model.versions import split_name
 
     registry = Registry.of(settings_from(settings, directory))
-    found = registry.find(version)
+    name, what = split_name(version)
+    found = registry.model(name).look(what)
     artifact, problem = _verified(registry, found)
     if as_json:
         show_json(
@@ -202,7 +208,10 @@ def verify(
     if not as_json:
         files = _files(artifact)
         size = sum(each["bytes"] for each in files)
-        typer.echo(f"{found}: {len(files)} files, {size:,} bytes, all as they were registered (SHA-256 {found.sha256})")
+        typer.echo(
+            f"{found}: {len(files)} files, {size:,} bytes, metrics, bounds and binding, all as they were registered "
+            f"(SHA-256 {found.sha256})"
+        )
 
 
 def compare(
@@ -215,10 +224,12 @@ def compare(
     """Show what two versions differ in."""
     from asgard.model import comparison
     from asgard.model.registry import Registry
+    from asgard.model.segments import segments_of
 
     registry = Registry.of(settings_from(settings, directory))
     one, other = registry.find(before), registry.find(after)
-    found = comparison.compare(one, other, registry.artifact(one).spec, registry.artifact(other).spec)
+    old, new = registry.artifact(one), registry.artifact(other)
+    found = comparison.compare(one, other, old.spec, new.spec, (segments_of(old), segments_of(new)))
     if as_json:
         show_json(found.to_json())
         return
@@ -257,23 +268,30 @@ def _require_expectation(text: str) -> None:
 
 
 def _verified(registry: "Registry", version: "ModelVersion") -> "tuple[Artifact | None, ArtifactError | None]":
+    from asgard.model.registered import require_intact
+
     try:
-        return registry.artifact(version), None
+        return registry.artifact(require_intact(version)), None
     except ArtifactError as error:
         return None, error
 
 
-def _let_go(registry: "Registry", data: _Data, name: str) -> None:
-    """Drop the holds that are over; what can't be dropped now, the next mover drops."""
-    from asgard.model.holds import release_unneeded
+def _settle(registry: "Registry", data: _Data, name: str) -> None:
+    """Make the holds right. The move is done and said: what fails here is a warning, and left to the next mover."""
+    from asgard.model.holds import release_abandoned, settle_holds
 
-    model = registry.model(name)
-    if not any(each.binding.views for each in model.versions):
-        return
     try:
-        release_unneeded(data.lake, model, datetime.now(UTC))
+        model = registry.model(name)
+        if not any(each.binding.views for each in model.versions):
+            return
+        now = datetime.now(UTC)
+        problems = settle_holds(data.lake, model, lambda: registry.model(name), now).problems
+        release_abandoned(data.lake, now)
     except AsgardError as error:
-        sys.stderr.write(f"holds of {name} were not looked through: {error.message}\n")
+        sys.stderr.write(f"holds of {name} were not looked through, the next move does that: {error.message}\n")
+        return
+    for problem in problems:
+        sys.stderr.write(f"not held: what {problem}\n")
 
 
 def _show_move(done: "Move", *, as_json: bool) -> None:
@@ -291,13 +309,16 @@ def _show_move(done: "Move", *, as_json: bool) -> None:
 def _described(
     version: "ModelVersion", ledger: "Ledger", artifact: "Artifact | None", problem: ArtifactError | None
 ) -> dict[str, Any]:
+    from asgard.model.segments import segments_of
     from asgard.model.versions import finite
 
+    segments = segments_of(artifact)
     return {
         **version.to_json(),
         "verified": problem is None,
         "problem": problem.message if problem else None,
         "spec": finite(artifact.spec.to_json()) if artifact else None,
+        "segments": [each.to_json() for each in segments.everyone] if segments else [],
         "files": _files(artifact),
         "history": [
             {**step.transition.to_json(), "before": step.before, "after": step.after}
@@ -309,6 +330,8 @@ def _described(
 def _show(
     version: "ModelVersion", ledger: "Ledger", artifact: "Artifact | None", problem: ArtifactError | None
 ) -> None:
+    from asgard.model.segments import segments_of
+
     binding = version.binding
     typer.echo(f"{version} is in {version.stage}; registered {version.created[:19]} by {version.created_by}")
     typer.echo(f"  code {binding.code_version or 'unknown'}{' (dirty)' if binding.dirty else ''}")
@@ -321,6 +344,9 @@ def _show(
         classes = f" of {', '.join(spec.signature.classes)}" if spec.signature.classes else ""
         typer.echo(f"  {spec.signature.task}{classes}, as {spec.format}; seed {spec.seed}; SHA-256 {version.sha256}")
         _section(("FEATURE", "TYPE"), [(column.name, column.type) for column in spec.signature.inputs])
+        segments = segments_of(artifact)
+        if segments is not None:
+            _section(*segments.table())
         _section(("PARAMETER", "VALUE"), list(spec.params.items()))
         _section(("LIBRARY", "VERSION"), list(spec.trained_with.items()))
     _section(
@@ -329,7 +355,8 @@ def _show(
     )
     bounds = [(name, "at least", bound) for name, bound in binding.minimum.items()]
     _section(("BOUND OF", "", "VALUE"), bounds + [(name, "at most", bound) for name, bound in binding.maximum.items()])
-    _section(("RECORDED", "VALUE"), [(name, _plain(value)) for name, value in binding.details.items()])
+    recorded = {name: value for name, value in binding.details.items() if name != "environment" or artifact is None}
+    _section(("RECORDED", "VALUE"), [(name, _plain(value)) for name, value in recorded.items()])
     _section(("FILE", "BYTES", "SHA-256"), [(each["path"], each["bytes"], each["sha256"]) for each in _files(artifact)])
     _section(
         ("NUMBER", "WHEN", "FROM", "TO", "BY", "HOW", "WHY"),

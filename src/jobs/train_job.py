@@ -71,6 +71,9 @@ def command(
             for name, value in trained.fitted.metrics.items()
         ],
     )
+    if trained.fitted.segments is not None:
+        typer.echo("")
+        show_table(*trained.fitted.segments.table())
     typer.echo(
         f"\n{trained.version} is in stage {trained.version.stage}; "
         f"next: asgard model promote {trained.version} --to staging"

@@ -22,16 +22,28 @@ def holds_of(lake: Lakehouse, kind: str) -> set[BranchName]:
     return {reference.name for reference in lake.nessie.references(f"{_PREFIX}_{kind}_")}
 
 
-def hold(lake: Lakehouse, name: BranchName, commit: CommitHash) -> None:
-    """Keep a commit of the target ref; fine if this hold is there already.
+def hold(lake: Lakehouse, name: BranchName, commit: CommitHash, ref: str = "") -> None:
+    """Keep a commit; fine if this hold is there already.
+
+    Args:
+        lake: where.
+        name: of the hold.
+        commit: to keep.
+        ref: branch or tag that has it; "" for the target ref.
 
     Raises:
         ConflictError: a hold of this name keeps another commit.
+        UnknownReferenceError: the ref has no such commit.
     """
     try:
-        lake.nessie.create(RefKind.TAG, name, commit, lake.target)
+        lake.nessie.create(RefKind.TAG, name, commit, ref or lake.target)
     except ConflictError:
-        if lake.nessie.reference(name).hash != commit:
+        try:
+            held = lake.nessie.reference(name).hash
+        except UnknownReferenceError:  # dropped since
+            hold(lake, name, commit)
+            return
+        if held != commit:
             raise
 
 

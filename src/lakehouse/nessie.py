@@ -192,6 +192,20 @@ class Nessie:
                 if since is not None and entry.committed < since:
                     return
 
+    def history(self, reference: str, table: TableName) -> Iterator[tuple[LogEntry, Content | None]]:
+        """Commits of a reference that changed one table, newest first, with what it held after; None once dropped.
+
+        Nessie looks for them itself: a page of answers has changes of this table only.
+        """
+        wanted = f"op.namespace == '{table.layer}' && op.name == '{table.name}'"
+        query = {"fetch": "ALL", "filter": f"operations.exists(op, {wanted})"}
+        for page in self._pages(f"/trees/{_quoted(reference)}/history", query):
+            for item in page["logEntries"]:
+                entry = _log_entry(item["commitMeta"])
+                for operation in item.get("operations") or ():
+                    if _key(operation["key"]) == (table.layer, table.name):
+                        yield entry, _content(operation.get("content"))
+
     def diff(self, before: str, after: str) -> tuple[Change, ...]:
         """What differs between two references; each may be `name` or `name@hash`."""
         return tuple(

@@ -77,6 +77,21 @@ def published_at(lake: Lakehouse, moment: datetime) -> At:
     )
 
 
+def published_with(lake: Lakehouse, table: TableName, snapshot: SnapshotId) -> At:
+    """The newest commit of the target ref that gave a table a snapshot.
+
+    Raises:
+        UsageError: it never was published with it.
+    """
+    for entry, content in lake.nessie.history(lake.target, table):
+        if content is not None and content.is_table and content.snapshot_id == snapshot:
+            return At(lake.target, entry.hash)
+    raise UsageError(
+        f"{table} was never published on {lake.target} with snapshot {snapshot}.",
+        hint=f"`asgard lineage {table}` names its snapshot of now; --as-of takes a time.",
+    )
+
+
 def read_at(lake: Lakehouse, table: TableName, at: At) -> "DataFrame":
     """The rows of a table at a commit.
 

@@ -15,9 +15,10 @@ from asgard.jobs import batch_predict_job, train_job
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.pipeline import Pipeline
 from asgard.local.report_models import Evaluated, ModelFacts, Predictions
-from asgard.model.batch import PredictRequest
+from asgard.model.batch_request import PredictRequest
 from asgard.model.gates import BUILT_IN
-from asgard.model.holds import problems_with_data, release_unneeded
+from asgard.model.holds import problems_with_data, settle_holds
+from asgard.model.learned_from import functions_of, pinned_views
 from asgard.model.lifecycle import Stage
 from asgard.model.metrics import Metric
 from asgard.model.registry import Registry
@@ -140,7 +141,7 @@ def _promote(lake: Lakehouse, registry: Registry, best: Evaluated, others: Seque
             gates=BUILT_IN,
             audit=lambda each: problems_with_data(lake, each.binding),
         ).version
-    release_unneeded(lake, registry.model(version.name), datetime.now(UTC))
+    settle_holds(lake, registry.model(version.name), lambda: registry.model(version.name), datetime.now(UTC))
     say(f"promoted {version} to staging and production: {why}")
     return replace(best, version=version)
 
@@ -152,8 +153,8 @@ def _predict(
     request = PredictRequest(
         version=version,
         artifact=registry.artifact(version),
-        views=batch_predict_job.pinned_views(lake, version),
-        on_demand=batch_predict_job.functions_of(version, pipeline),
+        views=pinned_views(lake, version),
+        on_demand=functions_of(version, pipeline),
     )
     found = Predictions.read(lake, lake.target, version, request.feature_snapshot)
     if found is not None and found.is_whole:

@@ -12,7 +12,7 @@ from asgard.lakehouse.run import Status
 from asgard.local.demo import LABELS, METRICS, STORY_TABLE, TRAINING_SET, Refused, Story
 from asgard.local.demo_models import Modelled
 from asgard.local.report_models import metric_rows
-from asgard.model.batch import SCORE
+from asgard.model.batch_table import SCORE
 
 
 def show(story: Story) -> None:

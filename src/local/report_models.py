@@ -10,7 +10,8 @@ from asgard.common.names import SnapshotId, TableName
 from asgard.features.views import lasting
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.lake import Lakehouse
-from asgard.model.batch import SCORE, WHOLE
+from asgard.model.batch_request import WHOLE
+from asgard.model.batch_table import SCORE
 from asgard.model.metrics import Curves, Metric
 from asgard.model.registry import Registry
 from asgard.model.tracking import read_json

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asgard.model.artifact import Artifact
-    from asgard.model.udf import predict_udf, score_frame, score_segments
+    from asgard.model.udf import predict_udf, score_frame
 
-__all__ = ["Artifact", "predict_udf", "score_frame", "score_segments"]
+__all__ = ["Artifact", "predict_udf", "score_frame"]
 
-_HOMES = dict.fromkeys(("predict_udf", "score_frame", "score_segments"), "asgard.model.udf")
+_HOMES = dict.fromkeys(("predict_udf", "score_frame"), "asgard.model.udf")
 _HOMES["Artifact"] = "asgard.model.artifact"
 
 

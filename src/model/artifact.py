@@ -94,15 +94,22 @@ class Artifact:
     sha256: str
 
     @classmethod
-    def of(cls, spec: ModelSpec, content: bytes, example: "pd.DataFrame | None" = None) -> "Artifact":
+    def of(
+        cls,
+        spec: ModelSpec,
+        content: bytes,
+        example: "pd.DataFrame | None" = None,
+        segments: Mapping[str, bytes] | None = None,
+    ) -> "Artifact":
         """The artifact of a newly trained model.
 
         Args:
             spec: what it is.
             content: of its file, as `formats.dump` gives it.
             example: some rows of the input, for MLflow's pages.
+            segments: content of the segments' models by path.
         """
-        files = {spec.file: content, SPEC: dumps(spec.to_json())}
+        files = {spec.file: content, SPEC: dumps(spec.to_json()), **(segments or {})}
         files |= mlflow_files.made(spec.signature, spec.trained_with, example)
         manifest = dumps({"files": {path: hash_of(data) for path, data in files.items()}})
         return cls(spec, {**files, MANIFEST: manifest}, hash_of(manifest))

@@ -1,137 +1,47 @@
-"""Batch prediction: each entity's latest features at one snapshot, scored by one verified version, published by a run.
+"""Batch prediction: each entity's latest features at one snapshot, scored by a verified version, published by a run.
 
 Predictions of a version at a snapshot are written once: whoever predicts the same again adds what is missing, which is
-mostly nothing. So a restart, or a second scheduler, doubles no row.
+mostly nothing. So a restart, or a second scheduler, doubles no row. Champion and challenger predict in one run, each
+its own entities.
 """
 
-import math
-import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import UsageError
-from asgard.common.names import TableName
+from asgard.common.names import new_run_id
 from asgard.features.joining import Join
-from asgard.features.latest import latest_frame
-from asgard.features.pinned import PinnedTable, PinnedView
-from asgard.features.spark_join import with_on_demand_frame
-from asgard.features.views import OnDemandFeature
+from asgard.features.latest import KNOWN, latest_frame
+from asgard.features.pinned import PinnedTable
+from asgard.features.spark_join import column_of, with_on_demand_frame
 from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.declaration import Table, WriteMode, declare_table
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.run import RunRequest, RunResult, execute
-from asgard.model.artifact import Artifact
-from asgard.model.latency import Latency
-from asgard.model.metrics import Task
+from asgard.model.batch_counts import SECONDS, Counting, SideCounts
+from asgard.model.batch_request import PredictRequest
+from asgard.model.batch_table import (
+    REST,
+    SCORE,
+    VERSION,
+    last_whole,
+    predicted_before,
+    predictions_table,
+    table_rows,
+    with_origin,
+)
+from asgard.model.challenge import Side, assigned_column
+from asgard.model.entities import Unknown, entities_frame
+from asgard.model.prediction_holds import holding
 from asgard.model.udf import score_frame
-from asgard.model.versions import ModelVersion
-from asgard.validation.checks import Check, between, mean_between, not_null, row_count, unique
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, Observation, SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 Say = Callable[[str], None]
-SCORE = "prediction"
-WHOLE = "all"
-"""Scope of a run that predicted every entity."""
-REST = "all that were not predicted yet"
-"""Scope of a run that found some of them predicted."""
-_SECONDS = "__seconds"
-_ONCE = ("model_version", "feature_snapshot", "features_as_of")
-"""What an entity is predicted once for."""
-
-
-@dataclass(frozen=True)
-class PredictRequest:
-    """What to predict, by which version, from which features.
-
-    Attributes:
-        version, artifact: of the model; the artifact's bytes were verified.
-        views: pinned, those of the model in its order.
-        on_demand: functions over the views that the model learned from.
-        moment: features count as known then; None: at the newest event timestamp of the views.
-        entities: Parquet or CSV file with the keys of those to predict; None: all.
-        where: SQL condition on keys and features.
-        top: only so many of the greatest, by `by`.
-        by: `score`, or a feature.
-        max_mean_shift: how far the mean may be from the last run's, as a share of it.
-        min_volume: rows that there must be, as a share of the last run's.
-    """
-
-    version: ModelVersion
-    artifact: Artifact
-    views: tuple[PinnedView, ...]
-    on_demand: tuple[OnDemandFeature, ...] = ()
-    moment: datetime | None = None
-    entities: Path | None = None
-    where: str | None = None
-    top: int | None = None
-    by: str = "score"
-    max_mean_shift: float = 0.5
-    min_volume: float = 0.5
-
-    @property
-    def table(self) -> TableName:
-        """Where the predictions go."""
-        return TableName("gold", f"{self.version.name}_predictions")
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """What names an entity, over all views."""
-        return tuple(dict.fromkeys(key for pinned in self.views for key in pinned.view.keys))
-
-    @property
-    def feature_snapshot(self) -> str:
-        """The snapshots of the views' tables, in order, by comma."""
-        states = dict.fromkeys((pinned.table.name, pinned.table.snapshot_id) for pinned in self.views)
-        return ",".join(str(snapshot) for _, snapshot in states)
-
-    @property
-    def scope(self) -> str:
-        """`all`, or which entities it is about."""
-        parts = [f"entities of {self.entities.name}"] if self.entities else []
-        parts += [f"where {self.where}"] if self.where else []
-        parts += [f"top {self.top} by {self.by}"] if self.top else []
-        return ", ".join(parts) or WHOLE
-
-    @property
-    def columns(self) -> Mapping[str, str]:
-        """Keys, features and on-demand features that there will be, and their types."""
-        found = {key: pinned.table.columns[key].type for pinned in self.views for key in pinned.view.keys}
-        found |= {each.name: each.type for pinned in self.views for each in pinned.view.features}
-        return found | {each.name: each.type for each in self.on_demand}
-
-    def require_fit(self) -> None:
-        """Refuse what can't be predicted, before Spark starts.
-
-        Raises:
-            UsageError: the features are not those of the signature, or an option makes no sense.
-        """
-        self.artifact.spec.signature.require_columns(self.columns)
-        if self.max_mean_shift < 0 or self.min_volume < 0:
-            raise UsageError("--max-mean-shift and --min-volume are shares, from 0.", hint="E.g. 0.5 for a half.")
-        if self.top is not None and self.top < 1:
-            raise UsageError(f"--top is {self.top}.", hint="Give how many, from 1.")
-        if self.by != "score" and self.by not in self.columns:
-            raise UsageError(f"--by is {self.by!r}.", hint=f"Use score, or one of {', '.join(self.columns)}.")
-        if self.top and self.by == "score" and self.artifact.spec.signature.task == Task.MULTICLASS:
-            raise UsageError("The scores of several classes have no order.", hint="Say --by with a feature.")
-
-    def known_at(self) -> datetime:
-        """The moment, or that of the views' newest row.
-
-        Raises:
-            UsageError: the views were not measured, and no moment is given.
-        """
-        if self.moment is not None:
-            return self.moment
-        newest = [pinned.facts.last for pinned in self.views if pinned.facts and pinned.facts.last is not None]
-        if not newest:
-            raise UsageError("The views have no row with a timestamp.", hint="Say --moment, or look at the gold table.")
-        return datetime.fromtimestamp(max(newest) / 1_000_000, UTC)
+Frames = dict[Side, "DataFrame"]
 
 
 @dataclass(frozen=True)
@@ -139,19 +49,31 @@ class Predicted:
     """What a batch prediction did.
 
     Attributes:
-        rows: newly predicted.
-        mean: of their scores; None for several classes, or no rows.
-        latency: seconds by Arrow batch.
+        sides: what each predicted.
+        unknown: entities that were asked about and left out, since no view knows them; None where all were asked.
+        remark: why there was nothing to predict; "" where there was.
     """
 
     request: PredictRequest
     run: RunResult
-    rows: int = 0
-    mean: float | None = None
-    latency: Latency = field(default_factory=Latency)
+    sides: Mapping[Side, SideCounts]
+    unknown: Unknown | None = None
+    remark: str = ""
+
+    @property
+    def rows(self) -> int:
+        """Newly predicted."""
+        return sum(side.rows for side in self.sides.values())
+
+    @property
+    def mean(self) -> float | None:
+        """Of their scores; None for several classes, or no rows."""
+        totals = [side.mean * side.rows for side in self.sides.values() if side.mean is not None]
+        return sum(totals) / self.rows if totals else None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
+        requests = self.request.sides
         return {
             "model": str(self.request.version),
             "table": str(self.request.table),
@@ -160,6 +82,12 @@ class Predicted:
             "scope": self.request.scope,
             "rows": self.rows,
             "mean": self.mean,
+            "sides": {
+                str(side): {**counts.to_json(), "feature_snapshot": requests[side].feature_snapshot}
+                for side, counts in self.sides.items()
+            },
+            "unknown": self.unknown.to_json() if self.unknown else None,
+            "remark": self.remark,
             "run": self.run.to_json(),
         }
 
@@ -168,222 +96,160 @@ def predict(lake: Lakehouse, request: PredictRequest, say: Say = print) -> Predi
     """Predict, audit and publish.
 
     Raises:
-        UsageError: features that the model does not take, an unreadable condition or entities file.
+        UsageError: features that a model does not take, an unreadable condition or entities, or none that is known.
         RunAuditFailedError: a check of the predictions failed; nothing was published.
         AsgardError: the run's own.
     """
     request.require_fit()
-    moment, seen = request.known_at(), _Seen()
+    work = _Work(request, request.known_at(), say)
+    versions = [str(each.version) for each in request.sides.values()]
+    params = {"model": versions[0], "feature_snapshot": request.feature_snapshot, "scope": request.scope}
+    say(f"predicting by {' and '.join(versions)}, features as known at {work.moment:%Y-%m-%d %H:%M}")
+    run_id = new_run_id(datetime.now(UTC))
+    with holding(lake, request, run_id, say) as results:
+        results.append(execute(lake, RunRequest("batch-predict", run_id, params), work, say))
+    return Predicted(request, results[0], work.counting.found(), work.unknown, work.remark)
 
-    def work(attempt: Attempt) -> None:
-        seen.clear()
-        attempt.details["prediction"] = _described(request, moment)
-        frame = _features(attempt.session, request, moment)
-        earlier = _earlier(attempt, request, moment)
-        if earlier is not None and request.top is None:
-            frame = frame.join(earlier, list(request.keys), "left_anti")
-        scored = _scored(frame, request, seen)
-        if earlier is not None and request.top is not None:
-            scored = scored.join(earlier, list(request.keys), "left_anti")
-        if earlier is not None and (frame if request.top is None else scored).isEmpty():
-            seen.clear()
-            say(f"{request.version} has predicted all of this already")
+
+class _Work:
+    """What a run does in each of its attempts, and what the last of them saw."""
+
+    def __init__(self, request: PredictRequest, moment: datetime, say: Say) -> None:
+        self.request, self.moment, self.say = request, moment, say
+        self.counting = Counting({side: each.version for side, each in request.sides.items()})
+        self.unknown: Unknown | None = None
+        self.remark = ""
+
+    def __call__(self, attempt: Attempt) -> None:
+        request = self.request
+        self.counting.clear()
+        self.unknown, self.remark = None, ""
+        attempt.details["prediction"] = request.described(self.moment)
+        frames = self._frames(attempt)
+        may_be_empty = request.where is not None or request.moment is not None
+        if may_be_empty and _is_empty(frames):
+            self._end(f"no entity has features{f' for: {request.chosen}' if request.chosen else ' at that moment'}")
             return
-        scope = request.scope if earlier is None or request.scope != WHOLE else REST
-        last = _last_whole(attempt, request) if scope == WHOLE else None
-        attempt.write(
-            predictions_table(request, last),
-            seen.counted(_described_rows(scored, attempt, request, moment, scope)),
-        )
+        earlier = predicted_before(attempt, request, self.moment)
+        scored = self._scored(frames, earlier)
+        if scored is None:
+            versions = " and ".join(str(each.version) for each in request.sides.values())
+            self._end(f"all of this was predicted before by {versions}")
+            return
+        scope = request.scope if earlier is None or request.chosen else REST
+        last = None if scope == REST or request.chosen else last_whole(attempt, request)
+        rows = table_rows(scored, attempt, request.keys, self.moment, scope)
+        attempt.write(predictions_table(request, last), self.counting.counted(rows))
 
-    params = {"model": str(request.version), "feature_snapshot": request.feature_snapshot, "scope": request.scope}
-    say(f"predicting by {request.version}, features as known at {moment:%Y-%m-%d %H:%M}")
-    result = execute(lake, RunRequest("batch-predict", params=params), work, say)
-    return Predicted(request, result, *seen.found())
+    def _frames(self, attempt: Attempt) -> Frames:
+        """The features of each side's entities."""
+        request = self.request
+        asked = entities_frame(attempt, request.entities, request.key_types) if request.entities else None
+        unknown, frames = Unknown(), {}
+        for side, one in request.sides.items():
+            own = _own(asked, request, side) if asked is not None else None
+            latest = _latest(attempt.session, one, self.moment, own)
+            if own is None:
+                latest = _own(latest, request, side)
+            else:
+                unknown += Unknown.of(latest, column_of(KNOWN), request.keys)
+                latest = latest.where(column_of(KNOWN)).drop(KNOWN)
+            frames[side] = _chosen(_computed(latest, one), one)
+        if asked is not None and request.entities is not None:
+            self._note_unknown(unknown, request.entities.name)
+        return frames
+
+    def _note_unknown(self, unknown: Unknown, name: str) -> None:
+        self.unknown = unknown
+        if unknown.count == unknown.asked:
+            raise UsageError(
+                f"{name}: {unknown}; features count as known at {self.moment:%Y-%m-%d %H:%M}.",
+                hint="Are these the keys that the views have? An entity is known by a row that its ttl has not ended.",
+            )
+        if unknown.count:
+            self.say(f"left out: {unknown}")
+
+    def _scored(self, frames: Frames, earlier: "DataFrame | None") -> "DataFrame | None":
+        """What is to be written; None if all of it was predicted earlier."""
+        from pyspark.sql import functions as F
+
+        request, keys = self.request, list(self.request.keys)
+        if earlier is not None and request.top is None:
+            frames = {side: _without(frame, earlier, request.sides[side]) for side, frame in frames.items()}
+            if _is_empty(frames):
+                return None
+        by = () if request.by == "score" else (request.by,)
+        keep = tuple(dict.fromkeys((*keys, *by)))
+        parts = []
+        for side, frame in frames.items():
+            one = request.sides[side]
+            scored = score_frame(frame, one.artifact, keep=keep, output=SCORE, seconds=SECONDS)
+            parts.append(with_origin(self.counting.timed(scored, side), one))
+        rows = reduce(lambda one, other: one.unionByName(other), parts)
+        if request.top is None:
+            return rows
+        order = F.col(SCORE if request.by == "score" else request.by).desc_nulls_last()
+        rows = rows.orderBy(order, *keys).limit(request.top)
+        if earlier is None:
+            return rows
+        rows = rows.join(earlier, [*keys, VERSION], "left_anti")
+        return None if rows.isEmpty() else rows
+
+    def _end(self, remark: str) -> None:
+        """There is nothing to write."""
+        self.counting.clear()
+        self.remark = remark
+        self.say(remark)
 
 
-def predictions_table(request: PredictRequest, last: tuple[int, float | None] | None) -> Table:
-    """The predictions' table, with the checks of this run.
-
-    Args:
-        request: what is predicted.
-        last: rows and mean of the last run that predicted every entity; None if there is none.
-    """
-    task = request.artifact.spec.signature.task
-    checks: list[Check] = [
-        *(not_null(name) for name in (*request.keys, SCORE, "model_version", "predicted_at")),
-        unique(*request.keys, *_ONCE),
-        row_count(1).over("added"),
-    ]
-    if task != Task.MULTICLASS:
-        low, high = (0, 1) if task == Task.BINARY else (-sys.float_info.max, sys.float_info.max)
-        checks.append(between(SCORE, low, high))  # NaN and infinity are in no range
-    if last is not None:
-        rows, mean = last
-        checks.append(row_count(int(rows * request.min_volume)).over("added").named("volume against the last run"))
-        if mean is not None and math.isfinite(mean):
-            shift = abs(mean) * request.max_mean_shift
-            named = mean_between(SCORE, mean - shift, mean + shift).over("added")
-            checks.append(named.named("mean against the last run"))
-    return declare_table(
-        str(request.table),
-        mode=WriteMode.APPEND,
-        keys=(*request.keys, *_ONCE),
-        checks=checks,
-        description=f"What versions of the model {request.version.name} say of each entity.",
-        module="asgard.model.batch",
-    )
-
-
-def _features(session: "SparkSession", request: PredictRequest, moment: datetime) -> "DataFrame":
-    """The entities' features, filtered."""
-    from pyspark.errors import AnalysisException, ParseException
+def _latest(
+    session: "SparkSession", request: PredictRequest, moment: datetime, entities: "DataFrame | None"
+) -> "DataFrame":
+    """The views' features of one side's entities."""
 
     def source(table: PinnedTable) -> "DataFrame":
         return session.table(table.at.sql_name(table.name))
 
-    entities = _entities(session, request.entities, request) if request.entities else None
-    join = Join.of(request.views, request.keys, request.on_demand)
-    frame = latest_frame(source, request.views, join.names, moment, entities)
-    if request.on_demand:
-        frame = with_on_demand_frame(frame, join)
-    if request.where:
-        try:
-            return frame.where(request.where)
-        except (AnalysisException, ParseException) as error:
-            raise UsageError(
-                f"--where {request.where!r} can't be read: {str(error).splitlines()[0]}",
-                hint=f"A SQL condition on {', '.join(frame.columns)}.",
-            ) from error
-    return frame
+    return latest_frame(source, request.views, _join(request).names, moment, entities)
 
 
-def _entities(session: "SparkSession", path: Path, request: PredictRequest) -> "DataFrame":
-    from pyspark.errors import AnalysisException
+def _computed(frame: "DataFrame", request: PredictRequest) -> "DataFrame":
+    """The same with the on-demand features."""
+    return with_on_demand_frame(frame, _join(request)) if request.on_demand else frame
 
-    if not path.exists():
-        raise UsageError(f"There is no file {path}.", hint="Check the path of --entities.")
-    kind = path.suffix.removeprefix(".")
-    if kind not in ("parquet", "csv"):
-        raise UsageError(f"{path} is neither Parquet nor CSV.", hint="Its name ends in .parquet or .csv.")
+
+def _join(request: PredictRequest) -> Join:
+    return Join.of(request.views, request.keys, request.on_demand)
+
+
+def _own(frame: "DataFrame", request: PredictRequest, side: Side) -> "DataFrame":
+    """The rows of a side's entities."""
+    challenger = request.challenger
+    if challenger is None:
+        return frame
+    return frame.where(assigned_column(frame, request.keys, challenger.share, challenger.used_salt) == str(side))
+
+
+def _chosen(frame: "DataFrame", request: PredictRequest) -> "DataFrame":
+    """The rows that the condition lets through."""
+    from pyspark.errors import AnalysisException, ParseException
+
+    if request.where is None:
+        return frame
     try:
-        given = session.read.format(kind).option("header", True).load(path.absolute().as_uri())
-    except AnalysisException as error:
-        raise UsageError(f"{path} can't be read: {str(error).splitlines()[0]}", hint="Is it whole?") from error
-    lacking = [key for key in request.keys if key not in given.columns]
-    if lacking:
+        return frame.where(request.where)
+    except (AnalysisException, ParseException) as error:
         raise UsageError(
-            f"{path} lacks {', '.join(lacking)}.", hint=f"Entities are named by {', '.join(request.keys)}."
-        )
-    kinds = request.columns
-    return given.selectExpr(*(f"CAST(`{key}` AS {kinds[key]}) AS `{key}`" for key in request.keys)).distinct()
+            f"--where {request.where!r} can't be read for {request.version}: {str(error).splitlines()[0]}",
+            hint=f"A SQL condition on {', '.join(frame.columns)}.",
+        ) from error
 
 
-def _scored(frame: "DataFrame", request: PredictRequest, seen: "_Seen") -> "DataFrame":
-    from pyspark.sql import functions as F
-
-    by = () if request.by == "score" else (request.by,)
-    keep = tuple(dict.fromkeys((*request.keys, *by)))
-    scored = seen.timed(score_frame(frame, request.artifact, keep=keep, output=SCORE, seconds=_SECONDS))
-    if request.top is None:
-        return scored
-    order = F.col(SCORE if request.by == "score" else request.by).desc_nulls_last()
-    return scored.orderBy(order, *request.keys).limit(request.top)
+def _without(frame: "DataFrame", earlier: "DataFrame", request: PredictRequest) -> "DataFrame":
+    """The rows that the version has not predicted yet."""
+    own = earlier.where(column_of(VERSION) == str(request.version.version)).drop(VERSION)
+    return frame.join(own, list(request.keys), "left_anti")
 
 
-def _described_rows(
-    scored: "DataFrame", attempt: Attempt, request: PredictRequest, moment: datetime, scope: str
-) -> "DataFrame":
-    from pyspark.sql import functions as F
-
-    return scored.select(
-        *request.keys,
-        SCORE,
-        F.lit(str(request.version.version)).alias("model_version"),
-        F.lit(request.feature_snapshot).alias("feature_snapshot"),
-        F.lit(moment).alias("features_as_of"),
-        F.lit(scope).alias("scope"),
-        F.lit(str(attempt.run_id)).alias("run_id"),
-        F.lit(attempt.as_of).alias("predicted_at"),
-    )
-
-
-def _earlier(attempt: Attempt, request: PredictRequest, moment: datetime) -> "DataFrame | None":
-    """The entities that this version has predicted from these snapshots, as of this moment, before; None for none."""
-    from pyspark.sql import functions as F
-
-    if not attempt.has(request.table):
-        return None
-    same = (
-        (F.col("model_version") == str(request.version.version))
-        & (F.col("feature_snapshot") == request.feature_snapshot)
-        & (F.col("features_as_of") == F.lit(moment))
-    )
-    found = attempt.read(request.table, guard=True).where(same).select(*request.keys)
-    return None if found.isEmpty() else found
-
-
-def _last_whole(attempt: Attempt, request: PredictRequest) -> tuple[int, float | None] | None:
-    """Rows and mean of the last run that predicted every entity."""
-    from pyspark.sql import functions as F
-
-    if not attempt.has(request.table):
-        return None
-    mean = F.avg(SCORE) if request.artifact.spec.signature.task != Task.MULTICLASS else F.lit(None)
-    runs = attempt.read(request.table, guard=True).where(F.col("scope") == WHOLE).groupBy("run_id")
-    newest = runs.agg(F.max("predicted_at").alias("at"), F.count("*").alias("rows"), mean.alias("mean"))
-    found = newest.orderBy(F.col("at").desc()).limit(1).collect()
-    return (int(found[0]["rows"]), found[0]["mean"]) if found else None
-
-
-def _described(request: PredictRequest, moment: datetime) -> dict[str, Any]:
-    """What the run's record says of a prediction."""
-    return {
-        "model": str(request.version),
-        "sha256": request.version.sha256,
-        "mlflow_run": request.version.run_id,
-        "views": [
-            {**pinned.describe(), "target": pinned.table.at.reference, "declared": pinned.view.to_json()}
-            for pinned in request.views
-        ],
-        "on_demand": [each.name for each in request.on_demand],
-        "moment": moment.isoformat(),
-        "scope": request.scope,
-    }
-
-
-class _Seen:
-    """What is counted while rows pass: each batch's seconds as it was scored, and the rows that are written."""
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """An attempt begins."""
-        self._batches: Observation | None = None
-        self._rows: Observation | None = None
-
-    def timed(self, scored: "DataFrame") -> "DataFrame":
-        """Scored rows, without the seconds, which are counted."""
-        from pyspark.sql import Observation
-        from pyspark.sql import functions as F
-
-        self._batches = Observation("batches")
-        return scored.observe(self._batches, *Latency.observed(F.col(_SECONDS))).drop(_SECONDS)
-
-    def counted(self, frame: "DataFrame") -> "DataFrame":
-        """The rows that are written."""
-        from pyspark.sql import Observation
-        from pyspark.sql import functions as F
-
-        self._rows = Observation("predictions")
-        single = dict(frame.dtypes)[SCORE] == "double"
-        total = F.sum(SCORE) if single else F.lit(None).cast("double")
-        return frame.observe(self._rows, F.count(F.lit(1)).alias("rows"), total.alias("total"))
-
-    def found(self) -> tuple[int, float | None, Latency]:
-        """Rows, their mean, and latency."""
-        if self._rows is None or self._batches is None:
-            return 0, None, Latency()
-        rows, total = int(self._rows.get["rows"]), self._rows.get["total"]
-        return rows, total / rows if rows and total is not None else None, Latency.of(self._batches.get)
+def _is_empty(frames: Frames) -> bool:
+    return all(frame.isEmpty() for frame in frames.values())

@@ -10,7 +10,7 @@ Spark casts them to strings.
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -57,16 +57,38 @@ def assigned_column(frame: "DataFrame", keys: Sequence[str], challenger_share: f
     """
     from pyspark.sql import functions as F
 
-    types = dict(frame.dtypes)
-    odd = [f"{key} ({types.get(key, 'not there')})" for key in keys if types.get(key) not in _TYPES]
-    if odd:
-        raise UsageError(f"Entities can't be split by {', '.join(odd)}.", hint=f"Use columns of {', '.join(_TYPES)}.")
+    require_splittable(dict(frame.dtypes), keys)
     texts = [F.col(f"`{key}`").cast("string") for key in keys]
     parts = [F.coalesce(F.concat(F.length(text).cast("string"), F.lit(":"), text), F.lit("-")) for text in texts]
     digest = F.sha2(F.concat(F.lit(_prefix(salt)), *parts).cast("binary"), 256)
     place = F.conv(F.substring(digest, 1, _DIGITS), 16, 10).cast("bigint")
     challenger = place < F.lit(_threshold(challenger_share)).cast("bigint")
     return F.when(challenger, F.lit(str(Side.CHALLENGER))).otherwise(F.lit(str(Side.CHAMPION)))
+
+
+def require_splittable(types: Mapping[str, str], keys: Sequence[str]) -> None:
+    """Refuse keys that are not there, or whose text is not the same everywhere.
+
+    Args:
+        types: of columns, as Spark SQL says them.
+        keys: those to split by.
+
+    Raises:
+        UsageError: it names each.
+    """
+    odd = [f"{key} ({types.get(key, 'not there')})" for key in keys if types.get(key) not in _TYPES]
+    if odd:
+        raise UsageError(f"Entities can't be split by {', '.join(odd)}.", hint=f"Use columns of {', '.join(_TYPES)}.")
+
+
+def require_share(share: float) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        UsageError: it is not between 0 and 1.
+    """
+    if not 0 <= share <= 1:
+        raise UsageError(f"The challenger's share is {share}.", hint="It lies between 0 and 1, e.g. 0.1.")
 
 
 def _prefix(salt: str) -> str:
@@ -92,6 +114,5 @@ def _part(value: object) -> str:
 
 
 def _threshold(share: float) -> int:
-    if not 0 <= share <= 1:
-        raise UsageError(f"The challenger's share is {share}.", hint="It lies between 0 and 1, e.g. 0.1.")
+    require_share(share)
     return math.ceil(share * _PLACES)

@@ -8,6 +8,7 @@ from asgard.model.versions import ModelVersion, finite
 
 if TYPE_CHECKING:
     from asgard.model.artifact import ModelSpec
+    from asgard.model.segments import Segments
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,13 @@ class Comparison:
         }
 
 
-def compare(before: ModelVersion, after: ModelVersion, old: "ModelSpec", new: "ModelSpec") -> Comparison:
+def compare(
+    before: ModelVersion,
+    after: ModelVersion,
+    old: "ModelSpec",
+    new: "ModelSpec",
+    segments: "tuple[Segments | None, Segments | None]" = (None, None),
+) -> Comparison:
     """Hold two versions against each other.
 
     Args:
@@ -47,16 +54,18 @@ def compare(before: ModelVersion, after: ModelVersion, old: "ModelSpec", new: "M
         after: the other.
         old: what the artifact of the one says of it, and
         new: of the other.
+        segments: of both.
     """
     from asgard.model.signature import breaks
 
     names = sorted({*before.metrics, *after.metrics})
+    sides = (*_sides(before, after, old, new), *_both("segment", *map(_segments, segments)))
     return Comparison(
         before,
         after,
         {name: (before.metrics.get(name), after.metrics.get(name)) for name in names},
         tuple(breaks(old.signature, new.signature)) if before.name == after.name else (),
-        tuple((what, then, now) for what, then, now in _sides(before, after, old, new) if then != now),
+        tuple((what, then, now) for what, then, now in sides if then != now),
     )
 
 
@@ -70,6 +79,7 @@ def _sides(
     yield from _both("feature", *inputs)
     if set(inputs[0]) == set(inputs[1]):
         yield "order of features", ", ".join(inputs[0]), ", ".join(inputs[1])
+    yield "segment", old.signature.segment or "none", new.signature.segment or "none"
     views = [{each.view: f"version {each.version}" for each in one.binding.views} for one in (before, after)]
     yield from _both("view", *views)
     tables = [{str(name): f"snapshot {at}" for name, at in one.binding.tables.items()} for one in (before, after)]
@@ -80,6 +90,19 @@ def _sides(
     codes = [f"{each.binding.code_version}{' (dirty)' if each.binding.dirty else ''}" for each in (before, after)]
     yield "code", codes[0], codes[1]
     yield "files", before.sha256, after.sha256
+
+
+def _segments(segments: "Segments | None") -> dict[str, str]:
+    """What each segment is predicted by, and how well."""
+    return {
+        each.text: ", ".join(
+            (
+                f"{each.model.format} of {each.train_rows:,} labels" if each.model else each.why,
+                *(f"{name} {value:.4g}" for name, value in each.metrics.items()),
+            )
+        )
+        for each in (segments.everyone if segments else ())
+    }
 
 
 def _both(what: str, old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[tuple[str, str, str]]:

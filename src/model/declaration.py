@@ -12,6 +12,7 @@ from asgard.features.aggregates import duration
 from asgard.lakehouse.intervals import parse_moment
 from asgard.model.formats import Format
 from asgard.model.metrics import Metric, Task
+from asgard.model.segments import Unknown, Value
 from asgard.model.splits import TimeSplit
 
 if TYPE_CHECKING:
@@ -27,16 +28,35 @@ class TrainingData:
         target: what is to be learned, by row.
         params: the declared ones, and what the command line says beside them.
         seed: for everything that is drawn.
+        segment: the one whose rows these are; None for all rows.
     """
 
     features: "pd.DataFrame"
     target: "pd.Series[Any]"
     params: Mapping[str, Any]
     seed: int
+    segment: Value | None = None
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a trainer gives that has more to tell than its model.
+
+    Attributes:
+        model: the fitted model.
+        details: values of its own by name, as JSON can say them, such as a drift or the best iteration: gates read
+            them, and MLflow shows them.
+    """
+
+    model: Any
+    details: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 Trainer = Callable[[TrainingData], Any]
-"""Trains on data and gives the fitted model: scikit-learn, LightGBM, ONNX, TorchScript, or an MLflow PythonModel."""
+"""Trains on data and gives the fitted model, or a `FitResult` with it.
+
+The model is one of scikit-learn, LightGBM, ONNX or TorchScript, or an MLflow PythonModel.
+"""
 
 
 @dataclass(frozen=True)
@@ -45,7 +65,8 @@ class Script:
 
     It is called as `python SCRIPT --data FILE --out FOLDER --params FILE --seed N`: the data are a Parquet file of the
     training rows (features in order, then the target), the parameters a JSON file, and it leaves one model file in
-    the folder: `model.txt` (LightGBM), `.skops`, `.pkl`, `.onnx` or `.pt`.
+    the folder: `model.txt` (LightGBM), `.skops`, `.pkl`, `.onnx` or `.pt`. Beside it may lie `details.json`: values of
+    its own by name, as those of `FitResult`. It is no sandbox: it may do whatever its user may.
 
     Attributes:
         path: of the script.
@@ -77,6 +98,10 @@ class Model:
         seed: for everything that is drawn.
         minimum, maximum: of the test's metrics, without which no version is registered.
         format: how the model is kept; None: as its type suggests.
+        segment: column of the training set (of the labels, an entity key or a feature) for each of whose values a model
+            of its own is trained; None: one model.
+        min_segment_rows: labels for training that a segment's own model takes.
+        unknown_segment: what becomes of rows of a segment without a model of its own.
         owner, description, tags: for people.
     """
 
@@ -94,6 +119,9 @@ class Model:
     minimum: Mapping[Metric, float] = field(default_factory=dict, hash=False)
     maximum: Mapping[Metric, float] = field(default_factory=dict, hash=False)
     format: str | None = None
+    segment: str | None = None
+    min_segment_rows: int = 100
+    unknown_segment: Unknown = Unknown.REFUSE
     owner: str = ""
     description: str = ""
     tags: tuple[str, ...] = ()
@@ -122,6 +150,9 @@ def model(
     minimum: Mapping[str, float] | None = None,
     maximum: Mapping[str, float] | None = None,
     format: str | None = None,
+    segment: str | None = None,
+    min_segment_rows: int | None = None,
+    unknown_segment: str | None = None,
     owner: str = "",
     description: str = "",
     tags: Sequence[str] = (),
@@ -134,6 +165,9 @@ def model(
         test_share: the latest labels are the test, about this share of them (default 0.25).
         outcome_after: how long after its time a label's outcome becomes known, such as `28d`. Training labels whose
             outcome was not known yet when the test begins are left out: a model trained then could not have had them.
+        min_segment_rows: default 100.
+        unknown_segment: `refuse` (default): every segment has to have a model, and a row of no segment ends a
+            prediction; `null`: such rows have no prediction; `whole`: one more model, of all rows, predicts them.
 
     Raises:
         DeclarationError: it can't work; the message names the model and what to change.
@@ -143,7 +177,12 @@ def model(
         return DeclarationError(f"Model {name}: {what}", hint=hint)
 
     check_identifier(name, "name of a model")
-    kinds = {"task": (task, tuple(Task)), "format": (format, (None, *Format))}
+    formats = tuple(each for each in Format if each is not Format.SEGMENTS)
+    kinds = {
+        "task": (task, tuple(Task)),
+        "format": (format, (None, *formats)),
+        "unknown_segment": (unknown_segment, (None, *Unknown)),
+    }
     for what, (given, allowed) in kinds.items():
         if given not in allowed:
             raise refuse(f"{what} is {given!r}.", f"Use one of {', '.join(filter(None, allowed))}.")
@@ -154,6 +193,11 @@ def model(
     share = None if test_from is not None else (0.25 if test_share is None else test_share)
     if share is not None and not 0 < share < 1:
         raise refuse(f"test_share is {share}.", "It lies between 0 and 1.")
+    if segment is None and (min_segment_rows is not None or unknown_segment is not None):
+        raise refuse("it has no segment, but says what holds for segments.", "segment='department'")
+    least = 100 if min_segment_rows is None else min_segment_rows
+    if least < 1:
+        raise refuse(f"min_segment_rows is {least}.", "It is 1 or more.")
     made = isinstance(trainer, str | Path)
     fitted = Model(
         name=name,
@@ -174,12 +218,22 @@ def model(
         minimum=_bounds(name, Task(task), minimum),
         maximum=_bounds(name, Task(task), maximum),
         format=format,
+        segment=segment,
+        min_segment_rows=least,
+        unknown_segment=Unknown(unknown_segment or Unknown.REFUSE),
         owner=owner,
         description=description,
         tags=tuple(tags),
     )
     if target in fitted.features:
         raise refuse(f"its target {target} is one of its features.", "Take it out of features.")
+    if segment in (target, time):
+        raise refuse(f"its segment {segment} is its target, or the labels' time.", "Name a column that groups rows.")
+    if segment in fitted.features:
+        raise refuse(
+            f"its segment {segment} is one of its features, and is always the same in a segment.",
+            "Take it out of features.",
+        )
     return fitted
 
 

@@ -3,6 +3,7 @@
 import io
 import pickle
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Any
 
 from asgard.common.errors import UsageError
 from asgard.model.formats import TRUSTED, Format
+
+_BY_PICKLE = (
+    "Use parts of scikit-learn only; or, if you trust who trains it, keep it as pickle: model(..., format='pickle')."
+)
 
 
 def _lightgbm(model: Any) -> bytes:
@@ -24,14 +29,30 @@ def _lightgbm(model: Any) -> bytes:
 def _skops(model: Any) -> bytes:
     import skops.io
 
+    foreign = _foreign_parts(model)
+    if foreign:
+        raise UsageError(
+            f"The model can't be kept as skops: it has parts that are not scikit-learn's, {', '.join(foreign)}.",
+            hint=_BY_PICKLE,
+        )
     content: bytes = skops.io.dumps(model)
     odd = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
     if odd:
         raise UsageError(
             f"The model can't be kept as skops: it is made of {', '.join(odd)}, which may run code when loaded.",
-            hint="Use parts of scikit-learn, or keep it as pickle if you trust who trains it.",
+            hint=_BY_PICKLE,
         )
     return content
+
+
+def _foreign_parts(model: Any) -> list[str]:
+    """Estimators in a model of scikit-learn's, such as a step of a pipeline, that come from elsewhere."""
+    if not hasattr(model, "get_params"):
+        return []
+    parts = [model, *model.get_params().values()]
+    kinds = {type(each) for each in parts if hasattr(each, "fit") and not isinstance(each, type)}
+    names = {f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}" for kind in kinds}
+    return sorted(name for name in names if not name.startswith("sklearn."))
 
 
 def _onnx(model: Any) -> bytes:
@@ -44,9 +65,11 @@ def _onnx(model: Any) -> bytes:
 def _torchscript(model: Any) -> bytes:
     import torch
 
-    scripted = model if isinstance(model, torch.jit.ScriptModule) else torch.jit.script(model.eval())
     buffer = io.BytesIO()
-    torch.jit.save(scripted, buffer)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*torch\.jit\.\w+` is deprecated")  # it works on, to PyTorch 3
+        scripted = model if isinstance(model, torch.jit.ScriptModule) else torch.jit.script(model.eval())
+        torch.jit.save(scripted, buffer)
     return buffer.getvalue()
 
 

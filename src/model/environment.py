@@ -1,38 +1,90 @@
-"""What a model was trained with, so that it can be installed again."""
+"""What a model was trained with, so that it can be installed again: Python, and each distribution that was imported."""
 
+import json
 import platform
-from importlib.metadata import PackageNotFoundError, version
-
-_LIBRARIES = (
-    "numpy",
-    "pandas",
-    "pyarrow",
-    "scikit-learn",
-    "lightgbm",
-    "skops",
-    "onnx",
-    "onnxruntime",
-    "torch",
-    "mlflow",
-)
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from functools import cache
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, packages_distributions
+from types import ModuleType
 
 
-def library_versions() -> dict[str, str]:
-    """Python's version and that of each library that training may depend on, as installed here."""
-    found = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
+def imported_versions() -> dict[str, str]:
+    """Python's version, and that of every distribution of which this process has imported a module."""
+    owners, candidates = _owners(tuple(sys.path)), defaultdict[str, set[str]](set)
+    for top, files in _loaded_files().items():
+        for name in owners.get(top, ()):
+            candidates[name] |= files
+    return installed_versions(name for name, files in candidates.items() if _is_loaded(name, files))
+
+
+def installed_versions(names: Iterable[str]) -> dict[str, str]:
+    """Python's version, and those of distributions as they are installed here; what is not installed is left out."""
+    found = {canonical(name): each.version for name in names if (each := _installed(name)) and each.version}
+    return {"python": platform.python_version()} | dict(sorted(found.items()))
+
+
+def differences(then: Mapping[str, str]) -> list[str]:
+    """What is installed in another version than then, or not any more, in words: Python too."""
+    now = installed_versions(then)
+    return [
+        f"{name} {version} -> {now.get(name, 'not installed')}"
+        for name, version in then.items()
+        if now.get(name) != version
+    ]
+
+
+def not_from_an_index(names: Iterable[str]) -> frozenset[str]:
+    """Those of these distributions that were installed from a folder, a file or a repository: no index has them."""
+    return frozenset(name for name in names if (found := _installed(name)) and _direct_url(found) is not None)
+
+
+def canonical(name: str) -> str:
+    """A distribution's name in the one spelling that all of its spellings are equal to (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _loaded_files() -> dict[str, set[str]]:
+    """The files of this process's modules, by the first part of their names."""
+    found: dict[str, set[str]] = {}
+    for name, module in tuple(sys.modules.items()):
+        if issubclass(type(module), ModuleType):  # some that are none say that they are: cffi's
+            # Not by getattr: a lazy module would be imported by it.
+            path = object.__getattribute__(module, "__dict__").get("__file__")
+            found.setdefault(name.partition(".")[0], set()).update([path] if isinstance(path, str) else [])
     return found
 
 
-def differences(then: dict[str, str]) -> list[str]:
-    """What is installed differently now, in words."""
-    now = library_versions()
-    return [
-        f"{name} {then.get(name, 'not installed')} -> {now.get(name, 'not installed')}"
-        for name in dict.fromkeys((*then, *now))
-        if then.get(name) != now.get(name)
-    ]
+@cache
+def _owners(_search_path: tuple[str, ...]) -> Mapping[str, Collection[str]]:
+    """Names of distributions by the packages and modules that they bring."""
+    return {top: frozenset(names) for top, names in packages_distributions().items()}
+
+
+def _is_loaded(name: str, files: Collection[str]) -> bool:
+    """Whether one of these files is the distribution's: several may bring parts of one package."""
+    found = _installed(name)
+    if found is None:
+        return False
+    record = found.read_text("RECORD")
+    if record is None or (_direct_url(found) or {}).get("dir_info", {}).get("editable"):
+        return True
+    root = f"{found.locate_file('')}".rstrip("/") + "/"
+    own = {line.partition(",")[0] for line in record.splitlines()}
+    return any(path.removeprefix(root) in own for path in files)
+
+
+def _installed(name: str) -> Distribution | None:
+    try:
+        return distribution(name)
+    except (PackageNotFoundError, ValueError):
+        return None
+
+
+def _direct_url(found: Distribution) -> dict[str, Mapping[str, object]] | None:
+    """Where it was installed from, if not from an index (PEP 610)."""
+    content = found.read_text("direct_url.json")
+    direct: dict[str, Mapping[str, object]] | None = json.loads(content) if content else None
+    return direct

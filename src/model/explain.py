@@ -20,6 +20,7 @@ from asgard.lakehouse.history import LineageNode, RunSummary, lineage, list_runs
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.snapshots import At
 from asgard.model.bound import pinned_view
+from asgard.model.prediction_holds import is_held
 from asgard.model.registry import Registry
 from asgard.model.versions import BoundView, ModelVersion, finite
 
@@ -129,11 +130,7 @@ def explain(
     with duck.connect(lake.settings) as connection:
         row = _newest(connection, pinned, entity, version)
         run = _run(lake, row["run_id"])
-        noted = run.attempt.record.get("details", {}).get("prediction")
-        if noted is None:
-            raise UsageError(
-                f"Run {row['run_id']} noted nothing of its predictions in {table}.", hint="Only batch-predict does."
-            )
+        noted = _noted(run, row["model_version"])
         missing: list[str] = []
         found, learned = _version(lake, noted["model"], missing)
         used, sources = [], {}
@@ -143,7 +140,7 @@ def explain(
                 view = pinned_view(lake.settings, bound)
                 used.append(_used(connection, view, bound, row, learned))
             except AsgardError as error:
-                missing.append(f"values of {bound.view}: {error.message}")
+                missing.append(f"values of {bound.view}: {error.message}{_why_gone(lake, noted['model'], run)}")
             try:
                 node = lineage(lake, bound.table, At(bound.target, bound.commit))
                 sources[bound.table, bound.snapshot_id] = node
@@ -216,6 +213,28 @@ def _run(lake: Lakehouse, run_id: str) -> RunSummary:
     raise UsageError(
         f"Run {run_id}, which made the prediction, has no record any more.", hint="Was _asgard/runs cleaned up?"
     )
+
+
+def _noted(run: RunSummary, version: str) -> dict[str, Any]:
+    """What a run noted of its predictions by a version."""
+    noted = run.attempt.record.get("details", {}).get("prediction", {})
+    found = [each for each in noted.get("versions", ()) if each["model"].rpartition("@")[2] == version]
+    if not found:
+        raise UsageError(
+            f"Run {run.attempt.run_id} noted nothing of its predictions by version {version}.",
+            hint="Only batch-predict does.",
+        )
+    return dict(found[0])
+
+
+def _why_gone(lake: Lakehouse, model: str, run: RunSummary) -> str:
+    """Why what a prediction read may not be there any more; "" if it should be."""
+    try:
+        if is_held(lake, model.partition("@")[0], run.attempt.run_id):
+            return ""
+    except AsgardError:
+        return ""
+    return " Newer predictions took over from these, and only what the newest ones read is held."
 
 
 def _version(lake: Lakehouse, name: str, missing: list[str]) -> tuple[ModelVersion | None, frozenset[str] | None]:

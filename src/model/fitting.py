@@ -2,19 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import AsgardError, AuditFailedError, RunError, UsageError
 from asgard.common.failpoints import failpoint
 from asgard.model.artifact import Artifact, ModelSpec
-from asgard.model.declaration import Model, Script, TrainingData
-from asgard.model.environment import library_versions
+from asgard.model.declaration import FitResult, Model, Script, TrainingData
+from asgard.model.environment import imported_versions, installed_versions
 from asgard.model.examples import Examples
 from asgard.model.formats import Format, dump, format_of
 from asgard.model.metrics import Curves, Metric, Task, baseline, curves, evaluate, importance
+from asgard.model.outcome import Outcome, plain_details
 from asgard.model.predictor import Predictor
 from asgard.model.scripts import LOG, run_script
+from asgard.model.segment_fitting import fit_segments, judged
+from asgard.model.segments import Segments
 from asgard.model.splits import Split
 
 if TYPE_CHECKING:
@@ -32,9 +36,11 @@ class Fitted:
         split: which rows were for what.
         metrics: of the test.
         baseline: of a model that looks at no feature, on the same test.
-        scores: of the test's rows, in order.
+        scores: of the test's rows, in order; of those that have a prediction.
         importance: by feature: how much worse the test's loss gets without it.
         curves: of a binary model.
+        details: what the trainer told of its training.
+        segments: with the metrics of each; None if there are none.
         log: what a training script wrote.
     """
 
@@ -45,6 +51,8 @@ class Fitted:
     scores: "np.ndarray[Any, Any]" = field(hash=False)
     importance: Mapping[str, float] = field(hash=False)
     curves: Curves | None
+    details: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    segments: Segments | None = None
     log: str = ""
 
     def misses(self, model: Model) -> list[str]:
@@ -92,27 +100,40 @@ def fit(model: Model, examples: Examples, params: Mapping[str, Any], seed: int, 
     say(f"training on {len(learned):,} labels before {split.test_from:%Y-%m-%d}, testing on {int(split.test.sum()):,}")
     if split.left_out:
         say(f"{split.left_out:,} labels are in neither: their outcome was not known yet when the test begins")
-    content, kept_as = _trained(model, data, folder)
+    segments: Segments | None = None
+    files: dict[str, bytes] = {}
+    if model.segment is None:
+        outcome = _trained(model, data, folder)
+    else:
+        train = partial(_trained, model)
+        segments, files, outcome = fit_segments(model, examples, split, params, seed, train, folder, say)
     failpoint("model-trained")
+    if not outcome.libraries:
+        say("the script left Python in the middle (os._exit): which libraries it imported is not known")
     spec = ModelSpec(
         name=model.name,
-        format=kept_as,
+        format=outcome.format,
         signature=examples.signature,
-        trained_with=library_versions(),
+        trained_with={**outcome.libraries, **installed_versions(outcome.needs)},
         seed=seed,
         params=dict(params),
     )
-    artifact = Artifact.of(spec, content, examples.features[split.train].head(5))
+    artifact = Artifact.of(spec, outcome.content, examples.head(split.train), files)
     predictor = Predictor(artifact)
-    matrix, target = examples.matrix(split.test), examples.target[split.test]
-    scores = predictor.score(matrix)
+    tested = split.test if segments is None else _with_prediction(model, segments, examples, split, say)
+    matrix, target = examples.matrix(tested), examples.target[tested]
+    score = partial(predictor.score, segments=examples.segments(tested))
+    scores = score(matrix)
     if not np.isfinite(scores).all():
         raise RunError(
             f"Model {model.name} gives {int((~np.isfinite(scores)).sum()):,} scores that are no numbers on its test.",
             hint="Does it know what to do with missing values? They are NaN.",
         )
     classes = max(2, len(examples.signature.classes))
-    worse = importance(predictor.score, target, matrix, model.task, seed)
+    worse = importance(score, target, matrix, model.task, seed)
+    if segments is not None:
+        segments = judged(segments, model.task, examples, split, tested, scores)
+        artifact = Artifact.of(spec, segments.content, examples.head(split.train), files)
     return Fitted(
         artifact=artifact,
         split=split,
@@ -121,6 +142,8 @@ def fit(model: Model, examples: Examples, params: Mapping[str, Any], seed: int, 
         scores=scores,
         importance=dict(sorted(zip(examples.features.columns, worse, strict=True), key=lambda pair: -pair[1])),
         curves=curves(target, scores) if model.task is Task.BINARY and len(np.unique(target)) > 1 else None,
+        details=outcome.details,
+        segments=segments,
         log=(folder / LOG).read_text(encoding="utf-8", errors="replace") if (folder / LOG).exists() else "",
     )
 
@@ -139,11 +162,27 @@ def require_good(model: Model, fitted: Fitted) -> None:
         )
 
 
-def _trained(model: Model, data: TrainingData, folder: Path) -> tuple[bytes, Format]:
+def _with_prediction(
+    model: Model, segments: Segments, examples: Examples, split: Split, say: Say
+) -> "np.ndarray[Any, Any]":
+    """The test's rows that some model predicts; of the others it is said how many there are."""
+    import pyarrow as pa
+
+    values = examples.segment if examples.segment is not None else pa.nulls(len(split.test))
+    tested = split.test & segments.predicts(values)
+    without = int(split.test.sum() - tested.sum())
+    if not tested.any():
+        raise UsageError(f"No label of the test has a prediction of model {model.name}.", hint="Bring more labels.")
+    if without:
+        say(f"{without:,} labels of the test have no prediction, and are not judged")
+    return tested  # type: ignore[no-any-return, unused-ignore]
+
+
+def _trained(model: Model, data: TrainingData, folder: Path) -> Outcome:
     if isinstance(model.trainer, Script):
         return run_script(model.trainer, data, model.target, folder)
     try:
-        fitted = model.trainer(data)
+        given = model.trainer(data)
     except AsgardError:
         raise
     except Exception as error:
@@ -151,5 +190,7 @@ def _trained(model: Model, data: TrainingData, folder: Path) -> tuple[bytes, For
             f"The trainer of model {model.name} failed: {type(error).__name__}: {error}",
             hint="It is given a DataFrame of features, a Series of the target, params and a seed.",
         ) from error
-    kept_as = Format(model.format) if model.format else format_of(fitted)
-    return dump(fitted, kept_as), kept_as
+    result = given if isinstance(given, FitResult) else FitResult(given)
+    details = plain_details(result.details, f"the trainer of model {model.name}")
+    kept_as = Format(model.format) if model.format else format_of(result.model)
+    return Outcome(dump(result.model, kept_as), kept_as, details, imported_versions())

@@ -32,6 +32,8 @@ class Format(StrEnum):
     """By PyTorch."""
     PYFUNC = "pyfunc"
     """Any other flavour, through MLflow."""
+    SEGMENTS = "segments"
+    """A model for each segment, each in one of the other formats."""
 
 
 FILES = {
@@ -41,8 +43,20 @@ FILES = {
     Format.ONNX: "model.onnx",
     Format.TORCHSCRIPT: "model.pt",
     Format.PYFUNC: "model.zip",
+    Format.SEGMENTS: "segments.json",
 }
 """Name of the model's own file."""
+
+_ALWAYS = ("numpy", "pyarrow")
+NEEDS = {
+    Format.LIGHTGBM: (*_ALWAYS, "lightgbm"),
+    Format.SKOPS: (*_ALWAYS, "pandas", "scikit-learn", "skops", "threadpoolctl"),
+    Format.PICKLE: (*_ALWAYS, "pandas", "threadpoolctl"),
+    Format.ONNX: (*_ALWAYS, "onnxruntime"),
+    Format.TORCHSCRIPT: (*_ALWAYS, "torch"),
+    Format.PYFUNC: (*_ALWAYS, "mlflow", "pandas"),
+}
+"""Distributions that a model's predictions need, whatever its trainer imported."""
 
 TRUSTED = (
     "collections.OrderedDict",
@@ -143,11 +157,10 @@ def _installed(format: Format) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        extra = {Format.ONNX: "asgard-lakehouse[onnx]", Format.TORCHSCRIPT: "torch"}.get(
-            format, "asgard-lakehouse[model]"
-        )
+        extra = {Format.ONNX: "onnx", Format.TORCHSCRIPT: "torch"}.get(format, "model")
         raise EnvironmentSetupError(
-            f"A model of format {format} needs what is not installed: {error}.", hint=f"pip install '{extra}'"
+            f"A model of format {format} needs what is not installed: {error}.",
+            hint=f"pip install 'asgard-lakehouse[{extra}]'",
         ) from error
 
 

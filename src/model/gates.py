@@ -2,13 +2,14 @@
 
 ```python no-run
 def drift_is_small(facts: Facts) -> str | None:
-    return None if facts.binding.details["drift"] < 0.2 else "its features drifted"
+    return None if facts.binding.trainer_details["drift"] < 0.2 else "its features drifted"
 ```
 """
 
 import importlib
 import operator
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ class Facts:
 
 
 Gate = Callable[[Facts], str | None]
-"""A reason to refuse the promotion, in words; None lets it pass."""
+"""A reason to refuse the promotion, in words; None lets it pass. One that fails refuses, too."""
 
 
 def metrics_in_bounds(facts: Facts) -> str | None:
@@ -97,15 +98,31 @@ def require_all(gates: Sequence[Gate], facts: Facts) -> None:
     """Ask every gate.
 
     Raises:
-        PromotionRefusedError: with the reasons of all that refuse.
+        PromotionRefusedError: with the reasons of all that refuse, and what was raised by those that fail.
     """
-    reasons = [(getattr(gate, "__name__", "gate"), reason) for gate in gates if (reason := gate(facts)) is not None]
+    reasons = [(_name(gate), reason) for gate in gates if (reason := _asked(gate, facts))]
     if reasons:
         raise PromotionRefusedError(
             f"{facts.name}@{facts.version} is not promoted to {facts.to}: nothing was moved.",
-            hint="Train a version that passes; `asgard model show` has this one's metrics and data.",
-            details=tuple(f"{gate.replace('_', ' ')}: {reason}" for gate, reason in reasons),
+            hint="Train a version that passes, or mend the gate; `asgard model show` has its metrics and data.",
+            details=tuple(f"{gate}: {reason}" for gate, reason in reasons),
         )
+
+
+def _name(gate: Gate) -> str:
+    return str(getattr(gate, "__name__", type(gate).__name__)).replace("_", " ")
+
+
+def _asked(gate: Gate, facts: Facts) -> str | None:
+    try:
+        reason = gate(facts)
+    except Exception as error:  # of a user's code: anything
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        said = error.message if isinstance(error, AsgardError) else str(error)
+        return f"it failed with {type(error).__name__}: {said} ({place.filename}, line {place.lineno})"
+    if reason is None or (isinstance(reason, str) and reason):
+        return reason
+    return f"it gave {reason!r}, and has to give the reason to refuse, or None"
 
 
 def load_gate(reference: str) -> Gate:
@@ -115,7 +132,7 @@ def load_gate(reference: str) -> Gate:
         reference: `package.module:function`.
 
     Raises:
-        UsageError: there is no such function.
+        UsageError: there is no such function, or its module can't be imported.
     """
     module_name, _, function = reference.partition(":")
     if "" not in sys.path:
@@ -125,6 +142,11 @@ def load_gate(reference: str) -> Gate:
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(
             f"There is no gate {reference!r}: {error}.", hint="Name it as package.module:function."
+        ) from error
+    except Exception as error:  # of a user's code: anything
+        raise UsageError(
+            f"The module of gate {reference!r} can't be imported: {type(error).__name__}: {error}.",
+            hint="Mend it: importing it has to do nothing but define functions.",
         ) from error
     if not callable(gate):
         raise UsageError(f"{reference!r} is no function.", hint="A gate takes Facts, and gives a reason or None.")

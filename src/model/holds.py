@@ -1,18 +1,25 @@
 """What a model's version keeps of the lakehouse: holds on the published states that it learned from.
 
 A version holds the commits of its feature snapshots by tags `hold_model_<name>_<version>-<commit>` until it is
-archived, and a grace after, in which a rollback finds everything there. Whoever moves a version of the model drops
-those that are over.
+archived, and a grace after (setting `model_hold_grace`), in which a rollback finds everything there. Whoever moves a
+version of the model makes the holds what the ledger then asks for.
+
+A reproduction holds the same commits meanwhile by tags of its own, `hold_reproduce_<name>_<version>-<moment>-...`.
 """
 
 import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from asgard.common.errors import AsgardError, UsageError
 from asgard.common.names import BranchName, CommitHash, check_run_id
+from asgard.features.aggregates import duration
 from asgard.features.pinned import PinnedTable
 from asgard.lakehouse.history import list_runs
-from asgard.lakehouse.holds import hold, hold_name, release
+from asgard.lakehouse.holds import hold, hold_name, holds_of, release
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.snapshots import At
 from asgard.model.gates import PromotionRefusedError
@@ -20,10 +27,27 @@ from asgard.model.lifecycle import Ledger, Stage, Version
 from asgard.model.registered import RegisteredModel
 from asgard.model.versions import Binding, BoundView, ModelVersion
 
-GRACE = timedelta(days=30)
-"""How long an archived version's snapshots are held on."""
-_KIND = "model"
+ABANDONED_AFTER = timedelta(days=7)
+"""A reproduction that began so long ago is dead, and its holds are dropped."""
+_KIND, _REPRODUCTION = "model", "reproduce"
 _OWNED = re.compile(r"(\d+\.\d+\.\d+)-([0-9a-f]+)")
+_BEGAN = re.compile(r".*-(\d{8}t\d{6})-[0-9a-f]+-[0-9a-f]+")
+_MOMENT = "%Y%m%dt%H%M%S"
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What was done to make the holds of a model right.
+
+    Attributes:
+        dropped: tags that nothing needed.
+        made: tags that were missing.
+        problems: what could not be held, and why, in words.
+    """
+
+    dropped: tuple[BranchName, ...]
+    made: tuple[BranchName, ...]
+    problems: tuple[str, ...]
 
 
 def hold_version(lake: Lakehouse, name: str, version: Version, binding: Binding) -> None:
@@ -36,35 +60,100 @@ def hold_version(lake: Lakehouse, name: str, version: Version, binding: Binding)
         hold(lake, _hold_of(name, version, commit), commit)
 
 
-def release_unneeded(lake: Lakehouse, model: RegisteredModel, now: datetime) -> list[BranchName]:
-    """Drop the holds of versions that were archived longer than the grace ago, and of failed registrations.
+def settle_holds(
+    lake: Lakehouse, model: RegisteredModel, read: Callable[[], RegisteredModel], now: datetime
+) -> Settled:
+    """Make the holds of a model's versions what its ledger asks for. Every mover does, after its transition.
 
-    A hold of a version that is not registered yet stays: it is somebody's who is about to.
+    Holds of versions that were archived longer than the grace ago go, and those of failed registrations; those that are
+    missing are made. A hold of a version that is not registered yet stays: it is somebody's who is about to. So do all
+    of a version whose binding can't be believed, until it is over.
+
+    Of two movers one always sees what the other did, since the ledger is read again after the holds were changed, until
+    it stood still. Say that one brings a version back which the other, who read the ledger earlier, takes for over. If
+    the other drops its hold before the first looks at the holds, the first makes it again. If later, then also after
+    the first one's transition: the other finds that when it reads again, and makes the hold itself. Who is killed
+    between dropping and reading leaves that to the next mover.
+
+    Args:
+        lake: where the holds are.
+        model: as it was read after the move.
+        read: reads it again.
+        now: the moment that counts.
+    """
+    grace = duration(lake.settings.model_hold_grace)
+    dropped: dict[BranchName, None] = {}
+    made: dict[BranchName, None] = {}
+    while True:
+        problems = []
+        wanted = {
+            _hold_of(model.name, each.version, commit): (each, commit)
+            for each in model.versions
+            if not is_over(model.ledger, each.version, now, grace)
+            for commit in each.binding.commits
+        }
+        unknown = {each.version for each in model.damaged if not is_over(model.ledger, each.version, now, grace)}
+        there = _holds_by_version(lake, model.name)
+        for name, version in there.items():
+            if version in model.ledger.stages and version not in unknown and name not in wanted:
+                release(lake, name)
+                dropped[name] = None
+                made.pop(name, None)
+        for name, (each, commit) in wanted.items():
+            if name in there:
+                continue
+            try:
+                hold(lake, name, commit)
+            except UsageError as error:  # no such commit any more, or another Nessie has it
+                problems.append(f"{each} learned from: {error.message}")
+            else:
+                made[name] = None
+                dropped.pop(name, None)
+        again = read()
+        if again.ledger.next_number == model.ledger.next_number:
+            return Settled(tuple(dropped), tuple(made), tuple(problems))
+        model = again
+
+
+def is_over(ledger: Ledger, version: Version, now: datetime, grace: timedelta) -> bool:
+    """Whether a version was archived longer than the grace ago."""
+    last = ledger.steps_of(version)[-1]
+    archived = datetime.fromisoformat(last.transition.when)
+    return last.after is Stage.ARCHIVED and now.astimezone(UTC) - archived > grace
+
+
+@contextmanager
+def held_meanwhile(lake: Lakehouse, version: ModelVersion) -> Iterator[None]:
+    """Keep what a version learned from while it is reproduced, whatever becomes of the version.
+
+    Raises:
+        UnknownReferenceError: a commit is gone.
+    """
+    names: list[BranchName] = []
+    began = f"{datetime.now(UTC):{_MOMENT}}-{secrets.token_hex(4)}"
+    try:
+        for commit in version.binding.commits:
+            names.append(hold_name(_REPRODUCTION, version.name, f"{version.version}-{began}-{commit[:16]}"))
+            hold(lake, names[-1], commit)
+        yield
+    finally:
+        for name in names:
+            release(lake, name)
+
+
+def release_abandoned(lake: Lakehouse, now: datetime) -> list[BranchName]:
+    """Drop the holds of reproductions that were killed: of those that began too long ago to be alive.
 
     Returns:
         The names of the tags that were dropped.
     """
-    wanted = {
-        _hold_of(model.name, each.version, commit)
-        for each in model.versions
-        if not is_over(model.ledger, each.version, now)
-        for commit in each.binding.commits
-    }
-    prefix = hold_name(_KIND, model.name, "")
     dropped = []
-    for reference in list(lake.nessie.references(prefix)):
-        owned = _OWNED.fullmatch(reference.name.removeprefix(prefix))
-        if owned and Version.parse(owned[1]) in model.ledger.stages and reference.name not in wanted:
-            release(lake, reference.name)
-            dropped.append(reference.name)
+    for name in sorted(holds_of(lake, _REPRODUCTION)):
+        began = _BEGAN.fullmatch(name)
+        if began and now - datetime.strptime(began[1], _MOMENT).replace(tzinfo=UTC) > ABANDONED_AFTER:
+            release(lake, name)
+            dropped.append(name)
     return dropped
-
-
-def is_over(ledger: Ledger, version: Version, now: datetime) -> bool:
-    """Whether a version was archived longer than the grace ago."""
-    last = ledger.steps_of(version)[-1]
-    archived = datetime.fromisoformat(last.transition.when)
-    return last.after is Stage.ARCHIVED and now.astimezone(UTC) - archived > GRACE
 
 
 def problems_with_data(lake: Lakehouse, binding: Binding) -> list[str]:
@@ -119,6 +208,14 @@ def _problem(lake: Lakehouse, bound: BoundView) -> str | None:
 def _is_published(lake: Lakehouse, run_id: str) -> bool:
     runs = list_runs(lake, run_id=check_run_id(run_id))
     return any(each.status == "published" and each.intact is not False for each in runs)
+
+
+def _holds_by_version(lake: Lakehouse, name: str) -> dict[BranchName, Version]:
+    """The holds of a model's versions, with the version."""
+    prefix = hold_name(_KIND, name, "")
+    names = [each.name for each in lake.nessie.references(prefix)]
+    owned = {each: _OWNED.fullmatch(each.removeprefix(prefix)) for each in names}
+    return {each: Version.parse(match[1]) for each, match in owned.items() if match}
 
 
 def _hold_of(name: str, version: Version, commit: CommitHash) -> BranchName:

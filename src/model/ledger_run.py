@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import ServiceError, UsageError
+from asgard.common.names import check_identifier
 from asgard.common.settings import Settings
 from asgard.model.lifecycle import Kind, Ledger, Stage, Transition, Version
 from asgard.model.mlflow_client import in_words
@@ -106,6 +107,44 @@ def decode(number: int, text: str) -> Transition:
         raise ValueError("its format is not known")
     known = {"version": Version.parse(raw["version"]), "to": Stage(raw["to"]), "kind": Kind(raw["kind"])}
     return Transition(**{**raw, **known})
+
+
+def find(client: "MlflowClient", settings: Settings, name: str) -> LedgerRun | None:
+    """The ledger of a model; None if there is no such model.
+
+    Raises:
+        UsageError: the name can't be a model's, or MLflow has such a model that is not Asgard's.
+        ServiceError: MLflow failed.
+    """
+    from mlflow.exceptions import MlflowException
+
+    check_identifier(name, "name of a model")
+    with in_words(settings):
+        try:
+            tags = client.get_registered_model(name).tags
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+    if TAG not in tags:
+        raise UsageError(
+            f"MLflow's registered model {name} was not made by Asgard.",
+            hint=f"Use another name; or, if its tag {TAG} got lost, put it back: the run of the experiment "
+            f"{EXPERIMENT} that is called {name}.",
+        )
+    return LedgerRun(client, settings, name, tags[TAG])
+
+
+def find_or_create(client: "MlflowClient", settings: Settings, name: str) -> LedgerRun:
+    """The ledger of a model, which is made if there is none; see `find`."""
+    found = find(client, settings, name)
+    if found is not None:
+        return found
+    run_id = create(client, settings, name)
+    made = LedgerRun(client, settings, name, run_id) if run_id else find(client, settings, name)
+    if made is None:
+        raise ServiceError(f"MLflow has model {name}, and has it not.", hint="Was it deleted just now?")
+    return made
 
 
 def create(client: "MlflowClient", settings: Settings, name: str) -> str | None:

@@ -104,6 +104,7 @@ class Transition:
         who, when, why: the person, the moment in ISO 8601, the reason in their words.
         token: of this very attempt, so that a mover knows its own entry again.
         sha256: of a new version's manifest; "" in all other moves.
+        facts_sha256: of a new version's binding and metrics, as its tags say them; "" in all other moves.
     """
 
     number: int
@@ -116,6 +117,7 @@ class Transition:
     why: str
     token: str
     sha256: str = ""
+    facts_sha256: str = ""
 
     def to_json(self) -> dict[str, object]:
         """Plain values for JSON, without the token."""
@@ -220,6 +222,7 @@ class Ledger:
         token: str = "",
         mlflow_version: str = "",
         sha256: str = "",
+        facts_sha256: str = "",
     ) -> Transition:
         """The next transition.
 
@@ -227,7 +230,7 @@ class Ledger:
             LifecycleError: no rule allows it; the message names those that are allowed.
         """
         known = self.mlflow_versions.get(version, mlflow_version)
-        entry = Transition(self.next_number, version, known, to, kind, who, when, why, token, sha256)
+        entry = Transition(self.next_number, version, known, to, kind, who, when, why, token, sha256, facts_sha256)
         refused = self.refusal(entry)
         if refused is not None:
             raise LifecycleError(refused, hint=self._hint(version))

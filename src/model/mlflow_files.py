@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from asgard.model.signature import Signature, dumps
+from asgard.model.environment import not_from_an_index
+from asgard.model.signature import Column, Signature, dumps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,12 +23,13 @@ def made(signature: Signature, trained_with: Mapping[str, str], example: "pd.Dat
     """Content by path.
 
     Args:
-        signature: of the model. All numbers are `double` to MLflow: it refuses nulls in a column of whole numbers.
+        signature: of the model. All numbers are `double` to MLflow: it refuses nulls in a column of whole numbers. Only
+            those that name segments are not.
         trained_with: versions of what the model needs.
         example: some rows of the input.
     """
     columns = [
-        {"type": _TYPES.get(column.type, "double"), "name": column.name, "required": True}
+        {"type": _type(column, is_segment=column.name == signature.segment), "name": column.name, "required": True}
         for column in signature.inputs
     ]
     output: dict[str, Any] = {"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1]}}
@@ -48,6 +50,16 @@ def made(signature: Signature, trained_with: Mapping[str, str], example: "pd.Dat
     return files | {MODEL: dumps(model)}
 
 
+def _type(column: Column, *, is_segment: bool) -> str:
+    return _TYPES.get(column.type, "long" if is_segment else "double")
+
+
 def _requirements(trained_with: Mapping[str, str]) -> bytes:
-    pins = [f"{name}=={version}" for name, version in sorted(trained_with.items()) if name not in _NOT_INSTALLED]
-    return ("\n".join(pins) + "\n").encode()
+    """Exact versions; what no index has is a comment."""
+    wanted = {name: version for name, version in sorted(trained_with.items()) if name not in _NOT_INSTALLED}
+    elsewhere = not_from_an_index(wanted)
+    lines = [
+        f"# {name}=={version} is from a folder, a file or a repository" if name in elsewhere else f"{name}=={version}"
+        for name, version in wanted.items()
+    ]
+    return ("\n".join(lines) + "\n").encode()

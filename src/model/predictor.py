@@ -4,15 +4,15 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+from asgard.common.errors import UsageError
 from asgard.model.artifact import Artifact
-from asgard.model.formats import load
-from asgard.model.matrix import matrix, named, numbers
-from asgard.model.scorers import Pyfunc
+from asgard.model.formats import Format
+from asgard.model.loaded import Loaded
+from asgard.model.segmented import Segmented
 from asgard.model.signature import Signature
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
     import pyarrow as pa
 
     Array = np.ndarray[Any, Any]
@@ -34,7 +34,11 @@ class Predictor:
 
     def __init__(self, artifact: Artifact, expected_sha256: str | None = None, *, threads: int = 1) -> None:
         self.spec = artifact.verified(expected_sha256).spec
-        self._scorer = load(artifact.content, self.spec.format, self.signature, threads)
+        self._model: Loaded | Segmented
+        if self.spec.format is Format.SEGMENTS:
+            self._model = Segmented(artifact, threads)
+        else:
+            self._model = Loaded(artifact.content, self.spec.format, self.signature, threads)
 
     @property
     def signature(self) -> Signature:
@@ -49,37 +53,33 @@ class Predictor:
 
         Returns:
             float64. Binary: the probability of the second class (rows,); multiclass: of each class (rows, classes);
-            regression: the value (rows,).
+            regression: the value (rows,). NaN where the row's segment has no model.
 
         Raises:
-            UsageError: a column is missing, or is not of numbers or booleans (a model kept as pyfunc takes others).
+            UsageError: a column is missing, or is not of numbers or booleans (a model kept as pyfunc takes others); or
+                no model predicts a row's segment, and none was to be left out.
         """
-        if isinstance(self._scorer, Pyfunc):
-            return self._scorer.score_rows(self._rows(batch)) if batch.num_rows else self._nothing()
-        return self.score(matrix(batch, self.signature.names))
+        return self._model.predict(batch)
 
-    def score(self, rows: "Array") -> "Array":
-        """The same for a matrix: float64, rows x the signature's columns, nulls as NaN."""
-        import numpy as np
+    def predict_arrow(self, batch: "pa.RecordBatch | pa.Table") -> "pa.Array":
+        """The same as Spark takes it: doubles or lists of doubles, null where the row's segment has no model."""
+        return self._model.predict_arrow(batch)
 
-        return self._scorer.score(np.ascontiguousarray(rows, dtype=np.float64)) if len(rows) else self._nothing()
+    def score(self, rows: "Array", segments: "pa.Array | None" = None) -> "Array":
+        """Predictions of a matrix: float64, rows x the features, nulls as NaN.
 
-    def _nothing(self) -> "Array":
-        import numpy as np
+        Args:
+            rows: the matrix.
+            segments: of each row, for a model that has segments.
 
-        classes = len(self.signature.classes)
-        return np.empty((0, classes) if self.signature.task == "multiclass" else (0,), dtype=np.float64)
-
-    def _rows(self, batch: "pa.RecordBatch | pa.Table") -> "pd.DataFrame":
-        """As pandas: decimals are doubles, all other columns what pandas makes of them."""
-        import pandas as pd
-
-        found = {}
-        for column in self.signature.inputs:
-            given = named(batch, column.name)
-            decimal = column.type.startswith("decimal")
-            found[column.name] = numbers(given, column.name) if decimal else given.to_pandas()
-        return pd.DataFrame(found, columns=list(self.signature.names))
+        Raises:
+            UsageError: the model has segments, and they are not given.
+        """
+        if isinstance(self._model, Loaded):
+            return self._model.score(rows)
+        if segments is None:
+            raise UsageError(f"Model {self.spec.name} has segments.", hint="Say which segment each row is of.")
+        return self._model.score(rows, segments)
 
 
 _predictors: "OrderedDict[tuple[str, int], Predictor]" = OrderedDict()

@@ -1,31 +1,29 @@
 """The registry of models: MLflow's, with versions, stages and digests that hold.
 
 MLflow's tags and aliases are overwritten by whoever writes last. So every move is a transition in a ledger that takes
-each number once (`ledger_run.py`), checked by rules without I/O (`lifecycle.py`); tags and aliases follow it.
+each number once (`ledger_run.py`, `moves.py`), checked by rules without I/O (`lifecycle.py`); tags and aliases follow
+it, and the tags with a version's facts are held against a digest in it (`registered.py`).
 """
 
-import json
-import secrets
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asgard.common.errors import ArtifactError, ConflictError, ServiceError, UsageError
+from asgard.common.errors import ArtifactError, UsageError
 from asgard.common.failpoints import failpoint
-from asgard.common.names import check_identifier
 from asgard.common.settings import Settings
-from asgard.model import ledger_run
+from asgard.model import ledger_run, moves
 from asgard.model.gates import Facts, Gate, require_all
 from asgard.model.ledger_run import LedgerRun
-from asgard.model.lifecycle import Kind, Ledger, Stage, Transition, Version, next_version
+from asgard.model.lifecycle import Kind, Stage, Version, next_version
 from asgard.model.mlflow_client import connect, in_words
 from asgard.model.model_files import download, upload
+from asgard.model.moves import Move
 from asgard.model.projection import Shown, is_behind, try_to_bring_up_to_date
-from asgard.model.registered import RegisteredModel
-from asgard.model.versions import Binding, ModelVersion, binding_tags, split_name
+from asgard.model.registered import RegisteredModel, require_intact, version_of
+from asgard.model.versions import Binding, ModelVersion, facts_sha256, facts_tags, split_name
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -36,21 +34,8 @@ if TYPE_CHECKING:
 _LONGEST_TAG = 100_000
 Audit = Callable[[ModelVersion], Sequence[str]]
 """What is wrong with the published data that a version is bound to."""
-
-
-@dataclass(frozen=True)
-class Move:
-    """How a move ended.
-
-    Attributes:
-        version: as it is now.
-        transition: the entry; None if the version was there already.
-        archived: the version that left Production for it.
-    """
-
-    version: ModelVersion
-    transition: Transition | None
-    archived: Version | None = None
+_Signatures = dict[str, "Signature | None"]
+"""Signatures that were fetched already, by the SHA-256 of their version."""
 
 
 class Registry:
@@ -95,7 +80,7 @@ class Registry:
         return self._open(name)[1]
 
     def versions(self, name: str) -> tuple[ModelVersion, ...]:
-        """A model's versions, oldest first; see `model`."""
+        """A model's versions, oldest first, but for damaged ones; see `model`."""
         return self.model(name).versions
 
     def find(self, text: str) -> ModelVersion:
@@ -107,6 +92,7 @@ class Registry:
 
         Raises:
             UsageError: there is no such model, version or stage; or the stage has none, or several.
+            ArtifactError: its metrics or its binding are not those that were registered.
         """
         name, what = split_name(text)
         return self.model(name).choose(what)
@@ -144,40 +130,38 @@ class Registry:
 
         manifest = folder / MANIFEST
         artifact = Artifact.read(folder, hash_of(manifest.read_bytes()) if manifest.is_file() else "")
-        tags = {
-            **binding_tags(binding),
-            "asgard.metrics": json.dumps(dict(metrics)),
-            "artifact.sha256": artifact.sha256,
-        }
+        tags = {**facts_tags(binding, metrics), "artifact.sha256": artifact.sha256}
         for tag, value in tags.items():
             if len(value) > _LONGEST_TAG:
                 raise UsageError(
                     f"What {name} is bound to takes {len(value):,} characters (tag {tag}), and MLflow keeps 100,000.",
                     hint="Keep the details of its training in a file of its run.",
                 )
-        run = self._ledger(name) or self._new_ledger(name)
+        run = ledger_run.find_or_create(self.client, self.settings, name)
         with in_words(self.settings):
             number = upload(self.client, name, folder, run_id, str(artifact.spec.format), tags)
-        token = secrets.token_hex(8)
+        fetched: _Signatures = {}
         while True:
             model = self._model(run)
-            version = self._next(model, artifact, binding, bump)
+            version = self._next(model, artifact, binding, bump, fetched)
             hold(version)
-            entry = model.ledger.propose(
+            entry = moves.propose(
+                run,
+                model.ledger,
                 Kind.REGISTER,
                 version,
                 Stage.NONE,
-                who=self.settings.user,
-                when=_now(),
-                why=why,
-                token=token,
+                why,
                 mlflow_version=number,
                 sha256=artifact.sha256,
+                facts_sha256=facts_sha256(tags),
             )
             failpoint("before-model-transition")
             if run.append(entry):
                 break
-        return self._model(run).version(version)
+        ledger = model.ledger.then(entry)
+        try_to_bring_up_to_date(run, ledger)
+        return version_of(name, version, ledger, run_id, tags)
 
     def move(
         self,
@@ -205,18 +189,22 @@ class Registry:
             UsageError: there is no such version, or no rule allows the move.
             PromotionRefusedError: a gate refuses.
             ConflictError: somebody else moved what this move starts from.
-            ArtifactError: a byte of the version's files differs from its manifest.
+            ArtifactError: a byte of the version's files differs from its manifest, or its metrics or binding from what
+                was registered. Archived it can be all the same.
         """
         run, model = self._open(name)
-        found = model.version(version)
+        found = model.look(str(version))
         if found.stage is to:
             return Move(found, None)
         model.require_production(expect)
         kind = Kind.ARCHIVE if to is Stage.ARCHIVED else Kind.PROMOTE
-        self._propose(model, kind, version, to, why)
-        if kind is Kind.PROMOTE and gates:
-            require_all(gates, self._facts(model, found, to, audit))
-        return self._transition(run, model, kind, version, to, why, relies_on_production=bool(expect))
+        moves.propose(run, model.ledger, kind, version, to, why)
+        if kind is Kind.PROMOTE:
+            require_intact(found)
+            if gates:
+                require_all(gates, self._facts(model, found, to, audit))
+        entry, archived = moves.write(run, model.ledger, kind, version, to, why, relies_on_production=bool(expect))
+        return Move(replace(found, stage=to), entry, archived)
 
     def rollback(
         self,
@@ -238,7 +226,7 @@ class Registry:
 
         Raises:
             UsageError: there is none to go back to.
-            ArtifactError: a byte of its files differs from its manifest.
+            ArtifactError: a byte of its files differs from its manifest, or its facts from what was registered.
             ConflictError: somebody else moved what this starts from.
         """
         run, model = self._open(name)
@@ -252,10 +240,11 @@ class Registry:
         if found.stage is Stage.PRODUCTION:
             return Move(found, None)
         model.require_production(expect)
-        self._propose(model, Kind.ROLLBACK, version, Stage.PRODUCTION, why)
+        moves.propose(run, model.ledger, Kind.ROLLBACK, version, Stage.PRODUCTION, why)
         self.artifact(found)
         prepare(found)
-        return self._transition(run, model, Kind.ROLLBACK, version, Stage.PRODUCTION, why)
+        entry, archived = moves.write(run, model.ledger, Kind.ROLLBACK, version, Stage.PRODUCTION, why)
+        return Move(replace(found, stage=Stage.PRODUCTION), entry, archived)
 
     def download(self, version: ModelVersion, folder: Path) -> "Artifact":
         """Fetch the files of a version into a new folder, and verify each of their bytes.
@@ -275,34 +264,8 @@ class Registry:
         with tempfile.TemporaryDirectory(prefix="asgard-model-") as folder:
             return self.download(version, Path(folder) / "model")
 
-    def _ledger(self, name: str) -> LedgerRun | None:
-        from mlflow.exceptions import MlflowException
-
-        check_identifier(name, "name of a model")
-        with in_words(self.settings):
-            try:
-                tags = self.client.get_registered_model(name).tags
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-                return None
-        if ledger_run.TAG not in tags:
-            raise UsageError(
-                f"MLflow's registered model {name} was not made by Asgard.",
-                hint=f"Use another name; or, if its tag {ledger_run.TAG} got lost, put it back: the run of the "
-                f"experiment {ledger_run.EXPERIMENT} that is called {name}.",
-            )
-        return LedgerRun(self.client, self.settings, name, tags[ledger_run.TAG])
-
-    def _new_ledger(self, name: str) -> LedgerRun:
-        run_id = ledger_run.create(self.client, self.settings, name)
-        found = LedgerRun(self.client, self.settings, name, run_id) if run_id else self._ledger(name)
-        if found is None:
-            raise ServiceError(f"MLflow has model {name}, and has it not.", hint="Was it deleted just now?")
-        return found
-
     def _open(self, name: str) -> tuple[LedgerRun, RegisteredModel]:
-        run = self._ledger(name)
+        run = ledger_run.find(self.client, self.settings, name)
         if run is None:
             there = ", ".join(self.names()) or "none yet: `asgard train` registers"
             raise UsageError(f"There is no model {name!r}.", hint=f"There is: {there}.")
@@ -315,16 +278,24 @@ class Registry:
             ledger, shown = run.read(), Shown.of(self.client, self.settings, run.name)
         return RegisteredModel.of(run.name, ledger, shown)
 
-    def _next(self, model: RegisteredModel, artifact: "Artifact", binding: Binding, bump: str) -> Version:
-        if bump or not model.versions:
+    def _next(
+        self, model: RegisteredModel, artifact: "Artifact", binding: Binding, bump: str, fetched: _Signatures
+    ) -> Version:
+        if bump or not model.everything:
             return next_version(model.ledger.latest, bump)
         from asgard.model.signature import breaks
 
-        before, after = self._signature(model.versions[-1]), artifact.spec.signature
-        views = [[(each.view, each.version) for each in bound.views] for bound in (model.versions[-1].binding, binding)]
+        newest = model.everything[-1]
+        if newest.sha256 not in fetched:
+            fetched[newest.sha256] = self._signature(newest)
+        before, after = fetched[newest.sha256], artifact.spec.signature
+        views = [[(each.view, each.version) for each in bound.views] for bound in (newest.binding, binding)]
         return next_version(
             model.ledger.latest,
-            features_changed=before is None or before.inputs != after.inputs or views[0] != views[1],
+            features_changed=before is None
+            or bool(newest.problem)
+            or before.inputs != after.inputs
+            or views[0] != views[1],
             signature_broken=before is not None and bool(breaks(before, after)),
         )
 
@@ -349,48 +320,3 @@ class Registry:
             production_signature=self._signature(champion) if champion else None,
             audit=tuple(audit(version)),
         )
-
-    def _propose(self, model: RegisteredModel, kind: Kind, version: Version, to: Stage, why: str) -> Transition:
-        token = secrets.token_hex(8)
-        return model.ledger.propose(kind, version, to, who=self.settings.user, when=_now(), why=why, token=token)
-
-    def _transition(
-        self,
-        run: LedgerRun,
-        model: RegisteredModel,
-        kind: Kind,
-        version: Version,
-        to: Stage,
-        why: str,
-        *,
-        relies_on_production: bool = False,
-    ) -> Move:
-        """Write the move, unless what it starts from is not there any more: the compare-and-swap."""
-        ledger = model.ledger
-        before = ledger.stages[version]
-        relies = relies_on_production or Stage.PRODUCTION in (to, before)
-        while True:
-            entry = self._propose(RegisteredModel(run.name, ledger, ()), kind, version, to, why)
-            failpoint("before-model-transition")
-            if run.append(entry):
-                break
-            ledger = run.read()
-            if ledger.stages[version] is not before or (relies and ledger.production != model.ledger.production):
-                raise _lost(run.name, version, to, ledger)
-        failpoint("after-model-transition")
-        try_to_bring_up_to_date(run, ledger.then(entry))
-        archived = ledger.production if to is Stage.PRODUCTION else None
-        return Move(replace(model.version(version), stage=to), entry, archived)
-
-
-def _lost(name: str, version: Version, to: Stage, ledger: Ledger) -> ConflictError:
-    last = next(each for each in reversed(ledger.transitions) if each.kind is not Kind.REGISTER)
-    return ConflictError(
-        f"{name}@{version} was not moved to {to}: {last.who} moved {name}@{last.version} to {last.to} at the same time "
-        f"(transition {last.number}, {last.when}).",
-        hint=f"`asgard model show {name}` has what counts now; decide again from there.",
-    )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

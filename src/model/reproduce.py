@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +24,18 @@ from asgard.common.git import checked_out, has_commit
 from asgard.common.settings import as_variables, python_environment
 from asgard.features.labels import Labels
 from asgard.features.pinned import PinnedTable
-from asgard.lakehouse.holds import hold, hold_name, release
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.snapshots import At
 from asgard.model.artifact import hash_of
 from asgard.model.bound import pinned_table
 from asgard.model.environment import differences
+from asgard.model.holds import held_meanwhile, release_abandoned
 from asgard.model.registry import Registry
 from asgard.model.retrain import Job
 from asgard.model.source import PipelineSource
-from asgard.model.versions import ModelVersion, finite
+from asgard.model.versions import TRAINER, ModelVersion, finite
 
 Say = Callable[[str], None]
-_HOLD = "reproduce"
 _TOLD_LINES = 12
 
 
@@ -77,7 +76,7 @@ class Verdict:
     """What came of training a version again.
 
     Attributes:
-        reasons: why it may differ, in words: libraries of other versions.
+        reasons: why it may differ, in words: Python or libraries of other versions.
     """
 
     version: ModelVersion
@@ -126,7 +125,8 @@ def reproduce(lake: Lakehouse, version: ModelVersion, pipeline: str | None = Non
         source = _source(version, pipeline)
         repository = Path(_require_repository(version, source))
         artifact = Registry.of(lake.settings).artifact(version)
-        with _held(lake, version), checked_out(repository, source.commit) as tree:
+        release_abandoned(lake, datetime.now(UTC))
+        with held_meanwhile(lake, version), checked_out(repository, source.commit) as tree:
             labels, labels_ref = _labels(lake, version, source, tree)
             for bound in version.binding.views:
                 pinned_table(lake.settings, bound)
@@ -151,10 +151,11 @@ def compare(version: ModelVersion, found: Mapping[str, Any], file_sha256: str) -
 
     Args:
         version: with what its training recorded.
-        found: the same facts of the new training.
+        found: the same facts of the new training. What its trainer told may be a duration, so it decides nothing.
         file_sha256: of the version's model file. Some formats have the time in theirs, so it decides nothing.
     """
     details = version.binding.details
+    told = dict(version.binding.trainer_details)
     comparable = details["digest_method"] == found["digest_method"]
     metrics = (*version.metrics, *(name for name in found["metrics"] if name not in version.metrics))
     return (
@@ -167,6 +168,7 @@ def compare(version: ModelVersion, found: Mapping[str, Any], file_sha256: str) -
         *(Comparison(name, version.metrics.get(name), found["metrics"].get(name)) for name in metrics),
         Comparison("predictions of the sample", details["sample"]["scores"], found["sample"]["scores"]),
         Comparison("predictions of the test", details["sample"]["sha256"], found["sample"]["sha256"]),
+        *([Comparison("trainer's details", told, found[TRAINER], decides=False)] if told or found[TRAINER] else []),
         Comparison("model file", file_sha256, found["file_sha256"], decides=False),
     )
 
@@ -220,20 +222,6 @@ def _require_repository(version: ModelVersion, source: PipelineSource) -> str:
             hint="Fetch it: git fetch --all; or say --pipeline with a clone that has it.",
         )
     return repository
-
-
-@contextmanager
-def _held(lake: Lakehouse, version: ModelVersion) -> Iterator[None]:
-    """Keep what the version learned from, by tags of this reproduction's own."""
-    token, names = secrets.token_hex(4), []
-    try:
-        for commit in version.binding.commits:
-            names.append(hold_name(_HOLD, version.name, f"{version.version}-{token}-{commit[:16]}"))
-            hold(lake, names[-1], commit)
-        yield
-    finally:
-        for name in names:
-            release(lake, name)
 
 
 def _labels(lake: Lakehouse, version: ModelVersion, source: PipelineSource, tree: Path) -> tuple[str, str | None]:

@@ -24,7 +24,7 @@ from asgard.model.bound import pinned_view
 from asgard.model.declaration import Model, Script
 from asgard.model.fitting import fit
 from asgard.model.training import TrainRequest, sample_of, training_set
-from asgard.model.versions import Binding
+from asgard.model.versions import TRAINER, Binding
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,7 @@ def retrain(lake: Lakehouse, job: Job) -> dict[str, Any]:
         "params": request.all_params,
         "metrics": {str(metric): value for metric, value in fitted.metrics.items()},
         "sample": sample_of(fitted),
+        TRAINER: dict(fitted.details),
         "file_sha256": hash_of(fitted.artifact.content),
     }
 

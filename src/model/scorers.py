@@ -2,7 +2,8 @@
 
 A row's prediction does not depend on the rows that it is scored with, nor on the number of threads: LightGBM and trees
 are so by themselves. Matrix products are not: their last bit depends on how many rows come together, because the rows
-left over at the end take another path. So rows are filled up to whole groups of `_GROUP`.
+left over at the end take another path. So rows are filled up to whole groups of `_GROUP`, for every format that may
+multiply matrices.
 """
 
 import io
@@ -135,7 +136,7 @@ def _skops(content: bytes, signature: Signature, threads: int) -> Scorer:
     if odd:
         raise ArtifactError(
             f"The skops file is made of {', '.join(odd)}, which may run code when loaded.",
-            hint="It was not made by Asgard: find out who made it.",
+            hint="If your training script made it: leave model.pkl instead. If not, find out who made it.",
         )
     return ScikitLearn(skops.io.loads(content, trusted=list(TRUSTED)), signature, threads)
 
@@ -186,18 +187,19 @@ class TorchScript:
 
     def score(self, matrix: "Array") -> "Array":
         """See `formats.Scorer`."""
+        filled = _filled(matrix)
         before = self._torch.get_num_threads()
         self._torch.set_num_threads(self._threads)
         try:
             with self._torch.inference_mode():
-                found = self._module(self._torch.from_numpy(matrix).to(self._kind)).double().numpy()
+                found = self._module(self._torch.from_numpy(filled).to(self._kind)).double().numpy()
         finally:
             self._torch.set_num_threads(before)
-        return shaped(found, len(matrix), self._signature)
+        return shaped(found, len(filled), self._signature)[: len(matrix)]
 
 
 class Pyfunc:
-    """A model of any flavour of MLflow's; it gets a DataFrame with the signature's columns and types."""
+    """A model of any flavour of MLflow's; it gets a DataFrame with the signature's columns."""
 
     def __init__(self, content: bytes, signature: Signature, _threads: int) -> None:
         from asgard.model.mlflow_quiet import import_mlflow
@@ -219,8 +221,13 @@ class Pyfunc:
         return self.score_rows(pd.DataFrame(matrix, columns=list(self._signature.names)))
 
     def score_rows(self, rows: "pd.DataFrame") -> "Array":
-        """The same, for rows with the columns' own types; text is allowed."""
-        return shaped(self._model.predict(rows), len(rows), self._signature)
+        """The same, for rows as pandas has them; text is allowed."""
+        import numpy as np
+
+        count = len(rows)
+        places = np.arange(count + -count % _GROUP).clip(max=count - 1)
+        filled = rows.take(places).reset_index(drop=True) if len(places) > count else rows
+        return shaped(self._model.predict(filled), len(filled), self._signature)[:count]
 
 
 SCORERS: Mapping[Format, Callable[[bytes, Signature, int], Scorer]] = {

@@ -1,4 +1,4 @@
-"""A user's training script, run as a process of its own: bounded in time and memory, its log kept."""
+"""A user's training script, run as a process of its own: bounded in time, memory and log. It is no sandbox."""
 
 import contextlib
 import json
@@ -8,17 +8,22 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import EnvironmentSetupError, RunError, UsageError
 from asgard.common.settings import python_environment
+from asgard.model import script_process
+from asgard.model.bounded_log import bounded_log
 from asgard.model.declaration import Script, TrainingData
 from asgard.model.formats import Format
+from asgard.model.outcome import Outcome, plain_details
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOG = "training.log"
+DETAILS = "details.json"
+"""What a script may leave beside its model: values of its own, by name."""
 FORMATS = {
     ".txt": Format.LIGHTGBM,
     ".skops": Format.SKOPS,
@@ -32,7 +37,7 @@ _HANDED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUA
 """What a script gets of the environment, beside names that begin alike: anything else may be a secret."""
 
 
-def run_script(script: Script, data: TrainingData, target: str, folder: Path) -> tuple[bytes, Format]:
+def run_script(script: Script, data: TrainingData, target: str, folder: Path) -> Outcome:
     """Run a script on training rows.
 
     Args:
@@ -42,11 +47,11 @@ def run_script(script: Script, data: TrainingData, target: str, folder: Path) ->
         folder: of this training: the script's data, log and model come here.
 
     Returns:
-        The model file that it left, and its format.
+        The model file that it left, its details, and what its process had imported.
 
     Raises:
         UsageError: there is no such script.
-        RunError: it failed, took too long, or left no model; with the end of its log.
+        RunError: it failed, took too long, left no model, or details that are none; with the end of its log.
     """
     if not script.path.is_file():
         raise UsageError(f"There is no training script {script.path}.", hint="Paths start at the working folder.")
@@ -54,14 +59,16 @@ def run_script(script: Script, data: TrainingData, target: str, folder: Path) ->
     out.mkdir()
     data.features.assign(**{target: data.target}).to_parquet(folder / "train.parquet")
     (folder / "params.json").write_text(json.dumps(dict(data.params)), encoding="utf-8")
+    note = folder / "imported.json"
     command = [
-        *(sys.executable, str(script.path.absolute())),
+        *(sys.executable, "-m", script_process.__name__, str(note), str(script.path.absolute())),
         *("--data", str(folder / "train.parquet"), "--out", str(out)),
         *("--params", str(folder / "params.json"), "--seed", str(data.seed)),
     ]
     log = folder / LOG
-    with log.open("wb") as stream:
-        _run(command, script, folder, stream.fileno(), log)
+    with bounded_log(log) as stream:
+        code = _run(command, script, folder, stream)
+    _require_success(code, script, log)
     found = [path for path in sorted(out.iterdir()) if path.stem == "model" and path.suffix in FORMATS]
     if len(found) != 1:
         raise RunError(
@@ -69,10 +76,24 @@ def run_script(script: Script, data: TrainingData, target: str, folder: Path) ->
             hint=f"Leave one file: {', '.join(f'model{ending}' for ending in FORMATS)}.",
             details=_end_of(log),
         )
-    return found[0].read_bytes(), FORMATS[found[0].suffix]
+    libraries = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+    return Outcome(found[0].read_bytes(), FORMATS[found[0].suffix], _details(out / DETAILS, script), libraries)
 
 
-def _run(command: list[str], script: Script, folder: Path, stream: int, log: Path) -> None:
+def _details(path: Path, script: Script) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(
+            f"{DETAILS} of the training script {script.path} is no JSON: {error}.", hint="json.dump(details, file)"
+        ) from error
+    return plain_details(given, f"the training script {script.path}")
+
+
+def _run(command: list[str], script: Script, folder: Path, stream: int) -> int | None:
+    """Its exit code; None if it took too long. Either way nothing of it runs any more."""
     environment = {
         name: value
         for name, value in python_environment().items()
@@ -84,20 +105,33 @@ def _run(command: list[str], script: Script, folder: Path, stream: int, log: Pat
         stdout=stream,
         stderr=stream,
         cwd=folder,
-        env=environment,
+        env=environment | {"PYTHONPATH": _search_path(environment.get("PYTHONPATH", ""))},
         start_new_session=True,  # so that what it starts can be ended with it
         preexec_fn=_bounded(script.memory_mb),
     )
     try:
-        code = process.wait(script.timeout.total_seconds())
-    except subprocess.TimeoutExpired as error:
+        return process.wait(script.timeout.total_seconds())
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        _end_group(process)
+
+
+def _search_path(given: str) -> str:
+    """PYTHONPATH with Asgard at its end, wherever this process has it from, so that it hides nothing."""
+    import asgard
+
+    own = Path(asgard.__file__ or "").absolute().parent
+    return os.pathsep.join(filter(None, (given, str(own.parent) if own.name == "asgard" else "")))
+
+
+def _require_success(code: int | None, script: Script, log: Path) -> None:
+    if code is None:
         raise RunError(
             f"The training script {script.path} did not end within {script.timeout}.",
             hint="Give it more time: Script(path, timeout=...).",
             details=_end_of(log),
-        ) from error
-    finally:
-        _end_group(process)
+        )
     if code:
         reason = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         raise RunError(

@@ -55,14 +55,19 @@ class Signature:
         inputs: columns in the order in which the model was trained.
         task: `binary`, `multiclass` or `regression`.
         classes: what is told apart, in the model's order; of a binary model the second is the positive one.
+        segment: the input that says which of several models predicts a row; it is no feature of theirs.
+        nullable: whether a row may have no prediction: that of a segment which no model knows.
 
     Raises:
-        DeclarationError: no columns, one of them twice, an unknown task, or classes that do not fit it.
+        DeclarationError: no columns, one of them twice, an unknown task, classes that do not fit it, or a segment that
+            is no input.
     """
 
     inputs: tuple[Column, ...]
     task: str
     classes: tuple[str, ...] = ()
+    segment: str | None = None
+    nullable: bool = False
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.inputs]
@@ -80,11 +85,20 @@ class Signature:
                 f"A {self.task} model can't have {count} classes.",
                 hint="binary has two, multiclass two or more, regression none.",
             )
+        if self.segment is not None and self.segment not in names:
+            raise DeclarationError(
+                f"The segment {self.segment} is none of the inputs {', '.join(names)}.", hint="Add it to the inputs."
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
         """The inputs' names, in order."""
         return tuple(column.name for column in self.inputs)
+
+    @property
+    def without_segment(self) -> "Signature":
+        """Of each segment's own model."""
+        return Signature(tuple(each for each in self.inputs if each.name != self.segment), self.task, self.classes)
 
     @property
     def output_type(self) -> str:
@@ -94,13 +108,20 @@ class Signature:
     def to_json(self) -> dict[str, Any]:
         """As plain values, for `from_json`."""
         inputs = [{"name": column.name, "type": column.type} for column in self.inputs]
-        return {"inputs": inputs, "task": str(self.task), "classes": list(self.classes)}
+        segment = {"segment": self.segment, "nullable": self.nullable} if self.segment is not None else {}
+        return {"inputs": inputs, "task": str(self.task), "classes": list(self.classes), **segment}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Signature":
         """What `to_json` gave."""
         inputs = tuple(Column(each["name"], each["type"]) for each in content["inputs"])
-        return cls(inputs, content["task"], tuple(content["classes"]))
+        return cls(
+            inputs,
+            content["task"],
+            tuple(content["classes"]),
+            content.get("segment"),
+            content.get("nullable", False),
+        )
 
     def require_columns(self, given: Mapping[str, str]) -> None:
         """Refuse rows that lack a column, or have it in another type; further columns do not matter.
@@ -159,6 +180,10 @@ def breaks(before: Signature, after: Signature) -> list[str]:
         found.append(f"the task was {before.task}, now it is {after.task}")
     elif before.classes != after.classes:
         found.append(f"the classes were {', '.join(before.classes)}, now they are {', '.join(after.classes)}")
+    if before.segment != after.segment:
+        found.append(f"the segment was {before.segment or 'none'}, now it is {after.segment or 'none'}")
+    if after.nullable and not before.nullable:
+        found.append("rows of an unknown segment have no prediction any more")
     return found
 
 

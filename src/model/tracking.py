@@ -2,7 +2,9 @@
 
 import json
 import math
+import re
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +18,11 @@ if TYPE_CHECKING:
 
 _DIGEST = 36
 """Characters that MLflow keeps of a dataset's digest."""
+_LONGEST_TAG = 1000
+_TAG = re.compile(r"[A-Za-z0-9_.\- ]{1,200}")
+"""Names that MLflow takes for a tag."""
+_BATCH = 1_000
+"""Metrics that MLflow takes at once."""
 
 
 class TrainingRun:
@@ -35,10 +42,13 @@ class TrainingRun:
 
     def log_metrics(self, metrics: Mapping[str, float], prefix: str = "") -> None:
         """Note metrics; those that are no number are left out."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        known = [Metric(f"{prefix}{name}", value, now, 0) for name, value in metrics.items() if not math.isnan(value)]
         with in_words(self._settings):
-            for name, value in metrics.items():
-                if not math.isnan(value):
-                    self._client.log_metric(self.id, f"{prefix}{name}", value)
+            for place in range(0, len(known), _BATCH):
+                self._client.log_batch(self.id, metrics=known[place : place + _BATCH])
 
     def log_dataset(self, name: str, manifest: Mapping[str, Any], context: str = "training") -> None:
         """Note what it learned from: the set's digest, and where each of its snapshots is.
@@ -74,6 +84,16 @@ class TrainingRun:
         """Keep plain values with the run, as a file."""
         with in_words(self._settings):
             self._client.log_text(self.id, json.dumps(content, indent=1, default=str) + "\n", name)
+
+    def log_details(self, details: Mapping[str, Any]) -> None:
+        """Keep what a trainer told: all of it as `details.json`, single values also as tags `trainer.<name>`."""
+        if not details:
+            return
+        self.log_json("details.json", details)
+        for name, value in details.items():
+            text = value if isinstance(value, str) else json.dumps(value)
+            if not isinstance(value, list | dict) and len(text) <= _LONGEST_TAG and _TAG.fullmatch(name):
+                self.tag(f"trainer.{name}", text)
 
     def tag(self, name: str, value: str) -> None:
         """Mark the run."""

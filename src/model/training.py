@@ -5,6 +5,7 @@
 Nothing is registered unless the test's metrics keep the declared bounds.
 """
 
+import csv
 import hashlib
 import math
 import tempfile
@@ -34,9 +35,10 @@ from asgard.model.lifecycle import next_version
 from asgard.model.metrics import Metric
 from asgard.model.registry import Registry
 from asgard.model.scripts import LOG
+from asgard.model.segments import Segments
 from asgard.model.source import PipelineSource, code_of
 from asgard.model.tracking import TrainingRun, tracked
-from asgard.model.versions import Binding, BoundView, ModelVersion
+from asgard.model.versions import TRAINER, Binding, BoundView, ModelVersion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +95,8 @@ class TrainRequest:
                 hint=f"Declared are {', '.join(declared.views) or 'none'}.",
             )
         usable = tuple(each for each in declared.on_demand.values() if set(each.views) <= set(found.views))
-        wanted = tuple(each for each in usable if not found.features or each.name in found.features)
+        named = (*found.features, found.segment)
+        wanted = tuple(each for each in usable if not found.features or each.name in named)
         return cls(found, pipeline.name, wanted, **options)
 
     @property
@@ -126,6 +129,8 @@ class Trained:
             "metrics": {str(name): value for name, value in self.fitted.metrics.items()},
             "baseline": {str(name): value for name, value in self.fitted.baseline.items()},
             "importance": dict(self.fitted.importance),
+            "details": dict(self.fitted.details),
+            "segments": [each.to_json() for each in self.fitted.segments.everyone] if self.fitted.segments else [],
             "training_set": {name: self.manifest[name] for name in ("rows", "digest", "views", "labels")},
             "test_from": self.fitted.split.test_from.isoformat(),
         }
@@ -189,7 +194,12 @@ def training_set(
     try:
         offered = {each.name: each.type for pinned in views for each in pinned.view.features}
         offered |= {each.name: each.type for each in request.on_demand}
-        keys = tuple(dict.fromkeys(key for pinned in views for key in pinned.view.keys))
+        keys = {key: pinned.table.columns[key].type for pinned in views for key in pinned.view.keys}
+        segment = request.model.segment
+        if segment is not None and segment not in {**keys, **offered}:
+            say(
+                f"{segment} is a column of the labels alone: batch-predict does not have it, only frames that you bring"
+            )
         yield built, load_examples(built.path, request.model, offered, keys)
     finally:
         for name in built.manifest["holds"]:
@@ -238,6 +248,8 @@ def bind(
             "train_rows": int(fitted.split.train.sum()),
             "test_rows": int(fitted.split.test.sum()),
             "sample": sample_of(fitted),
+            "environment": dict(fitted.artifact.spec.trained_with),
+            TRAINER: dict(fitted.details),
         },
     )
 
@@ -260,7 +272,8 @@ def _log(
             **request.all_params,
             "seed": request.used_seed,
             "views": list(model.views),
-            "features": list(examples.signature.names),
+            "features": list(examples.features.columns),
+            **({"segment": model.segment} if model.segment else {}),
             "test_from": fitted.split.test_from.isoformat(),
             "train_rows": int(fitted.split.train.sum()),
             "test_rows": int(fitted.split.test.sum()),
@@ -269,6 +282,9 @@ def _log(
     )
     run.log_metrics({str(name): value for name, value in fitted.metrics.items()})
     run.log_metrics({str(name): value for name, value in fitted.baseline.items()}, prefix="baseline_")
+    if fitted.segments is not None:
+        run.log_metrics(fitted.segments.metrics())
+        run.log_file(_as_csv(fitted.segments, folder / "segments.csv"))
     run.log_dataset(f"{request.pipeline}.{model.name}", built.manifest)
     run.log_json("training_set.manifest.json", built.manifest)
     run.log_json(
@@ -278,13 +294,23 @@ def _log(
             "baseline": fitted.baseline,
             "importance": fitted.importance,
             "curves": fitted.curves.to_json() if fitted.curves else None,
+            "segments": [each.to_json() for each in fitted.segments.everyone] if fitted.segments else None,
             "classes": examples.signature.classes,
         },
     )
+    run.log_details(fitted.details)
     for path in plots.draw(fitted.curves, fitted.importance, folder / "plots"):
         run.log_file(path, "plots")
     if isinstance(model.trainer, Script):
         run.log_file(model.trainer.path, "script")
+
+
+def _as_csv(segments: Segments, path: Path) -> Path:
+    """The table of segments as a file that MLflow shows as a table."""
+    heading, rows = segments.table()
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([heading, *rows])
+    return path
 
 
 def _workplace(lake: Lakehouse) -> Path:

@@ -5,8 +5,7 @@ task and not with the bytes, loads them once, and scores each Arrow batch with a
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import UsageError
@@ -14,19 +13,11 @@ from asgard.model.artifact import Artifact
 from asgard.model.predictor import Predictor, cached
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
     from pyspark import Broadcast
     from pyspark.sql import Column, DataFrame, SparkSession
 
 PredictUdf = Callable[..., "Column"]
-
-
-class Unknown(StrEnum):
-    """What becomes of a row whose segment has no model."""
-
-    REFUSE = "refuse"
-    NULL = "null"
 
 
 def predict_udf(model: "Artifact | str", spark: "SparkSession | None" = None) -> PredictUdf:
@@ -84,7 +75,7 @@ def _function(session: "SparkSession", artifact: Artifact, *, timed: bool = Fals
         for arrays in batches:
             columns = arrays if isinstance(arrays, tuple) else (arrays,)
             began = time.perf_counter()
-            found = as_arrow(predictor.predict(pa.RecordBatch.from_arrays(list(columns), list(signature.names))))
+            found = predictor.predict_arrow(pa.RecordBatch.from_arrays(list(columns), list(signature.names)))
             yield _with_seconds(found, time.perf_counter() - began) if timed else found
 
     kind = f"struct<prediction: {signature.output_type}, seconds: double>" if timed else signature.output_type
@@ -113,7 +104,7 @@ def score_frame(
         UsageError: the frame lacks columns, has them in other types, or has the output already.
         ArtifactError: the model's files are not those that were registered.
     """
-    _require(frame, [artifact], keep, output)
+    _require(frame, artifact, keep, output)
     # Were it deterministic, a later filter would predict again.
     function = _function(frame.sparkSession, artifact, timed=seconds is not None).asNondeterministic()
     scored = _selected(frame, keep, function(*map(_column, artifact.spec.signature.names)), output)
@@ -123,107 +114,11 @@ def score_frame(
     return scored.select(*map(_column, keep), both["prediction"].alias(output), both["seconds"].alias(seconds))
 
 
-def score_segments(
-    frame: "DataFrame",
-    artifacts: Mapping[Any, Artifact],
-    segment: str,
-    *,
-    keep: Sequence[str] = (),
-    output: str = "prediction",
-    unknown: str = Unknown.REFUSE,
-) -> "DataFrame":
-    """Rows with the prediction of their own segment's model, in one pass.
-
-    Args:
-        frame: rows with the columns of every model's signature.
-        artifacts: model by value of the segment column; all of one task and the same classes.
-        segment: column that says which model predicts a row.
-        keep: columns of the frame to keep beside the prediction.
-        output: name of the prediction's column.
-        unknown: `refuse` ends the job at a row whose segment has no model, or is null; `null` predicts null for it.
-
-    Raises:
-        UsageError: as `score_frame`; or there are no models, or they do not give the same.
-        ArtifactError: the files of a model are not those that were registered.
-    """
-    import pyarrow as pa
-    from pyspark.sql.pandas.functions import arrow_udf
-
-    signatures = [artifact.verified().spec.signature for artifact in artifacts.values()]
-    if len({(signature.task, signature.classes) for signature in signatures}) != 1:
-        raise UsageError(
-            "The models of the segments must be there, and of one task and the same classes.",
-            hint="Predict those that differ in a job of their own.",
-        )
-    policy = _policy(unknown)
-    _require(frame, list(artifacts.values()), (segment, *keep), output)
-    predictors = {
-        value: _shipped(frame.sparkSession, artifact, keep=len(artifacts)) for value, artifact in artifacts.items()
-    }
-    names = list(dict.fromkeys((segment, *(name for signature in signatures for name in signature.names))))
-
-    def predict(batches: Iterator[tuple[pa.Array, ...]]) -> Iterator[pa.Array]:
-        for arrays in batches:
-            batch = pa.RecordBatch.from_arrays(list(arrays), names)
-            yield _by_segment(batch, segment, predictors, policy).cast(kind)
-
-    kind = pa.list_(pa.float64()) if signatures[0].task == "multiclass" else pa.float64()
-    function = arrow_udf(predict, signatures[0].output_type).asNondeterministic()  # type: ignore[call-overload, unused-ignore]
-    return _selected(frame, keep, function(*map(_column, names)), output)
-
-
-def _policy(unknown: str) -> Unknown:
-    if unknown not in tuple(Unknown):
-        raise UsageError(f"unknown is {unknown!r}.", hint=f"Use {' or '.join(Unknown)}.")
-    return Unknown(unknown)
-
-
-def _by_segment(
-    batch: "pa.RecordBatch", segment: str, predictors: Mapping[Any, Callable[[], Predictor]], unknown: Unknown
-) -> "pa.Array":
-    import numpy as np
-    import pyarrow as pa
-
-    coded = batch.column(segment).dictionary_encode()
-    places = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    values = coded.dictionary.to_pylist()
-    parts, order = [], []
-    for place in np.unique(places):
-        value = values[place] if place >= 0 else None
-        rows = np.flatnonzero(places == place)
-        if value in predictors:
-            parts.append(as_arrow(predictors[value]().predict(batch.take(pa.array(rows)))))
-        elif unknown is Unknown.NULL:
-            parts.append(pa.nulls(len(rows)))
-        else:
-            raise UsageError(
-                f"No model predicts the rows whose {segment} is {value!r}.",
-                hint="Train one for it, leave those rows out, or say unknown='null'.",
-            )
-        order.append(rows)
-    if not parts:
-        return pa.nulls(0)
-    kind = next((part.type for part in parts if not pa.types.is_null(part.type)), pa.null())
-    gathered = pa.concat_arrays([part.cast(kind) for part in parts])
-    return gathered.take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
-
-
-def as_arrow(predictions: "np.ndarray[Any, Any]") -> "pa.Array":
-    """Predictions as Spark takes them: doubles, or lists of doubles."""
-    import numpy as np
-    import pyarrow as pa
-
-    if predictions.ndim == 1:
-        return pa.array(predictions)
-    offsets = np.arange(0, predictions.size + 1, predictions.shape[1], dtype=np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(predictions.ravel()))
-
-
-def _shipped(spark: "SparkSession", artifact: Artifact, *, keep: int = 4) -> Callable[[], Predictor]:
+def _shipped(spark: "SparkSession", artifact: Artifact) -> Callable[[], Predictor]:
     """What gives the predictor in a worker: the bytes are broadcast, what they must hash to goes with the task."""
     broadcast: Broadcast[Artifact] = spark.sparkContext.broadcast(artifact)
     expected, threads = artifact.sha256, int(spark.sparkContext.getConf().get("spark.task.cpus", "1") or "1")
-    return lambda: cached(broadcast.value, expected, threads=threads, keep=max(keep, 4))
+    return lambda: cached(broadcast.value, expected, threads=threads)
 
 
 def _arguments(names: Sequence[str], columns: "Sequence[Column | str]") -> "list[Column]":
@@ -242,9 +137,8 @@ def _arguments(names: Sequence[str], columns: "Sequence[Column | str]") -> "list
     return given
 
 
-def _require(frame: "DataFrame", artifacts: Sequence[Artifact], keep: Sequence[str], output: str) -> None:
-    for artifact in artifacts:
-        artifact.spec.signature.require_columns(dict(frame.dtypes))
+def _require(frame: "DataFrame", artifact: Artifact, keep: Sequence[str], output: str) -> None:
+    artifact.spec.signature.require_columns(dict(frame.dtypes))
     missing = [name for name in keep if name not in frame.columns]
     if missing or output in keep:
         what = f"has no column {', '.join(missing)}" if missing else f"has a column {output} already"

@@ -1,5 +1,6 @@
 """A model's version as others see it: `churn@1.2.0`, what it was made from, and where it is in its life."""
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -9,6 +10,11 @@ from typing import Any
 from asgard.common.errors import UsageError
 from asgard.common.names import CommitHash, SnapshotId, TableName, check_identifier
 from asgard.model.lifecycle import Stage, Version
+
+BINDING, METRICS = "asgard.binding", "asgard.metrics"
+"""Tags of a version that Asgard reads: all of its binding, and the metrics of its test."""
+TRAINER = "trainer"
+"""The detail of a binding that has what the trainer told."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,12 @@ class Binding:
         labels = self.details.get("labels", {}).get("commit")
         return tuple(dict.fromkeys((*(each.commit for each in self.views), *((CommitHash(labels),) if labels else ()))))
 
+    @property
+    def trainer_details(self) -> Mapping[str, Any]:
+        """What the trainer told of its training, by name; see `FitResult`."""
+        found: Mapping[str, Any] = self.details.get(TRAINER, {})
+        return found
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {**self.__dict__, "views": [each.to_json() for each in self.views]}
@@ -98,6 +110,7 @@ class ModelVersion:
         created, created_by: when and by whom it was registered.
         sha256: of its manifest, as the ledger has it.
         metrics: of its test.
+        problem: why binding and metrics can't be believed; then both are empty. "": they are as they were registered.
     """
 
     name: str
@@ -110,24 +123,17 @@ class ModelVersion:
     sha256: str
     binding: Binding = field(hash=False)
     metrics: Mapping[str, float] = field(default_factory=dict, hash=False)
+    problem: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        texts = {"version": str(self.version), "stage": str(self.stage), "binding": self.binding.to_json()}
-        shown: dict[str, Any] = finite({**self.__dict__, **texts, "metrics": dict(self.metrics)})
+        texts = {"version": str(self.version), "stage": str(self.stage), "problem": self.problem or None}
+        facts = {"binding": self.binding.to_json(), "metrics": dict(self.metrics)}
+        shown: dict[str, Any] = finite({**self.__dict__, **texts, **facts})
         return shown
-
-    def tags(self) -> dict[str, str]:
-        """What MLflow shows of it: the ledger's and the binding's facts, one by one."""
-        return {
-            "semver": str(self.version),
-            "lifecycle.stage": str(self.stage),
-            "artifact.sha256": self.sha256,
-            **binding_tags(self.binding),
-        }
 
 
 def finite(value: Any) -> Any:
@@ -139,15 +145,21 @@ def finite(value: Any) -> Any:
     return [finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def binding_tags(binding: Binding) -> dict[str, str]:
-    """A binding as tags; `asgard.binding` has all of it."""
+def facts_tags(binding: Binding, metrics: Mapping[str, float]) -> dict[str, str]:
+    """What a version was made from and how good it is, as tags; those but `BINDING` and `METRICS` are for people."""
     return {
         "feature.table": ",".join(map(str, binding.tables)),
         "feature.snapshot_id": ",".join(map(str, binding.tables.values())),
         "feature.views": json.dumps([replace(each, declared=None).to_json() for each in binding.views]),
         "code.version": f"{binding.code_version}{' (dirty)' if binding.dirty else ''}",
-        "asgard.binding": json.dumps(binding.to_json(), sort_keys=True),
+        BINDING: json.dumps(binding.to_json(), sort_keys=True),
+        METRICS: json.dumps(dict(metrics)),
     }
+
+
+def facts_sha256(tags: Mapping[str, str]) -> str:
+    """The digest of the two tags that Asgard reads, as the ledger keeps it; a missing tag is not an empty one."""
+    return hashlib.sha256(json.dumps([tags.get(BINDING), tags.get(METRICS)]).encode()).hexdigest()
 
 
 def split_name(text: str) -> tuple[str, str]:

@@ -94,6 +94,7 @@ class PredictionFacts:
         trained: when the version was registered.
         batches, seconds: how many Arrow batches were scored, and how long that took in all.
         within: how many of them took no longer than each of `LATENCY_BUCKETS`.
+        challenger: the same of the version that predicted a share of the entities; None where there was none.
     """
 
     rows: int
@@ -102,6 +103,7 @@ class PredictionFacts:
     batches: int = 0
     seconds: float = 0.0
     within: tuple[int, ...] = ()
+    challenger: "PredictionFacts | None" = None
 
 
 @dataclass(frozen=True)
@@ -368,6 +370,7 @@ def _predictions(raw: Mapping[str, Any]) -> PredictionFacts:
         batches=int(raw.get("batches", 0)),
         seconds=float(raw.get("seconds", 0)),
         within=tuple(raw.get("within", ())),
+        challenger=_predictions(raw["challenger"]) if "challenger" in raw else None,
     )
 
 

@@ -103,25 +103,28 @@ FEATURE_NULL_RATE = Definition(
     ("table", "column", "environment"),
 )
 PREDICTIONS = Definition(
-    "asgard_predictions_total", Type.COUNTER, "Predictions that batches published, by model.", ("model", "environment")
+    "asgard_predictions_total",
+    Type.COUNTER,
+    "Predictions that batches published, by model; side `challenger` counts those of the version that got a share.",
+    ("model", "side", "environment"),
 )
 PREDICTION_MEAN = Definition(
     "asgard_prediction_mean",
     Type.GAUGE,
-    "Mean score of the last batch of predictions, by model; absent for models of several classes.",
-    ("model", "environment"),
+    "Mean score of the last batch of predictions, by model and side; absent for models of several classes.",
+    ("model", "side", "environment"),
 )
 PREDICTION_LATENCY = Definition(
     "asgard_prediction_latency_seconds",
     Type.HISTOGRAM,
     "How long a model took: source `batch` counts Arrow batches.",
-    ("model", "source", "environment"),
+    ("model", "side", "source", "environment"),
 )
 MODEL_TRAINED = Definition(
     "asgard_model_trained_timestamp_seconds",
     Type.GAUGE,
-    "When the version was registered that predicted last, by model; its age in hours is (time() - this) / 3600.",
-    ("model", "environment"),
+    "When the version that predicted last was made, by model and side; its age in hours is (time() - this) / 3600.",
+    ("model", "side", "environment"),
 )
 
 DEFINITIONS: tuple[Definition, ...] = (
@@ -214,22 +217,24 @@ def count(events: Iterable[JobEvent], environment: str, jobs: Sequence[str] = KN
             if facts.published is not None:
                 totals.latest(LAST_PUBLISH, key, facts.published.timestamp())
         for model, predicted in event.predictions.items():
-            _count_predictions(totals, event, model, predicted)
+            _count_predictions(totals, event, model, "champion", predicted)
+            if predicted.challenger is not None:
+                _count_predictions(totals, event, model, "challenger", predicted.challenger)
     for (name, table), facts in newest_rates(ordered).items():
         for column, rate in facts.null_rate.items():
             totals.add(FEATURE_NULL_RATE, (table, column, name), rate)
     return totals
 
 
-def _count_predictions(totals: Totals, event: JobEvent, model: str, predicted: PredictionFacts) -> None:
-    key = (model, event.environment)
+def _count_predictions(totals: Totals, event: JobEvent, model: str, side: str, predicted: PredictionFacts) -> None:
+    key = (model, side, event.environment)
     totals.add(PREDICTIONS, key, predicted.rows)
     if predicted.mean is not None:
         totals.values.setdefault(PREDICTION_MEAN, {})[key] = predicted.mean
     totals.values.setdefault(MODEL_TRAINED, {})[key] = predicted.trained.timestamp()
     if predicted.batches:
         series = totals.observations.setdefault(PREDICTION_LATENCY, {})
-        seen = series.setdefault((model, "batch", event.environment), Observations(LATENCY_BUCKETS))
+        seen = series.setdefault((model, side, "batch", event.environment), Observations(LATENCY_BUCKETS))
         seen.add_all(predicted.batches, predicted.seconds, predicted.within)
 
 

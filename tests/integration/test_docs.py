@@ -20,6 +20,10 @@ from asgard.common.settings import Settings
 from asgard.lakehouse.intervals import TimeRange
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.sql_files import read_sql_file
+from asgard.model.artifact import Artifact, ModelSpec, hash_of
+from asgard.model.formats import Format
+from asgard.model.segments import ModelFile, Segment, Segments, Unknown, file_of
+from asgard.model.signature import Column, Signature
 
 Run = Callable[[str], tuple[int, str]]
 
@@ -110,6 +114,18 @@ def test_the_query_of_the_sql_file_fits_its_input(spark: SparkSession, repositor
     assert rows.columns == ["customer", "year", "orders", "sales"]
 
 
+def by_category(one: Artifact) -> Artifact:
+    """The same model for food and for toys, and none for anything else."""
+    files = {file_of(place, one.spec.format): one.content for place in range(2)}
+    kept = [ModelFile(path, one.spec.format, hash_of(content)) for path, content in files.items()]
+    segments = (Segment("food", 1, kept[0]), Segment("toys", 1, kept[1]))
+    plain = one.spec.signature
+    inputs = (*plain.inputs, Column("category", "string"))
+    signature = Signature(inputs, plain.task, plain.classes, "category", nullable=True)
+    content = Segments("category", "string", Unknown.NULL, segments).content
+    return Artifact.of(ModelSpec("demand", Format.SEGMENTS, signature), content, segments=files)
+
+
 def test_predictions_as_they_are_shown(spark: SparkSession, repository_root: Path) -> None:
     text = (repository_root / "docs" / "predicting.md").read_text(encoding="utf-8")
     shown = re.findall(r"^```python( no-run)?\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
@@ -123,7 +139,7 @@ def test_predictions_as_they_are_shown(spark: SparkSession, repository_root: Pat
     frames = []
     for remark, block_text in shown:
         if remark:
-            names["food"] = names["toys"] = names["churn"]
+            names["demand"] = by_category(names["churn"])
         for statement in ast.parse(block_text).body:
             if isinstance(statement, ast.Expr):
                 value = eval(compile(ast.Expression(statement.value), "predicting.md", "eval"), names)  # noqa: S307

@@ -17,7 +17,7 @@ from tests.support import registered_models as models
 from tests.support.registered_models import SIGNATURE, artifact, register
 
 from asgard.cli.app import main
-from asgard.common.errors import ArtifactError, ConflictError, ServiceError, UsageError
+from asgard.common.errors import ArtifactError, ConflictError, ServiceError, ServiceUnreachableError, UsageError
 from asgard.common.settings import Settings, load_settings, python_environment
 from asgard.local import services
 from asgard.model import ledger_run
@@ -25,6 +25,7 @@ from asgard.model.gates import BUILT_IN, Facts, PromotionRefusedError
 from asgard.model.ledger_run import LedgerRun
 from asgard.model.lifecycle import Kind, LifecycleError, Stage, Version
 from asgard.model.mlflow_client import connect
+from asgard.model.model_files import download
 from asgard.model.projection import Shown, bring_up_to_date
 from asgard.model.registry import Registry
 from asgard.model.signature import Column, Signature
@@ -313,6 +314,21 @@ class TestGates:
         http.move(lived, version.version, Stage.PRODUCTION, gates=BUILT_IN)
         assert stages(http, lived)["2.0.0"] == "Production"
 
+    def test_one_of_a_user_that_fails_refuses(
+        self, http: Registry, lived: str, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        module = f"gates_of_{lived}"
+        (tmp_path / f"{module}.py").write_text("def drift(facts):\n    return facts.binding.details['drift'] > 0.2\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        before = ledger(http, lived).read()
+        code, out, err = cli("promote", f"{lived}@1.0.2", "--to", "production", "--gate", f"{module}:drift")
+        assert (code, out) == (1, "")
+        assert f"{lived}@1.0.2 is not promoted to Production: nothing was moved." in err
+        assert "drift: it failed with KeyError: 'drift'" in err
+        assert f"{module}.py, line 2)" in err
+        assert "Traceback" not in err
+        assert ledger(http, lived).read() == before
+
 
 class TestAtOnce:
     def test_of_two_promotions_one_wins_and_the_other_says_so(
@@ -365,6 +381,24 @@ class TestAtOnce:
         assert sorted(out.strip() for _, _, out in ends) == [f"{name}@1.0.0", f"{name}@1.0.1"]
         assert {http.artifact(each).content.decode() for each in http.versions(name)} == set(map(str, folders))
         assert shown(http, name) == ({"1.0.0": "None", "1.0.1": "None"}, {})
+
+    def test_a_predecessor_is_fetched_once_however_often_a_number_is_lost(
+        self, http: Registry, lived: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fetched, tried = [], []
+
+        def count(client: Any, version: ModelVersion, folder: Path) -> Path:
+            fetched.append(version.version)
+            return download(client, version, folder)
+
+        def lose(version: Version) -> None:
+            for other in (V3, V2)[len(tried) : len(tried) + 1]:
+                http.move(lived, other, Stage.ARCHIVED)
+            tried.append(version)
+
+        monkeypatch.setattr("asgard.model.registry.download", count)
+        register(http, lived, tmp_path / "new", made=artifact(b"new"), hold=lose)
+        assert (tried, fetched) == ([Version(1, 0, 3)] * 3, [V3])
 
     def test_many_registrations_on_a_database_without_a_server(
         self, served: Settings, http: Registry, name: str, tmp_path: Path
@@ -481,6 +515,35 @@ class TestDeaths:
         assert LedgerRun(Deaf(writes=True), http.settings, lived, run.run_id).append(entry)  # type: ignore[arg-type]
         assert stages(http, lived)["1.0.2"] == "Archived"
 
+    def test_a_registration_is_said_though_mlflow_then_falls_silent(
+        self, http: Registry, lived: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def be_silent(name: str) -> None:
+            def lost(*_arguments: Any, **_named: Any) -> None:
+                raise MlflowException("API request failed with exception: Max retries exceeded")
+
+            if name == "before-model-transition":
+                silent.setattr(http.client, "get_registered_model", lost)
+
+        with monkeypatch.context() as silent:
+            silent.setattr("asgard.model.registry.failpoint", be_silent)
+            made = register(http, lived, tmp_path / "new", made=artifact(b"new"), metrics={"f1": 0.5})
+        assert (str(made), made.stage, made.metrics) == (f"{lived}@1.0.3", Stage.NONE, {"f1": 0.5})
+        assert http.find(str(made)) == made
+
+    def test_a_move_is_said_though_mlflow_then_falls_silent(
+        self, http: Registry, lived: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def lost(*_arguments: Any) -> None:
+            raise ServiceUnreachableError("MLflow does not answer")
+
+        with monkeypatch.context() as silent:
+            silent.setattr(Registry, "model", lost)
+            code, out, err = cli("promote", f"{lived}@1.0.2", "--to", "production")
+        assert (code, out) == (0, f"{lived}@1.0.2 is in Production, {lived}@1.0.1 is archived\n")
+        assert err == f"holds of {lived} were not looked through, the next move does that: MLflow does not answer\n"
+        assert stages(http, lived)["1.0.2"] == "Production"
+
     def test_a_version_deleted_in_mlflow_is_left_out(self, http: Registry, lived: str, cli: Cli) -> None:
         http.client.delete_model_version(lived, http.find(f"{lived}@production").mlflow_version)
         assert stages(http, lived) == {"1.0.0": "Archived", "1.0.2": "Staging"}
@@ -535,6 +598,74 @@ class TestDamage:
         assert "signature is compatible: the files of 1.0.1, in Production, can't be read" in err
         assert cli("promote", f"{lived}@1.0.1", "--to", "archived")[0] == 0
         assert cli("promote", f"{lived}@1.0.2", "--to", "production")[0] == 0
+
+    @pytest.mark.parametrize(
+        ("tag", "value"),
+        [
+            ("asgard.metrics", json.dumps({"roc_auc": 0.95})),
+            ("asgard.binding", json.dumps({**Binding(code_version="c0de").to_json(), "minimum": {"roc_auc": 0.1}})),
+            ("asgard.binding", None),
+        ],
+    )
+    def test_edited_facts_move_nothing_and_hide_nobody(
+        self, http: Registry, lived: str, tmp_path: Path, cli: Cli, tag: str, value: str | None
+    ) -> None:
+        bound = Binding(code_version="c0de", minimum={"roc_auc": 0.9})
+        edited = register(http, lived, tmp_path / "new", made=artifact(b"new"), binding=bound)
+        text = str(edited)
+        http.move(lived, edited.version, Stage.STAGING)
+        if value is None:
+            http.client.delete_model_version_tag(lived, edited.mlflow_version, tag)
+        else:
+            http.client.set_model_version_tag(lived, edited.mlflow_version, tag, value)
+        before = ledger(http, lived).read()
+        said = f"The metrics or the binding of {text} are not those that were registered"
+        for words in (("promote", text, "--to", "production"), ("verify", text), ("compare", f"{lived}@1.0.2", text)):
+            code, out, err = cli(*words)
+            assert (code, out) == (1, ""), words
+            assert said in err
+            assert f"of version {edited.mlflow_version} in MLflow" in err
+        with pytest.raises(ArtifactError, match="are not those that were registered"):
+            http.move(lived, edited.version, Stage.PRODUCTION)
+        code, out, _ = cli("verify", f"{lived}@latest", "--json")
+        assert (code, json.loads(out)["verified"], json.loads(out)["problem"]) == (1, False, f"{said}.")
+        code, out, _ = cli("show", text)
+        assert code == 0
+        assert f"NOT VERIFIED: {said}" in out
+        code, out, _ = cli("list", lived, "--json")
+        listed = {each["version"]: (each["stage"], each["problem"]) for each in json.loads(out)["versions"]}
+        assert code == 0
+        assert listed == {
+            "1.0.0": ("Archived", None),
+            "1.0.1": ("Production", None),
+            "1.0.2": ("Staging", None),
+            "1.0.3": ("Staging", said),
+        }
+        code, out, err = cli("list", lived)
+        assert (code, len(out.splitlines())) == (0, 5)
+        assert [line.split("\t")[0] for line in out.splitlines() if "NOT VERIFIED" in line] == [text]
+        assert f"{said}: `asgard model verify {text}`" in err
+        assert ledger(http, lived).read() == before
+        assert cli("promote", f"{lived}@1.0.2", "--to", "production")[0] == 0  # the others go on
+        assert str(register(http, lived, tmp_path / "next", made=artifact(b"next")).version) == "1.1.0"
+        assert cli("promote", text, "--to", "archived")[0] == 0
+
+    def test_edited_facts_of_the_one_in_production(self, http: Registry, lived: str, tmp_path: Path, cli: Cli) -> None:
+        """It is not used, still counts as the one whose callers may break, and can be left."""
+        found = http.find(f"{lived}@production")
+        http.client.set_model_version_tag(lived, found.mlflow_version, "asgard.metrics", "{}")
+        with pytest.raises(ArtifactError, match=r"1\.0\.1 are not those that were registered"):
+            http.find(f"{lived}@production")
+        made = artifact(signature=NARROWER)
+        narrower = register(http, lived, tmp_path / "new", made=made, bump="minor")
+        http.move(lived, narrower.version, Stage.STAGING)
+        code, _, err = cli("promote", str(narrower), "--to", "production")
+        assert code == 1
+        assert "callers of 1.0.1 would break" in err
+        assert cli("rollback", lived)[0] == 0
+        http.client.set_model_version_tag(lived, found.mlflow_version, "asgard.metrics", json.dumps({"roc_auc": 0.8}))
+        assert http.find(f"{lived}@1.0.1").metrics == {"roc_auc": 0.8}
+        assert stages(http, lived)["1.0.1"] == "Archived"
 
     def test_files_that_are_gone_are_said(self, http: Registry, lived: str, cli: Cli) -> None:
         folder = stored(http, http.find(f"{lived}@1.0.2"))

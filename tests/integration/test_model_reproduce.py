@@ -1,21 +1,26 @@
 """A version trained again from what it was made of, whatever was published or committed since."""
 
 import json
+import platform
+import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.conftest import Fresh
 from tests.integration.test_features import frame
+from tests.support.distributions import install
 from tests.support.learning import CUSTOMERS, DAYS, LearningShop
 from tests.support.runs import declared, write_rows
 
 from asgard.common.names import TableName
-from asgard.common.settings import load_settings
+from asgard.common.settings import load_settings, python_environment
 from asgard.features.pinned import local_path
 from asgard.features.register import registered_views
+from asgard.lakehouse.holds import hold, hold_name
 from asgard.lakehouse.lake import Lakehouse
 from asgard.model import environment
 from asgard.model.mlflow_client import connect
@@ -106,6 +111,8 @@ def test_a_version_is_reproduced_bit_for_bit_whatever_came_after(
     commit(shop, "broken")
     path.write_text("raise RuntimeError('not even committed')\n")
     version = f"{shop.model(name)}@1.0.0"
+    killed = hold_name("reproduce", shop.model(name), "1.0.0-20240101t000000-0badcafe-0123456789abcdef")
+    hold(shop.lake, killed, shop.lake.nessie.head(shop.lake.target))
     found = asked(shop, capsys, version)
     assert (found["verdict"], found["reasons"]) == ("reproduced", [])
     assert found["code_version"] == first
@@ -127,25 +134,32 @@ def test_a_version_is_reproduced_bit_for_bit_whatever_came_after(
 def test_another_result_is_told_with_what_may_be_the_reason(
     shop: LearningShop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rounds = shop.folder / "rounds.txt"
+    rounds, site, library = shop.folder / "rounds.txt", shop.folder / "site", f"tiny_{shop.suffix}"
     rounds.write_text("12")
+    installed = install(site, library, "1.0", {f"{library}.py": ""})
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setenv("PYTHONPATH", f"{site}:{python_environment().get('PYTHONPATH', '')}")
     other = shop.folder / f"other_{shop.suffix}.py"
     text = Path(shop.pipeline()).read_text()
     assert "data.target), 12)" in text
     other.write_text(
         text.replace(
             "data.target), 12)", f"data.target), int(__import__('pathlib').Path({str(rounds)!r}).read_text()))"
-        )
+        ).replace("    import lightgbm\n", f"    import lightgbm\n    import {library}\n")
     )
     commit(shop, "rounds from a file that nobody keeps")
     train(shop, pipeline=str(other))
     version = f"{shop.model()}@1.0.0"
     rounds.write_text("3")
-    there = environment.library_versions
-    monkeypatch.setattr(environment, "library_versions", lambda: there() | {"lightgbm": "99.0"})
+    shutil.rmtree(installed)
+    install(site, library, "2.0", {f"{library}.py": ""})
+    monkeypatch.setattr(environment, "platform", SimpleNamespace(python_version=lambda: "3.99.0"))
     found = asked(shop, capsys, version, code=1)
     assert found["verdict"] == "differs"
-    assert any("lightgbm" in reason and "99.0" in reason for reason in found["reasons"])
+    assert found["reasons"] == [
+        f"installed since: python {platform.python_version()} -> 3.99.0",
+        f"installed since: {library.replace('_', '-')} 1.0 -> 2.0",
+    ]
     same = {each["what"]: each["same"] for each in found["comparisons"]}
     assert same["data digest"]
     assert not same["predictions of the sample"]

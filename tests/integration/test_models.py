@@ -177,9 +177,17 @@ def test_impact_names_the_models_that_a_change_would_touch(
         ("view", f"view_{shop.suffix}", ["visits"]),
         ("model", f"{shop.model()}@1.0.0 (None)", ["visits"]),
     ]
-    assert shop.run("model", "promote", f"{shop.model()}@1.0.0", "--to", "archived") == 0
-    uses = asked(shop, capsys, "features", "impact", shop.table)["uses"]
-    assert [each["kind"] for each in uses] == ["view"]
+    registry = registry_of(shop)
+    version = registry.find(f"{shop.model()}@1.0.0")
+    registry.client.delete_model_version_tag(version.name, version.mlflow_version, "asgard.binding")
+    assert shop.run("features", "impact", shop.table, "--json") == 0
+    assert f"what {version} reads is not known: " in capsys.readouterr().err
+    assert shop.run("model", "promote", str(version), "--to", "archived") == 0
+    capsys.readouterr()
+    assert shop.run("features", "impact", shop.table, "--json") == 0
+    said = capsys.readouterr()
+    assert "not known" not in said.err
+    assert [each["kind"] for each in json.loads(said.out)["uses"]] == ["view"]
 
 
 def test_metrics_tell_of_predictions(shop: LearningShop, capsys: pytest.CaptureFixture[str]) -> None:

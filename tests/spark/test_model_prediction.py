@@ -1,6 +1,6 @@
 """Prediction on Spark: by the job's frame and by the public function, the same numbers as in this process."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,16 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from tests.support.models import NAMES, TYPES, artifact, fitted, forest, rows, signature
+from tests.support.models import NAMES, TYPES, artifact, as_torchscript, fitted, forest, rows, signature
+from tests.support.segments import different, segmented
 
 from asgard.common.errors import ArtifactError, UsageError
 from asgard.common.spark import explain
-from asgard.model import predict_udf, score_frame, score_segments
+from asgard.model import predict_udf, score_frame
 from asgard.model.artifact import Artifact, ModelSpec
 from asgard.model.formats import Format, dump
 from asgard.model.predictor import Predictor
+from asgard.model.segments import Unknown
 from asgard.model.signature import Column, Signature
 
 COUNT = 1500
@@ -74,6 +76,17 @@ class TestSameNumbers:
         assert np.array_equal(collected(score_frame(frame, model, keep=["id"])), expected, equal_nan=True)
         called = frame.select("id", predict_udf(model)(*NAMES).alias("prediction"))
         assert np.array_equal(collected(called), expected, equal_nan=True)
+
+    @pytest.mark.usefixtures("small_batches")
+    def test_of_torchscript(self, frame: DataFrame) -> None:
+        pytest.importorskip("torch", reason="the extra torch is not installed: it is in no lock file")
+        model = artifact(Format.TORCHSCRIPT, model=as_torchscript())
+        visits, age = F.col("visits") % 10, F.nanvl("age", F.lit(40.0))
+        frame = frame.where(NO_NULLS).withColumn("visits", visits).withColumn("age", age)
+        expected = Predictor(model).predict(frame.orderBy("id").toArrow())
+        assert expected.std() > 0
+        assert np.array_equal(collected(score_frame(frame, model, keep=["id"])), expected)
+        assert np.array_equal(collected(frame.select("id", predict_udf(model)().alias("prediction"))), expected)
 
     @pytest.mark.parametrize("task", ["multiclass", "regression"])
     def test_of_every_task(self, frame: DataFrame, table: pa.Table, task: str) -> None:
@@ -183,8 +196,10 @@ class TestRefusedBeforeSparkStarts:
         other = frame.drop("age").withColumn("spent", F.col("spent").cast("string"))
         with pytest.raises(UsageError, match=r"age missing; spent is string instead of double"):
             score_frame(other, artifact())
-        with pytest.raises(UsageError, match="age missing"):
-            score_segments(other.withColumn("shop", F.lit(1)), {1: artifact()}, "shop")
+        with pytest.raises(UsageError, match=r"shop is int instead of string"):
+            score_frame(frame.withColumn("shop", F.lit(1)), segmented(different()))
+        with pytest.raises(UsageError, match="shop missing"):
+            score_frame(frame, segmented(different()))
         assert jobs() == 0
 
     def test_columns_to_keep(self, frame: DataFrame) -> None:
@@ -202,61 +217,64 @@ class TestRefusedBeforeSparkStarts:
 
 
 @pytest.fixture(scope="module")
-def models() -> dict[str, Artifact]:
-    return {
-        "food": artifact(Format.LIGHTGBM),
-        "toys": artifact(Format.LIGHTGBM, model=fitted(Format.LIGHTGBM, bagging_fraction=0.5, num_leaves=3)),
-        "books": artifact(Format.SKOPS),
-        "unused": artifact(Format.ONNX),
-        "more": artifact(Format.LIGHTGBM, name="more"),
-    }
-
-
-@pytest.fixture(scope="module")
 def shops(frame: DataFrame) -> DataFrame:
     return frame.withColumn("shop", F.expr("element_at(array('food', 'toys', 'books'), CAST(id % 3 + 1 AS INT))"))
 
 
+def by_segment(table: pa.Table, models: Mapping[str, tuple[Format, Any]], task: str = "binary") -> list[Any]:
+    """What each row's own model says in this process, alone; None where there is none."""
+    each = {
+        shop: Predictor(artifact(format, task, model)).predict(table).tolist()
+        for shop, (format, model) in models.items()
+    }
+    own = [("food", "toys", "books")[number % 3] for number in range(COUNT)]
+    return [each[shop][number] if shop in each else None for number, shop in enumerate(own)]
+
+
 class TestSegments:
     @pytest.mark.usefixtures("small_batches")
-    def test_each_row_by_its_own(self, shops: DataFrame, table: pa.Table, models: dict[str, Artifact]) -> None:
-        scored = score_segments(shops, models, "shop", keep=["id", "shop"])
-        each = {name: Predictor(model).predict(table) for name, model in models.items()}
-        expected = [each[("food", "toys", "books")[number % 3]][number] for number in range(COUNT)]
-        assert np.array_equal(collected(scored), expected)
-        assert len({tuple(found) for found in each.values()}) == 4  # "more" is as "food"
+    def test_each_row_by_its_own(self, shops: DataFrame, table: pa.Table) -> None:
+        models = different()
+        model, expected = segmented(models), by_segment(table, models)
+        assert len(set(expected)) > COUNT / 3
+        assert collected(score_frame(shops, model, keep=["id", "shop"])).tolist() == expected
+        called = shops.select("id", predict_udf(model)().alias("prediction"))
+        assert collected(called).tolist() == expected
+        struct = F.struct("shop", *reversed(NAMES))
+        assert collected(shops.select("id", predict_udf(model)(struct).alias("prediction"))).tolist() == expected
 
-    def test_an_unknown_segment_ends_the_job(self, shops: DataFrame, models: dict[str, Artifact]) -> None:
-        scored = score_segments(shops, {"food": models["food"], "toys": models["toys"]}, "shop")
+    def test_an_unknown_segment_ends_the_job(self, shops: DataFrame) -> None:
+        models = different()
+        del models["books"]
         with pytest.raises(Exception, match="books") as raised:
-            scored.collect()
+            score_frame(shops, segmented(models)).collect()
         assert explain(raised.value, "Predicting").message == "No model predicts the rows whose shop is 'books'."
 
-    def test_or_has_no_prediction(self, shops: DataFrame, table: pa.Table, models: dict[str, Artifact]) -> None:
+    @pytest.mark.parametrize("task", ["binary", "multiclass"])
+    def test_or_has_no_prediction(self, shops: DataFrame, table: pa.Table, task: str) -> None:
+        models = different(task)
+        del models["books"]
         gaps = shops.withColumn("shop", F.when(F.col("id") % 7 != 0, F.col("shop")))
-        scored = score_segments(gaps, {"food": models["food"]}, "shop", keep=["id"], unknown="null").orderBy("id")
-        food = Predictor(models["food"]).predict(table)
-        expected = [food[number] if number % 3 == 0 and number % 7 else None for number in range(COUNT)]
-        assert [row["prediction"] for row in scored.collect()] == expected
+        scored = score_frame(gaps, segmented(models, Unknown.NULL, task=task), keep=["id"], seconds="seconds")
+        expected = [value if number % 7 else None for number, value in enumerate(by_segment(table, models, task))]
+        assert [row["prediction"] for row in scored.orderBy("id").collect()] == expected
 
-    def test_of_several_classes(self, shops: DataFrame, table: pa.Table) -> None:
-        model = artifact(task="multiclass")
-        scored = score_segments(shops, {"food": model}, "shop", keep=["id"], unknown="null").orderBy("id")
-        expected = Predictor(model).predict(table)
-        for row in scored.limit(30).collect():
-            wanted = list(expected[row["id"]]) if row["id"] % 3 == 0 else None
-            assert row["prediction"] == wanted
+    def test_or_is_predicted_by_the_model_of_all_rows(self, shops: DataFrame, table: pa.Table) -> None:
+        models = different()
+        whole = models.pop("books")
+        scored = score_frame(shops, segmented(models, Unknown.WHOLE, whole), keep=["id"])
+        rest = Predictor(artifact(*whole[:1], model=whole[1])).predict(table).tolist()
+        expected = [rest[place] if own is None else own for place, own in enumerate(by_segment(table, models))]
+        assert collected(scored).tolist() == expected
 
-    def test_without_rows(self, shops: DataFrame, models: dict[str, Artifact]) -> None:
-        assert score_segments(shops.where("false"), models, "shop").collect() == []
+    def test_of_whole_numbers(self, shops: DataFrame, table: pa.Table) -> None:
+        models = different()
+        model = segmented({0: models["food"], 1: models["toys"], 2: models["books"]}, kind="bigint")
+        numbered = shops.withColumn("shop", (F.col("id") % 3).cast("int"))
+        assert collected(score_frame(numbered, model, keep=["id"])).tolist() == by_segment(table, models)
 
-    def test_models_that_do_not_give_the_same(self, shops: DataFrame, models: dict[str, Artifact]) -> None:
-        with pytest.raises(UsageError, match="of one task"):
-            score_segments(shops, {**models, "toys": artifact(task="multiclass")}, "shop")
-        with pytest.raises(UsageError, match="must be there"):
-            score_segments(shops, {}, "shop")
-        with pytest.raises(UsageError, match="unknown is 'zero'"):
-            score_segments(shops, models, "shop", unknown="zero")
+    def test_without_rows(self, shops: DataFrame) -> None:
+        assert score_frame(shops.where("false"), segmented(different())).collect() == []
 
 
 class TestTamperedOnTheWay:

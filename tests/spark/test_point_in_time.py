@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from asgard.common.errors import UsageError
 from asgard.features.duck import TIME, join_sql
-from asgard.features.latest import latest_frame
+from asgard.features.latest import KNOWN, latest_frame
 from asgard.features.pinned import Facts, PinnedTable, PinnedView
 from asgard.features.spark_join import joined_frame
 from asgard.features.views import Feature, FeatureView, feature_view
@@ -283,6 +283,7 @@ def test_the_latest_of_each_entity_is_what_a_label_of_that_moment_sees(
         **{key: expected[key] for key in half},
         (-1, "nobody"): (None, None),
     }
+    assert {(row.scope, row.customer) for row in given if row[KNOWN]} == set(half) & set(latest)
 
 
 def test_views_of_different_keys_have_no_common_latest(spark: "SparkSession") -> None:
@@ -295,5 +296,6 @@ def test_views_of_different_keys_have_no_common_latest(spark: "SparkSession") ->
     asked = spark.createDataFrame([(1, "a"), (1, "b")], "scope bigint, customer string")
     rows = latest_frame(lambda _table: frame, [one, other], names, moment, asked).collect()
     assert sorted((row.customer, row.amount, row.other_amount) for row in rows) == [("a", 0.5, 0.5), ("b", None, 0.5)]
+    assert all(row[KNOWN] for row in rows)  # by one view is enough
     with pytest.raises(UsageError, match="The entities lack customer"):
         latest_frame(lambda _table: frame, [one], [NAMES], moment, asked.select("scope"))

@@ -37,6 +37,7 @@ shop.add(
         table="gold.{suffix}",
         keys=("customer_id",),
         created_timestamp="created_at",
+        version={version},
         features=[Feature(name, kind) for name, kind in {features!r}.items()],
     )
 )
@@ -120,15 +121,20 @@ class LearningShop:
         """A registry of its own."""
         return f"sqlite:///{self.folder}/mlflow.db"
 
-    def pipeline(self, amount: str = "amount", features: Mapping[str, str] = FEATURES) -> str:
-        """The path of the pipeline; `amount` is how gold computes that column."""
+    def pipeline(self, amount: str = "amount", features: Mapping[str, str] = FEATURES, version: int = 1) -> str:
+        """The path of the pipeline; `amount` is how gold computes that column, `version` the view's."""
         script = self.folder / "learn.py"
         script.write_text(_SCRIPT)
-        path = self.folder / f"learning_{self.suffix}_{len(amount)}_{len(features)}.py"
+        path = self.folder / f"learning_{self.suffix}_{len(amount)}_{len(features)}_{version}.py"
         labels = str(self.folder / "labels.parquet")
         path.write_text(
             _PIPELINE.format(
-                suffix=self.suffix, amount=amount, features=dict(features), labels=labels, script=str(script)
+                suffix=self.suffix,
+                amount=amount,
+                features=dict(features),
+                labels=labels,
+                script=str(script),
+                version=version,
             )
         )
         return str(path)
@@ -148,9 +154,9 @@ class LearningShop:
         write_rows(self.lake, declared(TableName("bronze", self.suffix), mode="append"), frame(self.lake, rows))
         self.backfill()
 
-    def backfill(self, amount: str = "amount", features: Mapping[str, str] = FEATURES) -> None:
+    def backfill(self, amount: str = "amount", features: Mapping[str, str] = FEATURES, version: int = 1) -> None:
         """Compute gold, and register the view there."""
-        path = self.pipeline(amount, features)
+        path = self.pipeline(amount, features, version)
         window = ("--start", "2024-01-01", "--end", "2024-02-01")
         folder = str(self.lake.settings.project_dir)
         done = main(["backfill", "-p", path, *window, "--apply-features", "--dir", folder])

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def boosted(matrix: np.ndarray[Any, Any], learned: np.ndarray[Any, Any], task: s
     return lightgbm.train(params, lightgbm.Dataset(matrix, learned, feature_name=list(NAMES)), 20)
 
 
-def pipeline(matrix: np.ndarray[Any, Any], learned: np.ndarray[Any, Any], task: str) -> Any:
+def pipeline(matrix: Any, learned: np.ndarray[Any, Any], task: str) -> Any:
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.pipeline import make_pipeline
@@ -97,16 +97,33 @@ def as_onnx(matrix: np.ndarray[Any, Any], learned: np.ndarray[Any, Any], task: s
     return to_onnx(pipeline(matrix, learned, task), initial_types=kinds, options=options, target_opset=18)
 
 
-def as_pyfunc() -> Any:
+def as_torchscript(double: bool = True) -> Any:
+    """A small neural network, whose products of matrices depend on how many rows come together."""
+    import torch
+
+    torch.manual_seed(4)
+    layers = (torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 64), torch.nn.ReLU(), torch.nn.Linear(64, 32))
+    module = torch.nn.Sequential(*layers, torch.nn.ReLU(), torch.nn.Linear(32, 1), torch.nn.Sigmoid())
+    return module.to(torch.float64 if double else torch.float32).eval()
+
+
+def as_pyfunc(predict: Callable[..., Any] | None = None) -> Any:
     from asgard.model.mlflow_quiet import import_mlflow
 
     mlflow = import_mlflow()
-    made: Any = type("Doubled", (mlflow.pyfunc.PythonModel,), {"predict": _age_by_member, "__module__": __name__})
+    made: Any = type(
+        "Doubled", (mlflow.pyfunc.PythonModel,), {"predict": predict or _age_by_member, "__module__": __name__}
+    )
     return made()
 
 
 def _age_by_member(self: Any, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
     return 1 / (1 + np.exp(-model_input["age"].to_numpy(dtype=float) / 50)) * (model_input["member"] != 0)
+
+
+def length_of_texts(self: Any, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+    """What tells the types of the columns apart."""
+    return model_input.astype(str).agg("".join, axis=1).str.len().to_numpy()
 
 
 def artifact(

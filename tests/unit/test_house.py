@@ -23,6 +23,20 @@ def test_every_other_file_is_in_the_package_data(repository_root: Path) -> None:
     assert packed == others
 
 
+def test_pytorch_is_an_extra_of_its_own(repository_root: Path) -> None:
+    extras = tomllib.loads((repository_root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert [each.partition(">")[0] for each in extras["torch"]] == ["torch"]
+    assert not any("torch" in each for name in ("all", "dev") for each in extras[name])
+    for lock in ("dev", "demo"):
+        assert "\ntorch==" not in (repository_root / "requirements" / f"{lock}.lock").read_text()
+
+
+def test_all_is_every_other_extra(repository_root: Path) -> None:
+    extras = tomllib.loads((repository_root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = extras["all"][0].removeprefix("asgard-lakehouse[").removesuffix("]").split(",")
+    assert set(named) == set(extras) - {"all", "dev", "torch"}
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from asgard.cli.app import main; main(['--help']); "

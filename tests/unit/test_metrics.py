@@ -29,7 +29,7 @@ from asgard.jobs.entrypoint import run_job
 from asgard.lakehouse.lake import Lakehouse
 from asgard.monitoring import events as events_module
 from asgard.monitoring import metrics
-from asgard.monitoring.events import EventLog, JobEvent, Outcome, TableFacts
+from asgard.monitoring.events import EventLog, JobEvent, Outcome, PredictionFacts, TableFacts
 
 NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
 LATER = timedelta(hours=1, minutes=1)
@@ -414,3 +414,22 @@ def test_a_storage_that_refuses_does_not_fail_the_job(settings_of: Callable[...,
     with counted(Lakehouse(settings_of()), "ingest", said.append):
         pass
     assert any("could not be counted" in line for line in said)
+
+
+def test_predictions_of_champion_and_challenger_are_told_apart() -> None:
+    other = PredictionFacts(10, 0.25, NOW - timedelta(days=1), 1, 0.002, (0, 1, *(1,) * 11))
+    both = PredictionFacts(90, 0.5, NOW - timedelta(days=9), 2, 0.01, (0, 2, *(2,) * 11), challenger=other)
+    later = PredictionFacts(5, 0.75, NOW - timedelta(days=9))
+    events = [event(1, predictions={"churn": both}), event(2, predictions={"churn": later})]
+    text = metrics.exposition(metrics.count([JobEvent.decode(each.encode()) for each in events], "test"))
+    champion, challenger = (
+        {"model": "churn", "side": side, "environment": "test"} for side in ("champion", "challenger")
+    )
+    assert value(text, "asgard_predictions_total", **champion) == 95
+    assert value(text, "asgard_predictions_total", **challenger) == 10
+    assert value(text, "asgard_prediction_mean", **champion) == 0.75
+    assert value(text, "asgard_prediction_mean", **challenger) == 0.25
+    assert value(text, "asgard_prediction_latency_seconds_count", source="batch", **champion) == 2
+    assert value(text, "asgard_prediction_latency_seconds_count", source="batch", **challenger) == 1
+    trained = value(text, "asgard_model_trained_timestamp_seconds", **challenger)
+    assert trained == (NOW - timedelta(days=1)).timestamp()

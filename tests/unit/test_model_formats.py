@@ -9,9 +9,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.support.models import NAMES, artifact, fitted, forest, pipeline, rows, signature, target
+from tests.support.models import (
+    NAMES,
+    artifact,
+    as_pyfunc,
+    as_torchscript,
+    fitted,
+    forest,
+    length_of_texts,
+    pipeline,
+    rows,
+    signature,
+    target,
+)
 
-from asgard.common.errors import ArtifactError, UsageError
+from asgard.common.errors import ArtifactError, EnvironmentSetupError, UsageError
 from asgard.model.artifact import Artifact, ModelSpec
 from asgard.model.formats import Format, dump, format_of, load
 from asgard.model.matrix import matrix, numbers
@@ -73,13 +85,6 @@ class TestSameAsInProcess:
         found = predicted(Format.ONNX, "binary", graph, given)
         assert np.abs(found - model.predict_proba(given)[:, 1]).max() <= 1e-12
 
-    def test_torchscript(self) -> None:
-        torch = pytest.importorskip("torch")
-        module = torch.nn.Sequential(torch.nn.Linear(4, 1), torch.nn.Sigmoid()).double().eval()
-        given = rows(gaps=False)
-        expected = module(torch.from_numpy(given)).detach().numpy()[:, 0]
-        assert np.array_equal(predicted(Format.TORCHSCRIPT, "binary", module, given), expected)
-
     def test_pyfunc_bit_for_bit(self) -> None:
         import pandas as pd
 
@@ -120,6 +125,23 @@ class TestIndependence:
         parts = [scorer.score(given[start : start + 33] / 100) for start in range(0, 700, 33)]
         assert np.abs(np.concatenate(parts) - scorer.score(given / 100)).max() <= 1e-12
 
+    @pytest.mark.parametrize("size", [1, 7, 63, 64, 65, 300])
+    def test_of_the_batch_for_flavours_of_mlflow(self, tmp_path: Path, size: int) -> None:
+        from asgard.model.mlflow_quiet import import_mlflow
+
+        import_mlflow()
+        import mlflow.sklearn
+        import pandas as pd
+
+        learned, given = rows(600, seed=2), rows(331)
+        named = pd.DataFrame(learned, columns=list(NAMES))
+        model: Any = pipeline(named, target(learned, "multiclass"), "multiclass")
+        saved = {"pyfunc_predict_fn": "predict_proba", "pip_requirements": ["scikit-learn"]}
+        mlflow.sklearn.save_model(model, str(tmp_path / "saved"), serialization_format="cloudpickle", **saved)
+        scorer = load(dump(tmp_path / "saved", Format.PYFUNC), Format.PYFUNC, signature("multiclass"))
+        parts = [scorer.score(given[start : start + size]) for start in range(0, len(given), size)]
+        assert np.array_equal(np.concatenate(parts), scorer.score(given))
+
     @pytest.mark.parametrize("format", [Format.LIGHTGBM, Format.SKOPS])
     def test_of_the_threads(self, format: Format) -> None:
         model, given = fitted(format), rows(5000)
@@ -129,6 +151,58 @@ class TestIndependence:
     def test_a_model_that_wants_every_core_gets_what_it_is_told(self) -> None:
         scorer: Any = load(dump(forest(), Format.SKOPS), Format.SKOPS, signature(), threads=1)
         assert scorer._predict.__self__.n_jobs == 1
+
+
+@pytest.fixture
+def torch() -> Any:
+    """PyTorch, if its extra is installed: it is in no lock file."""
+    return pytest.importorskip("torch", reason="the extra torch is not installed: it is in no lock file")
+
+
+def small_numbers(count: int = 331) -> np.ndarray[Any, Any]:
+    """Rows without gaps whose columns a neural network can weigh against each other."""
+    return rows(count, gaps=False) / [1, 1, 2**50, 1]
+
+
+class TestTorchScript:
+    @pytest.mark.parametrize(("double", "tolerance"), [(True, 1e-15), (False, 1e-7)])
+    def test_as_in_the_library_on_whole_groups_and_nearly_on_others(
+        self, torch: Any, double: bool, tolerance: float
+    ) -> None:
+        module = as_torchscript(double)
+        scorer = load(dump(module, Format.TORCHSCRIPT), Format.TORCHSCRIPT, signature())
+
+        def library(given: np.ndarray[Any, Any]) -> Any:
+            kind = torch.float64 if double else torch.float32
+            with torch.inference_mode():
+                return module(torch.from_numpy(given).to(kind)).double().numpy()[:, 0]
+
+        assert np.array_equal(scorer.score(small_numbers(512)), library(small_numbers(512)))
+        found = scorer.score(small_numbers())
+        assert found.std() > 0
+        assert np.abs(found - library(small_numbers())).max() <= tolerance
+
+    @pytest.mark.parametrize("double", [True, False])
+    @pytest.mark.parametrize("size", [1, 7, 63, 64, 65, 300])
+    @pytest.mark.usefixtures("torch")
+    def test_whatever_the_batch_and_the_threads(self, double: bool, size: int) -> None:
+        given, content = small_numbers(), dump(as_torchscript(double), Format.TORCHSCRIPT)
+        one, two = (load(content, Format.TORCHSCRIPT, signature(), threads) for threads in (1, 2))
+        parts = [two.score(given[start : start + size]) for start in range(0, len(given), size)]
+        assert np.array_equal(np.concatenate(parts), one.score(given))
+
+    @pytest.mark.usefixtures("torch")
+    def test_its_type_is_known_and_its_bytes_are_held_against_being_none(self) -> None:
+        assert format_of(as_torchscript()) is Format.TORCHSCRIPT
+        with pytest.raises(ArtifactError, match="The torchscript file can't be loaded"):
+            load(b"no model", Format.TORCHSCRIPT, signature())
+
+
+def test_what_installs_a_format_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
+    with pytest.raises(EnvironmentSetupError) as caught:
+        load(b"", Format.TORCHSCRIPT, signature())
+    assert caught.value.hint == "pip install 'asgard-lakehouse[torch]'"
 
 
 class TestTypes:
@@ -270,6 +344,14 @@ class TestPredictor:
         )
         predictor = Predictor(artifact())
         assert np.array_equal(predictor.predict(batch), predictor.score(given))
+
+    def test_a_pyfunc_gets_doubles_whether_others_have_nulls_or_not(self) -> None:
+        predictor = Predictor(artifact(Format.PYFUNC, "regression", as_pyfunc(length_of_texts)))
+        full = {"age": [1.5, 2.5], "spent": [1.0, 2.0], "visits": [3, 4], "member": [True, False]}
+        gaps = {name: [*values, None] for name, values in full.items()}
+        alone, together = (predictor.predict(pa.record_batch(each)) for each in (full, gaps))
+        assert np.array_equal(alone, together[:2])
+        assert alone[0] == len("1.51.03.01.0")
 
     def test_it_is_loaded_once_while_it_is_used(self) -> None:
         first, second = artifact(task="binary"), artifact(task="regression")

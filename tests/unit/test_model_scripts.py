@@ -1,17 +1,23 @@
 """A training script is a process of its own: bounded, its log kept, and nothing of it left running."""
 
 import json
+import os
+import platform
 import time
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from tests.support.distributions import install
 
 from asgard.common.errors import RunError, UsageError
 from asgard.common.settings import set_for_children, unset_for_children
+from asgard.model import bounded_log as bounded_log_module
+from asgard.model.bounded_log import BEGINNING, END, BoundedLog, bounded_log
 from asgard.model.declaration import Script, TrainingData
 from asgard.model.formats import Format
 from asgard.model.scripts import LOG, run_script
@@ -51,9 +57,9 @@ found = {"columns": list(rows), "target": rows["left"].tolist(), "seed": given.s
 print("learned from", len(rows))
 (out / "model.txt").write_text(json.dumps(found))
 """
-    content, kept_as = run_script(Script(script(tmp_path, body)), DATA, "left", tmp_path)
-    assert kept_as is Format.LIGHTGBM
-    assert json.loads(content) == {
+    found = run_script(Script(script(tmp_path, body)), DATA, "left", tmp_path)
+    assert found.format is Format.LIGHTGBM
+    assert json.loads(found.content) == {
         "columns": ["a", "b", "left"],
         "target": [0, 1, 1],
         "seed": "11",
@@ -102,6 +108,98 @@ def test_it_leaves_exactly_one_model(tmp_path: Path, body: str, message: str) ->
         run_script(Script(script(tmp_path, body)), DATA, "left", tmp_path)
 
 
+class TestDetails:
+    def test_lie_beside_the_model(self, tmp_path: Path) -> None:
+        body = """
+(out / "model.txt").touch()
+(out / "details.json").write_text(json.dumps({"drift": 0.25, "rounds": [1, 2]}))
+"""
+        assert run_script(Script(script(tmp_path, body)), DATA, "left", tmp_path).details == {
+            "drift": 0.25,
+            "rounds": [1, 2],
+        }
+
+    @pytest.mark.parametrize(("text", "message"), [("{", "is no JSON"), ("[1]", "no values by name: list")])
+    def test_that_are_none(self, tmp_path: Path, text: str, message: str) -> None:
+        body = f"(out / 'model.txt').touch(); (out / 'details.json').write_text({text!r})"
+        with pytest.raises(RunError, match=message):
+            run_script(Script(script(tmp_path, body)), DATA, "left", tmp_path)
+
+
+class TestItsProcess:
+    def test_notes_what_it_imported(self, tmp_path: Path) -> None:
+        install(tmp_path, "tiny-boosting", "4.5", {"tiny_boosting.py": ""})
+        path = script(tmp_path, "import tiny_boosting, skops; (out / 'model.txt').touch()")
+        found = run_script(Script(path), DATA, "left", tmp_path).libraries
+        assert (found["tiny-boosting"], found["skops"]) == ("4.5", version("skops"))
+        assert found["python"] == platform.python_version()
+        assert not {"pytest", "mlflow", "pyspark"} & set(found)  # of this process
+
+    def test_is_as_if_python_ran_the_script(self, tmp_path: Path) -> None:
+        (tmp_path / "beside.py").write_text("WORD = 'found'\n")
+        body = """
+import multiprocessing, beside
+
+def doubled(value):
+    return 2 * value
+
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = [sys.argv[0], __file__, beside.WORD, pool.apply(doubled, (21,))]
+    (out / "model.txt").write_text(json.dumps(found))
+    sys.exit()
+"""
+        path = script(tmp_path, body)
+        (tmp_path / "work").mkdir()
+        found = run_script(Script(path), DATA, "left", tmp_path / "work")
+        assert json.loads(found.content) == [str(path), str(path), "found", 42]
+        assert found.libraries
+
+
+class TestItsLog:
+    def test_keeps_its_beginning_and_its_end(self, tmp_path: Path) -> None:
+        body = """
+print("it begins")
+for number in range(400_000):
+    print(f"round {number:09}")
+print("it ends")
+(out / "model.txt").touch()
+"""
+        run_script(Script(script(tmp_path, body)), DATA, "left", tmp_path)
+        text = (tmp_path / LOG).read_text()
+        assert BEGINNING + END < len(text) < BEGINNING + END + 200
+        assert text.startswith("it begins\nround 000000000\n")
+        assert text.endswith("round 000399999\nit ends\n")
+        written = len("it begins\nit ends\n") + 400_000 * len("round 000000000\n")
+        assert f"[... {written - BEGINNING - END:,} bytes of this log were left out here ...]" in text
+
+    def test_a_short_one_is_whole(self, tmp_path: Path) -> None:
+        with bounded_log(tmp_path / "log") as stream:
+            os.write(stream, b"one\ntwo\n")
+        assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+
+    def test_that_just_fits_is_whole(self, tmp_path: Path) -> None:
+        log = BoundedLog(tmp_path / "log", beginning=4, end=3)
+        for part in (b"ab", b"cde", b"fg"):
+            log.write(part)
+        log.close()
+        assert (tmp_path / "log").read_bytes() == b"abcdefg"
+
+    def test_of_a_process_that_got_away_is_not_waited_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(bounded_log_module, "_GRACE_SECONDS", 0.1)
+        body = """
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+print(child.pid, flush=True)
+(out / "model.txt").touch()
+"""
+        run_script(Script(script(tmp_path, body)), DATA, "left", tmp_path)
+        child = psutil.Process(int((tmp_path / LOG).read_text()))
+        assert runs(child.pid)  # it still has the log open
+        child.kill()
+
+
 def test_there_is_no_such_script(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There is no training script"):
         run_script(Script(tmp_path / "nowhere.py"), DATA, "left", tmp_path)
@@ -113,7 +211,7 @@ def test_it_is_given_no_secrets(tmp_path: Path) -> None:
     for name in names:
         set_for_children(name, "canary")
     try:
-        content, _ = run_script(Script(script(tmp_path, body)), DATA, "left", tmp_path)
+        content = run_script(Script(script(tmp_path, body)), DATA, "left", tmp_path).content
     finally:
         for name in names:
             unset_for_children(name)

@@ -83,6 +83,8 @@ def test_no_nessie_is_said_with_what_to_do(tmp_path: Path) -> None:
         ("ASGARD_SPARK_DRIVER_MEMORY", "lots", "2g"),
         ("ASGARD_CONFLICT_ATTEMPTS", "0", "at least 1"),
         ("REDIS_URL", "http://x", "redis://..."),
+        ("ASGARD_MODEL_HOLD_GRACE", "0d", "30d"),
+        ("ASGARD_MODEL_HOLD_GRACE", "30 days", "30d"),
     ],
 )
 def test_a_wrong_value_names_setting_source_value_and_what_is_allowed(variable: str, value: str, allowed: str) -> None:

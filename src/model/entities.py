@@ -1,0 +1,253 @@
+"""The entities that a batch prediction is asked about: their keys, from a file, an object store or a table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from asgard.common.errors import AsgardError, UsageError
+from asgard.common.names import TableName
+from asgard.common.settings import redact_url
+from asgard.common.spark import first_line
+from asgard.features.spark_join import column_of
+from asgard.lakehouse.attempt import Attempt
+from asgard.lakehouse.sources.files import SourceFile, find_files
+from asgard.lakehouse.sources.formats import Format, format_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import Column, DataFrame
+
+SHOWN = 3
+"""So many entities are named in a message; the others are counted."""
+_READABLE = (Format.PARQUET, Format.CSV)
+
+
+@dataclass(frozen=True)
+class Entities:
+    """Where the keys are.
+
+    Attributes:
+        source: a table's name; or the path or address (`file:`, `s3://`, or any that Spark reads) of Parquet or CSV.
+    """
+
+    source: str
+
+    @property
+    def table(self) -> TableName | None:
+        """The table that it names; None for files."""
+        is_file = format_of(self.source) is not None or "/" in self.source or Path(self.source).exists()
+        if is_file or self.is_address:
+            return None
+        try:
+            return TableName.parse(self.source)
+        except UsageError:
+            return None
+
+    @property
+    def is_address(self) -> bool:
+        """Whether it says where it is: `s3://...`, `file:/...`."""
+        return len(urlsplit(self.source).scheme) > 1
+
+    @property
+    def is_on_s3(self) -> bool:
+        """Whether Asgard's own settings say how it is reached."""
+        return urlsplit(self.source).scheme.lower() in ("s3", "s3a")
+
+    @property
+    def kind(self) -> Format | None:
+        """Parquet or CSV, as the name says; None for anything else."""
+        found = format_of(self.source.rstrip("/"))
+        return found if found in _READABLE else None
+
+    @property
+    def name(self) -> str:
+        """Its last part, as a person calls it."""
+        if self.table is not None:
+            return str(self.table)
+        return PurePosixPath(urlsplit(self.source).path if self.is_address else self.source).name
+
+    def require_there(self) -> None:
+        """Refuse what can't be read, as far as that is known before Spark starts.
+
+        Raises:
+            UsageError: no such file on this machine, or neither a table's name nor that of Parquet or CSV.
+        """
+        if self.table is not None:
+            return
+        if self.kind is None:
+            raise UsageError(
+                f"--entities {redact_url(self.source)} is neither Parquet nor CSV, nor a table.",
+                hint="A file's name ends in .parquet or .csv; a table is called layer.name.",
+            )
+        if not self.is_address and not Path(self.source).exists():
+            raise UsageError(f"There is no file {self.source}.", hint="Check the path of --entities.")
+
+
+def entities_frame(attempt: Attempt, entities: Entities, types: Mapping[str, str]) -> "DataFrame":
+    """The distinct keys, in their types.
+
+    Args:
+        attempt: whose session reads; a table is read at the attempt's base.
+        entities: to read.
+        types: of each key, as Spark SQL says it.
+
+    Raises:
+        UsageError: it can't be read, lacks a key or has no row, or some of its keys are null or of no such type.
+    """
+    given = _given(attempt, entities, types)
+    lacking = [key for key in types if key not in given.columns]
+    if lacking:
+        raise UsageError(
+            f"{entities.name} lacks {', '.join(lacking)}.", hint=f"Entities are named by {', '.join(types)}."
+        )
+    read = _as_types(given, entities, types)
+    _require_keys(read, entities, types)
+    found = read.select(*(column_of("is", key).alias(key) for key in types)).distinct()
+    if found.isEmpty():
+        raise UsageError(f"{entities.name} names no entity.", hint="It has no row.")
+    return found
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """Entities that no view knows: they are left out.
+
+    Attributes:
+        count: of them.
+        asked: all that were asked about.
+        first: keys of the first few, in order.
+    """
+
+    count: int = 0
+    asked: int = 0
+    first: tuple[Mapping[str, Any], ...] = ()
+
+    def __add__(self, other: "Unknown") -> "Unknown":
+        """Those of two disjoint lots."""
+        return Unknown(self.count + other.count, self.asked + other.asked, (*self.first, *other.first)[:SHOWN])
+
+    def __str__(self) -> str:
+        more = ", ..." if self.count > len(self.first) else ""
+        return f"{self.count:,} of {self.asked:,} entities are not known to any view: {_named(self.first)}{more}"
+
+    @classmethod
+    def of(cls, frame: "DataFrame", is_known: "Column", keys: Sequence[str]) -> "Unknown":
+        """Count and name them.
+
+        Args:
+            frame: of all that were asked about.
+            is_known: whether a row's entity is.
+            keys: columns that name it.
+        """
+        from pyspark.sql import functions as F
+
+        asked, known = frame.agg(F.count(F.lit(1)), F.count_if(is_known)).collect()[0]
+        if asked == known:
+            return cls(0, asked)
+        columns = [column_of(key) for key in keys]
+        first = frame.where(~is_known).select(*columns).orderBy(*columns).limit(SHOWN).collect()
+        return cls(asked - known, asked, tuple(row.asDict() for row in first))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"count": self.count, "asked": self.asked, "first": [dict(each) for each in self.first]}
+
+
+def _given(attempt: Attempt, entities: Entities, types: Mapping[str, str]) -> "DataFrame":
+    """The rows, as they are."""
+    if entities.table is not None:
+        return attempt.read(entities.table)
+    if entities.is_on_s3:
+        files = find_files([entities.source], entities.kind, attempt.lake.settings, attempt.say)
+        return attempt.session.createDataFrame(_by_arrow(files, entities, tuple(types)))
+    where = entities.source if entities.is_address else Path(entities.source).absolute().as_uri()
+    try:
+        return attempt.session.read.format(str(entities.kind)).option("header", True).load(where)
+    except Exception as error:  # Spark's own, and those of whatever reaches the address
+        raise UsageError(
+            f"{redact_url(entities.source)} can't be read: {first_line(error)}",
+            hint="Is it there, whole, and of an address that this Spark reaches?",
+        ) from error
+
+
+def _by_arrow(files: Sequence[SourceFile], entities: Entities, keys: Sequence[str]) -> "pa.Table":
+    """The keys of files that Spark does not reach, read on this machine; those of a CSV as texts."""
+    import pyarrow as pa
+    from pyarrow import csv
+    from pyarrow import parquet as pq
+
+    as_text = csv.ConvertOptions(column_types={key: pa.string() for key in keys}, strings_can_be_null=True)
+    parts = []
+    for file in files:
+        try:
+            with file.open() as stream:
+                if entities.kind is Format.CSV:
+                    part = csv.read_csv(stream, convert_options=as_text)
+                else:
+                    part = pq.read_table(pa.BufferReader(stream.read()))
+        except (pa.ArrowException, OSError) as error:
+            raise UsageError(f"{file.name} can't be read: {str(error).splitlines()[0]}", hint="Is it whole?") from error
+        parts.append(part.select([key for key in keys if key in part.column_names]))
+    return pa.concat_tables(parts, promote_options="permissive")
+
+
+def _as_types(given: "DataFrame", entities: Entities, types: Mapping[str, str]) -> "DataFrame":
+    """Rows of two structs: the keys as they `was`, and as they `is` in their types, null where that can't be."""
+    from pyspark.errors import AnalysisException
+    from pyspark.sql import functions as F
+
+    was = F.struct(*(column_of(key) for key in types)).alias("was")
+    now = F.struct(*(column_of(key).try_cast(kind).alias(key) for key, kind in types.items())).alias("is")
+    try:
+        return given.select(was, now)
+    except AnalysisException as error:
+        kinds = dict(given.dtypes)
+        raise UsageError(
+            f"Keys of {entities.name} are {', '.join(f'{key} {kinds[key]}' for key in types)}, "
+            f"and can't be {', '.join(f'{key} {kind}' for key, kind in types.items())}.",
+            hint="Give them in those types, or as text.",
+        ) from error
+
+
+def _require_keys(read: "DataFrame", entities: Entities, types: Mapping[str, str]) -> None:
+    """Refuse keys that are null, or would be other ones in their types (1.5 as a whole number)."""
+    from functools import reduce
+
+    from pyspark.sql import functions as F
+
+    kinds = {field.name: field.dataType for field in read.schema["was"].dataType.fields}  # type: ignore[attr-defined]
+    odd = []
+    for key in types:
+        was, now = column_of("was", key), column_of("is", key)
+        odd.append(now.isNull())
+        if kinds[key].typeName() != "string":
+            odd.append(now.try_cast(kinds[key]) != was)
+    wrong = read.where(reduce(lambda one, other: one | other, (F.coalesce(each, F.lit(True)) for each in odd)))
+    try:
+        first = [row["was"].asDict() for row in wrong.limit(SHOWN).collect()]
+        if not first:
+            return
+        count, rows = wrong.count(), read.count()
+    except AsgardError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{entities.name} can't be read: {first_line(error)}", hint="Is it whole?") from error
+    more = ", ..." if count > len(first) else ""
+    raise UsageError(
+        f"{count:,} of {rows:,} keys of {entities.name} are no {', '.join(types.values())}: {_named(first)}{more}",
+        hint=f"Entities are named by {', '.join(f'{key} {kind}' for key, kind in types.items())}.",
+    )
+
+
+def _named(keys: Sequence[Mapping[str, Any]]) -> str:
+    """Entities as people name them: one key by its value, several by name."""
+    shown = []
+    for each in keys:
+        values = {name: "null" if value is None else str(value) for name, value in each.items()}
+        alone = len(values) == 1
+        shown.append(
+            "".join(values.values()) if alone else f"({', '.join(f'{name} {text}' for name, text in values.items())})"
+        )
+    return ", ".join(shown)

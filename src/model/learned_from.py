@@ -1,0 +1,135 @@
+"""What a version learned from, as it is read to predict: its views at a published state, and its on-demand features."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import UsageError
+from asgard.common.names import SnapshotId, TableName
+from asgard.features import duck
+from asgard.features.pinned import PinnedTable, PinnedView, require_columns
+from asgard.features.register import KIND, registered_views
+from asgard.features.views import Declared, FeatureView, OnDemandFeature
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.registrations import Registrations
+from asgard.lakehouse.snapshots import At, published_with, resolve
+from asgard.model.versions import BoundView, ModelVersion
+
+if TYPE_CHECKING:
+    from asgard.lakehouse.pipeline import Pipeline
+
+
+def pinned_views(
+    lake: Lakehouse,
+    version: ModelVersion,
+    as_of: str | None = None,
+    snapshot: int | None = None,
+    *,
+    accept_view_change: bool = False,
+) -> tuple[PinnedView, ...]:
+    """The views that a version learned from: as registered now, or as a published state had their tables.
+
+    A view's version counts up when its features mean something else. So the one that is read has to be the one that
+    was learned from: that of now; or that of a state at which it was registered in that version.
+
+    Args:
+        lake: where they are.
+        version: whose.
+        as_of: a branch, tag, commit or time.
+        snapshot: of the views' table, in any published state.
+        accept_view_change: read views of other versions, too.
+
+    Raises:
+        UsageError: a view is not registered any more, or in another version; or there is no such snapshot.
+    """
+    bound = version.binding.views
+    registered = registered_views(lake, [each.view for each in bound])
+    if as_of is not None and snapshot is not None:
+        raise UsageError("Both --as-of and --snapshot were given.", hint="Keep one.")
+    if as_of is None and snapshot is None:
+        if not accept_view_change:
+            for each, pinned in zip(bound, registered, strict=True):
+                if pinned.view.version != each.version:
+                    raise _other_version(version, each, pinned.view)
+        return registered
+    views = [pinned.view for pinned in registered]
+    changed = [not accept_view_change and view.version != each.version for each, view in zip(bound, views, strict=True)]
+    tables = [
+        each.table if is_other else view.table for each, view, is_other in zip(bound, views, changed, strict=True)
+    ]
+    at = _state(lake, version, tables, as_of, snapshot)
+    found = []
+    for each, view, name, is_other in zip(bound, views, tables, changed, strict=True):
+        table = PinnedTable.load(lake, name, at)
+        found.append(_measured(lake, _as_learned(lake, version, each, view, table) if is_other else view, table))
+    return tuple(found)
+
+
+def functions_of(version: ModelVersion, pipeline: "Pipeline | None") -> tuple[OnDemandFeature, ...]:
+    """The on-demand features that a version learned from.
+
+    Raises:
+        UsageError: they are needed, and the pipeline does not declare them, or none is given.
+    """
+    wanted = version.binding.details.get("on_demand", ())
+    if not wanted:
+        return ()
+    if pipeline is None:
+        raise UsageError(
+            f"{version} learned from the on-demand features {', '.join(wanted)}, whose code is in its pipeline.",
+            hint=f"Say --pipeline; it was trained by {version.binding.details.get('pipeline') or 'one'}.",
+        )
+    declared = Declared.of(pipeline).on_demand
+    lacking = [name for name in wanted if name not in declared]
+    if lacking:
+        raise UsageError(
+            f"Pipeline {pipeline.name} does not declare {', '.join(lacking)}, which {version} learned from.",
+            hint=f"It declares {', '.join(declared) or 'no on-demand feature'}.",
+        )
+    return tuple(declared[name] for name in wanted)
+
+
+def _state(
+    lake: Lakehouse, version: ModelVersion, tables: Sequence[TableName], as_of: str | None, snapshot: int | None
+) -> At:
+    if snapshot is None:
+        return resolve(lake, as_of)
+    if len(set(tables)) > 1:
+        raise UsageError(
+            f"{version} learned from {len(set(tables))} tables: one snapshot does not say what to read.",
+            hint="Say --as-of with a commit or a time.",
+        )
+    return published_with(lake, tables[0], SnapshotId(snapshot))
+
+
+def _measured(lake: Lakehouse, view: FeatureView, table: PinnedTable) -> PinnedView:
+    require_columns(view, table)
+    with duck.connect(lake.settings) as connection:
+        return PinnedView(view, table, duck.measure(connection, view, table))
+
+
+def _as_learned(
+    lake: Lakehouse, version: ModelVersion, bound: BoundView, now: FeatureView, table: PinnedTable
+) -> FeatureView:
+    """A view as it was registered at a snapshot in the version that was learned from.
+
+    Raises:
+        UsageError: it never was.
+    """
+    there = [
+        FeatureView.from_json(each.declared)
+        for each in Registrations(lake.storage).history(KIND, bound.view)
+        if (each.table, each.snapshot_id) == (table.name, table.snapshot_id)
+    ]
+    found = [view for view in there if view.version == bound.version]
+    if not found:
+        raise _other_version(version, bound, now)
+    return found[-1]
+
+
+def _other_version(version: ModelVersion, bound: BoundView, now: FeatureView) -> UsageError:
+    return UsageError(
+        f"{version} learned from version {bound.version} of view {bound.view}; registered is version {now.version}, "
+        "whose features may mean something else.",
+        hint=f"Train it again; or read a state at which version {bound.version} was registered, e.g. --as-of "
+        f"{bound.commit[:16]}; or say --accept-view-change, if the features mean the same.",
+    )
