@@ -61,11 +61,11 @@ def spread(seconds: Sequence[float]) -> str:
 
 
 @contextmanager
-def project() -> Iterator[Settings]:
-    """A project folder of its own, with Nessie running."""
+def project(*others: str) -> Iterator[Settings]:
+    """A project folder of its own, with Nessie running, and other services that are named."""
     with tempfile.TemporaryDirectory(prefix="asgard-bench-") as folder:
         settings = load_settings({"project_dir": folder, "spark_driver_memory": "3g"})
-        services.up(settings, only=["nessie"])
+        services.up(settings, only=["nessie", *others])
         try:
             yield load_settings({"project_dir": folder, "spark_driver_memory": "3g"})
         finally:

@@ -40,7 +40,7 @@ class Command:
         return listed
 
 
-_LOCAL, _WRITE, _FEATURES, _MODELS, _LOOK = "One machine", "Write", "Features", "Models", "Look"
+_LOCAL, _WRITE, _FEATURES, _MODELS, _SERVE, _LOOK = "One machine", "Write", "Features", "Models", "Online", "Look"
 
 COMMANDS = (
     Command("demo", _LOCAL, "asgard.local.demo:demo", "Run the whole story on real data, from nothing."),
@@ -98,6 +98,10 @@ COMMANDS = (
     Command("model compare", _MODELS, "asgard.jobs.model_command:compare", "Show what two versions differ in."),
     Command(
         "model reproduce", _MODELS, "asgard.jobs.reproduce_command:reproduce", "Train a version again, and compare."
+    ),
+    Command("online-sync", _SERVE, "asgard.jobs.online_sync_job:command", "Make Redis equal to what is published."),
+    Command(
+        "lookup", _SERVE, "asgard.jobs.lookup_command:lookup", "Show the features of one entity, as Redis has them."
     ),
     Command("plan", _LOOK, "asgard.cli.inspect:plan", "Show what a backfill would compute, read and check."),
     Command("audit", _LOOK, "asgard.cli.inspect:audit", "Hold a table on any ref against its checks."),

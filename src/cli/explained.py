@@ -25,10 +25,14 @@ def show_explained(explained: "Explained") -> None:
         for table, snapshot in binding.tables.items():
             typer.echo(f"    on {table}  snapshot {snapshot}")
     typer.echo(f"  published by {run['job']} {run['run_id']} (code {(run['code_version'] or '')[:12]})")
+    if explained.segment:
+        typer.echo(f"  {explained.segment}")
     for used in explained.used:
         _show_used(used)
     if explained.on_demand:
-        typer.echo(f"  computed from these by the pipeline: {', '.join(explained.on_demand)}")
+        typer.echo("  computed from these by the pipeline")
+    for name in explained.on_demand:
+        typer.echo(f"    {name}{f' = {explained.computed[name]}' if name in explained.computed else ''}")
     for source in explained.sources:
         show_node(source, "  ")
     for each in explained.missing:

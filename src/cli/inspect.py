@@ -309,6 +309,9 @@ def lineage(
     model_version: Annotated[
         str | None, typer.Option("--model-version", help="With --key: e.g. 1.2.0 (default: which predicted last).")
     ] = None,
+    pipeline: Annotated[
+        str | None, typer.Option("--pipeline", "-p", help="With --key: computes the values of on-demand features.")
+    ] = None,
     ref: RefOption = None,
     directory: DirOption = None,
     settings: SetOption = None,
@@ -320,14 +323,17 @@ def lineage(
     from asgard.lakehouse.snapshots import resolve
 
     name, entity = TableName.parse(table), _entity(key)
+    if pipeline and not entity:
+        raise UsageError("--pipeline is about one prediction.", hint="Say whose: --key customer_id=123.")
     if model_version and not entity:
         raise UsageError("--model-version is about one prediction.", hint="Say whose: --key customer_id=123.")
     lake = _lake(settings, directory)
     at = resolve(lake, ref)
     if entity:
+        from asgard.lakehouse.loading import load_pipeline
         from asgard.model.explain import explain
 
-        explained = explain(lake, name, at, entity, model_version)
+        explained = explain(lake, name, at, entity, model_version, load_pipeline(pipeline) if pipeline else None)
         if as_json:
             show_json(explained.to_json())
         else:

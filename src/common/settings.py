@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from asgard.common.errors import SettingsError
 from asgard.common.names import check_reference
@@ -51,13 +51,18 @@ class Secret:
         raise TypeError("a Secret is not pickled: hand over what it unlocks, or reveal() it on purpose")
 
 
+_USER = re.compile(r"(?<=://)([^@]*)(?=@)")
+_PASSWORD = re.compile(r"(?<=password=)[^&]*")
+
+
 def redact_url(url: str) -> str:
-    """The URL without its password."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:***@{host}"))
+    """The URL without any password, also if it is not written as it should be."""
+
+    def hidden(match: re.Match[str]) -> str:
+        user, colon, _ = match[1].partition(":")
+        return f"{user}:***" if colon else user
+
+    return _PASSWORD.sub("***", _USER.sub(hidden, url))
 
 
 def _choice(*allowed: str) -> Callable[[str], str]:
@@ -80,7 +85,7 @@ def _url(*schemes: str) -> Callable[[str], str]:
 
 
 def _redis_url(text: str) -> Secret:
-    return Secret(_url("redis", "rediss", "unix")(text))
+    return Secret(_url("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")(text))
 
 
 def _nessie_uri(text: str) -> str:
@@ -106,6 +111,12 @@ def _reference(text: str) -> str:
         return check_reference(text)
     except Exception as error:
         raise ValueError("a branch name such as main") from error
+
+
+def _prefix(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", text):
+        raise ValueError("letters, digits, _, . and -")
+    return text
 
 
 def _positive(text: str) -> int:
@@ -190,6 +201,7 @@ DEFINITIONS: tuple[SettingDefinition, ...] = (
         None,
         _aliases("REDIS_URL"),
     ),
+    SettingDefinition("online_prefix", "what the names of Asgard's keys in Redis begin with", _prefix, "asgard"),
     SettingDefinition("jdbc_password", "password of the database that `asgard ingest` reads", Secret),
     SettingDefinition(
         "pushgateway_url",
@@ -246,6 +258,7 @@ class Settings:
     s3_endpoint: str | None
     mlflow_tracking_uri: str | None
     redis_url: Secret | None
+    online_prefix: str
     jdbc_password: Secret | None
     pushgateway_url: str | None
     metrics_textfile: Path | None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType
 
 DIGEST = "sha256 of the columns' names and kinds, and of the sorted md5s of the rows' delimited texts (version 2)"
-_BATCH_ROWS = 100_000
+_BATCH_ROWS = 10_000
 _INTEGERS = ("tinyint", "smallint", "integer", "bigint", "hugeint")
 _EXACT = (*_INTEGERS, *(f"u{name}" for name in _INTEGERS), "decimal")
 _TEXTS = ("varchar", "enum", "uuid")
@@ -31,9 +31,10 @@ def digest(connection: "DuckDBPyConnection", path: Path) -> str:
     kinds: dict[str, DuckDBPyType] = dict(zip(rows.columns, rows.types, strict=True))
     found = hashlib.sha256("".join(_prefixed(name) + _kind(kinds[name]) for name in sorted(kinds)).encode())
     values = ", ".join(_encoded(quoted(name), kinds[name]) for name in sorted(kinds))
-    result = connection.execute(f"SELECT md5(concat({values})) AS row FROM {reading(path)} ORDER BY row")
-    while batch := result.fetchmany(_BATCH_ROWS):
-        found.update("".join(row[0] for row in batch).encode())
+    # Streamed: what `execute` gives is kept whole, beyond DuckDB's memory bound.
+    ordered = connection.sql(f"SELECT md5(concat({values})) AS row FROM {reading(path)} ORDER BY row")
+    for batch in ordered.to_arrow_reader(_BATCH_ROWS):
+        found.update("".join(batch.column(0).to_pylist()).encode())
     return found.hexdigest()
 
 

@@ -98,11 +98,21 @@ def rows_of(connection: "DuckDBPyConnection", table: PinnedTable, columns: Seque
     return _loaded(connection, table, columns)
 
 
+def live_rows_of(connection: "DuckDBPyConnection", table: PinnedTable, columns: Sequence[str]) -> str:
+    """The same as `rows_of`, also where other files delete rows of the data files.
+
+    Raises:
+        UsageError: files of the snapshot are gone.
+    """
+    has_deletes = table.state.has_delete_files()
+    return _loaded(connection, table, columns) if has_deletes else rows_of(connection, table, columns)
+
+
 def _loaded(connection: "DuckDBPyConnection", table: PinnedTable, columns: Sequence[str]) -> str:
     import pyarrow as pa
     from pyiceberg.io.pyarrow import schema_to_pyarrow
 
-    name = f"loaded_{table.name.layer}_{table.name.name}_{abs(hash((table.snapshot_id, tuple(columns))))}"
+    name = f"loaded_{table.name.layer}_{table.name.name}_{abs(hash((table.snapshot_id, table.only, tuple(columns))))}"
     others = schema_to_pyarrow(table.state.table.schema(), include_field_ids=False)
     kinds = {column: table.columns[column].type for column in columns}
     schema = pa.schema(

@@ -1,6 +1,6 @@
 """One point-in-time join, the same for each engine: views, labels' columns, and what the features are called."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -84,22 +84,39 @@ def with_on_demand(batch: "pa.RecordBatch", join: Join) -> "pa.RecordBatch":
                 hint="Add the column to the labels, or leave its views out.",
             )
         given |= {name: batch.column(name) for name in function.request}
-        result = function.function(**{name: column.to_pandas() for name, column in given.items()})
-        try:
-            array = pa.Array.from_pandas(result, type=to_arrow(function.type))
-        except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
-            raise UsageError(
-                f"On-demand feature {function.name} gave no {function.type}: {str(error).splitlines()[0]}",
-                hint="Return one pandas Series of its type.",
-            ) from error
-        if len(array) != batch.num_rows:
-            raise UsageError(
-                f"On-demand feature {function.name} gave {len(array)} values for {batch.num_rows} rows.",
-                hint="Return one value for each row.",
-            )
+        array = computed(function, given, batch.num_rows)
         arrays.append(array)
         fields.append(pa.field(function.name, array.type))
     return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def computed(function: OnDemandFeature, given: "Mapping[str, pa.Array]", rows: int) -> "pa.Array":
+    """The values of an on-demand feature.
+
+    Args:
+        function: the feature.
+        given: parameter -> its values.
+        rows: how many.
+
+    Raises:
+        UsageError: the function gave something that does not fit.
+    """
+    import pyarrow as pa
+
+    result = function.function(**{name: column.to_pandas() for name, column in given.items()})
+    try:
+        array = pa.Array.from_pandas(result, type=to_arrow(function.type))
+    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
+        raise UsageError(
+            f"On-demand feature {function.name} gave no {function.type}: {str(error).splitlines()[0]}",
+            hint="Return one pandas Series of its type.",
+        ) from error
+    if len(array) != rows:
+        raise UsageError(
+            f"On-demand feature {function.name} gave {len(array)} values for {rows} rows.",
+            hint="Return one value for each row.",
+        )
+    return array
 
 
 def with_on_demand_schema(schema: "pa.Schema", join: Join) -> "pa.Schema":

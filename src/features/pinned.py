@@ -1,9 +1,9 @@
 """A table, or a view of one, at one exact published snapshot: its files, columns and facts. Nothing is copied."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_NONE = -1
+"""What Nessie says of the snapshot of a table that never had one."""
+
+
 @dataclass(frozen=True)
 class Column:
     """One column of a pinned table: Iceberg's field id, its name and its type as Spark SQL says it."""
@@ -38,6 +42,7 @@ class PinnedTable:
     Attributes:
         at: the commit that has it.
         state: what its metadata file says; read from there, so it stays what it is whatever is published later.
+        only: of its files, those that count; None: all of them.
     """
 
     name: TableName
@@ -45,6 +50,7 @@ class PinnedTable:
     metadata_location: str
     snapshot_id: SnapshotId
     state: TableState = field(hash=False, compare=False)
+    only: frozenset[str] | None = None
 
     @classmethod
     def load(cls, lake: Lakehouse, table: TableName, at: At) -> "PinnedTable":
@@ -69,7 +75,7 @@ class PinnedTable:
         """
         with _not_collected(table, snapshot_id):
             state = TableState.load(metadata_location, settings)
-        if state.snapshot_id != snapshot_id:
+        if (_NONE if state.snapshot_id is None else state.snapshot_id) != snapshot_id:
             raise UsageError(
                 f"{table} has no snapshot {snapshot_id} in {metadata_location}: it was collected.",
                 hint="Take a newer state; a hold keeps one from being collected.",
@@ -96,7 +102,12 @@ class PinnedTable:
                 hint="Write it copy-on-write, as Asgard's tables are, or compact it.",
             )
         with _not_collected(self.name, self.snapshot_id):
-            return tuple(file.path for file in self.state.live_files())
+            paths = (file.path for file in self.state.live_files())
+            return tuple(path for path in paths if self.only is None or path in self.only)
+
+    def part(self, files: Collection[str]) -> "PinnedTable":
+        """The same snapshot, as if it had only some of its files."""
+        return replace(self, only=frozenset(files))
 
     @property
     def is_local(self) -> bool:
@@ -124,8 +135,13 @@ class PinnedTable:
         Raises:
             UsageError: the snapshot was collected.
         """
+        from pyiceberg.io.pyarrow import ArrowScan
+
         try:
-            yield from self.state.table.scan(selected_fields=columns).to_arrow_batch_reader()
+            scan = self.state.table.scan(selected_fields=columns)
+            tasks = [task for task in scan.plan_files() if self.only is None or task.file.file_path in self.only]
+            reader = ArrowScan(scan.table_metadata, scan.io, scan.projection(), scan.row_filter)
+            yield from reader.to_record_batches(tasks)
         except FileNotFoundError as error:
             raise _collected(self.name, self.snapshot_id, str(error)) from error
 

@@ -24,7 +24,7 @@ from asgard.model.challenge import Side
 from asgard.model.entities import Entities
 from asgard.model.learned_from import functions_of, pinned_views
 from asgard.model.registry import Registry
-from asgard.model.versions import ModelVersion
+from asgard.model.versions import ModelVersion, split_name
 from asgard.monitoring.events import PredictionFacts
 
 
@@ -43,14 +43,30 @@ def run(request: PredictRequest, lake: Lakehouse, say: Callable[[str], None]) ->
 
 
 def find(registry: Registry, name: str, version: str | None = None, stage: str | None = None) -> ModelVersion:
-    """The version to predict by: the one named, or of a stage, by default Production.
+    """The version to predict by: the one named (also `churn@1.2.0`), or of a stage, by default Production.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or it is named twice.
     """
-    if version and stage:
-        raise UsageError("Both --version and --stage were given.", hint="Keep one.")
-    return registry.find(f"{name}@{version or stage or 'production'}")
+    model, named = split_name(name)
+    if sum(map(bool, (named, version, stage))) > 1:
+        raise UsageError(
+            "The version is named more than once.", hint=f"Keep one of --version, --stage and --model {model}@VERSION."
+        )
+    return registry.find(f"{model}@{named or version or stage or 'production'}")
+
+
+def find_challenger(registry: Registry, name: str, challenger: str) -> ModelVersion:
+    """The version that challenges: `1.2.0`, `staging`, or `churn@1.2.0` of the same model.
+
+    Raises:
+        UsageError: there is none, or it is another model's.
+    """
+    model, _ = split_name(name)
+    other, named = split_name(challenger) if "@" in challenger else (model, challenger)
+    if other != model:
+        raise UsageError(f"{challenger} is no version of {model}.", hint="A challenger is of the same model.")
+    return registry.find(f"{model}@{named}")
 
 
 def _facts(predicted: Predicted) -> PredictionFacts:
@@ -61,7 +77,7 @@ def _facts(predicted: Predicted) -> PredictionFacts:
 
 def _facts_of(counts: SideCounts) -> PredictionFacts:
     return PredictionFacts(
-        rows=counts.rows,
+        rows=counts.scored,
         mean=counts.mean,
         trained=datetime.fromisoformat(counts.version.created),
         batches=counts.latency.count,
@@ -78,7 +94,7 @@ def _require_shared(challenger: str | None, share: float | None, salt: str) -> N
 
 
 def command(
-    model: Annotated[str, typer.Option("--model", "-m", help="A registered model.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="A registered model, or its version: churn@1.2.0.")],
     version: Annotated[str | None, typer.Option("--version", help="E.g. 1.2.0.")] = None,
     stage: Annotated[str | None, typer.Option("--stage", help="Default production.")] = None,
     challenger: Annotated[
@@ -115,7 +131,10 @@ def command(
     max_mean_shift: Annotated[
         float, typer.Option("--max-mean-shift", help="How far from the last mean, as a share of it.")
     ] = 0.5,
-    min_volume: Annotated[float, typer.Option("--min-volume", help="Rows, as a share of the last run's.")] = 0.5,
+    min_volume: Annotated[float, typer.Option("--min-volume", help="Predictions, as a share of the last run's.")] = 0.5,
+    max_null_rise: Annotated[
+        float, typer.Option("--max-null-rise", help="How much the share of nulls may rise since the last run.")
+    ] = 0.1,
     directory: DirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -131,12 +150,12 @@ def command(
     def predicts_by(each: ModelVersion) -> dict[str, Any]:
         return {
             "version": each,
-            "on_demand": functions_of(each, declared),
+            "on_demand": functions_of(each, declared, accept_change=accept_view_change),
             "artifact": registry.artifact(each),
             "views": pinned_views(lake, each, as_of, snapshot, accept_view_change=accept_view_change),
         }
 
-    other = registry.find(f"{model}@{challenger}") if challenger else None
+    other = find_challenger(registry, model, challenger) if challenger else None
     request = PredictRequest(
         **predicts_by(find(registry, model, version, stage)),
         moment=parse_moment(moment) if moment else None,
@@ -146,6 +165,7 @@ def command(
         by=by,
         max_mean_shift=max_mean_shift,
         min_volume=min_volume,
+        max_null_rise=max_null_rise,
         challenger=Challenger(**predicts_by(other), share=share or 0.0, salt=salt) if other else None,
     )
     with progress_lines(quiet=as_json) as say:
@@ -160,8 +180,9 @@ def command(
 def _show(predicted: Predicted) -> None:
     for side, counts in predicted.sides.items():
         mean = "" if counts.mean is None else f", mean {counts.mean:.4f}"
+        null = f", {counts.null:,} of them null" if counts.null else ""
         role = f" ({side})" if len(predicted.sides) > 1 else ""
-        told = f"{counts.rows:,} predictions by {counts.version}{role}{mean}"
+        told = f"{counts.rows:,} predictions by {counts.version}{role}{mean}{null}"
         typer.echo(f"{predicted.request.table}: {told} ({predicted.run.status})")
     if predicted.remark:
         typer.echo(f"nothing was published: {predicted.remark}")

@@ -14,7 +14,7 @@ from asgard.common.names import TableName
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.run import RunAuditFailedError, RunResult, Status
-from asgard.monitoring.events import EventLog, OpenEvent, Outcome, PredictionFacts, TableFacts
+from asgard.monitoring.events import EventLog, OnlineFacts, OpenEvent, Outcome, PredictionFacts, TableFacts
 from asgard.monitoring.exporters import export
 
 Say = Callable[[str], None]
@@ -42,6 +42,10 @@ class Note:
     def predictions(self, model: str, facts: PredictionFacts) -> None:
         """Note what was predicted by a model."""
         self.event.note_predictions(model, facts)
+
+    def online(self, view: str, facts: OnlineFacts) -> None:
+        """Note what the online store has of a view."""
+        self.event.note_online(view, facts)
 
 
 @contextmanager

@@ -7,14 +7,14 @@ model's ledger, with the tags and aliases that follow it; holds.
 import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asgard.common.errors import ArtifactError, AsgardError, UsageError
+from asgard.common.errors import ArtifactError, UsageError
 from asgard.common.settings import Settings
+from asgard.jobs.after_move import settle, warn_of_views
 from asgard.jobs.options import DirOption, JsonOption, SetOption, settings_from
 from asgard.jobs.reporting import show_json, show_table
 
@@ -141,7 +141,8 @@ def promote(
         audit=lambda each: problems_with_data(data.lake, each.binding) if each.binding.views else (),
     )
     _show_move(done, as_json=as_json)
-    _settle(registry, data, name)
+    settle(registry, lambda: data.lake, name)
+    warn_of_views(lambda: data.lake, done.version)
 
 
 def rollback(
@@ -176,7 +177,8 @@ def rollback(
         prepare=lambda each: require_data(data.lake, each) if each.binding.views else None,
     )
     _show_move(done, as_json=as_json)
-    _settle(registry, data, name)
+    settle(registry, lambda: data.lake, name)
+    warn_of_views(lambda: data.lake, done.version)
 
 
 def verify(
@@ -274,24 +276,6 @@ def _verified(registry: "Registry", version: "ModelVersion") -> "tuple[Artifact 
         return registry.artifact(require_intact(version)), None
     except ArtifactError as error:
         return None, error
-
-
-def _settle(registry: "Registry", data: _Data, name: str) -> None:
-    """Make the holds right. The move is done and said: what fails here is a warning, and left to the next mover."""
-    from asgard.model.holds import release_abandoned, settle_holds
-
-    try:
-        model = registry.model(name)
-        if not any(each.binding.views for each in model.versions):
-            return
-        now = datetime.now(UTC)
-        problems = settle_holds(data.lake, model, lambda: registry.model(name), now).problems
-        release_abandoned(data.lake, now)
-    except AsgardError as error:
-        sys.stderr.write(f"holds of {name} were not looked through, the next move does that: {error.message}\n")
-        return
-    for problem in problems:
-        sys.stderr.write(f"not held: what {problem}\n")
 
 
 def _show_move(done: "Move", *, as_json: bool) -> None:

@@ -68,9 +68,11 @@ def _print_status(directory: str | None, as_json: bool) -> None:
 
     from asgard.common.settings import load_settings
     from asgard.local import services
+    from asgard.local.online_status import online_status, show
 
     settings = load_settings({"project_dir": directory})
     found = services.status(settings)
+    online, remark = online_status(settings)
     if as_json:
         rows = [
             {
@@ -83,7 +85,8 @@ def _print_status(directory: str | None, as_json: bool) -> None:
             }
             for one in found
         ]
-        typer.echo(json.dumps({"dir": str(settings.project_dir.resolve()), "services": rows}, indent=2))
+        content = {"dir": str(settings.project_dir.resolve()), "services": rows}
+        typer.echo(json.dumps({**content, "online": [each.to_json() for each in online]}, indent=2))
         return
     lines = [("SERVICE", "STATE", "URL", "PID", "UP", "LOG")]
     lines += [
@@ -93,6 +96,7 @@ def _print_status(directory: str | None, as_json: bool) -> None:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    show(online, remark)
 
 
 def _duration(seconds: float | None) -> str:

@@ -132,6 +132,7 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
     from asgard.lakehouse.snapshots import resolve
     from asgard.local import demo_models
     from asgard.local.report import write_report
+    from asgard.model.source import PipelineSource
 
     began = time.monotonic()
     _require_extra()
@@ -145,7 +146,7 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
     )
     computed = backfill_job.run(backfill_job.Params(apply_features=True), lake, pipeline, say)
     training = _make_training_set(lake, pipeline, folder / TRAINING_SET, say)
-    models = demo_models.model(lake, pipeline, say)
+    models = demo_models.model(lake, pipeline, PipelineSource.of(str(example)), say)
     refused = _bring_bad_rows(lake, pipeline, data.bad_batch(folder / "data"), say)
     say("writing the report")
     at = resolve(lake, None)

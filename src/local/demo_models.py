@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from asgard.common.errors import RunError
-from asgard.common.git import CodeVersion, code_version
+from asgard.common.git import CodeVersion
 from asgard.common.names import SnapshotId, TableName
+from asgard.features.function_digest import digest_of
 from asgard.features.pinned import PinnedView
 from asgard.features.register import registered_views
 from asgard.jobs import batch_predict_job, train_job
@@ -22,8 +23,9 @@ from asgard.model.learned_from import functions_of, pinned_views
 from asgard.model.lifecycle import Stage
 from asgard.model.metrics import Metric
 from asgard.model.registry import Registry
+from asgard.model.source import PipelineSource, code_of
 from asgard.model.training import TrainRequest
-from asgard.model.versions import Binding, ModelVersion
+from asgard.model.versions import ON_DEMAND_CODE, Binding, ModelVersion
 
 Say = Callable[[str], None]
 
@@ -60,6 +62,7 @@ class Origin:
     labels: SnapshotId | None
     code: CodeVersion
     params: str
+    functions: str
 
     @classmethod
     def of(cls, binding: Binding) -> "Origin":
@@ -70,6 +73,7 @@ class Origin:
             labels=details.get("labels", {}).get("snapshot_id"),
             code=CodeVersion(binding.code_version, binding.dirty),
             params=_as_text(details.get("params"), details.get("seed")),
+            functions=_as_text(details.get(ON_DEMAND_CODE)),
         )
 
     @classmethod
@@ -82,17 +86,18 @@ class Origin:
             labels=labels,
             code=code,
             params=_as_text(request.all_params, request.used_seed),
+            functions=_as_text({each.name: digest_of(each) for each in request.on_demand}),
         )
 
 
-def model(lake: Lakehouse, pipeline: Pipeline, say: Say) -> Modelled:
+def model(lake: Lakehouse, pipeline: Pipeline, source: PipelineSource, say: Say) -> Modelled:
     """Train what was not trained on these snapshots by this code, promote the better one, predict by it.
 
     Raises:
         AsgardError: of the jobs.
     """
     registry = Registry.of(lake.settings)
-    requests = {name: TrainRequest.of(pipeline, name) for name in MODELS}
+    requests = {name: TrainRequest.of(pipeline, name, source=source) for name in MODELS}
     there = set(registry.names())
     tested, trained = [], []
     for name, request in requests.items():
@@ -115,7 +120,7 @@ def _trained_before(lake: Lakehouse, registry: Registry, request: TrainRequest) 
     """The version that a training would only make again: the one in Production, or the newest."""
     labels = lake.content(TableName.parse(request.model.labels), lake.target).snapshot_id
     views = registered_views(lake, request.model.views)
-    wanted = Origin.of_next(request, views, labels, code_version(lake.settings))
+    wanted = Origin.of_next(request, views, labels, code_of(request.source, lake.settings))
     same = [
         each
         for each in registry.versions(request.model.name)
@@ -170,5 +175,5 @@ def _predict(
     return found, True
 
 
-def _as_text(params: Any, seed: Any) -> str:
-    return json.dumps([params, seed], sort_keys=True, default=str)
+def _as_text(*values: Any) -> str:
+    return json.dumps(values, sort_keys=True, default=str)

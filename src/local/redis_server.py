@@ -17,7 +17,7 @@ FLOOR = (6, 2)
 
 
 def _prepare(folder: Path, ports: Ports, settings: Settings, say: Say) -> Launch:
-    server, version = _server()
+    server, version = _chosen()
     if (folder / "appendonlydir").exists() and version < (7,):
         raise EnvironmentSetupError(
             f"{folder} was written by Redis 7 or newer; {server} is {_text(version)} and would start empty.",
@@ -30,7 +30,8 @@ def _prepare(folder: Path, ports: Ports, settings: Settings, say: Say) -> Launch
         "daemonize": "no",
         "save": "",
         "appendonly": "yes",
-        "appendfsync": "always",  # an answered write is on disk: neither kill -9 nor a power cut loses it
+        # What a power cut takes, at most a second, is taken from rows and watermark alike: the next sync writes it.
+        "appendfsync": "everysec",
     }
     return Launch(
         (str(server), *(word for name, value in options.items() for word in (f"--{name}", value))),
@@ -38,7 +39,16 @@ def _prepare(folder: Path, ports: Ports, settings: Settings, say: Say) -> Launch
     )
 
 
-def _server() -> tuple[Path, tuple[int, ...]]:
+def server() -> Path:
+    """The program.
+
+    Raises:
+        EnvironmentSetupError: none is new enough.
+    """
+    return _chosen()[0]
+
+
+def _chosen() -> tuple[Path, tuple[int, ...]]:
     old: list[str] = []
     for server in _servers():
         version = _version(server)

@@ -8,7 +8,7 @@ its own entities.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import reduce
+from functools import cache, reduce
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import UsageError
@@ -23,19 +23,19 @@ from asgard.lakehouse.run import RunRequest, RunResult, execute
 from asgard.model.batch_counts import SECONDS, Counting, SideCounts
 from asgard.model.batch_request import PredictRequest
 from asgard.model.batch_table import (
-    REST,
     SCORE,
     VERSION,
-    last_whole,
     predicted_before,
     predictions_table,
     table_rows,
     with_origin,
 )
+from asgard.model.batch_whole import Comparison, last_whole, whole_now
 from asgard.model.challenge import Side, assigned_column
 from asgard.model.entities import Unknown, entities_frame
 from asgard.model.prediction_holds import holding
 from asgard.model.udf import score_frame
+from asgard.model.versions import finite
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -66,10 +66,16 @@ class Predicted:
         return sum(side.rows for side in self.sides.values())
 
     @property
+    def null(self) -> int:
+        """Those of them whose prediction is null."""
+        return sum(side.null for side in self.sides.values())
+
+    @property
     def mean(self) -> float | None:
-        """Of their scores; None for several classes, or no rows."""
-        totals = [side.mean * side.rows for side in self.sides.values() if side.mean is not None]
-        return sum(totals) / self.rows if totals else None
+        """Of their scores; None for several classes, or if there is none."""
+        scored = [(side.mean, side.scored) for side in self.sides.values() if side.mean is not None]
+        count = sum(number for _, number in scored)
+        return sum(mean * number for mean, number in scored) / count if count else None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -81,6 +87,7 @@ class Predicted:
             "moment": self.request.known_at().isoformat(),
             "scope": self.request.scope,
             "rows": self.rows,
+            "null": self.null,
             "mean": self.mean,
             "sides": {
                 str(side): {**counts.to_json(), "feature_snapshot": requests[side].feature_snapshot}
@@ -134,12 +141,24 @@ class _Work:
         scored = self._scored(frames, earlier)
         if scored is None:
             versions = " and ".join(str(each.version) for each in request.sides.values())
-            self._end(f"all of this was predicted before by {versions}")
+            where = " of those that have a prediction" if request.top and request.nullable else ""
+            self._end(f"all of this{where} was predicted before by {versions}")
             return
-        scope = request.scope if earlier is None or request.chosen else REST
-        last = None if scope == REST or request.chosen else last_whole(attempt, request)
+        scope = request.scope if earlier is None else request.rest_scope
         rows = table_rows(scored, attempt, request.keys, self.moment, scope)
-        attempt.write(predictions_table(request, last), self.counting.counted(rows))
+        compared = self._compared(attempt)
+        attempt.write(predictions_table(request, compared.checks() if compared else ()), self.counting.counted(rows))
+        counts = {str(side): finite(counts.to_json()) for side, counts in self.counting.found().items()}
+        attempt.details["prediction"] |= {"counted": counts, "compared": compared.to_json() if compared else None}
+        if compared:
+            self.say(str(compared))
+
+    def _compared(self, attempt: Attempt) -> Comparison | None:
+        """What is going to be there against the last run over all entities, if this is one too."""
+        last = None if self.request.chosen else last_whole(attempt, self.request)
+        if last is None:
+            return None
+        return Comparison(self.request, last, cache(lambda: whole_now(attempt, self.request, self.moment)))
 
     def _frames(self, attempt: Attempt) -> Frames:
         """The features of each side's entities."""
@@ -171,15 +190,13 @@ class _Work:
 
     def _scored(self, frames: Frames, earlier: "DataFrame | None") -> "DataFrame | None":
         """What is to be written; None if all of it was predicted earlier."""
-        from pyspark.sql import functions as F
-
-        request, keys = self.request, list(self.request.keys)
+        request = self.request
         if earlier is not None and request.top is None:
             frames = {side: _without(frame, earlier, request.sides[side]) for side, frame in frames.items()}
             if _is_empty(frames):
                 return None
         by = () if request.by == "score" else (request.by,)
-        keep = tuple(dict.fromkeys((*keys, *by)))
+        keep = tuple(dict.fromkeys((*request.keys, *by)))
         parts = []
         for side, frame in frames.items():
             one = request.sides[side]
@@ -188,11 +205,11 @@ class _Work:
         rows = reduce(lambda one, other: one.unionByName(other), parts)
         if request.top is None:
             return rows
-        order = F.col(SCORE if request.by == "score" else request.by).desc_nulls_last()
-        rows = rows.orderBy(order, *keys).limit(request.top)
-        if earlier is None:
+        rows = _greatest(rows, request)
+        if earlier is None and not request.nullable:
             return rows
-        rows = rows.join(earlier, [*keys, VERSION], "left_anti")
+        if earlier is not None:
+            rows = rows.join(earlier, [*request.keys, VERSION], "left_anti")
         return None if rows.isEmpty() else rows
 
     def _end(self, remark: str) -> None:
@@ -249,6 +266,18 @@ def _without(frame: "DataFrame", earlier: "DataFrame", request: PredictRequest) 
     """The rows that the version has not predicted yet."""
     own = earlier.where(column_of(VERSION) == str(request.version.version)).drop(VERSION)
     return frame.join(own, list(request.keys), "left_anti")
+
+
+def _greatest(rows: "DataFrame", request: PredictRequest) -> "DataFrame":
+    """The greatest that were asked for; who has no value, or may have no prediction and has none, is not among them."""
+    if request.top is None:
+        return rows
+    column = column_of(SCORE if request.by == "score" else request.by)
+    if request.nullable:
+        rows = rows.where(column_of(SCORE).isNotNull())
+    if request.by != "score":
+        rows = rows.where(column.isNotNull())
+    return rows.orderBy(column.desc_nulls_last(), *request.keys).limit(request.top)
 
 
 def _is_empty(frames: Frames) -> bool:

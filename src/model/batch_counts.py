@@ -20,18 +20,25 @@ class SideCounts:
 
     Attributes:
         rows: newly predicted.
+        scored: those whose prediction is not null.
         mean: of their scores; None for several classes, or if none has one.
         latency: seconds by Arrow batch.
     """
 
     version: ModelVersion
     rows: int = 0
+    scored: int = 0
     mean: float | None = None
     latency: Latency = field(default_factory=Latency)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"model": str(self.version), "rows": self.rows, "mean": self.mean}
+        return {"model": str(self.version), "rows": self.rows, "null": self.null, "mean": self.mean}
+
+    @property
+    def null(self) -> int:
+        """Rows without a prediction."""
+        return self.rows - self.scored
 
 
 class Counting:
@@ -83,5 +90,6 @@ class Counting:
         for side, version in self._versions.items():
             scored, total = int(seen[f"scored_{side}"]), seen[f"total_{side}"]
             mean = total / scored if scored and total is not None else None
-            found[side] = SideCounts(version, int(seen[f"rows_{side}"]), mean, Latency.of(self._batches[side].get))
+            latency = Latency.of(self._batches[side].get)
+            found[side] = SideCounts(version, int(seen[f"rows_{side}"]), scored, mean, latency)
         return found

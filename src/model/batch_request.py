@@ -17,6 +17,10 @@ from asgard.model.versions import ModelVersion
 
 WHOLE = "all"
 """Scope of a run that predicted every entity; with a challenger, more follows after a comma."""
+REST = "all that were not predicted yet"
+"""Scope of a run over every entity that found some of them predicted; more may follow, too."""
+CHALLENGED = "challenger"
+"""What a scope names the challenger by."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ class PredictRequest:
         top: only so many of the greatest, by `by`.
         by: `score`, or a feature.
         max_mean_shift: how far the mean may be from the last run's, as a share of it.
-        min_volume: rows that there must be, as a share of the last run's.
+        min_volume: predictions that are not null, that there must be, as a share of the last run's.
+        max_null_rise: how much the share of null predictions may rise since the last run, 0 to 1.
         challenger: predicts a share of them instead; None: nobody.
     """
 
@@ -71,6 +76,7 @@ class PredictRequest:
     by: str = "score"
     max_mean_shift: float = 0.5
     min_volume: float = 0.5
+    max_null_rise: float = 0.1
     challenger: Challenger | None = None
 
     @property
@@ -82,6 +88,11 @@ class PredictRequest:
     def task(self) -> Task:
         """What is predicted."""
         return Task(self.artifact.spec.signature.task)
+
+    @property
+    def nullable(self) -> bool:
+        """Whether a prediction may be null: of a segment that a model does not know."""
+        return any(each.artifact.spec.signature.nullable for each in self.sides.values())
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -116,9 +127,17 @@ class PredictRequest:
     @property
     def scope(self) -> str:
         """`all`, or which entities it is about; and who challenges."""
+        return ", ".join([self.chosen or WHOLE, *self._split])
+
+    @property
+    def rest_scope(self) -> str:
+        """The same where some of all entities were predicted before."""
+        return ", ".join([self.chosen or REST, *self._split])
+
+    @property
+    def _split(self) -> list[str]:
         other = self.challenger
-        split = [f"challenger {other.version.version} {other.share:g}"] if other else []
-        return ", ".join([self.chosen or WHOLE, *split])
+        return [f"{CHALLENGED} {other.version.version} {other.share:g}"] if other else []
 
     @property
     def columns(self) -> Mapping[str, str]:
@@ -143,8 +162,10 @@ class PredictRequest:
             each.artifact.spec.signature.require_columns(each.columns)
             if each.by != "score" and each.by not in each.columns:
                 raise UsageError(f"--by is {each.by!r}.", hint=f"Use score, or one of {', '.join(each.columns)}.")
-        if self.max_mean_shift < 0 or self.min_volume < 0:
-            raise UsageError("--max-mean-shift and --min-volume are shares, from 0.", hint="E.g. 0.5 for a half.")
+        if min(self.max_mean_shift, self.min_volume, self.max_null_rise) < 0:
+            raise UsageError(
+                "--max-mean-shift, --min-volume and --max-null-rise are shares, from 0.", hint="E.g. 0.5 for a half."
+            )
         if self.top is not None and self.top < 1:
             raise UsageError(f"--top is {self.top}.", hint="Give how many, from 1.")
         if self.top and self.by == "score" and self.task is Task.MULTICLASS:

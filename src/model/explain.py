@@ -4,7 +4,7 @@ All of it is read where it was: the values at the snapshots that the run noted, 
 moment that it noted. No Spark is needed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,20 @@ from asgard.features.types import to_duckdb
 from asgard.lakehouse.history import LineageNode, RunSummary, lineage, list_runs
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.snapshots import At
+from asgard.model.artifact import Artifact
 from asgard.model.bound import pinned_view
+from asgard.model.explain_on_demand import computed
+from asgard.model.explain_segment import Chosen, chosen
+from asgard.model.learned_from import functions_of
 from asgard.model.prediction_holds import is_held
 from asgard.model.registry import Registry
+from asgard.model.segments import segments_of
 from asgard.model.versions import BoundView, ModelVersion, finite
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+    from asgard.lakehouse.pipeline import Pipeline
 
 NOT_KEYS = ("prediction", "model_version", "feature_snapshot", "features_as_of", "scope", "run_id", "predicted_at")
 """Columns of a table of predictions beside the entity's."""
@@ -65,6 +72,8 @@ class Explained:
         run: that published the prediction.
         used: the feature values, by view.
         on_demand: features that were computed from them by the model's pipeline.
+        computed: their values, computed again.
+        segment: which of a segmented model's models predicted; None for a model without segments.
         sources: the views' tables at their snapshots, down to the files.
         missing: what could not be found, in words.
     """
@@ -75,6 +84,8 @@ class Explained:
     run: RunSummary
     used: tuple[Used, ...]
     on_demand: tuple[str, ...]
+    computed: Mapping[str, Any] = field(hash=False)
+    segment: Chosen | None
     sources: tuple[LineageNode, ...]
     missing: tuple[str, ...]
 
@@ -102,6 +113,8 @@ class Explained:
                 "run": {name: run[name] for name in ("run_id", "job", "code_version", "dirty", "commit", "user")},
                 "features": [each.to_json() for each in self.used],
                 "on_demand": list(self.on_demand),
+                "computed": dict(self.computed),
+                "segment": self.segment.to_json() if self.segment else None,
                 "sources": [each.to_json() for each in self.sources],
                 "missing": list(self.missing),
             }
@@ -110,7 +123,12 @@ class Explained:
 
 
 def explain(
-    lake: Lakehouse, table: TableName, at: At, entity: Mapping[str, str], version: str | None = None
+    lake: Lakehouse,
+    table: TableName,
+    at: At,
+    entity: Mapping[str, str],
+    version: str | None = None,
+    pipeline: "Pipeline | None" = None,
 ) -> Explained:
     """Explain the newest prediction of an entity.
 
@@ -120,6 +138,7 @@ def explain(
         at: as which commit has it.
         entity: value of each key, as text.
         version: of the model, e.g. `1.2.0`; None: whichever predicted last.
+        pipeline: that declares the model's on-demand features; None: their values are named as missing.
 
     Raises:
         UsageError: the table holds no predictions, an unknown or missing key, or no such row.
@@ -132,13 +151,15 @@ def explain(
         run = _run(lake, row["run_id"])
         noted = _noted(run, row["model_version"])
         missing: list[str] = []
-        found, learned = _version(lake, noted["model"], missing)
-        used, sources = [], {}
+        found, artifact = _version(lake, noted["model"], missing)
+        learned = frozenset(artifact.spec.signature.names) if artifact else None
+        used, views, sources = [], [], {}
         for raw in noted["views"]:
             bound = BoundView.from_json(raw)
             try:
                 view = pinned_view(lake.settings, bound)
                 used.append(_used(connection, view, bound, row, learned))
+                views.append(view)
             except AsgardError as error:
                 missing.append(f"values of {bound.view}: {error.message}{_why_gone(lake, noted['model'], run)}")
             try:
@@ -146,6 +167,8 @@ def explain(
                 sources[bound.table, bound.snapshot_id] = node
             except AsgardError as error:
                 missing.append(f"lineage of {bound.table}: {error.message}")
+    made = _computed(noted, found, pipeline, views, used, row, missing)
+    values = {name: value for each in used for name, value in each.values.items()}
     return Explained(
         row=row,
         model=noted["model"],
@@ -153,6 +176,8 @@ def explain(
         run=run,
         used=tuple(used),
         on_demand=tuple(noted["on_demand"]),
+        computed=made,
+        segment=_segment(artifact, {**row, **values, **made}, missing),
         sources=tuple(sources.values()),
         missing=tuple(missing),
     )
@@ -237,8 +262,8 @@ def _why_gone(lake: Lakehouse, model: str, run: RunSummary) -> str:
     return " Newer predictions took over from these, and only what the newest ones read is held."
 
 
-def _version(lake: Lakehouse, name: str, missing: list[str]) -> tuple[ModelVersion | None, frozenset[str] | None]:
-    """The version as it is now, and the features that it takes."""
+def _version(lake: Lakehouse, name: str, missing: list[str]) -> tuple[ModelVersion | None, Artifact | None]:
+    """The version as it is now, and its files."""
     try:
         registry = Registry.of(lake.settings)
         found = registry.find(name)
@@ -246,10 +271,51 @@ def _version(lake: Lakehouse, name: str, missing: list[str]) -> tuple[ModelVersi
         missing.append(f"the registry's word on {name}: {error.message}")
         return None, None
     try:
-        return found, frozenset(registry.artifact(found).spec.signature.names)
+        return found, registry.artifact(found)
     except AsgardError as error:
         missing.append(f"the files of {name}: {error.message}")
         return found, None
+
+
+def _computed(
+    noted: Mapping[str, Any],
+    version: ModelVersion | None,
+    pipeline: "Pipeline | None",
+    views: Sequence[PinnedView],
+    used: Sequence[Used],
+    row: Mapping[str, Any],
+    missing: list[str],
+) -> dict[str, Any]:
+    """The values of the on-demand features, as far as their code and what they are computed from are there."""
+    names = noted["on_demand"]
+    if not names:
+        return {}
+    what = f"values of {', '.join(names)}"
+    if pipeline is None:
+        missing.append(f"{what}: the code of the model's pipeline computes them. Say --pipeline.")
+    elif version is None or len(views) < len(noted["views"]):
+        missing.append(f"{what}: what they are computed from is missing.")
+    else:
+        try:
+            return computed(functions_of(version, pipeline), views, [each.values for each in used], row)
+        except AsgardError as error:
+            missing.append(f"{what}: {error.message}")
+    return {}
+
+
+def _segment(artifact: Artifact | None, values: Mapping[str, Any], missing: list[str]) -> Chosen | None:
+    """Which of a segmented model's models predicted."""
+    try:
+        segments = segments_of(artifact)
+    except AsgardError as error:
+        missing.append(f"the segment: {error.message}")
+        return None
+    if segments is None:
+        return None
+    found = chosen(segments, values)
+    if found is None:
+        missing.append(f"the segment: the value of {segments.column} is missing.")
+    return found
 
 
 def _used(

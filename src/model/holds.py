@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from asgard.common.errors import AsgardError, UsageError
 from asgard.common.names import BranchName, CommitHash, check_run_id
 from asgard.features.aggregates import duration
+from asgard.features.labels import Labels
 from asgard.features.pinned import PinnedTable
 from asgard.lakehouse.history import list_runs
 from asgard.lakehouse.holds import hold, hold_name, holds_of, release
@@ -159,9 +160,11 @@ def release_abandoned(lake: Lakehouse, now: datetime) -> list[BranchName]:
 def problems_with_data(lake: Lakehouse, binding: Binding) -> list[str]:
     """What is wrong with the published states that a version learned from; nothing, most of the time.
 
-    Each is looked up at its commit of the target ref, where only audited runs publish; its files have to be there.
+    Each is looked up at its commit of the target ref, where only audited runs publish; its files have to be there, as
+    have those of a table of labels.
     """
-    return [problem for each in binding.views if (problem := _problem(lake, each)) is not None]
+    found = [_problem(lake, each) for each in binding.views]
+    return [problem for problem in (*found, _problem_of_labels(lake, binding)) if problem is not None]
 
 
 def require_data(lake: Lakehouse, version: ModelVersion) -> None:
@@ -191,18 +194,37 @@ def _problem(lake: Lakehouse, bound: BoundView) -> str | None:
         if content.snapshot_id != bound.snapshot_id:
             return f"{what}: {bound.target} had snapshot {content.snapshot_id} at commit {bound.commit[:12]}"
         pinned = PinnedTable.of(lake.settings, bound.table, at, bound.metadata_location, bound.snapshot_id)
-        io = pinned.state.table.io
-        gone = [path for path in pinned.files if not io.new_input(path).exists()]
+        gone = _gone(pinned)
     except AsgardError as error:
         return f"{what}: {error.message}"
     if gone:
-        return f"{what}: {len(gone)} of {len(pinned.files)} data files are gone, {gone[0]} first"
+        return f"{what}: {gone}"
     run_id = pinned.state.summary("asgard.run-id")
     if run_id and not _is_published(lake, run_id):
         return (
             f"{what}: run {run_id}, which made it, has no audited publish on {lake.target}, or its record was changed"
         )
     return None
+
+
+def _problem_of_labels(lake: Lakehouse, binding: Binding) -> str | None:
+    """What is wrong with the table of labels; None for a file, which nobody holds."""
+    labels = binding.details.get("labels", {})
+    table, commit = Labels(labels.get("source", "")).table, labels.get("commit")
+    if table is None or not commit:
+        return None
+    try:
+        gone = _gone(PinnedTable.load(lake, table, At(lake.target, CommitHash(commit))))
+    except AsgardError as error:
+        return f"labels ({table}): {error.message}"
+    return f"labels ({table}): {gone}" if gone else None
+
+
+def _gone(pinned: PinnedTable) -> str:
+    """Which of a table's data files are gone, in words; "" if all are there."""
+    io = pinned.state.table.io
+    gone = [path for path in pinned.files if not io.new_input(path).exists()]
+    return f"{len(gone)} of {len(pinned.files)} data files are gone, {gone[0]} first" if gone else ""
 
 
 def _is_published(lake: Lakehouse, run_id: str) -> bool:

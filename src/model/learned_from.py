@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 from asgard.common.errors import UsageError
 from asgard.common.names import SnapshotId, TableName
 from asgard.features import duck
+from asgard.features.function_digest import differs
 from asgard.features.pinned import PinnedTable, PinnedView, require_columns
 from asgard.features.register import KIND, registered_views
 from asgard.features.views import Declared, FeatureView, OnDemandFeature
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.registrations import Registrations
 from asgard.lakehouse.snapshots import At, published_with, resolve
-from asgard.model.versions import BoundView, ModelVersion
+from asgard.model.versions import ON_DEMAND_CODE, BoundView, ModelVersion
 
 if TYPE_CHECKING:
     from asgard.lakehouse.pipeline import Pipeline
@@ -64,11 +65,34 @@ def pinned_views(
     return tuple(found)
 
 
-def functions_of(version: ModelVersion, pipeline: "Pipeline | None") -> tuple[OnDemandFeature, ...]:
-    """The on-demand features that a version learned from.
+def changed_views(lake: Lakehouse, version: ModelVersion) -> tuple[str, ...]:
+    """Views that a version learned from in another version than is registered now, each in words with what to do."""
+    registered = Registrations(lake.storage).current(KIND)
+    found = []
+    for each in version.binding.views:
+        if each.view not in registered:
+            found.append(f"view {each.view} is not registered any more. Register it: `asgard features apply`.")
+            continue
+        now = FeatureView.from_json(registered[each.view].declared)
+        if now.version != each.version:
+            error = _other_version(version, each, now)
+            found.append(f"{error.message} {error.hint}")
+    return tuple(found)
+
+
+def functions_of(
+    version: ModelVersion, pipeline: "Pipeline | None", *, accept_change: bool = False
+) -> tuple[OnDemandFeature, ...]:
+    """The on-demand features that a version learned from, as they are computed where no request brings values.
+
+    Args:
+        version: whose.
+        pipeline: that declares them.
+        accept_change: take functions whose code changed since, too.
 
     Raises:
-        UsageError: they are needed, and the pipeline does not declare them, or none is given.
+        UsageError: they are needed, and the pipeline does not declare them, or none is given; their code is not what
+            the version learned from; or they need values of a request.
     """
     wanted = version.binding.details.get("on_demand", ())
     if not wanted:
@@ -78,14 +102,39 @@ def functions_of(version: ModelVersion, pipeline: "Pipeline | None") -> tuple[On
             f"{version} learned from the on-demand features {', '.join(wanted)}, whose code is in its pipeline.",
             hint=f"Say --pipeline; it was trained by {version.binding.details.get('pipeline') or 'one'}.",
         )
-    declared = Declared.of(pipeline).on_demand
+    there = Declared.of(pipeline)
+    declared = there.on_demand
     lacking = [name for name in wanted if name not in declared]
     if lacking:
         raise UsageError(
             f"Pipeline {pipeline.name} does not declare {', '.join(lacking)}, which {version} learned from.",
             hint=f"It declares {', '.join(declared) or 'no on-demand feature'}.",
         )
-    return tuple(declared[name] for name in wanted)
+    found = tuple(declared[name] for name in wanted)
+    _require_no_request(version, found, there)
+    recorded = version.binding.details.get(ON_DEMAND_CODE, {})
+    changed = [each.name for each in found if differs(recorded.get(each.name), each)]
+    if changed and not accept_change:
+        raise UsageError(
+            f"{version} learned from other code of {', '.join(changed)} than pipeline {pipeline.name} has now.",
+            hint=f"Train it again; or name a --pipeline with the code of commit {version.binding.code_version[:12]}; "
+            "or say --accept-view-change, if it computes the same.",
+        )
+    return found
+
+
+def _require_no_request(version: ModelVersion, functions: Sequence[OnDemandFeature], there: Declared) -> None:
+    """Refuse functions of values that are neither keys nor features of the version's views."""
+    views = [there.views[each.view] for each in version.binding.views if each.view in there.views]
+    known = {name for view in views for name in (*view.keys, *view.feature_names)}
+    for each in functions:
+        lacking = [name for name in each.request if name not in known]
+        if lacking:
+            raise UsageError(
+                f"{version} learned from {each.name}, which needs {', '.join(lacking)} of a request: "
+                "batch-predict has none.",
+                hint="Predict a frame of your own that has the feature; or train without it: features=(...).",
+            )
 
 
 def _state(

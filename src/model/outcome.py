@@ -63,6 +63,26 @@ def plain_details(given: object, whose: str) -> dict[str, Any]:
     return found
 
 
+def fitting_together(each: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Of the details of several models, by name, those that can be kept together, and the names of the others.
+
+    They are taken in order; one that is too long for what is left makes way for those after it. Each name stays, with
+    nothing where its details are left out, so that a reader sees who told nothing. Nothing at all is kept if nobody
+    told anything, or if the names alone are too long.
+    """
+    told = tuple(name for name, details in each.items() if details)
+    kept: dict[str, Any] = {name: {} for name in each}
+    taken = len(json.dumps(kept))
+    if not told or taken > _LONGEST:
+        return {}, told
+    for name in told:
+        more = len(json.dumps(each[name])) - len("{}")
+        if taken + more <= _LONGEST:
+            kept[name] = dict(each[name])
+            taken += more
+    return kept, tuple(name for name in told if not kept[name])
+
+
 def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()

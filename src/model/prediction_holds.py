@@ -1,28 +1,34 @@
 """What published predictions keep of the lakehouse: holds on the states that they were computed from.
 
 A run holds the commits of its views by tags `hold_prediction_<model>_<run id>-<scope>-<commit>` before it begins. Once
-it is published it drops what it takes over: a run over all entities the holds of every earlier run of the model, a run
-over some of them those of the earlier runs over the same ones. So the newest prediction of an entity can be explained
-at any time. Holds of runs that died go with the next ones.
+a run over all entities is published, it drops the holds of every run of the model that was published before. A run over
+some of them drops none: the same condition picks other entities tomorrow. So the newest prediction of each entity that
+the last run over all of them predicted can be explained at any time. Holds of runs that died go with the next run over
+all entities, once they have shown no life for an hour.
 """
 
-import hashlib
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import takewhile
 
 from asgard.common.errors import AsgardError
 from asgard.common.failpoints import failpoint
-from asgard.common.names import BranchName, RunId
+from asgard.common.heartbeat import DEAD_AFTER
+from asgard.common.names import LOG_MARGIN, BranchName, RunId, run_id_time
 from asgard.lakehouse.holds import hold, hold_name, release
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.publish import find_publish
+from asgard.lakehouse.records import RunRecords
 from asgard.lakehouse.run import RunResult, Status
 from asgard.model.batch_request import WHOLE, PredictRequest
 
 Say = Callable[[str], None]
 KIND = "prediction"
-_OWNED = re.compile(r"(?P<run>\d{8}t\d{6}-[0-9a-f]{6})-(?P<scope>[0-9a-f]{8}|all)-[0-9a-f]+")
+SOME = "some"
+"""Scope of the holds of a run over some entities."""
+_OWNED = re.compile(r"(?P<run>\d{8}t\d{6}-[0-9a-f]{6})-[a-z0-9]+-[0-9a-f]+")
 
 
 class Holding:
@@ -34,7 +40,7 @@ class Holding:
 
     def __init__(self, lake: Lakehouse, request: PredictRequest, run_id: RunId) -> None:
         self._lake, self._model, self._run_id = lake, request.version.name, run_id
-        self._scope = hashlib.sha256(request.chosen.encode()).hexdigest()[:8] if request.chosen else WHOLE
+        self._scope = SOME if request.chosen else WHOLE
         states = {pinned.table.at for each in request.sides.values() for pinned in each.views}
         self._states = sorted(states, key=str)
         self.names = [
@@ -58,15 +64,34 @@ class Holding:
             release(self._lake, name)
 
     def take_over(self) -> list[BranchName]:
-        """Let go of what earlier runs held for the entities that this one predicted."""
+        """Let go of what earlier runs held, if this one predicted all entities, and was published after them."""
+        if self._scope != WHOLE:
+            return []
         prefix = hold_name(KIND, self._model, "")
-        dropped = []
-        for reference in list(self._lake.nessie.references(prefix)):
+        owners: dict[BranchName, RunId] = {}
+        for reference in self._lake.nessie.references(prefix):
             owned = _OWNED.fullmatch(reference.name.removeprefix(prefix))
-            if owned and owned["run"] < self._run_id and self._scope in (WHOLE, owned["scope"]):
-                release(self._lake, reference.name)
-                dropped.append(reference.name)
+            if owned and owned["run"] < self._run_id:
+                owners[reference.name] = RunId(owned["run"])
+        if not owners:
+            return []
+        kept = self._working(set(owners.values())) | self._published_since()  # in this order: none slips between
+        dropped = [name for name, run_id in owners.items() if run_id not in kept]
+        for name in dropped:
+            release(self._lake, name)
         return dropped
+
+    def _working(self, runs: set[RunId]) -> set[RunId]:
+        """Those that may still publish: not published, and younger than an hour or with a younger sign of life."""
+        signs, limit = RunRecords(self._lake.storage).signs_of_life(), datetime.now(UTC) - DEAD_AFTER
+        young = {run_id for run_id in runs if max(run_id_time(run_id), signs.get(run_id, limit)) > limit}
+        return {run_id for run_id in young if find_publish(self._lake, run_id) is None}
+
+    def _published_since(self) -> set[str]:
+        """The runs that were published after this one."""
+        log = self._lake.nessie.log(self._lake.target, since=run_id_time(self._run_id) - LOG_MARGIN)
+        runs = (entry.properties.get("asgard.run-id", "") for entry in log)
+        return set(takewhile(lambda run_id: run_id != self._run_id, runs))
 
 
 @contextmanager

@@ -191,7 +191,10 @@ def _source(version: ModelVersion, pipeline: str | None) -> PipelineSource:
     if "sample" not in binding.details:
         raise UsageError("its training noted no data and no predictions.", hint="Only what `asgard train` made is.")
     if noted is None and pipeline is None:
-        raise UsageError("nobody noted where its pipeline is.", hint="Say --pipeline.")
+        raise UsageError(
+            "nobody noted where its pipeline is.",
+            hint="Say --pipeline with its place, e.g. --pipeline examples/retail.",
+        )
     recorded = PipelineSource.from_json(noted) if noted else None
     commit = recorded.commit if recorded and recorded.commit else binding.code_version
     dirty = recorded.dirty if recorded and recorded.commit else binding.dirty

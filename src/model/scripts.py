@@ -42,7 +42,7 @@ def run_script(script: Script, data: TrainingData, target: str, folder: Path) ->
 
     Args:
         script: to run.
-        data: the training rows.
+        data: the training rows; of a segment, its value comes as `--segment`.
         target: name of the target's column in the file that the script gets.
         folder: of this training: the script's data, log and model come here.
 
@@ -64,6 +64,7 @@ def run_script(script: Script, data: TrainingData, target: str, folder: Path) ->
         *(sys.executable, "-m", script_process.__name__, str(note), str(script.path.absolute())),
         *("--data", str(folder / "train.parquet"), "--out", str(out)),
         *("--params", str(folder / "params.json"), "--seed", str(data.seed)),
+        *(("--segment", _as_text(data.segment)) if data.segment is not None else ()),
     ]
     log = folder / LOG
     with bounded_log(log) as stream:
@@ -78,6 +79,11 @@ def run_script(script: Script, data: TrainingData, target: str, folder: Path) ->
         )
     libraries = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
     return Outcome(found[0].read_bytes(), FORMATS[found[0].suffix], _details(out / DETAILS, script), libraries)
+
+
+def _as_text(segment: object) -> str:
+    """A segment as an argument: dates as ISO has them, booleans as JSON has them."""
+    return json.dumps(segment) if isinstance(segment, bool) else str(segment)
 
 
 def _details(path: Path, script: Script) -> dict[str, Any]:

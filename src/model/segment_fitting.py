@@ -12,7 +12,7 @@ from asgard.model.declaration import Model, TrainingData
 from asgard.model.examples import Examples
 from asgard.model.formats import Format
 from asgard.model.metrics import Metric, Task, baseline, evaluate
-from asgard.model.outcome import Outcome, plain_details
+from asgard.model.outcome import Outcome, fitting_together
 from asgard.model.scripts import LOG
 from asgard.model.segments import MOST, ModelFile, Segment, Segments, Unknown, Value, file_of, grouped
 from asgard.model.splits import Split
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Train = Callable[[TrainingData, Path], Outcome]
 """Runs the declared trainer on some rows, in a folder of its own."""
 _SHOWN = 5
-_ALL = "all rows"
-"""The name of the details of the model of all rows."""
+WHOLE_DETAILS = "all rows"
+"""The name of the details of the model of all rows; a segment that is called so has its name in quotes."""
 
 
 def fit_segments(
@@ -93,7 +93,7 @@ def fit_segments(
             _keep_log(where / LOG, folder / LOG, f"== {column}: {value if value is not None else 'all rows'}")
             shutil.rmtree(where)
         path = file_of(place, outcome.format)
-        files[path], outcomes[_ALL if value is None else str(value)] = outcome.content, outcome
+        files[path], outcomes[_details_name(value)] = outcome.content, outcome
         return ModelFile(path, outcome.format, hash_of(outcome.content))
 
     whole = None
@@ -106,17 +106,28 @@ def fit_segments(
     )
     say(f"trained {len(files)} models of {len(segments)} segments of {column}")
     found = Segments(column, kind, model.unknown_segment, segments, whole)
-    return found, files, _together(model, found, outcomes)
+    return found, files, _together(found, outcomes, say)
 
 
-def _together(model: Model, segments: Segments, outcomes: Mapping[str, Outcome]) -> Outcome:
-    details = {name: dict(each.details) for name, each in outcomes.items() if each.details}
+def _details_name(value: Value | None) -> str:
+    if value is None:
+        return WHOLE_DETAILS
+    return repr(value) if value == WHOLE_DETAILS else str(value)
+
+
+def _together(segments: Segments, outcomes: Mapping[str, Outcome], say: Callable[[str], None]) -> Outcome:
+    details, left_out = fitting_together({name: each.details for name, each in outcomes.items()})
+    if left_out:
+        more = f", and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
+        say(
+            f"details of {', '.join(left_out[:_SHOWN])}{more} are left out: those of all segments are too long together"
+        )
     known = all(each.libraries for each in outcomes.values())
     libraries = {name: version for each in outcomes.values() for name, version in each.libraries.items()}
     return Outcome(
         content=segments.content,
         format=Format.SEGMENTS,
-        details=plain_details(details, f"the segments of model {model.name}"),
+        details=details,
         libraries=libraries if known else {},
         parts=tuple(sorted({each.format for each in outcomes.values()})),
     )

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from asgard.common.errors import DeclarationError, UsageError
 from asgard.common.failpoints import failpoint
 from asgard.common.git import CodeVersion
+from asgard.features.function_digest import digest_of
 from asgard.features.labels import Labels
 from asgard.features.pinned import PinnedView
 from asgard.features.register import registered_views
@@ -33,12 +34,13 @@ from asgard.model.fitting import Fitted, fit, require_good
 from asgard.model.holds import hold_version
 from asgard.model.lifecycle import next_version
 from asgard.model.metrics import Metric
+from asgard.model.mlflow_files import EXAMPLE, REQUIREMENTS
 from asgard.model.registry import Registry
 from asgard.model.scripts import LOG
 from asgard.model.segments import Segments
 from asgard.model.source import PipelineSource, code_of
 from asgard.model.tracking import TrainingRun, tracked
-from asgard.model.versions import TRAINER, Binding, BoundView, ModelVersion
+from asgard.model.versions import ON_DEMAND_CODE, TRAINER, Binding, BoundView, ModelVersion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +98,7 @@ class TrainRequest:
             )
         usable = tuple(each for each in declared.on_demand.values() if set(each.views) <= set(found.views))
         named = (*found.features, found.segment)
-        wanted = tuple(each for each in usable if not found.features or each.name in named)
+        wanted = tuple(each for each in usable if each.name in named or not (found.features or each.request))
         return cls(found, pipeline.name, wanted, **options)
 
     @property
@@ -200,6 +202,10 @@ def training_set(
             say(
                 f"{segment} is a column of the labels alone: batch-predict does not have it, only frames that you bring"
             )
+        for each in request.on_demand:
+            lacking = [name for name in each.request if name not in {**keys, **offered}]
+            if lacking:
+                say(f"{each.name} needs {', '.join(lacking)} of a request: batch-predict will refuse the version")
         yield built, load_examples(built.path, request.model, offered, keys)
     finally:
         for name in built.manifest["holds"]:
@@ -239,6 +245,7 @@ def bind(
             "source": request.source.to_json() if request.source else None,
             "labels": manifest["labels"],
             "on_demand": [each.name for each in request.on_demand],
+            ON_DEMAND_CODE: {each.name: digest_of(each) for each in request.on_demand},
             "digest": manifest["digest"],
             "digest_method": manifest["digest_method"],
             "rows": manifest["rows"],
@@ -298,6 +305,11 @@ def _log(
             "classes": examples.signature.classes,
         },
     )
+    files = fitted.artifact.files
+    run.log_json("signature.json", fitted.artifact.spec.signature.to_json())
+    for name in (each for each in (REQUIREMENTS, EXAMPLE) if each in files):
+        (folder / name).write_bytes(files[name])
+        run.log_file(folder / name)
     run.log_details(fitted.details)
     for path in plots.draw(fitted.curves, fitted.importance, folder / "plots"):
         run.log_file(path, "plots")

@@ -15,6 +15,8 @@ BINDING, METRICS = "asgard.binding", "asgard.metrics"
 """Tags of a version that Asgard reads: all of its binding, and the metrics of its test."""
 TRAINER = "trainer"
 """The detail of a binding that has what the trainer told."""
+ON_DEMAND_CODE = "on_demand_code"
+"""The detail of a binding that has the digest of each on-demand feature's code."""
 
 
 @dataclass(frozen=True)

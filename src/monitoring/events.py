@@ -89,7 +89,7 @@ class PredictionFacts:
     """What an execution predicted by one model.
 
     Attributes:
-        rows: predictions that were published.
+        rows: predictions that were published and are not null.
         mean: of their scores; None where there is no single score.
         trained: when the version was registered.
         batches, seconds: how many Arrow batches were scored, and how long that took in all.
@@ -107,6 +107,19 @@ class PredictionFacts:
 
 
 @dataclass(frozen=True)
+class OnlineFacts:
+    """What the online store has of one view after a sync.
+
+    Attributes:
+        keys: entities.
+        equal_at: the moment as of which it equals what was published.
+    """
+
+    keys: int
+    equal_at: datetime
+
+
+@dataclass(frozen=True)
 class JobEvent:
     """One execution of a job.
 
@@ -117,6 +130,7 @@ class JobEvent:
         runs: the ids of its runs.
         tables: by name.
         predictions: by name of the model.
+        online: by name of the view.
     """
 
     id: str
@@ -130,6 +144,7 @@ class JobEvent:
     runs: tuple[str, ...] = ()
     tables: Mapping[str, TableFacts] = field(default_factory=dict)
     predictions: Mapping[str, PredictionFacts] = field(default_factory=dict)
+    online: Mapping[str, OnlineFacts] = field(default_factory=dict)
 
     def with_run(self, run_id: str, steps: Mapping[str, float], tables: Mapping[str, TableFacts]) -> "JobEvent":
         """This event and one more run."""
@@ -169,6 +184,7 @@ class JobEvent:
             runs=tuple(raw.get("runs", ())),
             tables={name: _facts(facts) for name, facts in raw.get("tables", {}).items()},
             predictions={name: _predictions(facts) for name, facts in raw.get("predictions", {}).items()},
+            online={name: _online(facts) for name, facts in raw.get("online", {}).items()},
         )
 
 
@@ -191,6 +207,12 @@ class OpenEvent:
         """Add what was predicted by a model."""
         with self._lock:
             self._event = replace(self._event, predictions={**self._event.predictions, model: facts})
+        self.renew()
+
+    def note_online(self, view: str, facts: OnlineFacts) -> None:
+        """Add what the online store has of a view."""
+        with self._lock:
+            self._event = replace(self._event, online={**self._event.online, view: facts})
         self.renew()
 
     def renew(self) -> None:
@@ -372,6 +394,10 @@ def _predictions(raw: Mapping[str, Any]) -> PredictionFacts:
         within=tuple(raw.get("within", ())),
         challenger=_predictions(raw["challenger"]) if "challenger" in raw else None,
     )
+
+
+def _online(raw: Mapping[str, Any]) -> OnlineFacts:
+    return OnlineFacts(int(raw.get("keys", 0)), datetime.fromisoformat(raw["equal_at"]))
 
 
 def _sum(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
     from prometheus_client.registry import Collector
 
-KNOWN_JOBS = ("backfill", "batch-predict", "ingest", "train")
+KNOWN_JOBS = ("backfill", "batch-predict", "ingest", "online-sync", "train")
 """Jobs whose counters are there, as 0, before they first ran: a rate needs a value to start from."""
 BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0)
 """Upper bounds, in seconds, of the histogram of job durations."""
@@ -105,13 +105,13 @@ FEATURE_NULL_RATE = Definition(
 PREDICTIONS = Definition(
     "asgard_predictions_total",
     Type.COUNTER,
-    "Predictions that batches published, by model; side `challenger` counts those of the version that got a share.",
+    "Predictions, nulls aside, that batches published, by model and side: a challenger is the version with a share.",
     ("model", "side", "environment"),
 )
 PREDICTION_MEAN = Definition(
     "asgard_prediction_mean",
     Type.GAUGE,
-    "Mean score of the last batch of predictions, by model and side; absent for models of several classes.",
+    "Mean score of a model's last batch, by side, challenger only if that had one; absent for several classes.",
     ("model", "side", "environment"),
 )
 PREDICTION_LATENCY = Definition(
@@ -123,8 +123,20 @@ PREDICTION_LATENCY = Definition(
 MODEL_TRAINED = Definition(
     "asgard_model_trained_timestamp_seconds",
     Type.GAUGE,
-    "When the version that predicted last was made, by model and side; its age in hours is (time() - this) / 3600.",
+    "When the version of a model's last batch was made, by side as the mean; its age is (time() - this) seconds.",
     ("model", "side", "environment"),
+)
+ONLINE_KEYS = Definition(
+    "asgard_online_store_keys",
+    Type.GAUGE,
+    "Entities that the online store has of a view, after its last sync.",
+    ("view", "environment"),
+)
+ONLINE_EQUAL = Definition(
+    "asgard_online_equal_timestamp_seconds",
+    Type.GAUGE,
+    "The moment as of which the online store equals what was published, by view; its lag is time() - this.",
+    ("view", "environment"),
 )
 
 DEFINITIONS: tuple[Definition, ...] = (
@@ -142,6 +154,8 @@ DEFINITIONS: tuple[Definition, ...] = (
     PREDICTION_MEAN,
     PREDICTION_LATENCY,
     MODEL_TRAINED,
+    ONLINE_KEYS,
+    ONLINE_EQUAL,
 )
 
 Labels = tuple[str, ...]
@@ -220,6 +234,12 @@ def count(events: Iterable[JobEvent], environment: str, jobs: Sequence[str] = KN
             _count_predictions(totals, event, model, "champion", predicted)
             if predicted.challenger is not None:
                 _count_predictions(totals, event, model, "challenger", predicted.challenger)
+            else:
+                for gauge in (PREDICTION_MEAN, MODEL_TRAINED):
+                    totals.values.get(gauge, {}).pop((model, "challenger", event.environment), None)
+        for view, online in event.online.items():
+            totals.values.setdefault(ONLINE_KEYS, {})[view, event.environment] = online.keys
+            totals.latest(ONLINE_EQUAL, (view, event.environment), online.equal_at.timestamp())
     for (name, table), facts in newest_rates(ordered).items():
         for column, rate in facts.null_rate.items():
             totals.add(FEATURE_NULL_RATE, (table, column, name), rate)

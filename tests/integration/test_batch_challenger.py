@@ -101,7 +101,7 @@ def test_each_customer_is_predicted_by_its_own_version_once(
     assert (more["sides"]["champion"]["rows"], more["sides"]["challenger"]["rows"]) == (0, len(taken))
     fresh = [row for row in published(shop) if row["run_id"] == more["run"]["run_id"]]
     assert by_customer(fresh) == {customer: larger[customer] for customer in taken}
-    assert {row["scope"] for row in fresh} == {"all that were not predicted yet"}
+    assert {row["scope"] for row in fresh} == {"all that were not predicted yet, challenger 1.0.1 0.6"}
     alone = answer(shop, capsys, "batch-predict", "-m", name)
     assert alone["rows"] == sum(version == "1.0.1" for version, _ in wanted.values())  # the others it did before
 

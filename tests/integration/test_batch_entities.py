@@ -1,7 +1,7 @@
 """Which entities a batch prediction is about: those of a table, those that nobody knows, and none."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.conftest import Fresh
@@ -82,3 +82,34 @@ def test_nobody_to_predict_is_one_clear_answer(shop: LearningShop, capsys: pytes
     assert shop.lake.nessie.head("main") == before
     assert shop.lake.nessie.content("main", TableName("gold", f"{shop.model('plain')}_predictions")) is None
     assert answer(shop, capsys, *command)["rows"] == CUSTOMERS
+
+
+def test_a_few_that_come_first_switch_no_check_of_all_off(
+    shop: LearningShop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["batch-predict", "-m", shop.model("plain")]
+    keys = shop.folder / "vip.csv"
+    keys.write_text("customer_id\n6\n7\n")
+
+    def compared(run_id: str) -> dict[str, Any]:
+        record = list_runs(shop.lake, run_id=RunId(run_id))[0].attempt.record
+        found: dict[str, Any] = record["details"]["prediction"]["compared"]
+        return found
+
+    for amount in (None, "amount * 1.01D"):
+        if amount:
+            shop.backfill(amount)
+        assert answer(shop, capsys, *command, "--entities", keys)["rows"] == 2
+        rest = answer(shop, capsys, *command)
+        assert rest["rows"] == CUSTOMERS - 2
+    scores = [row["prediction"] for row in published(shop)]
+    told = compared(rest["run"]["run_id"])
+    for when, part in (("last", scores[:CUSTOMERS]), ("now", scores[CUSTOMERS:])):
+        assert (told[when]["entities"], told[when]["scored"]) == (CUSTOMERS, CUSTOMERS)
+        assert told[when]["mean"] == pytest.approx(sum(part) / CUSTOMERS)
+    shop.backfill("CASE WHEN amount > 50 THEN 95D ELSE 90D END")
+    assert answer(shop, capsys, *command, "--entities", keys)["rows"] == 2
+    before = shop.lake.nessie.head("main")
+    assert shop.run(*command) == 3
+    assert "mean against the last run" in capsys.readouterr().err
+    assert shop.lake.nessie.head("main") == before

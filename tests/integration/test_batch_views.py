@@ -34,6 +34,10 @@ def test_a_view_that_means_something_else_is_not_read(shop: LearningShop, capsys
     assert refused in said
     assert f"--as-of {bound.commit[:16]}" in said
     assert "--accept-view-change" in said
+    assert shop.run("model", "promote", f"{name}@1.0.0", "--to", "production") == 0
+    warned = capsys.readouterr().err
+    assert f"warning: batch-predict will refuse {name}@1.0.0: {refused}" in warned
+    assert "Train it again" in warned
     now = shop.lake.content(shop.table, "main").snapshot_id
     assert refused in refusal(shop, capsys, *command, "--snapshot", now)
     assert refused in refusal(shop, capsys, *command, "--as-of", "main")

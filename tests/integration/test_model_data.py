@@ -312,6 +312,17 @@ class TestData:
         (problem,) = problems_with_data(lake, binding)
         assert f"run {run_id}, which made it, has no audited publish" in problem
 
+    def test_a_table_of_labels_is_looked_at_too(self, lake: Lakehouse, binding: Binding, fresh: Fresh) -> None:
+        labels = publish(lake, fresh)
+        noted = {"source": str(labels.table), "commit": labels.commit, "snapshot_id": labels.snapshot_id}
+        learned = replace(binding, details={"labels": noted})
+        assert problems_with_data(lake, learned) == []
+        (file, *_) = data_files(Binding(views=(labels,)))
+        file.unlink()
+        (problem,) = problems_with_data(lake, learned)
+        assert problem.startswith(f"labels ({labels.table}): 1 of ")
+        assert str(file) in problem
+
 
 class TestCommandLine:
     def test_promotions_look_at_the_data_and_rollbacks_too(

@@ -110,6 +110,45 @@ def test_a_person_reads_it_as_a_tree_down_to_the_file(shop: LearningShop, capsys
     assert "missing" not in said
 
 
+def test_on_demand_features_are_computed_again_where_their_code_is(
+    shop: LearningShop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, feature = shop.model(), f"each_visit_{shop.suffix}"
+    assert shop.run("train", "-p", shop.pipeline(), "-m", name) == 0
+    for stage in ("staging", "production"):
+        assert shop.run("model", "promote", f"{name}@1.0.0", "--to", stage) == 0
+    assert shop.run("batch-predict", "-m", name, "-p", shop.pipeline()) == 0
+    capsys.readouterr()
+    command = ("lineage", f"gold.{name}_predictions", "--key", "customer_id=5")
+    assert shop.run(*command, "--json") == 0
+    without = json.loads(capsys.readouterr().out)
+    assert (without["on_demand"], without["computed"]) == ([feature], {})
+    assert len(without["missing"]) == 1
+    assert feature in without["missing"][0]
+    assert "--pipeline" in without["missing"][0]
+    assert shop.run(*command, "-p", shop.pipeline(), "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    values = found["features"][0]["values"]
+    assert found["computed"] == {feature: values["amount"] / (values["visits"] + 1)}
+    assert found["missing"] == []
+    registry = Registry.of(load_settings({"mlflow_tracking_uri": shop.mlflow}))
+    predictor = Predictor(registry.artifact(registry.find(f"{name}@1.0.0")))
+    everything = {**values, **found["computed"]}
+    row = np.array([[everything[each] for each in predictor.signature.names]], dtype=np.float64)
+    assert float(predictor.score(row)[0]) == found["prediction"]["prediction"]
+    assert shop.run(*command, "-p", shop.pipeline()) == 0
+    assert f"    {feature} = {found['computed'][feature]}\n" in capsys.readouterr().out
+
+    pipeline = Path(shop.pipeline())
+    pipeline.write_text(pipeline.read_text().replace("amount / (visits + 1)", "amount / (visits + 2)"))
+    assert shop.run(*command, "-p", str(pipeline), "--json") == 0
+    changed = json.loads(capsys.readouterr().out)
+    assert changed["computed"] == {}
+    assert f"learned from other code of {feature}" in changed["missing"][0]
+    assert shop.run("batch-predict", "-m", name, "-p", str(pipeline)) == 2
+    assert f"learned from other code of {feature}" in capsys.readouterr().err
+
+
 def test_what_can_not_be_explained_is_said(shop: LearningShop, capsys: pytest.CaptureFixture[str]) -> None:
     table = table_of(shop)
     for arguments, message in (

@@ -167,6 +167,12 @@ def test_one_declaration_one_training_one_version_one_job(
     why = shop.asked(capsys, "lineage", f"gold.{shop.model}_predictions", "--key", "product_id=10")
     assert why["features"][0]["values"]["department"] == "GROCERY"
     assert "department" in why["features"][0]["inputs"]
+    assert why["segment"] == {"column": "department", "value": "GROCERY", "by": "own", "why": ""}
+    why = shop.asked(capsys, "lineage", f"gold.{shop.model}_predictions", "--key", "product_id=0")
+    assert (why["segment"]["value"], why["segment"]["by"]) == ("DELI", "whole")
+    assert why["segment"]["why"].endswith("fewer than 100")
+    assert shop.run("lineage", f"gold.{shop.model}_predictions", "--key", f"product_id={COUNT - 1}") == 0
+    assert "predicted by the model of all rows: department null has no model of its own" in capsys.readouterr().out
 
     assert shop.asked(capsys, "model", "reproduce", version)["verdict"] == "reproduced"
 
@@ -190,6 +196,7 @@ def test_what_changes_of_segments_is_in_the_version(
     known = [value for value in found.values() if value is not None]
     assert (len(known), said["rows"]) == (PRODUCTS["GROCERY"] + PRODUCTS["MEAT"], COUNT)
     assert said["mean"] == pytest.approx(sum(known) / len(known))
+    assert said["null"] == said["sides"]["champion"]["null"] == COUNT - len(known)
     refusing = shop.pipeline(document, unknown_segment="refuse")
     assert shop.run("train", "-p", refusing, "-m", shop.model) == 2
     assert "'DELI' (24 labels for training, fewer than 100)" in capsys.readouterr().err

@@ -218,6 +218,8 @@ def test_a_model_that_misses_its_bounds_is_not_registered(
     runs = client.search_runs([experiment.experiment_id])
     assert [run.info.status for run in runs] == ["FAILED"]
     assert runs[0].data.metrics["roc_auc"] < 0.9999
+    logged = {each.path for each in client.list_artifacts(runs[0].info.run_id)}
+    assert {"signature.json", "requirements.txt", "input_example.json"} <= logged
     assert not list(shop.lake.nessie.references(f"hold_model_{shop.model('strict')}_"))
     assert not shop.set_holds
 

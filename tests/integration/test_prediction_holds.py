@@ -56,8 +56,8 @@ def test_the_newest_predictions_can_be_explained_after_a_collection(
 
     other = answer(shop, capsys, *command, "--where", "customer_id < 3")
     held = {name.rpartition("-")[0].rpartition("-")[0]: where for name, where in prediction_holds(shop).items()}
-    assert held == {first["run"]["run_id"]: commit, other["run"]["run_id"]: commit_of(shop)}
-    assert some["run"]["run_id"] not in held
+    assert set(held) == {each["run"]["run_id"] for each in (first, some, other)}  # a condition may choose others
+    assert (held[first["run"]["run_id"]], held[other["run"]["run_id"]]) == (commit, commit_of(shop))
     last = answer(shop, capsys, *command)
     assert {name[:22] for name in prediction_holds(shop)} == {last["run"]["run_id"]}
     assert answer(shop, capsys, *command)["run"]["status"] == "unchanged"

@@ -421,15 +421,21 @@ def test_predictions_of_champion_and_challenger_are_told_apart() -> None:
     both = PredictionFacts(90, 0.5, NOW - timedelta(days=9), 2, 0.01, (0, 2, *(2,) * 11), challenger=other)
     later = PredictionFacts(5, 0.75, NOW - timedelta(days=9))
     events = [event(1, predictions={"churn": both}), event(2, predictions={"churn": later})]
-    text = metrics.exposition(metrics.count([JobEvent.decode(each.encode()) for each in events], "test"))
+    decoded = [JobEvent.decode(each.encode()) for each in events]
+    text = metrics.exposition(metrics.count(decoded[:1], "test"))
+    alone = metrics.exposition(metrics.count(decoded, "test"))
     champion, challenger = (
         {"model": "churn", "side": side, "environment": "test"} for side in ("champion", "challenger")
     )
-    assert value(text, "asgard_predictions_total", **champion) == 95
-    assert value(text, "asgard_predictions_total", **challenger) == 10
-    assert value(text, "asgard_prediction_mean", **champion) == 0.75
+    assert value(alone, "asgard_predictions_total", **champion) == 95
+    assert value(alone, "asgard_predictions_total", **challenger) == 10
+    assert value(alone, "asgard_prediction_mean", **champion) == 0.75
+    for gauge in ("asgard_prediction_mean", "asgard_model_trained_timestamp_seconds"):
+        assert value(alone, gauge, **challenger) is None  # the experiment is over
+        assert value(alone, gauge, **champion) is not None
+    assert value(text, "asgard_prediction_mean", **champion) == 0.5
     assert value(text, "asgard_prediction_mean", **challenger) == 0.25
     assert value(text, "asgard_prediction_latency_seconds_count", source="batch", **champion) == 2
-    assert value(text, "asgard_prediction_latency_seconds_count", source="batch", **challenger) == 1
+    assert value(alone, "asgard_prediction_latency_seconds_count", source="batch", **challenger) == 1
     trained = value(text, "asgard_model_trained_timestamp_seconds", **challenger)
     assert trained == (NOW - timedelta(days=1)).timestamp()

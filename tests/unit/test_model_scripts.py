@@ -4,9 +4,11 @@ import json
 import os
 import platform
 import time
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, timedelta
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +30,7 @@ DATA = TrainingData(
 HEAD = """
 import argparse, json, os, pathlib, subprocess, sys, time
 parser = argparse.ArgumentParser()
-for name in ("data", "out", "params", "seed"):
+for name in ("data", "out", "params", "seed", "segment"):
     parser.add_argument("--" + name)
 given = parser.parse_args()
 out = pathlib.Path(given.out)
@@ -67,6 +69,16 @@ print("learned from", len(rows))
         "nulls": 1,
     }
     assert (tmp_path / LOG).read_text() == "learned from 3\n"
+
+
+@pytest.mark.parametrize(
+    ("segment", "told"),
+    [(None, None), ("MEAT & FISH", "MEAT & FISH"), (7, "7"), (True, "true"), (date(2024, 5, 1), "2024-05-01")],
+)
+def test_one_is_told_its_segment(tmp_path: Path, segment: Any, told: str | None) -> None:
+    body = '(out / "model.txt").write_text(json.dumps([given.segment, "--segment" in sys.argv]))'
+    found = run_script(Script(script(tmp_path, body)), replace(DATA, segment=segment), "left", tmp_path)
+    assert json.loads(found.content) == [told, told is not None]
 
 
 def test_one_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """One declaration with a segment: which segments get a model of their own, what becomes of the others, how all do."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -12,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from asgard.common.errors import DeclarationError, RunError, UsageError
-from asgard.model.declaration import Model, TrainingData, model
+from asgard.model.declaration import FitResult, Model, TrainingData, model
 from asgard.model.examples import Examples, load_examples
 from asgard.model.fitting import Fitted, fit
 from asgard.model.formats import Format
 from asgard.model.metrics import Metric
+from asgard.model.outcome import fitting_together
 from asgard.model.predictor import Predictor
 from asgard.model.scripts import LOG
 from asgard.model.segments import MOST, Segment, Segments
@@ -33,12 +35,12 @@ import pandas
 from sklearn.linear_model import LinearRegression
 
 parser = argparse.ArgumentParser()
-for name in ("data", "out", "params", "seed"):
+for name in ("data", "out", "params", "seed", "segment"):
     parser.add_argument("--" + name)
 given = parser.parse_args()
 rows = pandas.read_parquet(given.data)
 target = rows.pop("sold")
-print("rows:", len(rows))
+print("rows:", len(rows), "of", given.segment)
 (pathlib.Path(given.out) / "model.pkl").write_bytes(pickle.dumps(LinearRegression().fit(rows.to_numpy(), target)))
 """
 
@@ -216,7 +218,9 @@ class TestEverySegmentHasItsOwn:
         found = trained(table(), demand(trainer=script), folder)
         assert np.allclose(found.scores, trained(table(), demand(), folder).scores, rtol=1e-12)
         counts = {each.value: each.train_rows for each in segments(found).segments}
-        log = [line for name, count in counts.items() for line in (f"== department: {name}", f"rows: {count}")]
+        log = [
+            line for name, count in counts.items() for line in (f"== department: {name}", f"rows: {count} of {name}")
+        ]
         assert (folder / LOG).read_text().splitlines() == log
 
 
@@ -309,6 +313,17 @@ class TestRefused:
             trained(table(), demand(trainer=trainer), folder)
         assert raised.value.details == ("it was the model of department 'food'",)
 
+    def test_details_that_are_too_long_as_soon_as_they_come(self, folder: Path) -> None:
+        asked: list[Any] = []
+
+        def trainer(data: TrainingData) -> Any:
+            asked.append(data.segment)
+            return FitResult(linear(data), {"text": "x" * 20_000})
+
+        with pytest.raises(RunError, match="20,000 are kept"):
+            trained(table(), demand(trainer=trainer), folder)
+        assert asked == ["books"]
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [
@@ -324,6 +339,44 @@ class TestRefused:
     def test_declarations_that_can_not_work(self, change: dict[str, Any], message: str) -> None:
         with pytest.raises(DeclarationError, match=message):
             demand(**change)
+
+
+class TestDetails:
+    def test_of_all_segments_what_fits_is_kept_and_the_rest_is_named(self, folder: Path) -> None:
+        lengths = {"books": 9_000, "food": 15_000, "toys": 9_000}
+        said: list[str] = []
+        found = trained(
+            table(),
+            demand(trainer=lambda data: FitResult(linear(data), {"text": "x" * lengths[data.segment]})),
+            folder,
+            said,
+        )
+        kept = {name: len(each.get("text", "")) for name, each in found.details.items()}
+        assert kept == {"books": 9_000, "food": 0, "toys": 9_000}
+        assert len(json.dumps(found.details)) <= 20_000
+        assert [line for line in said if line.startswith("details of food are left out")]
+        assert len(segments(found).segments) == 3
+
+    def test_a_segment_whose_trainer_told_nothing_is_there_with_nothing(self, folder: Path) -> None:
+        def trainer(data: TrainingData) -> Any:
+            return FitResult(linear(data), {"drift": 0.1} if data.segment == "toys" else {})
+
+        found = trained(table(), demand(trainer=trainer), folder)
+        assert found.details == {"books": {}, "food": {}, "toys": {"drift": 0.1}}
+        assert trained(table(), demand(), folder).details == {}
+
+    def test_names_that_are_too_long_alone_leave_nothing(self) -> None:
+        one, two = "x" * 15_000, "y" * 15_000
+        assert fitting_together({one: {"a": 1}, two: {}}) == ({}, (one,))
+
+    def test_a_segment_called_like_the_model_of_all_rows_keeps_its_own(self, folder: Path) -> None:
+        def trainer(data: TrainingData) -> Any:
+            return FitResult(linear(data), {"of": data.segment})
+
+        rows = table().replace({"department": {"food": "all rows"}})
+        found = trained(rows, demand(trainer=trainer, unknown_segment="whole"), folder)
+        assert found.details["all rows"] == {"of": None}
+        assert found.details["'all rows'"] == {"of": "all rows"}
 
 
 def test_the_table_for_people(folder: Path) -> None:
@@ -349,3 +402,30 @@ def test_an_on_demand_feature_can_be_the_segment() -> None:
     shop.add(price_band)
     shop.add(demand(features=("price",), segment="price_band"))
     assert [each.name for each in TrainRequest.of(shop, "demand").on_demand] == ["price_band"]
+
+
+def test_an_on_demand_feature_of_a_request_is_learned_from_only_if_it_is_named() -> None:
+    from asgard import Pipeline
+    from asgard.features.views import Feature, feature_view, on_demand
+
+    @on_demand(inputs={"price": "products:price"}, request={"offered": "double"})
+    def discount(price: "pd.Series[float]", offered: "pd.Series[float]") -> "pd.Series[float]":
+        return 1 - offered / price
+
+    @on_demand(inputs={"price": "products:price"})
+    def doubled(price: "pd.Series[float]") -> "pd.Series[float]":
+        return price * 2
+
+    shop = Pipeline("shop")
+    shop.source("gold.products")
+    shop.add(feature_view("products", table="gold.products", keys=("id",), features=[Feature("price", "double")]))
+    shop.add(discount)
+    shop.add(doubled)
+    shop.add(demand(features=(), segment="id"))
+    assert [each.name for each in TrainRequest.of(shop, "demand").on_demand] == ["doubled"]
+    named = Pipeline("named")
+    named.source("gold.products")
+    named.add(feature_view("products", table="gold.products", keys=("id",), features=[Feature("price", "double")]))
+    named.add(discount)
+    named.add(demand(features=("price", "discount"), segment="id"))
+    assert [each.name for each in TrainRequest.of(named, "demand").on_demand] == ["discount"]

@@ -176,6 +176,7 @@ def test_json_has_plain_values(facts: ModelFacts) -> None:
         binding(labels={"snapshot_id": 1}),
         binding(params={"leaves": 16}),
         binding(seed=8),
+        binding(on_demand_code={"spend_ratio": "3.11:ff"}),
         replace(binding(), code_version="0ther"),
         replace(binding(), dirty=False),
         replace(binding(), views=(replace(binding().views[0], snapshot_id=SnapshotId(1)),)),

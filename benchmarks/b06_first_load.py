@@ -1,0 +1,120 @@
+"""B6: the first load of a million entities into Redis, against the same commands sent as fast as Redis takes them.
+
+The ceiling sends the very bytes that Asgard sends, encoded beforehand, through one socket, and counts the replies: no
+reading of Parquet, no encoding. Feast's writer gets some rows, and its rate is compared.
+"""
+
+import socket
+import statistics
+import threading
+import time
+from typing import Any
+
+import hiredis
+
+from asgard.serving.sync import Mode, sync
+from benchmarks.harness import Row, interleave, parse, ratio, report, spread
+from benchmarks.online_view import FEAST_ROWS, FEATURES, OnlineView, feast_rows, feast_store, online_view
+
+
+def main() -> None:
+    """Run the benchmark."""
+    options = parse(__doc__)
+    rows = 50_000 if options.quick else 1_000_000
+    with online_view() as made:
+        made.publish(rows)
+        client = made.store.client
+        feast, given = feast_store(made), feast_rows(made)
+        recorded = record(made)
+
+        def load() -> None:
+            client.flushall()
+            done = sync(made.lake, made.store, made.view, say=lambda _line: None)
+            assert (done.mode, done.rows) == (Mode.REBUILD, rows)
+
+        def ceiling() -> None:
+            client.flushall()
+            for script in recorded.scripts:
+                client.script_load(script)
+            client.hset(made.store.keys(made.view.name).state, "token", recorded.token)
+            send(made.store.where, recorded.commands)
+            assert client.dbsize() >= rows
+
+        def by_feast() -> None:
+            client.flushall()
+            feast.write_to_online_store("customers", df=given)
+            assert client.dbsize() == len(given)
+
+        seconds = interleave({"asgard": load, "ceiling": ceiling, "feast": by_feast}, options.rounds)
+    feast_rate = statistics.median(len(given) / each for each in seconds["feast"])
+    rate = statistics.median(rows / each for each in seconds["asgard"])
+    report(
+        "b06_first_load",
+        "B6: the first load of the online store",
+        f"{rows:,} entities x {len(FEATURES)} doubles, {options.rounds} rounds",
+        [
+            Row("`asgard online-sync`, Parquet to Redis", f"{spread(seconds['asgard'])}; {rate:,.0f} entities/s"),
+            Row("the same commands, encoded beforehand", spread(seconds["ceiling"])),
+            Row(f"Feast's writer, {FEAST_ROWS:,} rows", f"{spread(seconds['feast'])}; {feast_rate:,.0f} entities/s"),
+            Row("its rate against the ceiling", f"{ratio(seconds['ceiling'], seconds['asgard']):.2f} x", ">= 0.7 x"),
+            Row("against Feast's writer", f"{rate / feast_rate:.0f} x faster", ">= 5 x"),
+        ],
+        quick=options.quick,
+    )
+
+
+class Recorded:
+    """What a sync sent: its scripts' calls as bytes, and the token in them."""
+
+    def __init__(self) -> None:
+        self.commands: list[bytes] = []
+        self.scripts: list[str] = []
+        self.token = ""
+
+
+def record(made: OnlineView) -> Recorded:
+    """One first load, listened to."""
+    from asgard.serving import state
+
+    found, send_rows = Recorded(), state.Fenced._send
+
+    def listen(self: Any, pipe: Any, generation: int, names: Any, values: Any, deleted: Any) -> None:
+        keys = [self.keys.state, *names, *deleted]
+        words = ["EVALSHA", self._write, len(keys), *keys, *self._fence, generation, len(names), *values]
+        found.commands.append(hiredis.pack_command(tuple(words)))
+        found.token, found.scripts = self.token, [state._WRITE]
+        send_rows(self, pipe, generation, names, values, deleted)
+
+    state.Fenced._send = listen  # type: ignore[method-assign]
+    try:
+        made.store.client.flushall()
+        sync(made.lake, made.store, made.view, say=lambda _line: None)
+    finally:
+        state.Fenced._send = send_rows  # type: ignore[method-assign]
+    return found
+
+
+def send(where: str, commands: list[bytes]) -> None:
+    """Send all, read every reply meanwhile."""
+    host, _, port = where.removeprefix("redis://").partition("/")[0].partition(":")
+    with socket.create_connection((host, int(port))) as connection:
+        reader, replies = hiredis.Reader(), 0
+
+        def feed() -> None:
+            for command in commands:
+                connection.sendall(command)
+
+        sender = threading.Thread(target=feed)
+        sender.start()
+        deadline = time.monotonic() + 600
+        while replies < len(commands):
+            assert time.monotonic() < deadline
+            reader.feed(connection.recv(65_536))
+            while (reply := reader.gets()) is not False:
+                assert not isinstance(reply, Exception), reply
+                replies += 1
+        sender.join()
+
+
+if __name__ == "__main__":
+    main()

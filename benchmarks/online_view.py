@@ -1,0 +1,91 @@
+"""What the benchmarks of the online store share: a published view of ten doubles an entity, and Feast beside it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from asgard.features.views import Feature, FeatureView, feature_view
+from asgard.lakehouse.declaration import declare_table
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.run import RunRequest, execute
+from asgard.serving.store import Store
+from benchmarks.harness import project
+
+FEATURES = tuple(f"f{number}" for number in range(10))
+FEAST_ROWS = 20_000
+"""Feast writes some thousand rows a second: its rate is measured on so many."""
+
+
+@dataclass(frozen=True)
+class OnlineView:
+    """The view, where it is published, and the Redis."""
+
+    lake: Lakehouse
+    store: Store
+    view: FeatureView
+    folder: Path
+
+    def publish(self, rows: int, *, day: int = 0, every: int = 1, mode: str = "append") -> None:
+        """A row for every so many-th entity, of a day."""
+        file = self.folder / "rows.parquet"
+        values = ", ".join(f"random() AS {feature}" for feature in FEATURES)
+        duckdb.connect().execute(
+            f"COPY (SELECT range * {every} AS customer_id, "
+            f"to_timestamp(1704067200 + {day} * 86400) AS event_timestamp, {values} "
+            f"FROM range({rows // every})) TO '{file}'"
+        )
+        frame = self.lake.spark.read.parquet(str(file))
+        table = declare_table(str(self.view.table), mode=mode)
+        execute(self.lake, RunRequest("benchmark"), lambda attempt: attempt.write(table, frame), lambda _line: None)
+
+    def rewrite(self) -> None:
+        """The same rows in other files, as compaction leaves them."""
+        frame = self.lake.frame(self.view.table, "main").repartition(3)
+        table = declare_table(str(self.view.table), mode="replace")
+        execute(self.lake, RunRequest("benchmark"), lambda attempt: attempt.write(table, frame), lambda _line: None)
+
+
+@contextmanager
+def online_view() -> Iterator[OnlineView]:
+    """A project folder of its own, with Nessie and Redis running; nothing is published yet."""
+    with project("redis") as settings:
+        features = [Feature(feature, "double") for feature in FEATURES]
+        view = feature_view("customers", table="gold.customers", keys=("customer_id",), features=features)
+        yield OnlineView(Lakehouse.connect(settings, "online"), Store.of(settings), view, Path(settings.project_dir))
+
+
+def feast_store(made: OnlineView) -> Any:
+    """Feast's own store in the same Redis, with the same view."""
+    os.environ.setdefault("FEAST_USAGE", "False")
+    from feast import Entity, FeatureStore, Field, FileSource, RepoConfig, ValueType
+    from feast import FeatureView as FeastView
+    from feast.types import Float64
+
+    port = str(made.store.where).rpartition(":")[2].partition("/")[0]
+    config = RepoConfig(
+        project="feast",
+        provider="local",
+        registry=str(made.folder / "registry.db"),
+        online_store={"type": "redis", "connection_string": f"127.0.0.1:{port}"},
+        entity_key_serialization_version=3,
+    )
+    store = FeatureStore(config=config)
+    entity = Entity(name="customer", join_keys=["customer_id"], value_type=ValueType.INT64)
+    source = FileSource(path=str(made.folder / "rows.parquet"), timestamp_field="event_timestamp")
+    schema = [Field(name=feature, dtype=Float64) for feature in FEATURES]
+    store.apply([entity, FeastView(name="customers", entities=[entity], schema=schema, source=source)])
+    return store
+
+
+def feast_rows(made: OnlineView) -> Any:
+    """Rows for Feast's writer."""
+    table = made.lake.frame(made.view.table, "main").where(f"customer_id < {FEAST_ROWS}")
+    frame = table.select("customer_id", *FEATURES).toPandas()
+    frame["event_timestamp"] = datetime(2024, 1, 1, tzinfo=UTC)
+    return frame

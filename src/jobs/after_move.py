@@ -1,0 +1,50 @@
+"""After a move of a model's version: its holds are made right, and what will be in the way of predicting is said.
+
+The move is done by then, so that what fails here is a warning.
+"""
+
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import AsgardError
+
+if TYPE_CHECKING:
+    from asgard.lakehouse.lake import Lakehouse
+    from asgard.model.registry import Registry
+    from asgard.model.versions import ModelVersion
+
+
+def settle(registry: "Registry", connect: "Callable[[], Lakehouse]", name: str) -> None:
+    """Make the holds of a model right; what fails is left to the next mover."""
+    from asgard.model.holds import release_abandoned, settle_holds
+
+    try:
+        model = registry.model(name)
+        if not any(each.binding.views for each in model.versions):
+            return
+        now, lake = datetime.now(UTC), connect()
+        problems = settle_holds(lake, model, lambda: registry.model(name), now).problems
+        release_abandoned(lake, now)
+    except AsgardError as error:
+        sys.stderr.write(f"holds of {name} were not looked through, the next move does that: {error.message}\n")
+        return
+    for problem in problems:
+        sys.stderr.write(f"not held: what {problem}\n")
+
+
+def warn_of_views(connect: "Callable[[], Lakehouse]", version: "ModelVersion") -> None:
+    """Say which views batch-predict will not read by a version that is in use now, and what to do."""
+    from asgard.model.learned_from import changed_views
+    from asgard.model.lifecycle import Stage
+
+    if version.stage not in (Stage.STAGING, Stage.PRODUCTION) or not version.binding.views:
+        return
+    try:
+        changed = changed_views(connect(), version)
+    except AsgardError as error:
+        sys.stderr.write(f"views of {version} were not looked at: {error.message}\n")
+        return
+    for each in changed:
+        sys.stderr.write(f"warning: batch-predict will refuse {version}: {each}\n")

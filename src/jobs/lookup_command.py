@@ -1,0 +1,79 @@
+"""`asgard lookup`: what Redis says of an entity, and of which published snapshot it is.
+
+Reads: Redis. Writes: nothing.
+"""
+
+from typing import Annotated, Any
+
+import typer
+
+from asgard.common.errors import UsageError
+from asgard.jobs.options import DirOption, JsonOption, SetOption, settings_from
+
+
+def lookup(
+    view: Annotated[list[str], typer.Option("--view", "-v", help="An online view. Repeatable.")],
+    key: Annotated[
+        list[str], typer.Option("--key", "-k", metavar="NAME=VALUE", help="A key of the entity. Repeatable.")
+    ],
+    directory: DirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Show the features of one entity, as Redis has them."""
+    from asgard.jobs.reporting import show_json, show_table
+    from asgard.serving.online_store import OnlineStore
+
+    store = OnlineStore(settings=settings_from(settings, directory), timeout=5.0)
+    kinds = {name: kind for each in view for name, kind in store.head(each).keys.items()}
+    row = store.lookup(view, {name: _value(text, kinds.get(name, "string")) for name, text in _pairs(key)})
+    if as_json:
+        show_json(row.to_json())
+        return 0
+    show_table(
+        ("VIEW", "FEATURE", "VALUE"),
+        [
+            (answer.head.view, name, "null" if value is None else value)
+            for answer in row.answers
+            for name, value in answer.values.items()
+        ],
+    )
+    for answer in row.answers:
+        head, at = answer.head, answer.event_timestamp
+        of = f"row of {at:%Y-%m-%d %H:%M:%S}" if at else "no row"
+        typer.echo(
+            f"{head.view}: {answer.status}, {of}; snapshot {head.snapshot_id} of {head.table}, "
+            f"synced {head.age:,.0f} s ago"
+        )
+    return 0
+
+
+def _pairs(given: list[str]) -> list[tuple[str, str]]:
+    pairs = [text.partition("=") for text in given]
+    for name, equals, value in pairs:
+        if not (name and equals):
+            raise UsageError(f"--key {name + equals + value!r} is not NAME=VALUE.", hint="E.g. --key customer_id=7.")
+    return [(name, value) for name, _, value in pairs]
+
+
+def _value(text: str, kind: str) -> Any:
+    """A key's value, written as its type is.
+
+    Raises:
+        UsageError: it is of another type.
+    """
+    from datetime import date, datetime
+    from decimal import Decimal, InvalidOperation
+
+    try:
+        if kind in ("int", "bigint"):
+            return int(text)
+        if kind == "boolean":
+            return {"true": True, "false": False}[text.lower()]
+        if kind == "date":
+            return date.fromisoformat(text)
+        if kind.startswith("timestamp"):
+            return datetime.fromisoformat(text)
+        return Decimal(text) if kind.startswith("decimal") else text
+    except (ValueError, KeyError, InvalidOperation) as error:
+        raise UsageError(f"{text!r} is no {kind}.", hint="Give the key's value in its own type.") from error

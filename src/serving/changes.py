@@ -1,0 +1,119 @@
+"""Which entities differ between published states of a view's table, and what their rows are; by DuckDB.
+
+A snapshot's data files never change. So two states differ by the files that only one of them has, whatever happened in
+between: appends, restatements, deletes, reverts. Rows that both sides' files have were only moved (compaction,
+copy-on-write) and touch nobody.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asgard.features import duck
+from asgard.features.duck import quoted
+from asgard.features.pinned import PinnedTable, PinnedView
+from asgard.features.views import FeatureView
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+EVENT = "__event"
+"""Event timestamp in microseconds since 1970; null for an entity without a row."""
+_BATCH_ROWS = 16_384
+
+
+@dataclass(frozen=True)
+class Changes:
+    """The entities to look at.
+
+    Attributes:
+        relation: with their keys; None: all of them.
+        entities: how many; None if nobody counted.
+    """
+
+    relation: str | None
+    entities: int | None
+
+
+EVERY = Changes(None, None)
+
+
+def touched(
+    connection: "DuckDBPyConnection", view: FeatureView, before: Sequence[PinnedTable], now: PinnedTable
+) -> Changes:
+    """The entities whose rows differ between each of some earlier states and now.
+
+    Raises:
+        UsageError: files of a snapshot are gone.
+        ContractError: a snapshot has delete files.
+    """
+    keys = _listed(view.keys)
+    parts = []
+    for earlier in before:
+        old, new = set(earlier.files), set(now.files)
+        gone = _rows(connection, earlier.part(old - new), view)
+        come = _rows(connection, now.part(new - old), view)
+        if gone and come:
+            parts += [f"({gone} EXCEPT ALL {come})", f"({come} EXCEPT ALL {gone})"]
+        else:
+            parts += [f"({each})" for each in (gone, come) if each]
+    if not parts:
+        return Changes("touched", 0)
+    together = " UNION ALL ".join(parts)
+    usable = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in view.keys)
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE touched AS SELECT DISTINCT {keys} FROM ({together}) WHERE {usable}"
+    )
+    counted = connection.execute("SELECT count(*) FROM touched").fetchall()[0][0]
+    return Changes("touched", int(counted))
+
+
+def rows(connection: "DuckDBPyConnection", pinned: PinnedView, changes: Changes) -> "Iterator[pa.RecordBatch]":
+    """The row that each entity has: of the latest event timestamp, then created last, then the greater tie-break.
+
+    Returns:
+        Batches of the keys, `EVENT`, and the features; `EVENT` is null for an entity that has no row.
+
+    Raises:
+        UsageError: files of the snapshot are gone.
+    """
+    if changes.entities == 0:
+        return
+    view, relation = pinned.view, changes.relation
+    keys = _listed(view.keys)
+    if pinned.table.state.has_delete_files() or pinned.table.files:
+        order = duck.tie_order(view)
+        columns = tuple(dict.fromkeys((*view.keys, *view.time_columns, *view.feature_names, *order)))
+        source = duck.live_rows_of(connection, pinned.table, columns)
+        wanted = f" SEMI JOIN {relation} USING ({keys})" if relation else ""
+        best = _best(view, f"(SELECT * FROM {source}{wanted} WHERE {duck.is_usable(view)})", order)
+        sql = f"SELECT * FROM {relation} LEFT JOIN ({best}) USING ({keys})" if relation else best
+    elif relation:
+        sql = f"SELECT {keys}, NULL::BIGINT AS {EVENT} FROM {relation}"
+    else:
+        return
+    reader: pa.RecordBatchReader = connection.sql(sql).to_arrow_reader(_BATCH_ROWS)
+    yield from reader
+
+
+def _best(view: FeatureView, source: str, order: dict[str, str]) -> str:
+    keys, features = _listed(view.keys), _listed(view.feature_names)
+    event = f"epoch_us({quoted(view.event_timestamp)})"
+    created = [f"{quoted(view.created_timestamp)} DESC"] if view.created_timestamp else []
+    ranked = ", ".join([f"{event} DESC", *created, *(f"{each} DESC NULLS LAST" for each in order.values())])
+    return (
+        f"SELECT {keys}, {event} AS {EVENT}, {features} FROM {source} "
+        f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {ranked}) = 1"
+    )
+
+
+def _rows(connection: "DuckDBPyConnection", table: PinnedTable, view: FeatureView) -> str:
+    """SQL of what a view reads of some files; "" for none."""
+    if not table.files:
+        return ""
+    return f"SELECT {_listed(view.columns)} FROM {duck.rows_of(connection, table, view.columns)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(quoted, names))

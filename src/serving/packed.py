@@ -1,0 +1,273 @@
+"""The `packed` codec, version 1: one entity's row of a view in one compact value, which any language can read.
+
+All numbers are little-endian. `docs/online.md` describes it to the byte:
+
+```
+u8      version, 1
+i64     event timestamp, microseconds since 1970-01-01 UTC
+bitmap  one bit for each feature in order, the lowest bit of a byte first; a set bit is a null
+...     each feature of a fixed width, in order; a null is zeros
+...     each feature of a variable width, in order: u32 length in bytes, then the bytes; a null has length 0
+```
+
+Equal rows are equal bytes: minus zero is written as zero, and every NaN as the same one.
+"""
+
+import re
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from asgard.common.errors import ServiceError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+VERSION = 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_NTZ = datetime(1970, 1, 1)
+_EPOCH_DAY = date(1970, 1, 1)
+_DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
+_LONG_DECIMAL = 18
+"""Digits that 64 bits hold."""
+
+
+@dataclass(frozen=True)
+class _Fixed:
+    """A type of fixed width: how `struct` and numpy read it, and what Python value it stands for."""
+
+    code: str
+    numpy: str
+    size: int
+    value: Callable[[Any], Any] | None = None
+
+
+def _fixed(kind: str) -> _Fixed | None:
+    """None for a type of variable width."""
+    decimal = _DECIMAL.fullmatch(kind)
+    if decimal:
+        scale = int(decimal[2])
+        if int(decimal[1]) <= _LONG_DECIMAL:
+            return _Fixed("q", "<i8", 8, lambda found: Decimal(found).scaleb(-scale))
+        return _Fixed("16s", "V16", 16, lambda found: _decimal(int.from_bytes(found, "little", signed=True), scale))
+    return {
+        "boolean": _Fixed("?", "u1", 1),
+        "int": _Fixed("i", "<i4", 4),
+        "bigint": _Fixed("q", "<i8", 8),
+        "float": _Fixed("f", "<f4", 4),
+        "double": _Fixed("d", "<f8", 8),
+        "date": _Fixed("i", "<i4", 4, lambda found: _EPOCH_DAY + timedelta(days=found)),
+        "timestamp": _Fixed("q", "<i8", 8, lambda found: _EPOCH + timedelta(microseconds=found)),
+        "timestamp_ntz": _Fixed("q", "<i8", 8, lambda found: _EPOCH_NTZ + timedelta(microseconds=found)),
+    }.get(kind)
+
+
+def _decimal(unscaled: int, scale: int) -> Decimal:
+    sign, digits = int(unscaled < 0), tuple(map(int, str(abs(unscaled))))
+    return Decimal((sign, digits, -scale))  # exact, whatever the context's precision
+
+
+class Packed:
+    """The layout of one view's rows.
+
+    Args:
+        features: name -> type, in the view's order.
+    """
+
+    def __init__(self, features: Mapping[str, str]) -> None:
+        self.names = tuple(features)
+        self._kinds = tuple(features.values())
+        found = [(place, kind, _fixed(kind)) for place, kind in enumerate(self._kinds)]
+        self._fixed = [(place, fixed) for place, _, fixed in found if fixed is not None]
+        self._variable = [(place, kind) for place, kind, fixed in found if fixed is None]
+        self._bitmap = (len(self._kinds) + 7) // 8
+        self._head = struct.Struct(f"<Bq{self._bitmap}s{''.join(fixed.code for _, fixed in self._fixed)}")
+        self._values = [(place, fixed.value) for place, fixed in self._fixed if fixed.value is not None]
+        self._plain = not self._variable and not self._values
+
+    @cached_property
+    def _row(self) -> "np.dtype[Any]":
+        import numpy as np
+
+        bitmap = [("bitmap", "u1", (self._bitmap,))] if self._bitmap else []
+        fixed = [(f"f{place}", fixed.numpy) for place, fixed in self._fixed]
+        return np.dtype([("version", "u1"), ("event", "<i8"), *bitmap, *fixed])
+
+    def encode(self, batch: "pa.RecordBatch", events: "np.ndarray[Any, Any]") -> list[bytes]:
+        """The values of a batch's rows.
+
+        Args:
+            batch: with the features' columns, of their types.
+            events: int64, event timestamps in microseconds since 1970.
+        """
+        import numpy as np
+
+        rows = np.zeros(batch.num_rows, dtype=self._row)
+        rows["version"], rows["event"] = VERSION, events
+        columns = [batch.column(name) for name in self.names]
+        for place, column in enumerate(columns):
+            if column.null_count:
+                rows["bitmap"][:, place // 8] |= (_nulls(column) << (place % 8)).astype(np.uint8)
+        for place, fixed in self._fixed:
+            rows[f"f{place}"] = _numbers(columns[place], self._kinds[place], fixed)
+        content, size = rows.tobytes(), self._row.itemsize
+        heads = [content[at : at + size] for at in range(0, len(content), size)]
+        if not self._variable:
+            return heads
+        tails = [_tails(columns[place], kind) for place, kind in self._variable]
+        return [b"".join(parts) for parts in zip(heads, *tails, strict=True)]
+
+    def decode(self, value: bytes) -> tuple[int, dict[str, Any]]:
+        """The event timestamp in microseconds, and the features' values; a null is None.
+
+        Raises:
+            ServiceError: the value is not of this layout, or has a date that Python can't say (beyond year 9999).
+        """
+        try:
+            return self._decoded(value)
+        except (struct.error, IndexError, UnicodeDecodeError, OverflowError) as error:
+            raise _unreadable(str(error)) from error
+
+    def _decoded(self, value: bytes) -> tuple[int, dict[str, Any]]:
+        version, event, bitmap, *fixed = self._head.unpack_from(value)
+        if version != VERSION:
+            raise _unreadable(f"its version is {version}")
+        if self._plain and not any(bitmap) and len(value) == self._head.size:
+            return event, dict(zip(self.names, fixed, strict=True))
+        values: list[Any] = [None] * len(self.names)
+        for (place, _), found in zip(self._fixed, fixed, strict=True):
+            values[place] = found
+        for place, convert in self._values:
+            if not bitmap[place // 8] >> (place % 8) & 1:
+                values[place] = convert(values[place])
+        at = self._head.size
+        for place, kind in self._variable:
+            content, at = _take(value, at)
+            values[place] = _from_bytes(content, kind)
+        if at != len(value):
+            raise _unreadable(f"{len(value) - at} bytes are left over")
+        for place in range(len(values)):
+            if bitmap[place // 8] >> (place % 8) & 1:
+                values[place] = None
+        return event, dict(zip(self.names, values, strict=True))
+
+
+def _unreadable(why: str) -> ServiceError:
+    return ServiceError(
+        f"A value in Redis is not of the layout that its view has: {why}.",
+        hint="Something else wrote it: `asgard online-sync --view V --full` writes the view anew.",
+    )
+
+
+def _nulls(column: "pa.Array") -> "np.ndarray[Any, Any]":
+    found: np.ndarray[Any, Any] = column.is_null().to_numpy(zero_copy_only=False)
+    return found
+
+
+def _numbers(column: "pa.Array", kind: str, fixed: _Fixed) -> "np.ndarray[Any, Any]":
+    """A column as its values are written; nulls as zeros."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if _DECIMAL.fullmatch(kind):
+        found = np.frombuffer(column.buffers()[1], dtype=np.uint8)[
+            column.offset * 16 : (column.offset + len(column)) * 16
+        ]
+        unscaled = found.reshape(-1, 16).copy()
+        if column.null_count:
+            unscaled[_nulls(column)] = 0
+        return unscaled.view("V16").ravel() if fixed.size > 8 else unscaled[:, :8].copy().view("<i8").ravel()
+    if kind == "boolean":
+        column = column.cast(pa.uint8())
+    elif kind in ("timestamp", "timestamp_ntz"):
+        column = column.view(pa.int64())
+    elif kind == "date":
+        column = column.view(pa.int32())
+    numbers: np.ndarray[Any, Any] = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
+    if kind in ("float", "double"):
+        numbers = numbers + numbers.dtype.type(0)
+        numbers[np.isnan(numbers)] = np.nan
+    return numbers
+
+
+def _tails(column: "pa.Array", kind: str) -> list[bytes]:
+    """Length and bytes of each value."""
+    pack = struct.Struct("<I").pack
+    contents = (b"" if value is None else to_bytes(value, kind) for value in column.to_pylist())
+    return [pack(len(content)) + content for content in contents]
+
+
+def to_bytes(value: Any, kind: str) -> bytes:
+    """One value that is not null, without its length."""
+    if kind == "string":
+        return str(value).encode()
+    if kind == "binary":
+        return bytes(value)
+    return _array_bytes(value, kind.removeprefix("array<").removesuffix(">"))
+
+
+def _array_bytes(values: Sequence[Any], kind: str) -> bytes:
+    """The number of elements, a bitmap of the nulls among them, and each as it is written in a row."""
+    import numpy as np
+    import pyarrow as pa
+
+    from asgard.features.types import to_arrow
+
+    parts, fixed = [struct.pack("<I", len(values)), _bitmap_of(values)], _fixed(kind)
+    if fixed:
+        numbers = _numbers(pa.array(values, to_arrow(kind)), kind, fixed)
+        return b"".join((*parts, np.asarray(numbers).astype(fixed.numpy).tobytes()))
+    contents = [to_bytes(item, kind) for item in values if item is not None]
+    return b"".join((*parts, *(struct.pack("<I", len(content)) + content for content in contents)))
+
+
+def _bitmap_of(values: Sequence[Any]) -> bytes:
+    found = bytearray((len(values) + 7) // 8)
+    for place, value in enumerate(values):
+        if value is None:
+            found[place // 8] |= 1 << (place % 8)
+    return bytes(found)
+
+
+def _take(value: bytes, at: int) -> tuple[bytes, int]:
+    """Bytes that follow their length."""
+    try:
+        (length,) = struct.unpack_from("<I", value, at)
+    except struct.error as error:
+        raise _unreadable("it ends too early") from error
+    end = at + 4 + length
+    if end > len(value):
+        raise _unreadable("it ends too early")
+    return value[at + 4 : end], end
+
+
+def _from_bytes(content: bytes, kind: str) -> Any:
+    if kind == "string":
+        return content.decode()
+    if kind == "binary":
+        return content
+    return _array(content, kind.removeprefix("array<").removesuffix(">")) if content else None
+
+
+def _array(content: bytes, kind: str) -> list[Any]:
+    (count,) = struct.unpack_from("<I", content)
+    bitmap, at = content[4:], 4 + (count + 7) // 8
+    fixed, found = _fixed(kind), []
+    for place in range(count):
+        null = bitmap[place // 8] >> (place % 8) & 1
+        if fixed:
+            value = None if null else struct.unpack_from(f"<{fixed.code}", content, at)[0]
+            at += fixed.size
+            found.append(fixed.value(value) if fixed.value and value is not None else value)
+        elif null:
+            found.append(None)
+        else:
+            inner, at = _take(content, at)
+            found.append(_from_bytes(inner, kind))
+    return found

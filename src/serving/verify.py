@@ -1,0 +1,151 @@
+"""Whether Redis has exactly the rows of the snapshot that it says it has."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from asgard.common.errors import ConflictError, UsageError
+from asgard.features import duck
+from asgard.features.pinned import PinnedView, require_columns
+from asgard.features.views import FeatureView
+from asgard.lakehouse.lake import Lakehouse
+from asgard.serving import changes
+from asgard.serving.beyond import Names
+from asgard.serving.rows import ViewRows
+from asgard.serving.state import Batch, Synced
+from asgard.serving.store import Store
+from asgard.serving.sync import pinned_table, rule_of
+
+_SHOWN = 20
+_WIDTH = 1 << 256
+
+
+class Wrong(StrEnum):
+    """What is wrong with an entity in Redis."""
+
+    MISSING = "missing"
+    OTHER = "other"
+    BEYOND = "beyond"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How Redis compares with a snapshot.
+
+    Attributes:
+        entities: of the snapshot.
+        digest, digest_redis: sums of the SHA-256 of each entity's name and value; equal for equal contents.
+        missing: entities that Redis lacks. other: that it has with another value. beyond: that it should not have.
+        examples: some of them, by name.
+    """
+
+    view: str
+    snapshot_id: int
+    entities: int
+    digest: str
+    digest_redis: str
+    missing: int
+    other: int
+    beyond: int
+    examples: tuple[tuple[str, str], ...]
+
+    @property
+    def is_equal(self) -> bool:
+        """Whether nothing differs."""
+        return not (self.missing or self.other or self.beyond)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        examples = [{"entity": entity, "wrong": wrong} for entity, wrong in self.examples]
+        return {**asdict(self), "equal": self.is_equal, "examples": examples}
+
+
+def verify(lake: Lakehouse, store: Store, view: FeatureView, say: Callable[[str], None] = print) -> Verification:
+    """Compare every entity of a view; nothing is written.
+
+    Raises:
+        UsageError: Redis does not have the view, or was never synced, or the snapshot was collected.
+        ConflictError: it was synced meanwhile.
+    """
+    synced = store.synced(view.name)
+    known = synced.watermark
+    if known is None:
+        raise UsageError(f"Redis does not have the view {view.name}.", hint="`asgard online-sync` brings it.")
+    if synced.unfinished:
+        raise UsageError(
+            f"A sync of {view.name} is under way, or did not end: Redis is between two snapshots.",
+            hint="Run `asgard online-sync` first: it ends what was left unfinished.",
+        )
+    pinned = PinnedView(view, pinned_table(lake, known))
+    require_columns(view, pinned.table)
+    if known.rule != rule_of(view, pinned.table):
+        raise UsageError(
+            f"The declaration of {view.name}, or Asgard's own format, changed since it was synced.",
+            hint="Run `asgard online-sync` first: it builds the view anew.",
+        )
+    say(f"{view.name}: comparing {synced.rows:,} entities with snapshot {known.snapshot_id}")
+    rows = ViewRows(pinned)
+    with duck.connect(lake.settings) as connection:
+        tally = _Tally(store, store.keys(view.name).row(synced.generation), Names(connection))
+        for batch in rows.of(connection, changes.EVERY):
+            tally.add(batch)
+        tally.add_beyond()
+    _require_still(store, view.name, synced)
+    return Verification(
+        view.name,
+        known.snapshot_id,
+        rows.seen,
+        f"{tally.right:064x}",
+        f"{tally.there:064x}",
+        tally.counts[Wrong.MISSING],
+        tally.counts[Wrong.OTHER],
+        tally.counts[Wrong.BEYOND],
+        tuple(tally.examples),
+    )
+
+
+class _Tally:
+    """Counts of what differs."""
+
+    def __init__(self, store: Store, start: bytes, right: Names) -> None:
+        self._store, self._start, self._right = store, start, right
+        self.right = self.there = 0
+        self.counts = dict.fromkeys(Wrong, 0)
+        self.examples: list[tuple[str, str]] = []
+
+    def add(self, batch: Batch) -> None:
+        """Rows of the snapshot."""
+        self._right.add(batch.entities)
+        there = self._store.values([self._start + entity for entity in batch.entities])
+        for entity, value, found in zip(batch.entities, batch.values, there, strict=True):
+            self.right = (self.right + _hash(entity, value)) % _WIDTH
+            if found is not None:
+                self.there = (self.there + _hash(entity, found)) % _WIDTH
+            if found != value:
+                self._note(entity, Wrong.MISSING if found is None else Wrong.OTHER)
+
+    def add_beyond(self) -> None:
+        """What Redis has beyond the snapshot's rows."""
+        for entities in self._right.beyond(self._store.entities(self._start)):
+            found = self._store.values([self._start + entity for entity in entities])
+            for entity, value in zip(entities, found, strict=True):
+                if value is not None:
+                    self.there = (self.there + _hash(entity, value)) % _WIDTH
+                    self._note(entity, Wrong.BEYOND)
+
+    def _note(self, entity: bytes, wrong: Wrong) -> None:
+        self.counts[wrong] += 1
+        if len(self.examples) < _SHOWN:
+            self.examples.append((entity.decode(errors="replace"), str(wrong)))
+
+
+def _hash(entity: bytes, value: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(len(entity).to_bytes(4, "little") + entity + value).digest())
+
+
+def _require_still(store: Store, view: str, before: Synced) -> None:
+    now = store.synced(view)
+    if (now.watermark, now.generation, now.unfinished) != (before.watermark, before.generation, before.unfinished):
+        raise ConflictError(f"{view} was synced meanwhile: nothing was compared to the end.", hint="Verify it again.")

@@ -1,0 +1,258 @@
+"""Syncs that are killed between any two steps, overtaken, starved of memory, or whose Redis forgets or goes back."""
+
+import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from tests.conftest import Fresh
+from tests.faults.test_feature_applies import end_of, wait_for
+from tests.support.online import OnlineView
+from tests.support.processes import environment
+from tests.support.redis import redis_server
+
+from asgard.common.errors import ConflictError, ServiceError
+from asgard.common.settings import load_settings
+from asgard.lakehouse.lake import Lakehouse
+from asgard.serving import state
+from asgard.serving.store import Store
+from asgard.serving.sync import Mode
+
+FAILPOINTS = ("after-token", "after-hold", "after-target", "between-batches", "after-rows", "after-watermark")
+FIRST = [(customer, 0, float(customer), customer) for customer in range(1, 6)]
+
+
+@pytest.fixture
+def online(lake: Lakehouse, fresh: Fresh) -> OnlineView:
+    """A registered view of a gold table with five customers, synced."""
+    made = OnlineView(lake, fresh.table("gold").name)
+    made.append(FIRST)
+    made.register()
+    made.sync()
+    return made
+
+
+def start_sync(online: OnlineView, root: Path, *arguments: str, failpoint: str) -> "subprocess.Popen[str]":
+    """`asgard online-sync` in a process of its own."""
+    command = [sys.executable, "-m", "asgard.cli", "online-sync", "--view", online.view.name, *arguments]
+    return subprocess.Popen(
+        [*command, "--dir", str(online.lake.settings.project_dir)],
+        env=environment(root, ASGARD_FAILPOINT=failpoint),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def kill_sync(online: OnlineView, root: Path, failpoint: str, *arguments: str) -> None:
+    """One that dies at a failpoint."""
+    worker = start_sync(online, root, *arguments, failpoint=f"{failpoint}:kill")
+    assert end_of(worker)[0] == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("arguments", [(), ("--full",)])
+def test_a_sync_killed_between_any_two_steps_is_ended_by_the_next(
+    online: OnlineView, repository_root: Path, arguments: tuple[str, ...]
+) -> None:
+    for day, failpoint in enumerate(FAILPOINTS, start=1):
+        # Each kill leaves another target unfinished: customers come, change, and go.
+        online.replace([*FIRST[day % 3 :], (1, day, float(day), day), (100 + day, day, 1.0, 1)])
+        kill_sync(online, repository_root, failpoint, *arguments)
+    online.sync()
+    online.expect_equal()
+
+
+def test_a_slow_sync_that_was_overtaken_writes_no_more(
+    online: OnlineView, repository_root: Path, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    online.append([(1, 1, 100.0, 100)])
+    slow = start_sync(online, repository_root, failpoint=f"after-target:wait:{go}")
+    wait_for(slow, go)
+    online.append([(1, 2, 200.0, 200), (7, 2, 7.0, 7)])
+    assert online.sync().mode is Mode.CHANGES
+    go.touch()
+    code, said = end_of(slow)
+    assert code == 1
+    assert "Another sync" in said
+    online.expect_equal()
+
+
+def test_a_flush_in_the_middle_stops_a_sync_and_the_next_builds_anew(
+    online: OnlineView, repository_root: Path, tmp_path: Path
+) -> None:
+    go = tmp_path / "go"
+    online.append([(1, 1, 100.0, 100)])
+    slow = start_sync(online, repository_root, failpoint=f"after-target:wait:{go}")
+    wait_for(slow, go)
+    forget(online)
+    go.touch()
+    assert end_of(slow)[0] == 1
+    assert online.keys() == set()
+    assert online.sync().mode is Mode.REBUILD
+    online.expect_equal()
+
+
+def forget(online: OnlineView) -> None:
+    """What FLUSHALL does, to this view alone."""
+    for names in online.store.names(f"{online.store.prefix}:{online.view.name}:".encode()):
+        online.store.client.delete(*names)
+
+
+def test_a_state_that_was_put_back_is_reached_again(online: OnlineView) -> None:
+    before = online.content()
+    online.replace([(1, 0, 5.0, 5), (9, 0, 9.0, 9)])
+    online.sync()
+    online.put_back(before)
+    done = online.sync()
+    assert (done.mode, done.counted.deleted) == (Mode.CHANGES, 1)
+    online.expect_equal()
+
+
+def test_readers_of_a_rebuild_see_the_old_view_or_the_new(online: OnlineView) -> None:
+    customers = [{"customer_id": customer} for customer in range(1, 6)]
+    seen: set[float] = set()
+    torn: list[object] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            rows = online.online.lookup_many(online.view.name, customers)
+            found = {row["amount"] for row in rows}
+            seen.update(found)
+            if len(found) != 1 or None in found:
+                torn.append(rows)
+
+    online.replace([(customer, 0, 0.0, 0) for customer in range(1, 6)])
+    online.sync(full=True)
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for value in range(1, 4):
+            online.replace([(customer, 0, float(value), value) for customer in range(1, 6)])
+            online.sync(full=True)
+    finally:
+        stop.set()
+        reader.join()
+    assert torn == []
+    assert len(seen) > 1
+    online.expect_equal()
+
+
+def test_a_full_redis_fails_the_sync_and_moves_no_watermark(online: OnlineView, tmp_path: Path) -> None:
+    with redis_server(tmp_path, maxmemory="0", maxmemory_policy="noeviction") as url:
+        online.use(load_settings({"project_dir": str(online.lake.settings.project_dir), "redis_url": url}))
+        online.sync()
+        before = online.store.synced(online.view.name).watermark
+        online.append([(customer, 1, 1.0, 1) for customer in range(10, 2_000)])
+        used = int(online.store.client.info("memory")["used_memory"])
+        online.store.client.config_set("maxmemory", used + 20_000)
+        with pytest.raises(ServiceError, match="full"):
+            online.sync()
+        assert online.store.synced(online.view.name).watermark == before
+        online.store.client.config_set("maxmemory", 0)
+        online.sync()
+        online.expect_equal()
+
+
+def test_a_redis_that_would_lose_keys_is_refused(online: OnlineView, tmp_path: Path) -> None:
+    with redis_server(tmp_path, maxmemory="50mb", maxmemory_policy="allkeys-lru") as url:
+        online.use(load_settings({"project_dir": str(online.lake.settings.project_dir), "redis_url": url}))
+        with pytest.raises(ServiceError, match="evicts"):
+            online.sync()
+        assert online.keys() == set()
+
+
+def test_evicted_keys_are_noticed_and_written_again(online: OnlineView, tmp_path: Path) -> None:
+    with redis_server(tmp_path, maxmemory="0") as url:
+        online.use(load_settings({"project_dir": str(online.lake.settings.project_dir), "redis_url": url}))
+        online.append([(customer, 1, 1.0, 1) for customer in range(10, 2_000)])
+        online.sync()
+        client = online.store.client
+        client.config_set("maxmemory-policy", "allkeys-random")
+        client.config_set("maxmemory", int(client.info("memory")["used_memory"]) - 50_000)
+        client.set("pressure", b"x" * 1_000)
+        assert int(client.info("stats")["evicted_keys"]) > 0
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", 0)
+        assert online.sync().mode in (Mode.COMPARE, Mode.REBUILD)
+        online.expect_equal()
+
+
+def test_a_redis_with_other_ideas_is_told_in_words(online: OnlineView, tmp_path: Path) -> None:
+    settings = online.lake.settings
+    with redis_server(tmp_path, requirepass="right") as url:
+        for given, words in (("redis://:wrong@", "password"), ("redis://", "password")):
+            address = url.replace("redis://", given)
+            online.use(load_settings({"project_dir": str(settings.project_dir), "redis_url": address}))
+            with pytest.raises(ServiceError, match=words) as caught:
+                online.sync()
+            assert "wrong" not in str(caught.value).replace("wrong password", "")
+        online.use(
+            load_settings({"project_dir": str(settings.project_dir), "redis_url": url.replace("//", "//:right@")})
+        )
+        online.sync()
+        online.store.client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(ServiceError, match="read-only"):
+            online.sync()
+        online.store.client.execute_command("REPLICAOF", "NO", "ONE")
+        online.store.client.delete(online.store.keys(online.view.name).state)
+        online.store.client.set(online.store.keys(online.view.name).state, "somebody else's")
+        with pytest.raises(ServiceError, match="another type"):
+            online.sync()
+
+
+def test_a_random_walk_ends_each_sync_in_equality(online: OnlineView, repository_root: Path, tmp_path: Path) -> None:
+    walk = random.Random(20_240_601)
+    contents = [online.content()]
+    for step in range(14):
+        act = walk.choice(("append", "append", "replace", "put back", "same rows"))
+        rows = [
+            (walk.randrange(1, 30), walk.randrange(5), float(walk.randrange(4)), walk.randrange(3))
+            for _ in range(walk.randrange(1, 25))
+        ]
+        if act == "append":
+            online.append(rows)
+        elif act == "replace":
+            online.replace(rows)
+        elif act == "put back":
+            online.put_back(walk.choice(contents))
+        else:
+            found = online.published()
+            online.replace([(customer, 0, row[1] or 0.0, row[2] or 0) for customer, row in sorted(found.items())])
+        contents.append(online.content())
+        trouble = walk.choice(("none", "none", "kill", "forget", "overtaken"))
+        if trouble == "kill":
+            kill_sync(online, repository_root, walk.choice(FAILPOINTS[:3]))
+        elif trouble == "forget":
+            forget(online)
+        elif trouble == "overtaken":
+            stale = online.store.fenced(online.view.name, online.store.require_fit())
+            online.sync()
+            with pytest.raises(ConflictError):
+                stale.drop([online.store.keys(online.view.name).head.encode()])
+        online.sync()
+        online.expect_equal()
+        assert online.sync().mode is Mode.NOTHING, step
+
+
+def test_a_redis_that_restarts_in_the_middle_fails_the_sync(online: OnlineView, tmp_path: Path) -> None:
+    """What it had acknowledged may be lost, though the token is there again."""
+    with redis_server(tmp_path) as url, redis_server(tmp_path) as other:
+        settings = load_settings({"project_dir": str(online.lake.settings.project_dir), "redis_url": url})
+        online.use(settings)
+        online.sync()
+        kept = {name: online.store.client.dump(name) for name in online.store.client.scan_iter()}
+        online.append([(1, 1, 100.0, 100)])
+        fenced = online.store.fenced(online.view.name, online.store.require_fit())
+        fenced._client = Store(other).client
+        for name, value in kept.items():
+            fenced._client.restore(name, 0, value)
+        fenced._client.hset(fenced.keys.state, "token", fenced.token)
+        for script in (state._NOTE, state._WRITE, state._DROP):
+            fenced._client.script_load(script)
+        with pytest.raises(ServiceError, match="restarted"):
+            fenced.write("any", state.Batch([b"1"], [b"x"]))

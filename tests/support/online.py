@@ -1,0 +1,117 @@
+"""An online view of a gold table of the tests, and what must hold of Redis after each sync of it."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.integration.test_features import Rows, frame, view_of
+
+from asgard.common.names import BranchName
+from asgard.common.settings import Settings
+from asgard.features import register
+from asgard.features.views import FeatureView
+from asgard.lakehouse.declaration import Table, declare_table
+from asgard.lakehouse.files import TableState
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.nessie import Content, put
+from asgard.lakehouse.run import RunRequest, execute
+from asgard.lakehouse.snapshots import resolve
+from asgard.serving import OnlineStore, Status
+from asgard.serving.store import Store
+from asgard.serving.sync import SyncResult, sync
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Expected = dict[int, tuple[int, float | None, int | None]]
+"""Customer -> event timestamp in microseconds, amount, visits."""
+
+
+class OnlineView:
+    """One view, its table, and the Redis of the tests.
+
+    Args:
+        lake: the tests'.
+        name: of the gold table.
+    """
+
+    def __init__(self, lake: Lakehouse, name: str, **properties: Any) -> None:
+        self.lake = lake
+        self.table: Table = declare_table(f"gold.{name}", mode="append")
+        self.whole: Table = declare_table(f"gold.{name}", mode="replace")
+        self.view: FeatureView = view_of(self.table, online=True, **properties)
+        self.use(lake.settings)
+
+    def use(self, settings: Settings) -> None:
+        """Another Redis."""
+        self.store = Store.of(settings)
+        self.online = OnlineStore(settings=settings, timeout=10)
+
+    def append(self, rows: Rows) -> None:
+        """Publish more rows of (customer, day, amount, visits)."""
+        self._publish(self.table, rows)
+
+    def replace(self, rows: Rows) -> None:
+        """Publish these rows in place of all."""
+        self._publish(self.whole, rows)
+
+    def _publish(self, table: Table, rows: Rows) -> None:
+        work = frame(self.lake, rows)
+        execute(self.lake, RunRequest("test"), lambda attempt: attempt.write(table, work), lambda _line: None)
+
+    def register(self) -> None:
+        """The view, so that commands know it."""
+        register.apply(self.lake, "tests", register.plan(self.lake, [self.view], resolve(self.lake, None)))
+
+    def put_back(self, content: Content) -> None:
+        """Make main have an earlier state of the table again, as somebody may with Nessie's own tools."""
+        operation = put(("gold", self.table.name.name), content, is_new=False)
+        self.lake.nessie.commit(BranchName("main"), self.lake.nessie.head("main"), [operation], "put back")
+
+    def content(self) -> Content:
+        """The table as main has it."""
+        return self.lake.content(self.table.name, "main")
+
+    def sync(self, *, full: bool = False) -> SyncResult:
+        """Once."""
+        return sync(self.lake, self.store, self.view, full=full, say=lambda _line: None)
+
+    def published(self) -> Expected:
+        """What Redis must have, by the view's rule, computed row by row from the published table."""
+        best: dict[int, tuple[Any, ...]] = {}
+        state = TableState.load(self.lake.content(self.table.name, "main").metadata_location, self.lake.settings)
+        for row in state.rows(("customer_id", "event_timestamp", "created_at", "amount", "visits")):
+            values = tuple((row[name] is not None, row[name]) for name in ("amount", "visits"))
+            order = (row["event_timestamp"], row["created_at"], *values)
+            best[row["customer_id"]] = max(order, best.get(row["customer_id"], order))
+        return {
+            customer: (round((order[0] - EPOCH) / timedelta(microseconds=1)), order[2][1], order[3][1])
+            for customer, order in best.items()
+        }
+
+    def served(self, customers: Sequence[int]) -> Expected:
+        """What lookups give."""
+        rows = self.online.lookup_many(self.view.name, [{"customer_id": customer} for customer in customers])
+        return {
+            customer: (int(row.answers[0].event_micros or 0), row["amount"], row["visits"])
+            for customer, row in zip(customers, rows, strict=True)
+            if row.status is not Status.MISSING
+        }
+
+    def keys(self) -> set[int]:
+        """The customers that Redis has, by the names of its keys, of whatever generation."""
+        start = f"{self.store.prefix}:{self.view.name}:".encode()
+        names = {name for batch in self.store.names(start) for name in batch}
+        return {int(name.rpartition(b":")[2]) for name in names if not name.endswith((b":state", b":head"))}
+
+    def expect_equal(self) -> None:
+        """Redis has what is published: no row more, none less, none other."""
+        expected = self.published()
+        assert self.served(sorted({*expected, *range(200)})) == expected
+        assert self.keys() == set(expected)
+        synced = self.store.synced(self.view.name)
+        assert synced.rows == len(expected)
+        assert synced.unfinished == ()
+        assert synced.watermark is not None
+        head = self.lake.content(self.table.name, "main")
+        assert synced.watermark.snapshot_id == head.snapshot_id
+        holds = [each.hash for each in self.lake.nessie.references(f"hold_online_{self.view.name}_{self.store.owner}-")]
+        assert holds == [synced.watermark.commit]
