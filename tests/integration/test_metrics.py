@@ -116,5 +116,5 @@ def test_a_backfill_counts_once_with_all_its_runs_or_none(counting_lake: Lakehou
 def test_a_warehouse_without_events_has_known_jobs_only(tmp_path: Path) -> None:
     settings = load_settings({"project_dir": str(tmp_path), "nessie_uri": "http://127.0.0.1:1"}, environment={})
     assert values_of(totals(Lakehouse(settings)), "asgard_job_success_total") == {
-        (job,): 0 for job in ("backfill", "batch-predict", "ingest", "train")
+        (job,): 0 for job in ("backfill", "batch-predict", "ingest", "online-sync", "train")
     }
