@@ -160,11 +160,12 @@ def sync(lake: Lakehouse, store: Store, view: FeatureView, *, full: bool = False
         ServiceUnreachableError: Redis or Nessie does not answer.
     """
     server = store.require_fit()
-    load_target(lake, view)  # what can't be synced takes no token, and so stops nobody else
+    pinned, target = load_target(lake, view)  # what can't be synced takes no token, and so stops nobody else
     fenced = store.fenced(view.name, server)
     failpoint("after-token")
     equal_at = datetime.now(UTC)
-    pinned, target = load_target(lake, view)
+    if lake.nessie.head(lake.target) != target.commit:
+        pinned, target = load_target(lake, view)
     before = fenced.synced
     _sweep(store, fenced, before.generation, before.left_over)
     found = Plan(Mode.REBUILD, "asked for") if full else plan(lake, pinned, target, before, server)

@@ -47,6 +47,14 @@ def start_sync(online: OnlineView, root: Path, *arguments: str, failpoint: str) 
     )
 
 
+def start_slow_sync(online: OnlineView, root: Path, go: Path) -> "subprocess.Popen[str]":
+    """One that has noted its target, and waits until `go` is there to write its rows."""
+    online.append([(1, 1, 100.0, 100)])
+    slow = start_sync(online, root, failpoint=f"after-target:wait:{go}")
+    wait_for(slow, go)
+    return slow
+
+
 def kill_sync(online: OnlineView, root: Path, failpoint: str, *arguments: str) -> None:
     """One that dies at a failpoint."""
     worker = start_sync(online, root, *arguments, failpoint=f"{failpoint}:kill")
@@ -69,9 +77,7 @@ def test_a_slow_sync_that_was_overtaken_writes_no_more(
     online: OnlineView, repository_root: Path, tmp_path: Path
 ) -> None:
     go = tmp_path / "go"
-    online.append([(1, 1, 100.0, 100)])
-    slow = start_sync(online, repository_root, failpoint=f"after-target:wait:{go}")
-    wait_for(slow, go)
+    slow = start_slow_sync(online, repository_root, go)
     online.append([(1, 2, 200.0, 200), (7, 2, 7.0, 7)])
     assert online.sync().mode is Mode.CHANGES
     go.touch()
@@ -85,9 +91,7 @@ def test_a_flush_in_the_middle_stops_a_sync_and_the_next_builds_anew(
     online: OnlineView, repository_root: Path, tmp_path: Path
 ) -> None:
     go = tmp_path / "go"
-    online.append([(1, 1, 100.0, 100)])
-    slow = start_sync(online, repository_root, failpoint=f"after-target:wait:{go}")
-    wait_for(slow, go)
+    slow = start_slow_sync(online, repository_root, go)
     forget(online)
     go.touch()
     assert end_of(slow)[0] == 1
