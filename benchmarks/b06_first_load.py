@@ -12,7 +12,8 @@ from typing import Any
 
 import hiredis
 
-from asgard.serving.sync import Mode, sync
+from asgard.serving.plan import Mode
+from asgard.serving.sync import sync
 from benchmarks.harness import Row, interleave, parse, ratio, report, spread
 from benchmarks.online_view import FEAST_ROWS, FEATURES, OnlineView, feast_rows, feast_store, online_view
 
@@ -34,10 +35,8 @@ def main() -> None:
 
         def ceiling() -> None:
             client.flushall()
-            for script in recorded.scripts:
-                client.script_load(script)
             client.hset(made.store.keys(made.view.name).state, "token", recorded.token)
-            send(made.store.where, recorded.commands)
+            send(made.store.where, recorded)
             assert client.dbsize() >= rows
 
         def by_feast() -> None:
@@ -64,50 +63,52 @@ def main() -> None:
 
 
 class Recorded:
-    """What a sync sent: its scripts' calls as bytes, and the token in them."""
+    """What a sync sent: the bytes of its scripts' calls, how many they are, and the token in them."""
 
     def __init__(self) -> None:
-        self.commands: list[bytes] = []
-        self.scripts: list[str] = []
+        self.sent: list[bytes] = []
+        self.calls = 0
         self.token = ""
 
 
 def record(made: OnlineView) -> Recorded:
     """One first load, listened to."""
-    from asgard.serving import state
+    from redis.connection import Connection
 
-    found, send_rows = Recorded(), state.Fenced._send
+    found, send_packed = Recorded(), Connection.send_packed_command
 
-    def listen(self: Any, pipe: Any, generation: int, names: Any, values: Any, deleted: Any) -> None:
-        keys = [self.keys.state, *names, *deleted]
-        words = ["EVALSHA", self._write, len(keys), *keys, *self._fence, generation, len(names), *values]
-        found.commands.append(hiredis.pack_command(tuple(words)))
-        found.token, found.scripts = self.token, [state._WRITE]
-        send_rows(self, pipe, generation, names, values, deleted)
+    def listen(self: Any, command: Any, check_health: bool = True) -> None:
+        parts = [command] if isinstance(command, bytes) else list(command)
+        calls = sum(part.count(b"\r\nEVALSHA\r\n") for part in parts)
+        if calls:
+            found.sent += parts
+            found.calls += calls
+        send_packed(self, parts, check_health)
 
-    state.Fenced._send = listen  # type: ignore[method-assign]
+    Connection.send_packed_command = listen
     try:
         made.store.client.flushall()
         sync(made.lake, made.store, made.view, say=lambda _line: None)
     finally:
-        state.Fenced._send = send_rows  # type: ignore[method-assign]
+        Connection.send_packed_command = send_packed
+    found.token = made.store.client.hget(made.store.keys(made.view.name).state, "token").decode()
     return found
 
 
-def send(where: str, commands: list[bytes]) -> None:
+def send(where: str, recorded: Recorded) -> None:
     """Send all, read every reply meanwhile."""
     host, _, port = where.removeprefix("redis://").partition("/")[0].partition(":")
     with socket.create_connection((host, int(port))) as connection:
         reader, replies = hiredis.Reader(), 0
 
         def feed() -> None:
-            for command in commands:
-                connection.sendall(command)
+            for part in recorded.sent:
+                connection.sendall(part)
 
         sender = threading.Thread(target=feed)
         sender.start()
         deadline = time.monotonic() + 600
-        while replies < len(commands):
+        while replies < recorded.calls:
             assert time.monotonic() < deadline
             reader.feed(connection.recv(65_536))
             while (reply := reader.gets()) is not False:

@@ -55,9 +55,14 @@ class OnlineView:
 def online_view() -> Iterator[OnlineView]:
     """A project folder of its own, with Nessie and Redis running; nothing is published yet."""
     with project("redis") as settings:
-        features = [Feature(feature, "double") for feature in FEATURES]
-        view = feature_view("customers", table="gold.customers", keys=("customer_id",), features=features)
-        yield OnlineView(Lakehouse.connect(settings, "online"), Store.of(settings), view, Path(settings.project_dir))
+        lake = Lakehouse.connect(settings, "online")
+        yield OnlineView(lake, Store.of(settings), the_view(), Path(settings.project_dir))
+
+
+def the_view() -> FeatureView:
+    """Ten doubles of a customer."""
+    features = [Feature(feature, "double") for feature in FEATURES]
+    return feature_view("customers", table="gold.customers", keys=("customer_id",), features=features)
 
 
 def feast_store(made: OnlineView) -> Any:

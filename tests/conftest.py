@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import prometheus_client.values  # noqa: F401 - decides by the environment, once: so before Feast changes that
 import pytest
+from tests.support.online_worker import Syncs, sync_processes
 
 from asgard.common.names import TableName
 from asgard.common.settings import Settings, load_settings
@@ -63,3 +65,10 @@ class Fresh:
 def repository_root() -> Path:
     """The checkout's folder."""
     return Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def syncs(lake: Lakehouse, repository_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Syncs]:
+    """Syncs in processes of their own."""
+    with sync_processes(repository_root, lake.settings.project_dir, tmp_path_factory.mktemp("syncs")) as found:
+        yield found

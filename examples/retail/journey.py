@@ -2,8 +2,8 @@
 
     asgard backfill --pipeline examples/retail
 
-Reads bronze.transactions, bronze.products and bronze.demographics, which `asgard ingest` fills from the files
-that `examples.retail.data.export_journey` names. The receipts' timestamps carry no offset; they are taken as
+Reads bronze.transactions, bronze.products, bronze.demographics and bronze.erasures, which `asgard ingest` fills from
+the files that `examples.retail.data.export_journey` names. The receipts' timestamps carry no offset; they are taken as
 UTC, and they are: their daily rhythm moves by one hour where the United States change to summer time. That is
 why the year ends some hours into 2018.
 """
@@ -21,6 +21,7 @@ from asgard.features.views import Feature, feature_view, on_demand
 from asgard.features.windows import aggregate, windowed
 from asgard.lakehouse.intervals import TimeRange
 from asgard.model.declaration import model
+from asgard.model.predictions_view import predictions_view
 from asgard.validation.checks import (
     accepted_values,
     between,
@@ -33,7 +34,16 @@ from asgard.validation.checks import (
     unique,
 )
 from examples.retail import models, transforms
-from examples.retail.transforms import category, first_by_key, money, newest_delivery, trimmed, utc, within
+from examples.retail.transforms import (
+    category,
+    first_by_key,
+    money,
+    newest_delivery,
+    not_among,
+    trimmed,
+    utc,
+    within,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,6 +89,13 @@ retail.source(
     checks=(row_count(1), not_null("household_id")),
     description="What 801 of the households told about themselves, as delivered.",
 )
+retail.source(
+    "bronze.erasures",
+    columns="household_id bigint, requested_at timestamp",
+    keys=("household_id",),
+    checks=(not_null("household_id"), not_null("requested_at")),
+    description="Households that asked to be forgotten: nothing beyond bronze knows them.",
+)
 
 
 @retail.table(
@@ -109,7 +126,7 @@ def products_cleaned(raw: DataFrame) -> DataFrame:
 
 @retail.table(
     "silver.demographics_cleaned",
-    inputs={"raw": "bronze.demographics"},
+    inputs={"raw": "bronze.demographics", "erased": "bronze.erasures"},
     keys=("household_id",),
     checks=(
         not_null("household_id"),
@@ -118,17 +135,22 @@ def products_cleaned(raw: DataFrame) -> DataFrame:
         row_count(1),
     ),
 )
-def demographics_cleaned(raw: DataFrame) -> DataFrame:
-    """One row per household that told about itself, `Unknown` for what it left out; the newest delivery counts."""
+def demographics_cleaned(raw: DataFrame, erased: DataFrame) -> DataFrame:
+    """One row per household that told about itself, `Unknown` for what it left out; the newest delivery counts.
+
+    Households that asked to be forgotten are not there.
+    """
     told = ("age", "income", "home_ownership", "marital_status", "household_size", "household_comp", "kids_count")
-    return raw.transform(first_by_key(("household_id",), *newest_delivery())).select(
-        "household_id", *(category(name).alias(name) for name in told)
+    return (
+        raw.transform(not_among(erased, "household_id"))
+        .transform(first_by_key(("household_id",), *newest_delivery()))
+        .select("household_id", *(category(name).alias(name) for name in told))
     )
 
 
 @retail.table(
     "silver.transactions_cleaned",
-    inputs={"raw": "bronze.transactions"},
+    inputs={"raw": "bronze.transactions", "erased": "bronze.erasures"},
     keys=ONE_BASKET_LINE,
     interval=Monthly("transaction_timestamp"),
     start=FIRST_DAY,
@@ -143,13 +165,15 @@ def demographics_cleaned(raw: DataFrame) -> DataFrame:
     ),
     consumers=("gold.customer_metrics", "gold.product_analytics", "gold.department_sales"),
 )
-def transactions_cleaned(raw: DataFrame, interval: TimeRange) -> DataFrame:
+def transactions_cleaned(raw: DataFrame, erased: DataFrame, interval: TimeRange) -> DataFrame:
     """One row per receipt line, in UTC, with dollars as DECIMAL(10,2).
 
-    Of several rows for a line the newest delivery counts. Bad rows are not dropped here: they fail the checks.
+    Of several rows for a line the newest delivery counts. Lines of households that asked to be forgotten are not there.
+    Bad rows are not dropped here: they fail the checks.
     """
     return (
-        raw.withColumn("transaction_timestamp", utc("transaction_timestamp"))
+        raw.transform(not_among(erased, "household_id"))
+        .withColumn("transaction_timestamp", utc("transaction_timestamp"))
         .transform(within(interval, "transaction_timestamp"))
         .transform(first_by_key(ONE_BASKET_LINE, *newest_delivery()))
         .select(
@@ -386,7 +410,7 @@ CHURN: dict[str, Any] = {
     "owner": "retail-data",
     "tags": ("churn",),
 }
-retail.add(
+churn = retail.add(
     model(
         "churn",
         trainer=models.gradient_boosting,
@@ -403,7 +427,7 @@ retail.add(
         **CHURN,
     )
 )
-retail.add(
+churn_linear = retail.add(
     model(
         "churn_linear",
         trainer=models.logistic_regression,
@@ -414,5 +438,8 @@ retail.add(
         **CHURN,
     )
 )
+
+retail.add(predictions_view("churn_scores", model=churn, online=True, ttl="14d"))
+retail.add(predictions_view("churn_linear_scores", model=churn_linear, online=True, ttl="14d"))
 
 retail.sql(Path(__file__).parent / "sql" / "department_sales.sql")

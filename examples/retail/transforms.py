@@ -67,6 +67,19 @@ def first_by_key(keys: Sequence[str], *order: Column) -> Callable[[DataFrame], D
     return step
 
 
+def not_among(others: DataFrame, *keys: str) -> Callable[[DataFrame], DataFrame]:
+    """Keep the rows whose key is not among those of `others`, a small table; a row without its key is kept.
+
+    Returns:
+        A step for `DataFrame.transform`.
+    """
+
+    def step(rows: DataFrame) -> DataFrame:
+        return rows.join(F.broadcast(others.select(*keys).distinct()), list(keys), "left_anti")
+
+    return step
+
+
 def within(interval: TimeRange, column: str) -> Callable[[DataFrame], DataFrame]:
     """Keep the rows whose timestamp lies in the half-open interval, and those that have none.
 

@@ -103,6 +103,12 @@ COMMANDS = (
     Command(
         "lookup", _SERVE, "asgard.jobs.lookup_command:lookup", "Show the features of one entity, as Redis has them."
     ),
+    Command(
+        "lookup-check",
+        _SERVE,
+        "asgard.jobs.lookup_check_command:lookup_check",
+        "Hold logged lookups against the snapshots that they name.",
+    ),
     Command("plan", _LOOK, "asgard.cli.inspect:plan", "Show what a backfill would compute, read and check."),
     Command("audit", _LOOK, "asgard.cli.inspect:audit", "Hold a table on any ref against its checks."),
     Command("tables", _LOOK, "asgard.cli.inspect:tables", "List the tables of a ref: rows, size, snapshot, owner."),

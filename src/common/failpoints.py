@@ -2,12 +2,14 @@
 
 `ASGARD_FAILPOINT=before-publish:kill` kills the process there, as `kill -9` does.
 `ASGARD_FAILPOINT=before-publish:wait:/tmp/go` waits there until that file exists, after writing
-`/tmp/go.reached`. Unset, a failpoint costs one comparison.
+`/tmp/go.reached`. `ASGARD_FAILPOINT=between-batches:kill-once:/tmp/killed` kills the first process that comes there and
+leaves that file. Unset, a failpoint costs one comparison.
 """
 
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from asgard.common.settings import python_environment
@@ -24,6 +26,10 @@ def failpoint(name: str) -> None:
         return
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    if action == "kill-once":
+        with suppress(FileExistsError):
+            Path(rest[0]).touch(exist_ok=False)
+            os.kill(os.getpid(), signal.SIGKILL)
     if action == "wait":
         go = Path(rest[0])
         go.with_name(go.name + ".reached").touch()

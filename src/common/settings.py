@@ -51,7 +51,7 @@ class Secret:
         raise TypeError("a Secret is not pickled: hand over what it unlocks, or reveal() it on purpose")
 
 
-_USER = re.compile(r"(?<=://)([^@]*)(?=@)")
+_USER = re.compile(r"(?<=://)(.*)(?=@)", re.DOTALL)  # up to the last @: one in a password may not be escaped
 _PASSWORD = re.compile(r"(?<=password=)[^&]*")
 
 
@@ -76,9 +76,13 @@ def _choice(*allowed: str) -> Callable[[str], str]:
 
 def _url(*schemes: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
-        parts = urlsplit(text)
+        expected = " or ".join(f"{scheme}://..." for scheme in schemes)
+        try:
+            parts = urlsplit(text)
+        except ValueError:  # which repeats the text, with its password
+            raise ValueError(expected) from None
         if parts.scheme not in schemes or not (parts.netloc or parts.path):
-            raise ValueError(" or ".join(f"{scheme}://..." for scheme in schemes))
+            raise ValueError(expected)
         return text.rstrip("/")
 
     return parse
@@ -387,7 +391,7 @@ def _look_up(
             raise SettingsError(
                 f"Setting {name} from {source} is {shown!r}; expected {error}.",
                 hint="`asgard settings` lists every setting, its value and where it came from.",
-            ) from error
+            ) from (None if definition.is_secret else error)
     return None, "not set"
 
 

@@ -6,22 +6,22 @@ It lies in `<project>/feast`, a Feast repository like any: `feast -c <project>/f
 import ast
 import fcntl
 import hashlib
+import importlib
 import inspect
 import json
 import os
-import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from asgard.common.errors import AsgardError, DeclarationError, EnvironmentSetupError, ServiceError
 from asgard.common.failpoints import failpoint
 from asgard.common.settings import Settings, redact_url, unset_for_children
+from asgard.features.feast_config import configuration, feast_project, is_sql, registry_file, repository
 from asgard.features.register import KIND
-from asgard.features.views import Feature, FeatureView, OnDemandFeature
+from asgard.features.views import Codec, Feature, FeatureView, OnDemandFeature
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.registrations import Registration, Registrations
 
@@ -31,20 +31,14 @@ if TYPE_CHECKING:
     from feast.on_demand_feature_view import OnDemandFeatureView
 
 Say = Callable[[str], None]
-PROJECT = "asgard"
 _STATE = ".applied.json"
 _PIPELINE = "asgard.pipeline"
 
 
-def repository(settings: Settings) -> Path:
-    """The folder of the Feast repository."""
-    return (settings.project_dir / "feast").resolve()
-
-
 def import_feast() -> None:
     """Import Feast without what its import does to this process: it turns prometheus_client to several processes."""
+    importlib.import_module("prometheus_client.values")  # decides by the environment, once: so before Feast
     import feast  # noqa: F401
-    import prometheus_client.values  # noqa: F401 - decides by the environment, once
 
     for name in ("PROMETHEUS_MULTIPROC_DIR", "PROMETHEUS_MULTIPROCESS_DIR", "prometheus_multiproc_dir"):
         unset_for_children(name)
@@ -65,49 +59,11 @@ def open_store(settings: Settings) -> "FeatureStore":
         ) from error
     folder = repository(settings)
     folder.mkdir(parents=True, exist_ok=True)
-    shown = _config(settings, _shown_address(settings))
+    shown = configuration(settings, secrets=False)
     lines = [f"{name}: {json.dumps(value)}\n" for name, value in shown.items()]  # JSON is YAML, whatever is in it
     _write(folder / "feature_store.yaml", "".join(["# Made by `asgard features apply`.\n", *lines]))
-    config = RepoConfig(**_config(settings, settings.feast_registry), repo_path=folder)
+    config = RepoConfig(**configuration(settings, secrets=True), repo_path=folder)
     return FeatureStore(repo_path=str(folder), config=config)
-
-
-def _config(settings: Settings, address: str | None) -> dict[str, Any]:
-    """What feature_store.yaml says."""
-    registry: dict[str, Any] = {"cache_ttl_seconds": 60}
-    if is_sql(settings):
-        registry |= {"registry_type": "sql", "path": re.sub("^postgres(ql)?:", "postgresql+psycopg:", address or "")}
-    else:
-        store = "asgard.features.feast_source.AtomicRegistryStore"
-        registry |= {"registry_store_type": store, "path": str(_registry_file(settings))}
-    offline = {
-        "type": "asgard.features.feast_source.SnapshotOfflineStore",
-        "project_dir": str(settings.project_dir.resolve()),
-    }
-    return {
-        "project": PROJECT,
-        "provider": "local",
-        "registry": registry,
-        "offline_store": offline,
-        "online_store": {"type": "sqlite", "path": "online.db"},
-        "entity_key_serialization_version": 3,
-    }
-
-
-def is_sql(settings: Settings) -> bool:
-    """Whether the registry is a database, and no file."""
-    return "://" in (settings.feast_registry or "")
-
-
-def _registry_file(settings: Settings) -> Path:
-    return Path(settings.feast_registry or repository(settings) / "registry.db").expanduser().resolve()
-
-
-def _shown_address(settings: Settings) -> str | None:
-    """As it may stand in a file: one with a password is left to the environment, where Feast finds it too."""
-    address = settings.feast_registry
-    has_password = is_sql(settings) and urlsplit(address or "").password is not None
-    return "${ASGARD_FEAST_REGISTRY}" if has_password else address
 
 
 def _write(path: Path, text: str) -> None:
@@ -174,7 +130,7 @@ def is_current(lake: Lakehouse, on_demand: Sequence[OnDemandFeature]) -> bool:
     """Whether the registry was brought to what is registered, as was noted beside it; Feast is not asked."""
     registered = Registrations(lake.storage).current(KIND)
     path = repository(lake.settings) / _STATE
-    if not path.exists() or not (is_sql(lake.settings) or _registry_file(lake.settings).exists()):
+    if not path.exists() or not (is_sql(lake.settings) or registry_file(lake.settings).exists()):
         return False
     noted = json.loads(path.read_text(encoding="utf-8"))
     ours = [each for each in on_demand if set(each.views) <= set(registered)]
@@ -184,10 +140,12 @@ def is_current(lake: Lakehouse, on_demand: Sequence[OnDemandFeature]) -> bool:
 def _state(
     settings: Settings, registered: Mapping[str, Registration], on_demand: Sequence[OnDemandFeature]
 ) -> dict[str, Any]:
-    where = redact_url(settings.feast_registry or "") if is_sql(settings) else str(_registry_file(settings))
+    where = redact_url(settings.feast_registry or "") if is_sql(settings) else str(registry_file(settings))
     texts = {each.name: hashlib.sha256(_source_of(each).encode()).hexdigest() for each in on_demand}
     return {
         "registry": where,
+        "project": feast_project(settings.online_prefix),
+        "online_store": configuration(settings, secrets=False)["online_store"],
         "views": {n: f"{r.number}-{r.commit}" for n, r in registered.items()},
         "on_demand": texts,
     }
@@ -216,7 +174,8 @@ def _project(lake: Lakehouse) -> "Project":
     from feast import Project
 
     where = f"{lake.settings.warehouse} at {lake.target}"
-    return Project(name=PROJECT, description=f"What `asgard features apply` registered: gold tables of {where}.")
+    name = feast_project(lake.settings.online_prefix)
+    return Project(name=name, description=f"What `asgard features apply` registered: gold tables of {where}.")
 
 
 def _lacks_a_view(each: "OnDemandFeatureView", views: "Mapping[str, FeastView]") -> bool:
@@ -283,7 +242,7 @@ def _feast_view(registration: Registration) -> "FeastView":
         schema=fields,
         source=source,
         ttl=view.ttl,
-        online=view.online,
+        online=view.online and view.codec is Codec.FEAST,  # else Feast's own materialize would write there
         description=view.description,
         tags=tags,
         owner=view.owner,
@@ -366,7 +325,7 @@ def _alone(settings: Settings) -> Iterator[None]:
 @contextmanager
 def _in_words(settings: Settings) -> Iterator[None]:
     """What Feast and its database say, as our errors."""
-    where = redact_url(settings.feast_registry or "") if is_sql(settings) else str(_registry_file(settings))
+    where = redact_url(settings.feast_registry or "") if is_sql(settings) else str(registry_file(settings))
     try:
         yield
     except AsgardError:

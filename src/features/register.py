@@ -108,6 +108,20 @@ def plan(
     return changes
 
 
+def split_waiting(
+    lake: Lakehouse, views: Sequence[FeatureView]
+) -> tuple[tuple[FeatureView, ...], tuple[FeatureView, ...]]:
+    """Views that can be registered, and those of predictions that nobody published yet."""
+    there = lake.nessie.contents(lake.target, {view.table for view in views if view.model})
+    waiting = tuple(view for view in views if view.model and view.table not in there)
+    return tuple(view for view in views if view not in waiting), waiting
+
+
+def what_it_waits_for(view: FeatureView) -> str:
+    """What to do before a view of predictions can be registered."""
+    return f"{view.name} waits for {view.table}: `asgard batch-predict --model {view.model}` makes it; then apply again"
+
+
 def apply(
     lake: Lakehouse, pipeline: str, changes: Sequence[Change], say: Say = lambda _line: None
 ) -> list[Registration]:
@@ -189,7 +203,7 @@ def require_own(registered: Iterable[Registration], names: Iterable[str], pipeli
 
 
 def registered_views(lake: Lakehouse, names: Sequence[str] = ()) -> tuple[PinnedView, ...]:
-    """Registered views, pinned as they are registered; all of them for no name.
+    """Registered views, pinned as they are registered; all that have features for no name: predictions are named.
 
     Raises:
         UsageError: a view is not registered.
@@ -201,7 +215,8 @@ def registered_views(lake: Lakehouse, names: Sequence[str] = ()) -> tuple[Pinned
             f"There is no registered feature view {', '.join(map(repr, unknown))}.",
             hint=f"Registered are {', '.join(current) or 'none'}; `asgard features apply` registers.",
         )
-    return tuple(PinnedView.registered(lake, current[name]) for name in (names or current))
+    features = [name for name, each in current.items() if not FeatureView.from_json(each.declared).model]
+    return tuple(PinnedView.registered(lake, current[name]) for name in (names or features))
 
 
 def _is_foreign(registered: Registration, pipeline: str) -> bool:
@@ -285,4 +300,5 @@ def _in_words(view: FeatureView) -> dict[str, str]:
         "owner": view.owner or "none",
         "tags": ", ".join(view.tags) or "none",
         "version": str(view.version),
+        "predictions of": view.model or "none",
     }

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from asgard.common.names import BranchName, CommitHash, TableName
 from asgard.features import duck
 from asgard.features.digest import DIGEST, column_types, digest
 from asgard.features.duck import TIME, quoted, text
+from asgard.features.engines import Engine, choose
 from asgard.features.joining import Join, with_on_demand, with_on_demand_schema
 from asgard.features.labels import Labels, load_labels
 from asgard.features.manifest import described
@@ -35,14 +35,6 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 _HOLD = "set"
 _BATCH_ROWS = 100_000
-
-
-class Engine(StrEnum):
-    """What joins: DuckDB on this machine, or Spark."""
-
-    AUTO = "auto"
-    DUCKDB = "duckdb"
-    SPARK = "spark"
 
 
 @dataclass(frozen=True)
@@ -87,12 +79,7 @@ class Built:
 
 def choose_engine(lake: Lakehouse, request: SetRequest) -> tuple[Engine, str]:
     """What joins, and why."""
-    if request.engine is not Engine.AUTO:
-        return request.engine, "asked for"
-    rows, limit = sum(pinned.table.rows for pinned in request.views), lake.settings.point_in_time_rows
-    if rows > limit:
-        return Engine.SPARK, f"{rows:,} feature rows are more than {limit:,} (point_in_time_rows)"
-    return Engine.DUCKDB, f"{rows:,} feature rows are no more than {limit:,} (point_in_time_rows)"
+    return choose(lake.settings, request.engine, sum(pinned.table.rows for pinned in request.views))
 
 
 def build(lake: Lakehouse, request: SetRequest, out: Path, *, overwrite: bool = False, say: Say = print) -> Built:

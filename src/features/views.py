@@ -3,10 +3,10 @@
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from asgard.common.errors import DeclarationError, UsageError
 from asgard.common.names import TableName, check_identifier
@@ -67,6 +67,7 @@ class FeatureView:
         codec: how it is kept there.
         owner, description, tags: for people.
         version: counts up when the meaning of a feature changes.
+        model: whose predictions they are, from a table of `asgard batch-predict`; "" for features.
     """
 
     name: str
@@ -83,6 +84,7 @@ class FeatureView:
     description: str = ""
     tags: tuple[str, ...] = ()
     version: int = 1
+    model: str = ""
 
     @property
     def time_columns(self) -> tuple[str, ...]:
@@ -119,12 +121,13 @@ class FeatureView:
             "description": self.description,
             "tags": list(self.tags),
             "version": self.version,
+            **({"model": self.model} if self.model else {}),
         }
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "FeatureView":
         """Read what `to_json` gave."""
-        return feature_view(
+        view = feature_view(
             raw["name"],
             table=raw["table"],
             keys=raw["keys"],
@@ -140,6 +143,19 @@ class FeatureView:
             tags=raw["tags"],
             version=raw["version"],
         )
+        return replace(view, model=raw.get("model", ""))
+
+
+@runtime_checkable
+class DerivedView(Protocol):
+    """A view of which a part follows from other views of its pipeline."""
+
+    @property
+    def name(self) -> str:
+        """Unique in its pipeline."""
+
+    def derived(self, views: Mapping[str, FeatureView]) -> FeatureView:
+        """The view, seen the pipeline's others by name."""
 
 
 def feature_view(
@@ -318,9 +334,10 @@ class Declared:
             DeclarationError: a view's table is not the pipeline's, or an on-demand feature needs what no view has.
         """
         views = {each.name: each for each in pipeline.extras if isinstance(each, FeatureView)}
+        views |= {each.name: each.derived(views) for each in pipeline.extras if isinstance(each, DerivedView)}
         functions = {each.name: each for each in pipeline.extras if isinstance(each, OnDemandFeature)}
         for view in views.values():
-            if view.table not in pipeline.tables:
+            if view.table not in pipeline.tables and not view.model:
                 raise DeclarationError(
                     f"Feature view {view.name}: its table {view.table} is not declared in pipeline {pipeline.name}.",
                     hint=f"Declared are {', '.join(map(str, sorted(pipeline.tables)))}.",
@@ -334,6 +351,11 @@ class Declared:
                         hint=f"Views are {', '.join(views) or 'none'}.",
                     )
         return cls(pipeline.name, views, functions)
+
+    @property
+    def features(self) -> tuple[FeatureView, ...]:
+        """The views of features: all but those of predictions."""
+        return tuple(view for view in self.views.values() if not view.model)
 
     def select(self, names: Sequence[str]) -> tuple[FeatureView, ...]:
         """The views of these names; all of them for none.

@@ -32,6 +32,8 @@ def apply_all(lake: "Lakehouse", pipeline: "Pipeline", say: Any) -> None:
     declared = Declared.of(pipeline)
     there = lake.nessie.contents(lake.target, {view.table for view in declared.views.values()})
     views = [view for view in declared.views.values() if view.table in there]
+    for view in register.split_waiting(lake, tuple(declared.views.values()))[1]:
+        say(register.what_it_waits_for(view))
     require_applicable(lake, pipeline)
     changes = register.plan(lake, views, resolve(lake, None))
     apply_views(lake, declared, changes, say, feast=False)

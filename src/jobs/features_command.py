@@ -16,7 +16,6 @@ from asgard.jobs.options import DirOption, JsonOption, PipelineOption, RefOption
 from asgard.jobs.reporting import progress_lines, show_json, show_table
 
 if TYPE_CHECKING:
-    from asgard.features.register import Change
     from asgard.features.views import Declared
     from asgard.lakehouse.lake import Lakehouse
 
@@ -43,19 +42,19 @@ def apply(
     """Register views at what is published now."""
     from asgard.features import feast_registry
     from asgard.jobs.features_apply import apply_views
+    from asgard.jobs.features_plan import Planned
 
     lake, declared = _open(settings, directory, pipeline, prune=prune)
     if feast:
         feast_registry.require_portable(tuple(declared.on_demand.values()))
-    changes = _plan(lake, declared, view or (), prune=prune, take_over=take_over)
-    left = [] if prune else _undeclared(lake, declared)
+    planned = Planned.of(lake, declared, view or (), prune=prune, take_over=take_over)
     if not as_json:
-        _show_plan(changes, left)
+        planned.show()
     if not dry_run:
         with progress_lines(quiet=as_json) as say:
-            apply_views(lake, declared, changes, say, feast=feast)
+            apply_views(lake, declared, planned.changes, say, feast=feast)
     if as_json:
-        show_json({"applied": not dry_run, "views": [change.to_json() for change in changes], "undeclared": left})
+        show_json({"applied": not dry_run, **planned.to_json()})
 
 
 def diff(
@@ -68,13 +67,14 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """Show what an apply would change."""
+    from asgard.jobs.features_plan import Planned
+
     lake, declared = _open(settings, directory, pipeline, prune=prune)
-    changes = _plan(lake, declared, view or (), prune=prune, take_over=take_over)
-    left = [] if prune else _undeclared(lake, declared)
+    planned = Planned.of(lake, declared, view or (), prune=prune, take_over=take_over)
     if as_json:
-        show_json({"views": [change.to_json() for change in changes], "undeclared": left})
+        show_json(planned.to_json())
     else:
-        _show_plan(changes, left)
+        planned.show()
 
 
 def list_views(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
@@ -141,6 +141,10 @@ def show(
         return
     view, facts = pinned.view, pinned.facts
     typer.echo(f"{view.name} version {view.version}: {view.description or 'no description'}")
+    if view.model:
+        typer.echo(
+            f"  predictions of the model {view.model}; online: of its newest run over all entities, and later ones"
+        )
     typer.echo(f"  {view.table} at snapshot {pinned.table.snapshot_id}, {len(pinned.table.files)} files, none copied")
     typer.echo(
         f"  keys {', '.join(view.keys)}; event timestamp {view.event_timestamp}; a row counts {lasting(view.ttl)}"
@@ -172,7 +176,8 @@ def training_set(
     labels: Annotated[str, typer.Option("--labels", help="File (Parquet, CSV, TSV, JSON lines) or table of labels.")],
     out: Annotated[str, typer.Option("--out", help="Parquet file or folder to write, or a table: layer.name.")],
     views: Annotated[
-        list[str] | None, typer.Option("--views", "-v", help="Feature views, also by comma. Default all registered.")
+        list[str] | None,
+        typer.Option("--views", "-v", help="Feature views, also by comma. Default all registered but predictions."),
     ] = None,
     pipeline: Annotated[
         str | None,
@@ -189,9 +194,10 @@ def training_set(
 ) -> None:
     """Join labels to the features known at their time."""
     from asgard.features import register
+    from asgard.features.engines import Engine
     from asgard.features.labels import Labels
     from asgard.features.pinned import PinnedTable, PinnedView, require_columns
-    from asgard.features.training_set import Engine, SetRequest, build, build_table
+    from asgard.features.training_set import SetRequest, build, build_table
     from asgard.features.views import Declared
     from asgard.lakehouse.loading import load_pipeline
     from asgard.lakehouse.snapshots import resolve
@@ -207,7 +213,8 @@ def training_set(
     elif pipeline is None:
         raise UsageError("--ref pins declared views, but there is no pipeline.", hint="Say --pipeline too.")
     else:
-        pinned = tuple(PinnedView(view, PinnedTable.load(lake, view.table, at)) for view in declared.select(names))
+        chosen = declared.select(names) if names else declared.features
+        pinned = tuple(PinnedView(view, PinnedTable.load(lake, view.table, at)) for view in chosen)
         for each in pinned:
             require_columns(each.view, each.table)
     if not pinned:
@@ -334,43 +341,6 @@ def _open(
             hint="Add one: pipeline.add(feature_view('...', ...)); --prune takes out what it declared before.",
         )
     return _lake(settings, directory), declared
-
-
-def _plan(
-    lake: "Lakehouse", declared: "Declared", names: Sequence[str], *, prune: bool, take_over: bool
-) -> "list[Change]":
-    from asgard.features import register
-    from asgard.lakehouse.registrations import Registrations
-    from asgard.lakehouse.snapshots import resolve
-
-    views = declared.select(names)
-    if not take_over:
-        registered = Registrations(lake.storage).current(register.KIND).values()
-        register.require_own(registered, [view.name for view in views], declared.pipeline)
-    gone = _undeclared(lake, declared) if prune else []
-    return register.plan(lake, views, resolve(lake, None), prune=gone, pipeline=declared.pipeline)
-
-
-def _undeclared(lake: "Lakehouse", declared: "Declared") -> list[str]:
-    """Registered views of the pipeline that it no longer declares."""
-    from asgard.features.register import KIND
-    from asgard.lakehouse.registrations import Registrations
-
-    registered = Registrations(lake.storage).current(KIND).values()
-    return sorted({each.name for each in registered if each.pipeline == declared.pipeline} - set(declared.views))
-
-
-def _show_plan(changes: "list[Change]", undeclared: list[str]) -> None:
-    show_table(
-        ("VIEW", "ACTION", "TABLE", "DIFFERENCES"),
-        [
-            (row["view"], row["action"], row["table"], "; ".join(row["differences"]))
-            for row in (change.to_json() for change in changes)
-        ],
-        empty="nothing to do",
-    )
-    for name in undeclared:
-        typer.echo(f"{name} is registered, and declared no longer: --prune takes it out")
 
 
 def _lake(settings: list[str] | None, directory: str | None) -> "Lakehouse":

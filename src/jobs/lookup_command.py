@@ -16,17 +16,26 @@ def lookup(
     key: Annotated[
         list[str], typer.Option("--key", "-k", metavar="NAME=VALUE", help="A key of the entity. Repeatable.")
     ],
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="The moment from which a ttl is judged (default: now).")
+    ] = None,
     directory: DirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Show the features of one entity, as Redis has them."""
     from asgard.jobs.reporting import show_json, show_table
+    from asgard.lakehouse.intervals import parse_moment
     from asgard.serving.online_store import OnlineStore
 
+    pairs = _pairs(key)
     store = OnlineStore(settings=settings_from(settings, directory), timeout=5.0)
     kinds = {name: kind for each in view for name, kind in store.head(each).keys.items()}
-    row = store.lookup(view, {name: _value(text, kinds.get(name, "string")) for name, text in _pairs(key)})
+    odd = sorted(pairs.keys() - kinds.keys())
+    if odd:
+        raise UsageError(f"No view is keyed by {', '.join(odd)}.", hint=f"--key is one of {', '.join(kinds)}.")
+    entity = {name: _value(text, kinds[name]) for name, text in pairs.items()}
+    row = store.lookup(view, entity, now=parse_moment(at) if at else None)
     if as_json:
         show_json(row.to_json())
         return 0
@@ -39,8 +48,8 @@ def lookup(
         ],
     )
     for answer in row.answers:
-        head, at = answer.head, answer.event_timestamp
-        of = f"row of {at:%Y-%m-%d %H:%M:%S}" if at else "no row"
+        head, event = answer.head, answer.event_timestamp
+        of = f"row of {event:%Y-%m-%d %H:%M:%S}" if event else "no row"
         typer.echo(
             f"{head.view}: {answer.status}, {of}; snapshot {head.snapshot_id} of {head.table}, "
             f"synced {head.age:,.0f} s ago"
@@ -48,12 +57,15 @@ def lookup(
     return 0
 
 
-def _pairs(given: list[str]) -> list[tuple[str, str]]:
+def _pairs(given: list[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in given]
     for name, equals, value in pairs:
         if not (name and equals):
             raise UsageError(f"--key {name + equals + value!r} is not NAME=VALUE.", hint="E.g. --key customer_id=7.")
-    return [(name, value) for name, _, value in pairs]
+    found = {name: value for name, _, value in pairs}
+    if len(found) < len(pairs):
+        raise UsageError("A key was given twice.", hint="One lookup is of one entity; its keys are --key each.")
+    return found
 
 
 def _value(text: str, kind: str) -> Any:

@@ -15,10 +15,12 @@ def metrics(directory: DirOption = None, settings: SetOption = None, as_json: Js
     from asgard.common.storage import Storage
     from asgard.jobs.reporting import show_json
     from asgard.monitoring.events import EventLog
-    from asgard.monitoring.metrics import count, exposition, to_json
+    from asgard.monitoring.metrics import add_lags, count, exposition, to_json
 
     found = settings_from(settings, directory)
-    totals = count(EventLog(Storage.of(found)).events(datetime.now(UTC)), found.environment)
+    now = datetime.now(UTC)
+    totals = count(EventLog(Storage.of(found)).events(now), found.environment)
+    add_lags(totals, now)
     if as_json:
         show_json({"metrics": to_json(totals)})
     else:

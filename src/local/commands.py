@@ -72,7 +72,7 @@ def _print_status(directory: str | None, as_json: bool) -> None:
 
     settings = load_settings({"project_dir": directory})
     found = services.status(settings)
-    online, remark = online_status(settings)
+    online = online_status(settings)
     if as_json:
         rows = [
             {
@@ -86,7 +86,8 @@ def _print_status(directory: str | None, as_json: bool) -> None:
             for one in found
         ]
         content = {"dir": str(settings.project_dir.resolve()), "services": rows}
-        typer.echo(json.dumps({**content, "online": [each.to_json() for each in online]}, indent=2))
+        known = {"online": [each.to_json() for each in online.views], "left_behind": list(online.left_behind)}
+        typer.echo(json.dumps({**content, **known}, indent=2))
         return
     lines = [("SERVICE", "STATE", "URL", "PID", "UP", "LOG")]
     lines += [
@@ -96,7 +97,7 @@ def _print_status(directory: str | None, as_json: bool) -> None:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    show(online, remark)
+    show(online)
 
 
 def _duration(seconds: float | None) -> str:

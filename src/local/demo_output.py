@@ -11,7 +11,9 @@ from asgard.jobs.reporting import show_table
 from asgard.lakehouse.run import Status
 from asgard.local.demo import LABELS, METRICS, STORY_TABLE, TRAINING_SET, Refused, Story
 from asgard.local.demo_models import Modelled
+from asgard.local.demo_online import LOOKED_AT, Served
 from asgard.local.report_models import metric_rows
+from asgard.local.report_online import OnlineFacts, changes, sync_lines
 from asgard.model.batch_table import SCORE
 
 
@@ -36,6 +38,7 @@ def show(story: Story) -> None:
     _show_refused(story.refused)
     _heading(f"Where {STORY_TABLE} comes from")
     _show_lineage(story.lineage, "")
+    _show_online(story.online)
     _heading("Where to look next")
     for what, where in _next_steps(story):
         typer.echo(f"{what + ':':<27}{where}")
@@ -107,6 +110,44 @@ def _show_refused(refused: Refused) -> None:
     typer.echo(f"main after:  {refused.main_after}{same}")
 
 
+def _show_online(served: Served) -> None:
+    facts = served.facts
+    _heading("Redis, before and after a correction and a deletion")
+    typer.echo(
+        f"A receipt line of household {facts.corrected} was corrected from {facts.sales_before:,.2f} to "
+        f"{facts.sales_after:,.2f} dollars, and household {facts.erased} asked to be forgotten: "
+        f"run {facts.run_id}{'' if served.published else ', in an earlier call'}."
+    )
+    for title, seen in (("the first sync", facts.before), ("the sync after it", facts.after)):
+        if seen is not None:
+            typer.echo(f"\n{title}:")
+            show_table(
+                ("VIEW", "DID", "WRITTEN", "DELETED", "IN REDIS", "SNAPSHOT", "VERIFIED"),
+                [
+                    (
+                        each["view"],
+                        each["mode"],
+                        f"{each['written']:,}",
+                        f"{each['deleted']:,}",
+                        f"{each['rows']:,}",
+                        each["snapshot"],
+                        "equal" if each["equal"] else "differs",
+                    )
+                    for each in sync_lines(seen)
+                ],
+            )
+    for household in (facts.corrected, facts.erased):
+        typer.echo(f"\nlookup of household {household}, as of {facts.at:%Y-%m-%d}:")
+        lines = [(each.name, each.before or "-", each.after or "-") for each in changes(facts, household)]
+        show_table(("VALUE", "BEFORE", "AFTER"), lines)
+    typer.echo(f"\nthis call wrote {served.written:,} rows to Redis and deleted {served.deleted:,}; {_age(facts)}")
+
+
+def _age(facts: OnlineFacts) -> str:
+    rows = facts.after.rows[str(facts.corrected)]["views"].values()
+    return f"{max(each['age_seconds'] for each in rows):.1f} s before the last lookup Redis was equal to main"
+
+
 def _show_lineage(node: Mapping[str, Any], indent: str) -> None:
     typer.echo(f"{indent}{node['table']}  snapshot {node['snapshot_id']}  by {node['job']} {node['run_id']}")
     for file in node["files"]:
@@ -119,7 +160,8 @@ def _next_steps(story: Story) -> list[tuple[str, str]]:
     asgard = "asgard" if shutil.which("asgard") else "./run asgard"
     here = f" --dir {shlex.quote(str(story.folder))}"
     pipeline = shlex.quote(story.pipeline)
-    refused = story.refused
+    refused, online = story.refused, story.online.facts
+    views = " ".join(f"-v {each['view']}" for each in online.now)
     return [
         ("the report", story.report.resolve().as_uri()),
         ("Nessie's own pages", story.services["nessie"]),
@@ -129,6 +171,8 @@ def _next_steps(story: Story) -> list[tuple[str, str]]:
         ("where rows come from", f"{asgard} lineage {STORY_TABLE}{here}"),
         ("features, and their files", f"{asgard} features list{here}; {asgard} features show customer_rfm{here}"),
         ("the model, and its life", f"{asgard} model show {story.models.facts.chosen.version}{here}"),
+        ("a lookup", f"{asgard} lookup {views} -k customer_id={online.corrected} --at {LOOKED_AT:%Y-%m-%d}{here}"),
+        ("how far Redis is", f"{asgard} status{here}; {asgard} online-sync --verify{here}"),
         ("MLflow's own pages", story.services["mlflow"]),
         ("metrics for Prometheus", f"{asgard} metrics{here}, or {story.folder / METRICS}"),
         ("stop the services", f"{asgard} down{here}"),

@@ -1,6 +1,7 @@
 """What `asgard status` says of online views: how far Redis is behind what is published."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -11,41 +12,61 @@ if TYPE_CHECKING:
     from asgard.serving.status import ViewStatus
 
 
-def online_status(settings: Settings) -> "tuple[list[ViewStatus], str]":
-    """Every registered online view; and what can't be told, in words."""
+class Online(NamedTuple):
+    """The online views.
+
+    Attributes:
+        views: that are registered as online.
+        left_behind: names of those that are not any more, and are still in Redis.
+        remark: what can't be told, in words.
+    """
+
+    views: "Sequence[ViewStatus]" = ()
+    left_behind: Sequence[str] = ()
+    remark: str = ""
+
+
+def online_status(settings: Settings) -> Online:
+    """Every registered online view, and what others left behind."""
     if settings.nessie_uri is None or settings.redis_url is None:
-        return [], ""
+        return Online()
+    from asgard.jobs.each_view import of_each
     from asgard.lakehouse.lake import Lakehouse
+    from asgard.serving.removal import left_behind
     from asgard.serving.selection import registered_online
     from asgard.serving.status import status
     from asgard.serving.store import Store
 
     try:
         lake, store = Lakehouse.connect(settings), Store.of(settings)
-        return [status(lake, store, view) for view in registered_online(lake)], ""
+        tried = of_each(registered_online(lake), lambda view: status(lake, store, view), lambda _line: None)
+        remark = "; ".join(f"{view}: {error.message}" for view, error in tried.failed)
+        return Online(tried.done, left_behind(lake, store), remark)
     except AsgardError as error:
-        return [], f"online views: {error.message}"
+        return Online(remark=f"online views: {error.message}")
 
 
-def show(online: "list[ViewStatus]", remark: str) -> None:
+def show(online: Online) -> None:
     """For people, below the services."""
     from asgard.jobs.reporting import show_table
 
-    if remark:
-        typer.echo(f"\n{remark}")
-    if online:
+    if online.remark:
+        typer.echo(f"\n{online.remark}")
+    if online.views:
         typer.echo()
         lines = [
             (each.view, f"{each.keys:,}", each.snapshot_id or "-", _behind(each), each.finished or "-")
-            for each in online
+            for each in online.views
         ]
         show_table(("VIEW", "KEYS", "SNAPSHOT", "BEHIND", "LAST SYNC"), lines)
+    for view in online.left_behind:
+        typer.echo(f"{view}: not online any more, and still in Redis; `asgard online-sync --drop {view}` takes it out")
 
 
 def _behind(each: "ViewStatus") -> str:
     if each.snapshot_id is None:
         return "never synced"
     if each.publishes_behind is None:
-        return "on another history"
+        return "never published"
     behind = f"{each.publishes_behind} publishes, {each.seconds_behind:,.0f} s" if each.publishes_behind else "no"
     return f"{behind}, a sync is unfinished" if each.is_unfinished else behind

@@ -23,6 +23,11 @@ CHALLENGED = "challenger"
 """What a scope names the challenger by."""
 
 
+def predictions_of(model: str) -> TableName:
+    """The table of a model's predictions."""
+    return TableName("gold", f"{model}_predictions")
+
+
 @dataclass(frozen=True)
 class Challenger:
     """A version that predicts a share of the entities instead of the champion.
@@ -82,7 +87,7 @@ class PredictRequest:
     @property
     def table(self) -> TableName:
         """Where the predictions go."""
-        return TableName("gold", f"{self.version.name}_predictions")
+        return predictions_of(self.version.name)
 
     @property
     def task(self) -> Task:

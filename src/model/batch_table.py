@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 SCORE = "prediction"
 VERSION = "model_version"
-_ONCE = (VERSION, "feature_snapshot", "features_as_of")
+SNAPSHOT = "feature_snapshot"
+AS_OF = "features_as_of"
+PREDICTED_AT = "predicted_at"
+SCOPE = "scope"
+RUN = "run_id"
+_ONCE = (VERSION, SNAPSHOT, AS_OF)
 """What an entity is predicted once for."""
 PROBABILITIES = f"forall({SCORE}, each -> coalesce(each BETWEEN 0 AND 1, false))"
 """Of several classes: each from 0 to 1, none null; to Spark NaN is greater than any number."""
@@ -30,7 +35,7 @@ def predictions_table(request: PredictRequest, compared: Sequence[Check] = ()) -
         request: what is predicted.
         compared: checks against the last run, of a run over all entities.
     """
-    never_null = (*request.keys, *(() if request.nullable else (SCORE,)), VERSION, "predicted_at")
+    never_null = (*request.keys, *(() if request.nullable else (SCORE,)), VERSION, PREDICTED_AT)
     checks: list[Check] = [
         *map(not_null, never_null),
         unique(*request.keys, *_ONCE),
@@ -56,7 +61,7 @@ def with_origin(scored: "DataFrame", request: PredictRequest) -> "DataFrame":
     from pyspark.sql import functions as F
 
     version, snapshot = F.lit(str(request.version.version)), F.lit(request.feature_snapshot)
-    return scored.withColumn(VERSION, version).withColumn("feature_snapshot", snapshot)
+    return scored.withColumn(VERSION, version).withColumn(SNAPSHOT, snapshot)
 
 
 def table_rows(scored: "DataFrame", attempt: Attempt, keys: Sequence[str], moment: datetime, scope: str) -> "DataFrame":
@@ -67,11 +72,11 @@ def table_rows(scored: "DataFrame", attempt: Attempt, keys: Sequence[str], momen
         *keys,
         SCORE,
         VERSION,
-        "feature_snapshot",
-        F.lit(moment).alias("features_as_of"),
-        F.lit(scope).alias("scope"),
-        F.lit(str(attempt.run_id)).alias("run_id"),
-        F.lit(attempt.as_of).alias("predicted_at"),
+        SNAPSHOT,
+        F.lit(moment).alias(AS_OF),
+        F.lit(scope).alias(SCOPE),
+        F.lit(str(attempt.run_id)).alias(RUN),
+        F.lit(attempt.as_of).alias(PREDICTED_AT),
     )
 
 
@@ -89,7 +94,7 @@ def is_of(request: PredictRequest, moment: datetime) -> "Column":
     from pyspark.sql import functions as F
 
     origins = [
-        (F.col(VERSION) == str(each.version.version)) & (F.col("feature_snapshot") == each.feature_snapshot)
+        (F.col(VERSION) == str(each.version.version)) & (F.col(SNAPSHOT) == each.feature_snapshot)
         for each in request.sides.values()
     ]
-    return reduce(lambda one, other: one | other, origins) & (F.col("features_as_of") == F.lit(moment))
+    return reduce(lambda one, other: one | other, origins) & (F.col(AS_OF) == F.lit(moment))

@@ -113,10 +113,12 @@ class OnlineFacts:
     Attributes:
         keys: entities.
         equal_at: the moment as of which it equals what was published.
+        is_gone: the view was taken out; nothing of it is measured any more.
     """
 
     keys: int
     equal_at: datetime
+    is_gone: bool = False
 
 
 @dataclass(frozen=True)
@@ -397,7 +399,9 @@ def _predictions(raw: Mapping[str, Any]) -> PredictionFacts:
 
 
 def _online(raw: Mapping[str, Any]) -> OnlineFacts:
-    return OnlineFacts(int(raw.get("keys", 0)), datetime.fromisoformat(raw["equal_at"]))
+    return OnlineFacts(
+        int(raw.get("keys", 0)), datetime.fromisoformat(raw["equal_at"]), bool(raw.get("is_gone", False))
+    )
 
 
 def _sum(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:

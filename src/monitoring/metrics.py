@@ -10,10 +10,11 @@ pushed by, and would overwrite it.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from asgard.monitoring.events import LATENCY_BUCKETS, JobEvent, Outcome, PredictionFacts, newest_rates
+from asgard.monitoring.events import LATENCY_BUCKETS, JobEvent, OnlineFacts, Outcome, PredictionFacts, newest_rates
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -117,7 +118,8 @@ PREDICTION_MEAN = Definition(
 PREDICTION_LATENCY = Definition(
     "asgard_prediction_latency_seconds",
     Type.HISTOGRAM,
-    "How long a model took: source `batch` counts Arrow batches.",
+    "How long a model took: source `batch` counts Arrow batches; `lookup`, in a process that serves, lookups of views, "
+    "whose names are the label `model`.",
     ("model", "side", "source", "environment"),
 )
 MODEL_TRAINED = Definition(
@@ -138,6 +140,12 @@ ONLINE_EQUAL = Definition(
     "The moment as of which the online store equals what was published, by view; its lag is time() - this.",
     ("view", "environment"),
 )
+ONLINE_LAG = Definition(
+    "asgard_online_sync_lag_seconds",
+    Type.GAUGE,
+    "Seconds since the online store was last known to equal what is published, by view; `asgard metrics` alone has it.",
+    ("view", "environment"),
+)
 
 DEFINITIONS: tuple[Definition, ...] = (
     JOB_SUCCESS,
@@ -156,6 +164,7 @@ DEFINITIONS: tuple[Definition, ...] = (
     MODEL_TRAINED,
     ONLINE_KEYS,
     ONLINE_EQUAL,
+    ONLINE_LAG,
 )
 
 Labels = tuple[str, ...]
@@ -237,13 +246,29 @@ def count(events: Iterable[JobEvent], environment: str, jobs: Sequence[str] = KN
             else:
                 for gauge in (PREDICTION_MEAN, MODEL_TRAINED):
                     totals.values.get(gauge, {}).pop((model, "challenger", event.environment), None)
-        for view, online in event.online.items():
-            totals.values.setdefault(ONLINE_KEYS, {})[view, event.environment] = online.keys
-            totals.latest(ONLINE_EQUAL, (view, event.environment), online.equal_at.timestamp())
+    _count_online(totals, ordered)
     for (name, table), facts in newest_rates(ordered).items():
         for column, rate in facts.null_rate.items():
             totals.add(FEATURE_NULL_RATE, (table, column, name), rate)
     return totals
+
+
+def add_lags(totals: Totals, now: datetime) -> None:
+    """Add the ages that are right at this moment, and that so nobody may keep."""
+    for key, equal_at in totals.values.get(ONLINE_EQUAL, {}).items():
+        totals.add(ONLINE_LAG, key, max(0.0, round(now.timestamp() - equal_at, 3)))
+
+
+def _count_online(totals: Totals, events: Iterable[JobEvent]) -> None:
+    newest: dict[Labels, OnlineFacts] = {}
+    for event in events:
+        for view, facts in event.online.items():
+            key: Labels = (view, event.environment)
+            newest[key] = max(newest.get(key, facts), facts, key=lambda each: each.equal_at)
+    for key, facts in newest.items():
+        if not facts.is_gone:
+            totals.add(ONLINE_KEYS, key, facts.keys)
+            totals.add(ONLINE_EQUAL, key, facts.equal_at.timestamp())
 
 
 def _count_predictions(totals: Totals, event: JobEvent, model: str, side: str, predicted: PredictionFacts) -> None:

@@ -1,64 +1,71 @@
-"""Answers that this process remembers for a while: a lookup's own memory, with bounded staleness."""
+"""What this process remembers of what it read: a lookup's own memory, with bounded staleness."""
 
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
+from time import monotonic
 
-from asgard.serving.asked import Answer, Row, Status
+from asgard.serving.asked import Found
+from asgard.serving.codecs import Stored
+from asgard.serving.head import Head
 
 
-class RowCache:
-    """The last rows that were looked up, each for so many seconds since it was asked for; they are shared, not copied.
+class ValueCache:
+    """The last values that were read, each for so many seconds since it was asked for, with the head it was read with.
 
     Args:
-        seconds: after which a row is read again; 0: nothing is remembered.
-        rows: how many, the least recently used goes first.
+        seconds: after which a value is read again; 0: nothing is remembered.
+        size: how many values, the least recently used goes first.
     """
 
-    def __init__(self, seconds: float, rows: int) -> None:
-        self._seconds, self._size = seconds, rows
-        self._rows: OrderedDict[Hashable, tuple[float, Row]] = OrderedDict()
+    def __init__(self, seconds: float, size: int) -> None:
+        self.is_on = seconds > 0
+        self._seconds, self._size = seconds, size
+        self._values: OrderedDict[str, tuple[float, Head, Stored]] = OrderedDict()
         self._lock = threading.Lock()
 
-    @property
-    def is_on(self) -> bool:
-        """Whether anything is remembered."""
-        return self._seconds > 0
+    def now(self) -> float:
+        """A moment, for `put`."""
+        return monotonic()
 
-    def get(self, names: Sequence[Hashable]) -> list[Row] | None:
-        """The rows of these names, if all of them are remembered and none has expired since."""
-        now = time.monotonic()
-        found = []
+    def get(self, names: Sequence[Sequence[str]]) -> Found | None:
+        """What was read of these names, by view, if that is young enough; of a view that changed between, nothing.
+
+        So all rows of one answer are of the snapshot that is told with them.
+        """
+        if not names or not names[0]:
+            return None
+        now = self.now()
+        heads, values = [], []
         with self._lock:
-            for name in names:
-                until, row = self._rows.get(name, (0.0, None))
-                if row is None or until <= now:
+            for view in names:
+                found = [self._values.get(name, _NOTHING) for name in view]
+                head = found[0][1]
+                if head is None or any(until <= now or other is not head for until, other, _ in found):
                     return None
-                self._rows.move_to_end(name)
-                found.append(row)
-        return found
+                for name in view:
+                    self._values.move_to_end(name)
+                heads.append(head)
+                values.append([value for _, _, value in found])
+        return Found(heads, values)
 
-    def put(self, names: Sequence[Hashable], rows: Sequence[Row], asked: float) -> None:
+    def put(self, names: Sequence[Sequence[str]], found: Found, asked: float) -> None:
         """Remember what was read.
 
         Args:
-            names: of the rows.
-            rows: as they were read.
-            asked: when, by the monotonic clock, before anything was read.
+            names: by view.
+            found: what was read of them.
+            asked: when, by `now`, before anything was read.
         """
-        clock = time.time() - time.monotonic()
+        until = asked + self._seconds
         with self._lock:
-            for name, row in zip(names, rows, strict=True):
-                until = min([asked + self._seconds, *(_end(each) - clock for each in row.answers)])
-                if until > self._rows.get(name, (0.0, row))[0]:
-                    self._rows[name] = (until, row)
-            while len(self._rows) > self._size:
-                self._rows.popitem(last=False)
+            for view, head, values in zip(names, found.heads, found.values, strict=True):
+                for name, value in zip(view, values, strict=True):
+                    if until >= self._values.get(name, _NOTHING)[0]:
+                        self._values[name] = (until, head, value)
+                        self._values.move_to_end(name)
+            while len(self._values) > self._size:
+                self._values.popitem(last=False)
 
 
-def _end(answer: Answer) -> float:
-    """When a row's ttl ends, in seconds since 1970; one that has ended already stays as it is."""
-    if answer.event_micros is None or answer.head.ttl_seconds is None or answer.status is Status.EXPIRED:
-        return float("inf")
-    return answer.event_micros / 1_000_000 + answer.head.ttl_seconds
+_NOTHING: tuple[float, Head | None, Stored] = (float("-inf"), None, None)

@@ -3,6 +3,9 @@
 A snapshot's data files never change. So two states differ by the files that only one of them has, whatever happened in
 between: appends, restatements, deletes, reverts. Rows that both sides' files have were only moved (compaction,
 copy-on-write) and touch nobody.
+
+Of predictions a new run can make others' rows count no more, in files that it does not touch. So their states are
+compared as a whole: the row of each entity then with the row of now.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,6 +16,7 @@ from asgard.features import duck
 from asgard.features.duck import quoted
 from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.features.views import FeatureView
+from asgard.serving.predicted import current_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -51,6 +55,10 @@ def touched(
     keys = _listed(view.keys)
     parts = []
     for earlier in before:
+        if view.model:
+            then, today = (_best(view, _source(connection, view, table)) for table in (earlier, now))
+            parts += [f"({then} EXCEPT ALL {today})", f"({today} EXCEPT ALL {then})"]
+            continue
         old, new = set(earlier.files), set(now.files)
         gone = _rows(connection, earlier.part(old - new), view)
         come = _rows(connection, now.part(new - old), view)
@@ -83,11 +91,8 @@ def rows(connection: "DuckDBPyConnection", pinned: PinnedView, changes: Changes)
     view, relation = pinned.view, changes.relation
     keys = _listed(view.keys)
     if pinned.table.state.has_delete_files() or pinned.table.files:
-        order = duck.tie_order(view)
-        columns = tuple(dict.fromkeys((*view.keys, *view.time_columns, *view.feature_names, *order)))
-        source = duck.live_rows_of(connection, pinned.table, columns)
         wanted = f" SEMI JOIN {relation} USING ({keys})" if relation else ""
-        best = _best(view, f"(SELECT * FROM {source}{wanted} WHERE {duck.is_usable(view)})", order)
+        best = _best(view, f"(SELECT * FROM {_source(connection, view, pinned.table)}{wanted})")
         sql = f"SELECT * FROM {relation} LEFT JOIN ({best}) USING ({keys})" if relation else best
     elif relation:
         sql = f"SELECT {keys}, NULL::BIGINT AS {EVENT} FROM {relation}"
@@ -97,13 +102,37 @@ def rows(connection: "DuckDBPyConnection", pinned: PinnedView, changes: Changes)
     yield from reader
 
 
-def _best(view: FeatureView, source: str, order: dict[str, str]) -> str:
-    keys, features = _listed(view.keys), _listed(view.feature_names)
+def entities(connection: "DuckDBPyConnection", pinned: PinnedView) -> "Iterator[pa.RecordBatch]":
+    """The keys of all entities that have a row, each once.
+
+    Raises:
+        UsageError: files of the snapshot are gone.
+    """
+    view = pinned.view
+    if not (pinned.table.state.has_delete_files() or pinned.table.files):
+        return
+    source = _source(connection, view, pinned.table)
+    found = connection.sql(f"SELECT DISTINCT {_listed(view.keys)} FROM {source} WHERE {duck.is_usable(view)}")
+    reader: pa.RecordBatchReader = found.to_arrow_reader(_BATCH_ROWS)
+    yield from reader
+
+
+def _source(connection: "DuckDBPyConnection", view: FeatureView, table: PinnedTable) -> str:
+    """SQL of the rows that can count."""
+    if view.model:
+        return current_rows(connection, view, table)
+    columns = (*view.keys, *view.time_columns, *view.feature_names, *duck.tie_order(view))
+    return duck.live_rows_of(connection, table, tuple(dict.fromkeys(columns)))
+
+
+def _best(view: FeatureView, source: str) -> str:
+    """SQL of the row that counts for each entity."""
+    keys, features, order = _listed(view.keys), _listed(view.feature_names), duck.tie_order(view)
     event = f"epoch_us({quoted(view.event_timestamp)})"
     created = [f"{quoted(view.created_timestamp)} DESC"] if view.created_timestamp else []
     ranked = ", ".join([f"{event} DESC", *created, *(f"{each} DESC NULLS LAST" for each in order.values())])
     return (
-        f"SELECT {keys}, {event} AS {EVENT}, {features} FROM {source} "
+        f"SELECT {keys}, {event} AS {EVENT}, {features} FROM {source} WHERE {duck.is_usable(view)} "
         f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {ranked}) = 1"
     )
 

@@ -1,4 +1,4 @@
-"""One way into Redis: by URL, with timeouts, retries with jitter, and its errors in Asgard's words."""
+"""One way into Redis: by URL, with timeouts, and its errors in Asgard's words."""
 
 import re
 from collections.abc import Iterator
@@ -9,22 +9,22 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from asgard.common.errors import EnvironmentSetupError, ServiceError, ServiceUnreachableError, SettingsError
 from asgard.common.settings import redact_url
+from asgard.serving.retries import is_tls_refusal, make_retry
 
 FLOOR = (6, 2)
 """The oldest Redis that is known to work."""
 _SENTINEL = re.compile(r"rediss?\+sentinel")
-_LONGEST_PAUSE = 2.0
-_CERTIFICATES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
+_CERTIFICATES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 
 
-def open_redis(url: str, *, timeout: float, retries: int, asynchronous: bool = False) -> Any:
+def open_redis(url: str, *, timeout: float, is_patient: bool, asynchronous: bool = False) -> Any:
     """A client with a pool of connections; nothing is sent yet.
 
     Args:
         url: `redis://`, `rediss://` (TLS) or `unix://`, with user and password where Redis asks for them; or
             `redis+sentinel://host:26379,host:26379/<service>/<db>` for the primary that Sentinels name.
         timeout: seconds to wait for a connection, and for an answer.
-        retries: after a lost connection or a timeout, with growing pauses that are drawn at random.
+        is_patient: whether to ask several times, see `make_retry`.
         asynchronous: for asyncio.
 
     Raises:
@@ -33,7 +33,6 @@ def open_redis(url: str, *, timeout: float, retries: int, asynchronous: bool = F
     """
     try:
         library: Any = import_module("redis.asyncio" if asynchronous else "redis")
-        retry: Any = import_module("redis.asyncio.retry" if asynchronous else "redis.retry")
     except ImportError as error:
         raise EnvironmentSetupError(
             "The online store needs redis-py.", hint="pip install 'asgard-lakehouse[serving]'"
@@ -41,7 +40,7 @@ def open_redis(url: str, *, timeout: float, retries: int, asynchronous: bool = F
     options = {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
-        "retry": _retry(retry.Retry, retries),
+        "retry": make_retry(is_patient=is_patient, asynchronous=asynchronous),
         "health_check_interval": 30,
     }
     try:
@@ -50,18 +49,10 @@ def open_redis(url: str, *, timeout: float, retries: int, asynchronous: bool = F
         return library.Redis.from_url(url, **options)
     except (ValueError, TypeError):
         raise SettingsError(
-            f"The address of Redis, {redact_url(url)}, can't be read.",
+            f"The address of Redis, {redact_url(url)}, can't be read, or has an option that is not known.",
             hint="E.g. redis://:password@host:6379/0, rediss://host:6380, redis+sentinel://host:26379/mymaster/0; "
             "/, # and @ in a password are written %2F, %23 and %40.",
         ) from None
-
-
-def _retry(kind: Any, retries: int) -> Any:
-    from redis.backoff import ExponentialWithJitterBackoff
-    from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
-
-    backoff = ExponentialWithJitterBackoff(cap=_LONGEST_PAUSE, base=0.05)
-    return kind(backoff, retries, supported_errors=(ConnectionError, TimeoutError, BusyLoadingError))
 
 
 def _by_sentinel(kind: Any, url: str, options: dict[str, Any]) -> Any:
@@ -69,6 +60,9 @@ def _by_sentinel(kind: Any, url: str, options: dict[str, Any]) -> Any:
     service, _, database = parts.path.strip("/").partition("/")
     if not service:
         raise ValueError("the name of the service is missing")
+    unknown = sorted(set(parse_qs(parts.query)) - {*_CERTIFICATES, "db", "sentinel_username", "sentinel_password"})
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)} is not known")
     hosts = parts.netloc.rpartition("@")[2].split(",")
     sentinels = [(host, int(port or 26_379)) for host, _, port in (each.partition(":") for each in hosts)]
     known = {
@@ -78,10 +72,18 @@ def _by_sentinel(kind: Any, url: str, options: dict[str, Any]) -> Any:
     }
     asked = parse_qs(parts.query)
     secure = {"ssl": True, **{name: asked[name][0] for name in _CERTIFICATES if name in asked}} if known["ssl"] else {}
-    sentinel = {"password": asked["sentinel_password"][0]} if "sentinel_password" in asked else {}
-    found = kind(sentinels, sentinel_kwargs={**options, **secure, **sentinel}, **options)
+    names = ("username", "password")
+    sentinel = {name: asked[f"sentinel_{name}"][0] for name in names if f"sentinel_{name}" in asked}
+    database = database or asked.get("db", [""])[0]
+    found = kind(sentinels, sentinel_kwargs={**options, **secure, **sentinel, "retry": None}, **options)
     given = {name: value for name, value in known.items() if value}
     return found.master_for(service, db=int(database or 0), **given, **{k: v for k, v in secure.items() if k != "ssl"})
+
+
+def clients_of(client: Any) -> list[Any]:
+    """All that has to be closed: the client itself, and those of the Sentinels that it asks."""
+    sentinels = getattr(client.connection_pool, "sentinel_manager", None)
+    return [client, *(sentinels.sentinels if sentinels else ())]
 
 
 @contextmanager
@@ -112,20 +114,39 @@ def answered(where: str) -> Iterator[None]:
     except exceptions.ResponseError as error:
         raise _refused(where, error) from error
     except exceptions.RedisError as error:
-        raise ServiceError(f"Redis at {where}: {error}") from error
+        raise ServiceError(f"Redis at {where}: {error}", hint=_HINT) from error
     except OSError as error:
         raise _unreachable(where, error) from error
 
 
 def _unreachable(where: str, error: Exception) -> ServiceUnreachableError:
-    if "CERTIFICATE" in str(error) or "certificate" in str(error):
+    said = str(error)
+    if type(error).__name__ == "MasterNotFoundError":
+        why = "ask for a password" if "AuthenticationError" in said else "do not answer, or know no such service"
         return ServiceUnreachableError(
-            f"Redis at {where} shows a certificate that is not trusted: {error}",
-            hint="Name its authority in REDIS_URL: rediss://...?ssl_ca_certs=/path/ca.pem.",
+            f"No primary was found at {where}: its Sentinels {why}.",
+            hint="redis+sentinel://host:26379/<service>/<db>, and ?sentinel_password= where they have one.",
         )
-    return ServiceUnreachableError(
-        f"Redis at {where} does not answer: {error}", hint="`asgard status` shows the local services."
-    )
+    if is_tls_refusal(error):
+        hint = next((hint for mark, hint in _TLS if mark in said.lower()), _TLS_HINT)
+        return ServiceUnreachableError(f"Redis at {where} and this client can't agree on TLS: {said}", hint=hint)
+    if where.startswith("rediss:"):
+        hint = _TLS_HINT
+    else:
+        hint = "`asgard status` shows the local services; a port for TLS needs rediss://."
+    return ServiceUnreachableError(f"Redis at {where} does not answer: {error}", hint=hint)
+
+
+_TLS_HINT = "Does it speak TLS at that port? Does it want a certificate of the client's (ssl_certfile, ssl_keyfile)?"
+_TLS = (
+    ("has expired", "Its certificate has to be renewed."),
+    ("mismatch", "Its certificate is for another host: name that one in REDIS_URL."),
+    (
+        "verify failed",
+        "Its certificate is not trusted: name its authority in REDIS_URL, rediss://...?ssl_ca_certs=/path/ca.pem.",
+    ),
+)
+"""What OpenSSL says, and what to do."""
 
 
 def _refused(where: str, error: Exception) -> ServiceError:
@@ -134,7 +155,10 @@ def _refused(where: str, error: Exception) -> ServiceError:
     for marks, what, hint in _REFUSALS:
         if any(mark in said or mark in kinds for mark in marks):
             return ServiceError(f"Redis at {where} {what}", hint=hint)
-    return ServiceError(f"Redis at {where} refuses: {said}")
+    return ServiceError(f"Redis at {where} refuses: {said}", hint=_HINT)
+
+
+_HINT = "Its own log may say more; `asgard status` shows the local services."
 
 
 _REFUSALS = (
@@ -144,9 +168,12 @@ _REFUSALS = (
         "is full (maxmemory).",
         "Give it more memory; nothing was lost, and a later sync goes on.",
     ),
+    (("NOREPLICAS",), "has too few replicas to be written to.", "See its min-replicas-to-write, and its replicas."),
+    (("BUSY",), "runs a script that does not end.", "See its log; SCRIPT KILL ends a script that wrote nothing."),
+    (("DB index", "invalid DB"), "has no such database.", "Its number is what REDIS_URL ends in."),
     (("MISCONF",), "can't write to its disk.", "See its log: the disk may be full."),
     (
-        ("NOPERM", "NoPermissionError"),
+        ("NOPERM", "NoPermissionError", "The user executing the script"),
         "does not allow it.",
         "Its ACL must allow the keys and commands of the online store.",
     ),

@@ -5,7 +5,9 @@ is microseconds since 1970-01-01 UTC; a decimal is its digits without the point.
 `%7C`. Several values are joined by `|`, in the order of the view's keys.
 """
 
-from collections.abc import Callable, Mapping
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _WIDTHS = {"int": 32, "bigint": 64}
+_CODES = {"int": "i", "bigint": "q"}
+"""Whole numbers as `array` names them."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -28,7 +32,7 @@ class EntityKey:
     """
 
     def __init__(self, keys: Mapping[str, str]) -> None:
-        self.names = tuple(keys)
+        self.keys = tuple(keys)
         self._kinds = tuple(keys.values())
         self._writers = tuple(_writer(name, kind) for name, kind in keys.items())
 
@@ -39,18 +43,39 @@ class EntityKey:
             UsageError: a key is missing, null, or of another type.
         """
         try:
-            return "|".join([write(given[name]) for name, write in zip(self.names, self._writers, strict=True)])
+            return "|".join([write(given[name]) for name, write in zip(self.keys, self._writers, strict=True)])
         except KeyError as error:
             raise UsageError(
-                f"The entity lacks {error.args[0]}.", hint=f"An entity is named by {', '.join(self.names)}."
+                f"The entity lacks {error.args[0]}.", hint=f"An entity is named by {', '.join(self.keys)}."
             ) from None
+
+    def names(self, entities: Sequence[Mapping[str, Any]], start: str) -> list[str]:
+        """The names of many entities, each after `start`; see `of`."""
+        if len(self.keys) == 1:
+            values = [entity.get(self.keys[0]) for entity in entities]
+            if _are_plain(values, self._kinds[0]):
+                return [f"{start}{value}" for value in values]
+        return [start + self.of(entity) for entity in entities]
 
     def column(self, batch: "pa.RecordBatch") -> list[bytes]:
         """The names of a batch's entities, none of which has a null."""
-        parts = [_column(batch.column(name), kind) for name, kind in zip(self.names, self._kinds, strict=True)]
+        parts = [_column(batch.column(name), kind) for name, kind in zip(self.keys, self._kinds, strict=True)]
         if len(parts) == 1:
             return parts[0]
         return [b"|".join(row) for row in zip(*parts, strict=True)]
+
+
+def _are_plain(values: Sequence[Any], kind: str) -> bool:
+    """Whether all values of a key are of its type, and named by their own text: what `_writer` tells one by one."""
+    types = set(map(type, values))
+    if kind in _CODES and types == {int}:
+        with suppress(OverflowError):
+            array(_CODES[kind], values)
+            return True
+    if kind == "string" and types == {str}:
+        text = "".join(values)
+        return text.isascii() and "%" not in text and "|" not in text
+    return False
 
 
 def _writer(name: str, kind: str) -> Callable[[Any], str]:
@@ -68,6 +93,10 @@ def _writer(name: str, kind: str) -> Callable[[Any], str]:
     def text(value: Any) -> str:
         if not isinstance(value, str):
             raise refuse(value)
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # half of a surrogate pair
+            raise refuse(value) from None
         return value.replace("%", "%25").replace("|", "%7C") if "%" in value or "|" in value else value
 
     def boolean(value: Any) -> str:

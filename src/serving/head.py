@@ -8,9 +8,8 @@ from functools import cached_property
 
 from asgard.common.errors import ServiceError
 from asgard.features.pinned import PinnedTable
-from asgard.features.views import FeatureView
-from asgard.serving.entities import EntityKey
-from asgard.serving.packed import Packed
+from asgard.features.views import Codec, FeatureView
+from asgard.serving.codecs import RowCodec, row_codec
 from asgard.serving.state import Target
 
 FORMAT = 1
@@ -80,13 +79,13 @@ class Head:
         """
         try:
             raw = json.loads(text)
-            if raw.pop("format") != FORMAT:
+            if raw.pop("format") != FORMAT or raw["codec"] not in tuple(Codec):
                 raise ServiceError(
                     f"View {view} was written to Redis by a newer Asgard.", hint="Update the client that looks it up."
                 )
             moments = {name: datetime.fromisoformat(raw[name]) for name in ("written", "equal_at")}
             return cls(**{**raw, **moments, "keys": dict(raw["keys"]), "features": dict(raw["features"])})
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ServiceError(
                 f"What Redis keeps of view {view} can't be read.", hint="`asgard online-sync --full` writes it anew."
             ) from error
@@ -97,14 +96,9 @@ class Head:
         return (datetime.now(UTC) - self.equal_at).total_seconds()
 
     @cached_property
-    def entity_key(self) -> EntityKey:
-        """How an entity is named."""
-        return EntityKey(self.keys)
-
-    @cached_property
-    def layout(self) -> Packed:
-        """How a row is written."""
-        return Packed(self.features)
+    def layout(self) -> RowCodec:
+        """How an entity is named, and a row is written."""
+        return row_codec(self.codec, self.view, self.keys, self.features)
 
     @cached_property
     def ttl_micros(self) -> int | None:

@@ -12,25 +12,33 @@ The heads of the views and all rows are read by one command, and Redis runs a co
 that is told with them belong together, and a view that is built anew is seen as it was before or as it is after.
 """
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from time import perf_counter
 from typing import Any
 
-from asgard.common.errors import ServiceError
+from asgard.common.errors import ServiceError, UsageError
 from asgard.common.settings import Settings, load_settings
 from asgard.features.views import OnDemandFeature
-from asgard.serving.asked import Asked, Known, Row
-from asgard.serving.cache import RowCache
-from asgard.serving.connection import answered
+from asgard.serving.answers import Row, Rows
+from asgard.serving.asked import Asked, Known, Wanted, changed_over
+from asgard.serving.cache import ValueCache
+from asgard.serving.connection import answered, clients_of
 from asgard.serving.head import Head
+from asgard.serving.kept import KeptConnections
+from asgard.serving.lookup_log import LookupLog
 from asgard.serving.store import Store
 
 _TRIES = 5
 """Round trips of one lookup, each of which may find a view changed over; the second nearly always does."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
-_RETRIES = 1
-"""Of a lost connection: who looks up waits for an answer."""
+Observer = Callable[[Sequence[str], float], None]
+Reading = Generator[Wanted, Sequence[Any], Rows]
+"""A lookup: it gives what to read, is sent the answers, and returns the rows."""
 
 
 class _Client:
@@ -39,9 +47,12 @@ class _Client:
     Args:
         url: of Redis, as `REDIS_URL`; by default that of the settings.
         prefix: that the keys of this lakehouse begin with.
-        timeout: seconds to wait for an answer.
+        timeout: seconds to wait for an answer; a lost connection is made again once.
         cache_seconds: how old an answer from this process's own memory may be; 0: none is.
-        cache_rows: how many answers are remembered.
+        cache_rows: how many rows are remembered.
+        observe: is told the views of each lookup and its seconds, also of one that failed;
+            `asgard.monitoring.lookups.lookup_latency` makes a histogram of them.
+        log: is given each answer, and writes a sample of them; the caller closes it.
         settings: instead of those of this process.
 
     Raises:
@@ -56,46 +67,77 @@ class _Client:
         timeout: float = 1.0,
         cache_seconds: float = 0.0,
         cache_rows: int = 10_000,
+        observe: Observer | None = None,
+        log: LookupLog | None = None,
         settings: Settings | None = None,
     ) -> None:
         if url is None:
             settings = settings or load_settings({"online_prefix": prefix})
-            self._store = Store.of(settings, timeout=timeout, retries=_RETRIES)
+            self._store = Store.of(settings, timeout=timeout, is_patient=False)
         else:
-            self._store = Store(url, prefix or "asgard", timeout=timeout, retries=_RETRIES)
-        self._known: Known = {}
-        self._cache = RowCache(cache_seconds, cache_rows)
+            self._store = Store(url, prefix or "asgard", timeout=timeout, is_patient=False)
+        self._known: Mapping[str, Known] = {}
+        self._cache = ValueCache(cache_seconds, cache_rows)
+        self._observe, self._log = observe, log
 
-    def _asked(
+    def _reading(
         self,
         views: str | Sequence[str],
         entities: Sequence[Mapping[str, Any]],
+        now: datetime | None = None,
         on_demand: Sequence[OnDemandFeature] = (),
-        request: Sequence[Mapping[str, Any]] | None = None,
-    ) -> Asked:
+        request: Sequence[Mapping[str, Any]] = (),
+    ) -> Reading:
         names = (views,) if isinstance(views, str) else tuple(views)
-        return Asked(self._store, names, tuple(entities), tuple(on_demand), tuple(request or ()))
+        began = perf_counter()
+        try:
+            asked = Asked(self._store, names, entities, _micros(now), on_demand, request)
+            for _ in range(_TRIES):
+                before, asked_at = [self._known.get(view) for view in names], self._cache.now()
+                try:
+                    rows = asked.rows(before)
+                except UsageError:  # is it what the views ask for now?
+                    heads = yield asked.wanted(before, ())
+                    fresh = asked.fresh(before, heads)
+                    self._known = {**self._known, **dict(zip(names, fresh, strict=True))}
+                    if not changed_over(before, fresh):
+                        raise
+                    continue
+                remembered = self._cache.get(rows) if self._cache.is_on else None
+                found = remembered
+                if found is None:
+                    answers = yield asked.wanted(before, rows)
+                    fresh = asked.fresh(before, answers[: len(names)])
+                    if fresh != before:
+                        self._known = {**self._known, **dict(zip(names, fresh, strict=True))}
+                        if changed_over(before, fresh):
+                            continue
+                    found = asked.found(fresh, answers[len(names) :])
+                answer = asked.answer(found)
+                if self._cache.is_on and remembered is None:
+                    self._cache.put(rows, found, asked_at)
+                if self._log is not None and entities:
+                    self._log.offer(answer)
+                return answer
+            raise ServiceError(
+                f"{', '.join(names)} changed over at each of {_TRIES} tries.",
+                hint="Is it built anew again and again?",
+            )
+        finally:
+            if self._observe is not None and entities:
+                self._observe(names, perf_counter() - began)
 
-    def _remembered(self, asked: Asked, keys: Sequence[bytes]) -> list[Row] | None:
-        names = asked.names(keys) if self._cache.is_on and not asked.on_demand else []
-        return self._cache.get(names) if names else None
 
-    def _take(
-        self, asked: Asked, known: Known, keys: Sequence[bytes], found: Sequence[bytes | None], began: float
-    ) -> list[Row] | None:
-        """What the answers mean; None if a view changed over."""
-        fresh = asked.heads(found, known)
-        self._known = {**self._known, **fresh}
-        rows = asked.rows(found, known, fresh)
-        if rows is not None and self._cache.is_on and not asked.on_demand:
-            self._cache.put(asked.names(keys), rows, began)
-        return rows
-
-    def _unsteady(self, asked: Asked) -> ServiceError:
-        return ServiceError(
-            f"{', '.join(asked.views)} changed over at each of {_TRIES} tries.",
-            hint="Is it built anew again and again?",
+def _micros(now: datetime | None) -> int | None:
+    if now is None:
+        return None
+    if not isinstance(now, datetime):
+        raise UsageError(f"now is {now!r}, which is no datetime.", hint="E.g. datetime(2018, 1, 1, tzinfo=UTC).")
+    if now.tzinfo is None:
+        raise UsageError(
+            f"now is {now.isoformat()}, which has no time zone.", hint="E.g. datetime(2018, 1, 1, tzinfo=UTC)."
         )
+    return (now - _EPOCH) // _MICROSECOND
 
 
 class OnlineStore(_Client):
@@ -108,14 +150,14 @@ class OnlineStore(_Client):
             UsageError: Redis has no such view.
             ServiceUnreachableError: Redis does not answer in time.
         """
-        asked = self._asked(view, ())
-        return asked.heads(self._read(asked.keys({})), self._known)[view][1]
+        return self._read(self._reading(view, ())).views[0].head
 
     def lookup(
         self,
         views: str | Sequence[str],
         entity: Mapping[str, Any],
         *,
+        now: datetime | None = None,
         on_demand: Sequence[OnDemandFeature] = (),
         request: Mapping[str, Any] | None = None,
     ) -> Row:
@@ -124,6 +166,8 @@ class OnlineStore(_Client):
         Args:
             views: one or several, as registered.
             entity: key -> value, with the keys of all the views.
+            now: the moment from which a view's ttl is judged, with a time zone; by default the clock's. The rows are
+                those that are published now.
             on_demand: functions to compute over the features, as the pipeline declares them.
             request: what they need that is in no view.
 
@@ -132,34 +176,47 @@ class OnlineStore(_Client):
             ServiceUnreachableError: Redis does not answer in time.
             ServiceError: it refuses, or something else wrote the values.
         """
-        return self.lookup_many(views, [entity], on_demand=on_demand, request=None if request is None else [request])[0]
+        many = () if request is None else (request,)
+        return self._read(self._reading(views, (entity,), now, on_demand, many))[0]
 
     def lookup_many(
         self,
         views: str | Sequence[str],
         entities: Sequence[Mapping[str, Any]],
         *,
+        now: datetime | None = None,
         on_demand: Sequence[OnDemandFeature] = (),
-        request: Sequence[Mapping[str, Any]] | None = None,
-    ) -> list[Row]:
+        request: Sequence[Mapping[str, Any]] = (),
+    ) -> Rows:
         """The features of many entities, in their order; `request` has one mapping for each. See `lookup`."""
-        asked = self._asked(views, entities, on_demand, request)
-        for _ in range(_TRIES):
-            known, began = self._known, time.monotonic()
-            keys = asked.keys(known)
-            rows = self._remembered(asked, keys)
-            if rows is None:
-                rows = self._take(asked, known, keys, self._read(keys), began)
-            if rows is not None:
-                return rows
-        raise self._unsteady(asked)
+        return self._read(self._reading(views, tuple(entities), now, on_demand, request))
 
     def close(self) -> None:
         """Close its connections."""
-        self._store.client.close()
+        for client in clients_of(self._store.client):
+            client.close()
 
-    def _read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return self._store.values(keys)
+    @cached_property
+    def _connections(self) -> KeptConnections:
+        return KeptConnections(self._store.client)
+
+    def _read(self, reading: Reading) -> Rows:
+        try:
+            wanted = next(reading)
+            while True:
+                wanted = reading.send(self._values(wanted))
+        except StopIteration as ended:
+            rows: Rows = ended.value
+            return rows
+        finally:
+            reading.close()
+
+    def _values(self, wanted: Wanted) -> list[Any]:
+        try:
+            return self._connections.read(wanted)
+        except Exception:
+            with answered(self._store.where):
+                raise
 
 
 class AsyncOnlineStore(_Client):
@@ -167,46 +224,58 @@ class AsyncOnlineStore(_Client):
 
     async def head(self, view: str) -> Head:
         """See `OnlineStore.head`."""
-        asked = self._asked(view, ())
-        return asked.heads(await self._read(asked.keys({})), self._known)[view][1]
+        return (await self._read(self._reading(view, ()))).views[0].head
 
     async def lookup(
         self,
         views: str | Sequence[str],
         entity: Mapping[str, Any],
         *,
+        now: datetime | None = None,
         on_demand: Sequence[OnDemandFeature] = (),
         request: Mapping[str, Any] | None = None,
     ) -> Row:
         """See `OnlineStore.lookup`."""
-        many = None if request is None else [request]
-        return (await self.lookup_many(views, [entity], on_demand=on_demand, request=many))[0]
+        many = () if request is None else (request,)
+        return (await self._read(self._reading(views, (entity,), now, on_demand, many)))[0]
 
     async def lookup_many(
         self,
         views: str | Sequence[str],
         entities: Sequence[Mapping[str, Any]],
         *,
+        now: datetime | None = None,
         on_demand: Sequence[OnDemandFeature] = (),
-        request: Sequence[Mapping[str, Any]] | None = None,
-    ) -> list[Row]:
+        request: Sequence[Mapping[str, Any]] = (),
+    ) -> Rows:
         """See `OnlineStore.lookup_many`."""
-        asked = self._asked(views, entities, on_demand, request)
-        for _ in range(_TRIES):
-            known, began = self._known, time.monotonic()
-            keys = asked.keys(known)
-            rows = self._remembered(asked, keys)
-            if rows is None:
-                rows = self._take(asked, known, keys, await self._read(keys), began)
-            if rows is not None:
-                return rows
-        raise self._unsteady(asked)
+        return await self._read(self._reading(views, tuple(entities), now, on_demand, request))
 
     async def close(self) -> None:
         """Close its connections."""
-        await self._store.asynchronous.aclose()
+        for client in clients_of(self._store.asynchronous):
+            await client.aclose()
 
-    async def _read(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        with answered(self._store.where):
-            found: list[bytes | None] = await self._store.asynchronous.mget(keys)
-        return found
+    async def _read(self, reading: Reading) -> Rows:
+        try:
+            wanted = next(reading)
+            while True:
+                with answered(self._store.where):
+                    values = await self._values(wanted)
+                wanted = reading.send(values)
+        except StopIteration as ended:
+            rows: Rows = ended.value
+            return rows
+        finally:
+            reading.close()
+
+    async def _values(self, wanted: Wanted) -> list[Any]:
+        if not wanted.hashes:
+            found: list[Any] = await self._store.asynchronous.mget(wanted.names)
+            return found
+        async with self._store.asynchronous.pipeline(transaction=True) as pipe:
+            pipe.mget(wanted.names)
+            for name, fields in wanted.hashes:
+                pipe.hmget(name, fields)
+            values, *hashes = await pipe.execute()
+        return [*values, *hashes]

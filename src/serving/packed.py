@@ -18,11 +18,13 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
-from functools import cached_property
+from decimal import Context, Decimal
+from functools import cached_property, reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import ServiceError
+from asgard.serving.codecs import Columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,8 +35,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_NTZ = datetime(1970, 1, 1)
 _EPOCH_DAY = date(1970, 1, 1)
 _DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
+_BITMAP_AT = 9
+"""Bytes before the bitmap: version and event timestamp."""
 _LONG_DECIMAL = 18
 """Digits that 64 bits hold."""
+_EXACT = Context(prec=40)
+"""Whatever the context of the thread: 128 bits have no more than 39 digits."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +57,12 @@ def _fixed(kind: str) -> _Fixed | None:
     """None for a type of variable width."""
     decimal = _DECIMAL.fullmatch(kind)
     if decimal:
-        scale = int(decimal[2])
+        bound, scale = 10 ** int(decimal[1]), int(decimal[2])
         if int(decimal[1]) <= _LONG_DECIMAL:
-            return _Fixed("q", "<i8", 8, lambda found: Decimal(found).scaleb(-scale))
-        return _Fixed("16s", "V16", 16, lambda found: _decimal(int.from_bytes(found, "little", signed=True), scale))
+            return _Fixed("q", "<i8", 8, lambda found: _decimal(found, bound, scale))
+        return _Fixed(
+            "16s", "V16", 16, lambda found: _decimal(int.from_bytes(found, "little", signed=True), bound, scale)
+        )
     return {
         "boolean": _Fixed("?", "u1", 1),
         "int": _Fixed("i", "<i4", 4),
@@ -67,9 +75,10 @@ def _fixed(kind: str) -> _Fixed | None:
     }.get(kind)
 
 
-def _decimal(unscaled: int, scale: int) -> Decimal:
-    sign, digits = int(unscaled < 0), tuple(map(int, str(abs(unscaled))))
-    return Decimal((sign, digits, -scale))  # exact, whatever the context's precision
+def _decimal(unscaled: int, bound: int, scale: int) -> Decimal:
+    if not -bound < unscaled < bound:
+        raise _unreadable("a decimal has too many digits")
+    return _EXACT.scaleb(Decimal(unscaled), -scale)
 
 
 class Packed:
@@ -86,9 +95,11 @@ class Packed:
         self._fixed = [(place, fixed) for place, _, fixed in found if fixed is not None]
         self._variable = [(place, kind) for place, kind, fixed in found if fixed is None]
         self._bitmap = (len(self._kinds) + 7) // 8
-        self._head = struct.Struct(f"<Bq{self._bitmap}s{''.join(fixed.code for _, fixed in self._fixed)}")
+        codes = "".join(fixed.code for _, fixed in self._fixed)
+        self._head = struct.Struct(f"<xq{self._bitmap}x{codes}")
         self._values = [(place, fixed.value) for place, fixed in self._fixed if fixed.value is not None]
-        self._plain = not self._variable and not self._values
+        nulls = bytes([VERSION]).ljust(_BITMAP_AT, b"\0") + b"\xff" * self._bitmap
+        self._blank = nulls.ljust(self._head.size, b"\0") + bytes(4 * len(self._variable))
 
     @cached_property
     def _row(self) -> "np.dtype[Any]":
@@ -122,39 +133,56 @@ class Packed:
         tails = [_tails(columns[place], kind) for place, kind in self._variable]
         return [b"".join(parts) for parts in zip(heads, *tails, strict=True)]
 
-    def decode(self, value: bytes) -> tuple[int, dict[str, Any]]:
-        """The event timestamp in microseconds, and the features' values; a null is None.
+    def decode(self, values: Sequence[bytes | None]) -> Columns:
+        """The event timestamps and the features' values, by column; None for a null, and wherever there is no row.
 
         Raises:
-            ServiceError: the value is not of this layout, or has a date that Python can't say (beyond year 9999).
+            ServiceError: a value is not of this layout, or has a date that Python can't say (beyond year 9999).
         """
+        if not values:
+            return Columns((), [() for _ in self.names])
         try:
-            return self._decoded(value)
+            return self._decoded(values)
         except (struct.error, IndexError, UnicodeDecodeError, OverflowError) as error:
             raise _unreadable(str(error)) from error
 
-    def _decoded(self, value: bytes) -> tuple[int, dict[str, Any]]:
-        version, event, bitmap, *fixed = self._head.unpack_from(value)
-        if version != VERSION:
-            raise _unreadable(f"its version is {version}")
-        if self._plain and not any(bitmap) and len(value) == self._head.size:
-            return event, dict(zip(self.names, fixed, strict=True))
-        values: list[Any] = [None] * len(self.names)
-        for (place, _), found in zip(self._fixed, fixed, strict=True):
-            values[place] = found
+    def _decoded(self, values: Sequence[bytes | None]) -> Columns:
+        size, count = self._head.size, len(values)
+        given = [self._blank if value is None else value for value in values]
+        heads = [value[:size] for value in given] if self._variable else given
+        if list(map(len, heads)).count(size) != count:
+            raise _unreadable(f"one has not {size} bytes")
+        content = b"".join(heads)
+        if content[::size].count(VERSION) != count:
+            raise _unreadable(f"its version is {next(each for each in content[::size] if each != VERSION)}")
+        events, *fixed = zip(*self._head.iter_unpack(content), strict=True)
+        columns: list[Sequence[Any]] = [*fixed]
+        if self._variable:
+            tails = zip(*map(self._tails, given), strict=True)
+            for (place, kind), contents in zip(self._variable, tails, strict=True):
+                columns.insert(place, [None if x is None else _from_bytes(x, kind) for x in contents])
+        bitmap = slice(_BITMAP_AT, _BITMAP_AT + self._bitmap)
+        if any(content[at::size].count(0) != count for at in range(bitmap.start, bitmap.stop)):
+            nulls = [int.from_bytes(head[bitmap], "little") for head in heads]
+            some = reduce(or_, nulls)
+            for place, column in enumerate(columns):
+                if some >> place & 1:
+                    columns[place] = [None if null >> place & 1 else x for x, null in zip(column, nulls, strict=True)]
+            events = tuple(None if value is None else event for value, event in zip(values, events, strict=True))
         for place, convert in self._values:
-            if not bitmap[place // 8] >> (place % 8) & 1:
-                values[place] = convert(values[place])
+            columns[place] = [None if x is None else convert(x) for x in columns[place]]
+        return Columns(events, columns)
+
+    def _tails(self, value: bytes) -> list[bytes | None]:
+        """The features of a variable width, not read yet."""
+        found: list[bytes | None] = []
         at = self._head.size
-        for place, kind in self._variable:
+        for place, _ in self._variable:
             content, at = _take(value, at)
-            values[place] = _from_bytes(content, kind)
+            found.append(None if value[_BITMAP_AT + place // 8] >> (place % 8) & 1 else content)
         if at != len(value):
             raise _unreadable(f"{len(value) - at} bytes are left over")
-        for place in range(len(values)):
-            if bitmap[place // 8] >> (place % 8) & 1:
-                values[place] = None
-        return event, dict(zip(self.names, values, strict=True))
+        return found
 
 
 def _unreadable(why: str) -> ServiceError:
@@ -252,7 +280,7 @@ def _from_bytes(content: bytes, kind: str) -> Any:
         return content.decode()
     if kind == "binary":
         return content
-    return _array(content, kind.removeprefix("array<").removesuffix(">")) if content else None
+    return _array(content, kind.removeprefix("array<").removesuffix(">"))
 
 
 def _array(content: bytes, kind: str) -> list[Any]:
@@ -270,4 +298,6 @@ def _array(content: bytes, kind: str) -> list[Any]:
         else:
             inner, at = _take(content, at)
             found.append(_from_bytes(inner, kind))
+    if at != len(content):
+        raise _unreadable("an array has another length than its elements")
     return found

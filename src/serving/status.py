@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from asgard.features.views import FeatureView
-from asgard.lakehouse.files import TableState
 from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.nessie import LogEntry
+from asgard.serving.state import Target
 from asgard.serving.store import Store
 
 
@@ -17,9 +18,9 @@ class ViewStatus:
     Attributes:
         keys: entities in Redis.
         snapshot_id: that they are of; None if Redis does not know the view.
-        publishes_behind: snapshots of the table that were published since; None if that can't be told: the snapshot
-            in Redis is none of those that led to the published one.
-        seconds_behind: since the first of those was written; 0 if there is none.
+        publishes_behind: commits of the target ref that changed the table since it had this snapshot, each once however
+            many snapshots it brought; None if the target ref never had it.
+        seconds_behind: since the first of those was made; 0 if there is none.
         finished: when the last sync ended, in ISO 8601.
         is_unfinished: a sync is under way, or did not end.
     """
@@ -46,25 +47,30 @@ def status(lake: Lakehouse, store: Store, view: FeatureView) -> ViewStatus:
         ServiceError: Redis refuses, or does not answer.
     """
     synced = store.synced(view.name)
-    known = synced.watermark
-    content = lake.content(view.table, lake.target)
-    publishes, seconds = None, None
+    known, later = synced.watermark, None
+    lake.content(view.table, lake.target)
     if known is not None:
-        state = TableState.load(content.metadata_location, lake.settings)
-        chain = state.ancestors(content.snapshot_id)
-        if known.snapshot_id in chain:
-            since = chain[chain.index(known.snapshot_id) + 1 :]
-            publishes, seconds = len(since), 0.0
-            if since:
-                first = next(each for each in state.table.metadata.snapshots if each.snapshot_id == since[0])
-                seconds = max(0.0, datetime.now(UTC).timestamp() - first.timestamp_ms / 1_000)
+        later = _published_since(lake, view, known)
+    seconds = None
+    if later is not None:
+        seconds = max(0.0, (datetime.now(UTC) - later[-1].committed).total_seconds()) if later else 0.0
     return ViewStatus(
         view.name,
         str(view.table),
         synced.rows,
         known.snapshot_id if known else None,
-        publishes,
+        None if later is None else len(later),
         None if seconds is None else round(seconds, 3),
         synced.finished or None,
         bool(synced.unfinished),
     )
+
+
+def _published_since(lake: Lakehouse, view: FeatureView, known: Target) -> list[LogEntry] | None:
+    """Commits of the target ref that changed the table since it had a state, newest first; None if it never had it."""
+    later: list[LogEntry] = []
+    for entry, content in lake.nessie.history(lake.target, view.table):
+        if content is not None and content.is_table and content.snapshot_id == known.snapshot_id:
+            return later
+        later.append(entry)
+    return None

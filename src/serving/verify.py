@@ -6,17 +6,19 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from asgard.common.errors import ConflictError, UsageError
+from asgard.common.errors import ConflictError, ServiceError, UsageError
 from asgard.features import duck
 from asgard.features.pinned import PinnedView, require_columns
 from asgard.features.views import FeatureView
 from asgard.lakehouse.lake import Lakehouse
 from asgard.serving import changes
 from asgard.serving.beyond import Names
+from asgard.serving.codecs import Batch, RowCodec, Value
+from asgard.serving.head import Head
+from asgard.serving.plan import pinned_table, rule_of
 from asgard.serving.rows import ViewRows
-from asgard.serving.state import Batch, Synced
+from asgard.serving.state import Synced
 from asgard.serving.store import Store
-from asgard.serving.sync import pinned_table, rule_of
 
 _SHOWN = 20
 _WIDTH = 1 << 256
@@ -67,6 +69,7 @@ def verify(lake: Lakehouse, store: Store, view: FeatureView, say: Callable[[str]
 
     Raises:
         UsageError: Redis does not have the view, or was never synced, or the snapshot was collected.
+        ServiceError: what lookups read first is not what the last sync wrote.
         ConflictError: it was synced meanwhile.
     """
     synced = store.synced(view.name)
@@ -85,10 +88,11 @@ def verify(lake: Lakehouse, store: Store, view: FeatureView, say: Callable[[str]
             f"The declaration of {view.name}, or Asgard's own format, changed since it was synced.",
             hint="Run `asgard online-sync` first: it builds the view anew.",
         )
+    _require_head(store, view.name, synced)
     say(f"{view.name}: comparing {synced.rows:,} entities with snapshot {known.snapshot_id}")
     rows = ViewRows(pinned)
     with duck.connect(lake.settings) as connection:
-        tally = _Tally(store, store.keys(view.name).row(synced.generation), Names(connection))
+        tally = _Tally(store, rows.codec, store.keys(view.name).row(synced.generation), Names(connection))
         for batch in rows.of(connection, changes.EVERY):
             tally.add(batch)
         tally.add_beyond()
@@ -109,8 +113,8 @@ def verify(lake: Lakehouse, store: Store, view: FeatureView, say: Callable[[str]
 class _Tally:
     """Counts of what differs."""
 
-    def __init__(self, store: Store, start: bytes, right: Names) -> None:
-        self._store, self._start, self._right = store, start, right
+    def __init__(self, store: Store, codec: RowCodec, start: bytes, right: Names) -> None:
+        self._store, self._codec, self._start, self._right = store, codec, start, right
         self.right = self.there = 0
         self.counts = dict.fromkeys(Wrong, 0)
         self.examples: list[tuple[str, str]] = []
@@ -118,7 +122,7 @@ class _Tally:
     def add(self, batch: Batch) -> None:
         """Rows of the snapshot."""
         self._right.add(batch.entities)
-        there = self._store.values([self._start + entity for entity in batch.entities])
+        there = self._codec.read(self._store, self._start, batch.entities)
         for entity, value, found in zip(batch.entities, batch.values, there, strict=True):
             self.right = (self.right + _hash(entity, value)) % _WIDTH
             if found is not None:
@@ -128,8 +132,8 @@ class _Tally:
 
     def add_beyond(self) -> None:
         """What Redis has beyond the snapshot's rows."""
-        for entities in self._right.beyond(self._store.entities(self._start)):
-            found = self._store.values([self._start + entity for entity in entities])
+        for entities in self._right.beyond(self._codec.there(self._store, self._start)):
+            found = self._codec.read(self._store, self._start, entities)
             for entity, value in zip(entities, found, strict=True):
                 if value is not None:
                     self.there = (self.there + _hash(entity, value)) % _WIDTH
@@ -138,11 +142,22 @@ class _Tally:
     def _note(self, entity: bytes, wrong: Wrong) -> None:
         self.counts[wrong] += 1
         if len(self.examples) < _SHOWN:
-            self.examples.append((entity.decode(errors="replace"), str(wrong)))
+            self.examples.append((self._codec.shown(entity), str(wrong)))
 
 
-def _hash(entity: bytes, value: bytes) -> int:
-    return int.from_bytes(hashlib.sha256(len(entity).to_bytes(4, "little") + entity + value).digest())
+def _hash(entity: bytes, value: Value) -> int:
+    parts = (entity, value) if isinstance(value, bytes) else (entity, *value)
+    return int.from_bytes(hashlib.sha256(b"".join(len(each).to_bytes(4, "little") + each for each in parts)).digest())
+
+
+def _require_head(store: Store, view: str, synced: Synced) -> None:
+    text, known = store.values([store.keys(view).head.encode()])[0], synced.watermark
+    head = Head.from_text(text, view) if text else None
+    if head is None or known is None or (head.generation, head.commit) != (synced.generation, known.commit):
+        raise ServiceError(
+            f"What lookups read first of {view} is not what the last sync wrote.",
+            hint="Did something else write it? `asgard online-sync --full` writes the view anew.",
+        )
 
 
 def _require_still(store: Store, view: str, before: Synced) -> None:

@@ -1,100 +1,68 @@
 """Syncs that are killed between any two steps, overtaken, starved of memory, or whose Redis forgets or goes back."""
 
-import random
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import pytest
-from tests.conftest import Fresh
-from tests.faults.test_feature_applies import end_of, wait_for
+from tests.faults.conftest import FIRST
+from tests.faults.test_run_kills import wait_until
 from tests.support.online import OnlineView
-from tests.support.processes import environment
+from tests.support.online_worker import Syncs
 from tests.support.redis import redis_server
 
-from asgard.common.errors import ConflictError, ServiceError
+from asgard.common.errors import ServiceError
 from asgard.common.settings import load_settings
-from asgard.lakehouse.lake import Lakehouse
-from asgard.serving import state
+from asgard.serving import fence
+from asgard.serving.codecs import Batch
+from asgard.serving.plan import Mode, load_target
+from asgard.serving.rows import codec_of
 from asgard.serving.store import Store
-from asgard.serving.sync import Mode
 
 FAILPOINTS = ("after-token", "after-hold", "after-target", "between-batches", "after-rows", "after-watermark")
-FIRST = [(customer, 0, float(customer), customer) for customer in range(1, 6)]
 
 
-@pytest.fixture
-def online(lake: Lakehouse, fresh: Fresh) -> OnlineView:
-    """A registered view of a gold table with five customers, synced."""
-    made = OnlineView(lake, fresh.table("gold").name)
-    made.append(FIRST)
-    made.register()
-    made.sync()
-    return made
-
-
-def start_sync(online: OnlineView, root: Path, *arguments: str, failpoint: str) -> "subprocess.Popen[str]":
-    """`asgard online-sync` in a process of its own."""
-    command = [sys.executable, "-m", "asgard.cli", "online-sync", "--view", online.view.name, *arguments]
-    return subprocess.Popen(
-        [*command, "--dir", str(online.lake.settings.project_dir)],
-        env=environment(root, ASGARD_FAILPOINT=failpoint),
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-
-
-def start_slow_sync(online: OnlineView, root: Path, go: Path) -> "subprocess.Popen[str]":
+def start_slow_sync(online: OnlineView, syncs: Syncs, go: Path) -> int:
     """One that has noted its target, and waits until `go` is there to write its rows."""
     online.append([(1, 1, 100.0, 100)])
-    slow = start_sync(online, root, failpoint=f"after-target:wait:{go}")
-    wait_for(slow, go)
+    slow = syncs.start(online.view.name, failpoint=f"after-target:wait:{go}")
+    reached = go.with_name(f"{go.name}.reached")
+    wait_until(reached.exists, "the sync is at its failpoint")
     return slow
-
-
-def kill_sync(online: OnlineView, root: Path, failpoint: str, *arguments: str) -> None:
-    """One that dies at a failpoint."""
-    worker = start_sync(online, root, *arguments, failpoint=f"{failpoint}:kill")
-    assert end_of(worker)[0] == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("arguments", [(), ("--full",)])
 def test_a_sync_killed_between_any_two_steps_is_ended_by_the_next(
-    online: OnlineView, repository_root: Path, arguments: tuple[str, ...]
+    online: OnlineView, syncs: Syncs, arguments: tuple[str, ...]
 ) -> None:
     for day, failpoint in enumerate(FAILPOINTS, start=1):
         # Each kill leaves another target unfinished: customers come, change, and go.
         online.replace([*FIRST[day % 3 :], (1, day, float(day), day), (100 + day, day, 1.0, 1)])
-        kill_sync(online, repository_root, failpoint, *arguments)
+        assert syncs.run(online.view.name, *arguments, failpoint=f"{failpoint}:kill") == -signal.SIGKILL
     online.sync()
     online.expect_equal()
 
 
-def test_a_slow_sync_that_was_overtaken_writes_no_more(
-    online: OnlineView, repository_root: Path, tmp_path: Path
-) -> None:
+def test_a_slow_sync_that_was_overtaken_writes_no_more(online: OnlineView, syncs: Syncs, tmp_path: Path) -> None:
     go = tmp_path / "go"
-    slow = start_slow_sync(online, repository_root, go)
+    slow = start_slow_sync(online, syncs, go)
     online.append([(1, 2, 200.0, 200), (7, 2, 7.0, 7)])
     assert online.sync().mode is Mode.CHANGES
     go.touch()
-    code, said = end_of(slow)
+    code, said = syncs.join(slow)
     assert code == 1
     assert "Another sync" in said
     online.expect_equal()
 
 
 def test_a_flush_in_the_middle_stops_a_sync_and_the_next_builds_anew(
-    online: OnlineView, repository_root: Path, tmp_path: Path
+    online: OnlineView, syncs: Syncs, tmp_path: Path
 ) -> None:
     go = tmp_path / "go"
-    slow = start_slow_sync(online, repository_root, go)
+    slow = start_slow_sync(online, syncs, go)
     forget(online)
     go.touch()
-    assert end_of(slow)[0] == 1
+    assert syncs.join(slow)[0] == 1
     assert online.keys() == set()
     assert online.sync().mode is Mode.REBUILD
     online.expect_equal()
@@ -209,40 +177,6 @@ def test_a_redis_with_other_ideas_is_told_in_words(online: OnlineView, tmp_path:
             online.sync()
 
 
-def test_a_random_walk_ends_each_sync_in_equality(online: OnlineView, repository_root: Path, tmp_path: Path) -> None:
-    walk = random.Random(20_240_601)
-    contents = [online.content()]
-    for step in range(14):
-        act = walk.choice(("append", "append", "replace", "put back", "same rows"))
-        rows = [
-            (walk.randrange(1, 30), walk.randrange(5), float(walk.randrange(4)), walk.randrange(3))
-            for _ in range(walk.randrange(1, 25))
-        ]
-        if act == "append":
-            online.append(rows)
-        elif act == "replace":
-            online.replace(rows)
-        elif act == "put back":
-            online.put_back(walk.choice(contents))
-        else:
-            found = online.published()
-            online.replace([(customer, 0, row[1] or 0.0, row[2] or 0) for customer, row in sorted(found.items())])
-        contents.append(online.content())
-        trouble = walk.choice(("none", "none", "kill", "forget", "overtaken"))
-        if trouble == "kill":
-            kill_sync(online, repository_root, walk.choice(FAILPOINTS[:3]))
-        elif trouble == "forget":
-            forget(online)
-        elif trouble == "overtaken":
-            stale = online.store.fenced(online.view.name, online.store.require_fit())
-            online.sync()
-            with pytest.raises(ConflictError):
-                stale.drop([online.store.keys(online.view.name).head.encode()])
-        online.sync()
-        online.expect_equal()
-        assert online.sync().mode is Mode.NOTHING, step
-
-
 def test_a_redis_that_restarts_in_the_middle_fails_the_sync(online: OnlineView, tmp_path: Path) -> None:
     """What it had acknowledged may be lost, though the token is there again."""
     with redis_server(tmp_path) as url, redis_server(tmp_path) as other:
@@ -255,8 +189,9 @@ def test_a_redis_that_restarts_in_the_middle_fails_the_sync(online: OnlineView, 
         fenced._client = Store(other).client
         for name, value in kept.items():
             fenced._client.restore(name, 0, value)
-        fenced._client.hset(fenced.keys.state, "token", fenced.token)
-        for script in (state._NOTE, state._WRITE, state._DROP):
+        fenced._client.hset(fenced.keys.state, "token", fenced.given.token)
+        codec = codec_of(online.view, load_target(online.lake, online.view)[0].table)
+        for script in (fence._NOTE, fence._DROP, fence._FENCE + codec.script):
             fenced._client.script_load(script)
         with pytest.raises(ServiceError, match="restarted"):
-            fenced.write("any", state.Batch([b"1"], [b"x"]))
+            fenced.write(codec, "any", Batch([b"1"], [b"x"]))

@@ -73,10 +73,10 @@ def test_each_customer_is_predicted_by_its_own_version_once(
         assert 0 < len(scores) < CUSTOMERS
     assert found["rows"] == CUSTOMERS
 
+    one_of_each = {version: customer for customer, (version, _) in wanted.items()}
     explained = {
         version: answer(shop, capsys, "lineage", f"gold.{name}_predictions", "--key", f"customer_id={customer}")
-        for customer, (version, _) in wanted.items()
-        if customer < 12
+        for version, customer in one_of_each.items()
     }
     assert set(explained) == {"1.0.0", "1.0.1"}
     assert all(each["model"]["version"] == f"{name}@{version}" for version, each in explained.items())

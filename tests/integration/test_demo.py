@@ -28,7 +28,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from examples.retail import data
-from examples.retail.data import bad_batch
+from examples.retail.data import bad_batch, corrections
 
 def export_journey(out: Path) -> dict[str, Path]:
     files = data.export_journey(out)
@@ -42,6 +42,7 @@ def export_journey(out: Path) -> dict[str, Path]:
         "bronze.transactions": out / "few_transactions.parquet",
         "bronze.products": out / "few_products.csv",
         "bronze.demographics": files["bronze.demographics"],
+        "bronze.erasures": files["bronze.erasures"],
     }
 '''
 
@@ -85,6 +86,7 @@ def first(folder: Path, example: Path, repository_root: Path) -> dict[str, Any]:
         "NESSIE_URI": "http://127.0.0.1:9",
         "NESSIE_REF": "production",
         "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+        "REDIS_URL": "redis://127.0.0.1:9/0",
     }
     done = call(folder, example, repository_root, "--json", **elsewhere)
     assert done.returncode == 0, done.stderr
@@ -95,7 +97,7 @@ def first(folder: Path, example: Path, repository_root: Path) -> dict[str, Any]:
 
 def test_everything_is_published_and_the_planted_rows_are_not(first: dict[str, Any]) -> None:
     rows = {table["table"]: table["rows"] for table in first["tables"]}
-    assert rows["bronze.transactions"] == rows["silver.transactions_cleaned"] > 1000
+    assert rows["bronze.transactions"] > rows["silver.transactions_cleaned"] > 1000  # one household is forgotten
     assert rows["gold.customer_metrics"] > 0
     assert rows["gold.department_sales"] > 0
     refused = first["refused"]
@@ -105,12 +107,17 @@ def test_everything_is_published_and_the_planted_rows_are_not(first: dict[str, A
     assert all(check["sample_sql"] for check in refused["checks"])
     statuses = [run["status"] for run in first["runs"]]
     assert statuses.count("audit failed") == 1
-    assert statuses.count("published") == 5
+    assert statuses.count("published") == 10
 
 
 def test_the_killed_call_is_not_done_again(first: dict[str, Any]) -> None:
     was_there = {one["table"]: one["was_there"] for one in first["ingested"]}
-    assert was_there == {"bronze.transactions": True, "bronze.products": False, "bronze.demographics": False}
+    assert was_there == {
+        "bronze.transactions": True,
+        "bronze.products": False,
+        "bronze.demographics": False,
+        "bronze.erasures": False,
+    }
 
 
 def test_the_report_says_what_was_published(first: dict[str, Any], folder: Path) -> None:
@@ -143,7 +150,7 @@ def test_models_are_trained_and_the_better_one_predicts(first: dict[str, Any], f
     assert models["this_call"]["promoted"]
     predictions = models["predictions"]
     rows = {table["table"]: table["rows"] for table in first["tables"]}
-    assert predictions["rows"] == rows[predictions["table"]] > 30
+    assert 2 * predictions["rows"] - 1 == rows[predictions["table"]] > 60  # and again, without the forgotten one
     scores = [row["prediction"] for row in predictions["top"]]
     assert len(scores) == 5
     assert scores == sorted(scores, reverse=True)
@@ -163,6 +170,53 @@ def test_the_models_are_in_the_folders_own_mlflow(first: dict[str, Any], folder:
     assert registry.artifact(found).sha256 == chosen["sha256"]
 
 
+def test_a_correction_and_a_deletion_reach_redis(first: dict[str, Any]) -> None:
+    online = first["online"]
+    scores = f"{first['models']['versions'][0]['name']}_scores"
+    assert [each["view"] for each in online["now"]] == ["customer_metrics", "customer_rfm", scores]
+    assert [each["publishes_behind"] for each in online["now"]] == [0, 0, 0]
+    before, after = online["before"], online["after"]
+    assert all(each["equal"] for seen in (before, after) for each in seen["verified"])
+    assert {each["mode"] for each in before["synced"]} == {"rebuild"}
+    # One household's line was corrected, and one household deleted. A standard deviation of customer_rfm that is
+    # computed again may have another last bit, and is written too.
+    changed = {each["view"]: (each["mode"], each["deleted"]) for each in after["synced"]}
+    assert set(changed.values()) == {("changes", 1)}
+    written = {each["view"]: each["written"] for each in after["synced"]}
+    assert written["customer_metrics"] == 1
+    assert 1 <= written["customer_rfm"] < before["synced"][1]["rows"] / 2
+    assert written[scores] <= 1
+    assert [each["rows"] + 1 for each in after["synced"]] == [each["rows"] for each in before["synced"]]
+    corrected, erased = (str(online[name]) for name in ("corrected", "erased"))
+    then, now = before["rows"][corrected], after["rows"][corrected]
+    paid = online["sales_before"] - online["sales_after"]
+    spent = (then["features"]["customer_lifetime_value"], now["features"]["customer_lifetime_value"])
+    assert spent[0] - spent[1] == pytest.approx(paid)
+    for view, said in now["views"].items():
+        assert said["event_timestamp"] == then["views"][view]["event_timestamp"]  # no newer event time
+        assert said["snapshot_id"] != then["views"][view]["snapshot_id"]
+    assert {each["status"] for each in before["rows"][erased]["views"].values()} == {"found"}
+    assert {each["status"] for each in after["rows"][erased]["views"].values()} == {"missing"}
+    assert online["this_call"]["deleted"] == 3
+
+
+def test_commands_look_up_what_the_demo_left(first: dict[str, Any], folder: Path, repository_root: Path) -> None:
+    online = first["online"]
+    views = [word for each in online["now"] for word in ("-v", each["view"])]
+    key = f"customer_id={online['corrected']}"
+    command = ["lookup", *views, "-k", key, "--at", "2018-01-02", "--dir", str(folder), "--json"]
+    inherited = {name: value for name, value in environment(repository_root).items() if not name.startswith("REDIS")}
+    done = subprocess.run(
+        [sys.executable, "-m", "asgard.cli", *command], capture_output=True, text=True, timeout=120, env=inherited
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {each["status"] for each in found["views"].values()} == {"found"}
+    assert (
+        found["features"]["prediction"] == online["after"]["rows"][str(online["corrected"])]["features"]["prediction"]
+    )
+
+
 def test_metrics_are_written_too(first: dict[str, Any], folder: Path) -> None:
     text = (folder / "metrics.prom").read_text()
     assert 'asgard_job_failure_total{environment="local",job_name="ingest"} 1.0' in text
@@ -175,7 +229,7 @@ def test_a_second_call_needs_no_spark_and_says_what_was_there(
     no_java = {"ASGARD_JAVA_HOME": str(folder / "no-such-java")}  # Spark could not start
     again = call(folder, example, repository_root, **no_java)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("rows were there already") == 3
+    assert again.stdout.count("rows were there already") == 4
     assert "computed: nothing was missing" in again.stdout
     assert "An audit that failed, in an earlier call" in again.stdout
     assert f"main after:  {first['main']}  the same: untouched" in again.stdout
@@ -187,6 +241,10 @@ def test_a_second_call_needs_no_spark_and_says_what_was_there(
     )
     assert f"{models['predictions']['rows']:,} predictions" in again.stdout
     assert "published before; most at risk" in again.stdout
+    online = first["online"]
+    assert f"run {online['run_id']}, in an earlier call." in again.stdout
+    assert "this call wrote 0 rows to Redis and deleted 0" in again.stdout
+    assert f"lookup of household {online['erased']}, as of 2018-01-02:" in again.stdout
     assert again.stderr.count("was trained before, on the same snapshots and by the same code") == 2
     for place in ("report.html", first["services"]["nessie"], "asgard audit bronze.transactions", "asgard down"):
         assert place in again.stdout

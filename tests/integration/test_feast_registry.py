@@ -1,11 +1,7 @@
 """The Feast registry at an SQL address, what leaves it, what is said when it can't be reached, and Feast's UI on it."""
 
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +11,7 @@ import pytest
 import urllib3
 from tests.conftest import Fresh
 from tests.integration.test_features import START
+from tests.support.feast import feast_server
 from tests.support.features import ViewShop, expect_whole
 
 from asgard.common.errors import EnvironmentSetupError, ServiceError
@@ -24,8 +21,6 @@ from asgard.lakehouse.registrations import Registrations
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-PATIENCE_SECONDS = 120
 
 
 @pytest.fixture
@@ -102,41 +97,10 @@ def test_a_registry_that_cant_be_reached_is_said_and_tried_again(shop: ViewShop,
     assert not feast_registry.is_current(shop.lake, [])  # it was brought to another registry
 
 
-@contextmanager
-def ui(folder: Path) -> Iterator[urllib3.HTTPConnectionPool]:
-    """Feast's UI, in a process of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "feast.cli.cli", "-c", str(folder), "ui", "--host", "127.0.0.1"]
-    server = subprocess.Popen(
-        [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        with urllib3.HTTPConnectionPool("127.0.0.1", port, retries=False) as client:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while not answers(client):
-                assert server.poll() is None, server.stderr.read() if server.stderr else ""
-                assert time.monotonic() < deadline, "gave up waiting for Feast's UI"
-                time.sleep(0.1)
-            yield client
-    finally:
-        server.terminate()
-        server.communicate(timeout=PATIENCE_SECONDS)
-
-
-def answers(client: urllib3.HTTPConnectionPool) -> bool:
-    """Whether it is up."""
-    try:
-        return client.request("GET", "/health").status == 200
-    except urllib3.exceptions.HTTPError:
-        return False
-
-
 def test_feasts_ui_has_the_registered_views(shop: ViewShop) -> None:
     feast_registry.synchronise(shop.lake, [])
     registered = Registrations(shop.lake.storage).current("view")
-    with ui(feast_registry.repository(shop.lake.settings)) as client:
+    with feast_server(feast_registry.repository(shop.lake.settings), "ui") as client:
         assert [each["id"] for each in asked(client, "/projects-list.json")["projects"]] == ["asgard"]
         assert b"<div id=" in client.request("GET", f"/p/asgard/feature-view/{shop.view('a')}").data
         listed = asked(client, "/api/v1/feature_views", limit=100)["featureViews"]

@@ -1,20 +1,15 @@
-"""Ingest from S3, at the HTTP boundary: no S3 can run here, so a few of its calls are answered by this file."""
+"""Ingest from S3, at the HTTP boundary."""
 
-import hashlib
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
-from xml.sax.saxutils import escape
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tests.conftest import Fresh
 from tests.support.runs import rows_of
+from tests.support.s3 import Bucket, serving
 
 from asgard.common.errors import InputDataError
 from asgard.jobs.ingest_job import IngestResult, Params, bronze_table, run
@@ -22,80 +17,12 @@ from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.run import Status
 
 
-@dataclass
-class Bucket:
-    """The objects of the bucket `landing`, and where they are served."""
-
-    endpoint: str = ""
-    objects: dict[str, bytes] = field(default_factory=dict)
-
-
-def handler(bucket: Bucket) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_HEAD(self) -> None:
-            self.do_GET()
-
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            _, _, key = unquote(parts.path).lstrip("/").partition("/")
-            if not key:
-                return self._list(parse_qs(parts.query))
-            if key not in bucket.objects:
-                return self._answer(404, b"", {})
-            data = bucket.objects[key]
-            headers = {"ETag": f'"{hashlib.md5(data).hexdigest()}"', "Last-Modified": formatdate(0, usegmt=True)}  # noqa: S324
-            wanted = self.headers.get("Range")
-            if wanted is None:
-                return self._answer(200, data, headers)
-            first, _, last = wanted.removeprefix("bytes=").partition("-")
-            part = data[int(first) : int(last) + 1 if last else None]
-            end = int(first) + len(part) - 1
-            return self._answer(206, part, {**headers, "Content-Range": f"bytes {first}-{end}/{len(data)}"})
-
-        def _list(self, query: dict[str, list[str]]) -> None:
-            prefix = query.get("prefix", [""])[0]
-            limit = int(query.get("max-keys", ["1000"])[0])
-            found = sorted(key for key in bucket.objects if key.startswith(prefix))[:limit]
-            contents = "".join(
-                f"<Contents><Key>{escape(key)}</Key><Size>{len(bucket.objects[key])}</Size>"
-                "<LastModified>1970-01-01T00:00:00.000Z</LastModified></Contents>"
-                for key in found
-            )
-            body = (
-                '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult><Name>landing</Name>'
-                f"<KeyCount>{len(found)}</KeyCount><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"
-            )
-            self._answer(200, body.encode(), {"Content-Type": "application/xml"})
-
-        def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        def log_message(self, *_arguments: object) -> None:
-            """Say nothing."""
-
-    return Handler
-
-
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    found = Bucket()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(found))
-    found.endpoint = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
-    yield found
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving() as found:
+        yield found
 
 
 def ingest(lake: Lakehouse, bucket: Bucket, table: object, *sources: str) -> IngestResult:

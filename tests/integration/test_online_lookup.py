@@ -21,8 +21,9 @@ from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.run import RunRequest, execute
 from asgard.lakehouse.snapshots import resolve
 from asgard.serving import AsyncOnlineStore, OnlineStore, Status
+from asgard.serving.plan import Mode
 from asgard.serving.store import Store
-from asgard.serving.sync import Mode, sync
+from asgard.serving.sync import sync
 from asgard.serving.verify import verify
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -92,6 +93,22 @@ def test_every_type_comes_back_and_null_missing_and_expired_are_told_apart(
     assert 0 <= first.age < 600
 
 
+def test_columns_have_the_declared_types_and_a_moment_may_be_given(wide: FeatureView, store: OnlineStore) -> None:
+    rows = store.lookup_many(wide.name, [key_of(row) for row in ROWS], now=OLD)
+    assert [row.status for row in rows] == [Status.FOUND] * 3
+    table = rows.to_arrow()
+    assert table.to_pylist() == [key_of(row) | dict(zip(wide.feature_names, row[3:], strict=True)) for row in ROWS]
+    assert {each.name: str(each.type) for each in table.schema} == {
+        "region": "string",
+        "customer": "decimal128(38, 0)",
+        "tags": "list<item: string>",
+        "scores": "list<item: double>",
+        "total": "decimal128(12, 2)",
+        "seen": "date32[day]",
+        "note": "string",
+    }
+
+
 def test_verify_says_equal_then_what_differs(lake: Lakehouse, wide: FeatureView) -> None:
     redis = Store.of(lake.settings)
     found = verify(lake, redis, wide, lambda _line: None)
@@ -133,6 +150,9 @@ def test_several_views_in_one_round_trip_and_functions_over_them(lake: Lakehouse
     )
     assert (row[f"{one.view.name}:amount"], row[f"{other.view.name}:amount"], row["both"]) == (3.0, 4.0, 14.0)
     assert (missing.status, missing["both"]) == (Status.MISSING, None)
+    columns = one.online.lookup_many(views, [{"customer_id": 2}, {"customer_id": 9}]).to_dict()
+    assert (columns["customer_id"], columns["amount"]) == ([2, 9], [3.0, None])
+    assert columns[f"{other.view.name}:amount"] == [4.0, None]
     with pytest.raises(UsageError, match="factor"):
         one.online.lookup(views, {"customer_id": 2}, on_demand=[both])
 
@@ -171,6 +191,11 @@ def test_the_command_shows_it(lake: Lakehouse, wide: FeatureView, capsys: pytest
     assert said["views"][wide.name]["status"] == "found"
     assert main(["lookup", "--view", wide.name, *keys, *folder]) == 0
     assert f"snapshot {lake.content(wide.table, 'main').snapshot_id}" in capsys.readouterr().out
+    south = ["lookup", "--view", wide.name, "--key", "region=south", "--key", "customer=7", *folder]
+    assert main(south) == 0
+    assert "expired" in capsys.readouterr().out
+    assert main([*south, "--at", OLD.isoformat()]) == 0
+    assert "found" in capsys.readouterr().out
     assert main(["lookup", "--view", wide.name, "--key", "region=north", *folder]) == 2
     assert "lacks customer" in capsys.readouterr().err
     assert main(["lookup", "--view", "nowhere", *keys, *folder]) == 2

@@ -13,9 +13,10 @@ from tests.integration.test_features import gold, labels_file, plain, put, regis
 from asgard.cli.app import main
 from asgard.common.errors import RunError, UsageError
 from asgard.features import feast_registry, register, training_set
+from asgard.features.engines import Engine
 from asgard.features.labels import Labels
 from asgard.features.set_files import manifest_of
-from asgard.features.training_set import Engine, SetRequest, build, build_table
+from asgard.features.training_set import SetRequest, build, build_table
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.registrations import Registrations
 from asgard.lakehouse.snapshots import resolve

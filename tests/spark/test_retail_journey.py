@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from asgard.lakehouse.intervals import TimeRange
 from examples.retail import journey
-from examples.retail.data import BAD_ROWS, bad_batch
+from examples.retail.data import BAD_ROWS, bad_batch, corrections, export_journey
 
 JANUARY = TimeRange.parse("2017-01-01", "2017-02-01")
 INGESTED = ", _source_file string, _source_row long, _ingested_at timestamp, _run_id string"
@@ -43,6 +43,12 @@ def line(basket: int, product: int, at: str, sales: float = 1.0, **more: Any) ->
     }
 
 
+def erasures(spark: SparkSession, *households: int) -> DataFrame:
+    """Requests to be forgotten."""
+    asked = datetime(2018, 1, 2, tzinfo=UTC)
+    return bronze(spark, "bronze.erasures", *({"household_id": each, "requested_at": asked} for each in households))
+
+
 def test_transactions_are_of_the_interval_once_and_in_cents(spark: SparkSession) -> None:
     raw = bronze(
         spark,
@@ -53,7 +59,7 @@ def test_transactions_are_of_the_interval_once_and_in_cents(spark: SparkSession)
         line(12, 1, "2017-02-01T00:00:00"),
         line(13, 1, "2017-01-05T10:00:00", float("nan")),
     )
-    cleaned = journey.transactions_cleaned(raw, interval=JANUARY)
+    cleaned = journey.transactions_cleaned(raw, erasures(spark, 7), interval=JANUARY)
     assert [dict(cleaned.dtypes)[name] for name in MONEY] == ["decimal(10,2)"] * 4
     rows = {(row.basket_id, row.product_id): row.sales_value for row in cleaned.collect()}
     assert rows == {(11, 1): Decimal("1.01"), (11, 2): Decimal("2.50"), (13, 1): None}
@@ -77,8 +83,30 @@ def test_products_say_unknown_and_the_newest_delivery_counts(spark: SparkSession
 
 def test_demographics_say_unknown(spark: SparkSession) -> None:
     raw = bronze(spark, "bronze.demographics", {"household_id": 1, "age": "45-54"})
-    row = journey.demographics_cleaned(raw).collect()[0]
+    row = journey.demographics_cleaned(raw, erasures(spark)).collect()[0]
     assert (row.age, row.home_ownership) == ("45-54", "Unknown")
+
+
+def test_households_that_asked_to_be_forgotten_are_nowhere(spark: SparkSession) -> None:
+    lines = [line(11, 1, "2017-01-05T10:00:00"), line(21, 1, "2017-01-05T10:00:00")]
+    unknown = {**line(31, 1, "2017-01-05T10:00:00"), "household_id": None}
+    raw = bronze(spark, "bronze.transactions", *lines, unknown)
+    cleaned = journey.transactions_cleaned(raw, erasures(spark, 2, 2, 9), interval=JANUARY)
+    assert {row.household_id for row in cleaned.collect()} == {1, None}
+    told = bronze(spark, "bronze.demographics", {"household_id": 1}, {"household_id": 2})
+    assert [row.household_id for row in journey.demographics_cleaned(told, erasures(spark, 2)).collect()] == [1]
+
+
+def test_corrections_are_of_the_last_month_and_of_the_newest_household(tmp_path: Path) -> None:
+    found = corrections(tmp_path, export_journey(tmp_path)["bronze.transactions"])
+    assert found.erased == 60  # whose first receipt is of 28 December
+    assert found.since == "2017-12-01"
+    assert found.corrected != found.erased
+    assert found.sales_after == round(found.sales_before / 10, 2)
+    line_text = found.files["bronze.transactions"].read_text().splitlines()[1]
+    assert line_text.startswith(f"{found.corrected},")
+    assert line_text.endswith(f"{found.at:%Y-%m-%dT%H:%M:%SZ}")
+    assert found.files["bronze.erasures"].read_text().splitlines()[1] == "60,2018-01-02T00:00:00Z"
 
 
 def silver(spark: SparkSession) -> tuple[DataFrame, DataFrame]:
@@ -96,7 +124,7 @@ def silver(spark: SparkSession) -> tuple[DataFrame, DataFrame]:
         {"product_id": 1, "department": "GROCERY", "product_category": "SOUP"},
         {"product_id": 2, "department": "GROCERY"},
     )
-    return journey.transactions_cleaned(lines, interval=JANUARY), journey.products_cleaned(products)
+    return journey.transactions_cleaned(lines, erasures(spark), interval=JANUARY), journey.products_cleaned(products)
 
 
 def test_customer_metrics_per_household_and_monday(spark: SparkSession) -> None:

@@ -9,7 +9,7 @@ from tests.integration.test_features import Rows, frame, view_of
 from asgard.common.names import BranchName
 from asgard.common.settings import Settings
 from asgard.features import register
-from asgard.features.views import FeatureView
+from asgard.features.views import Codec, FeatureView
 from asgard.lakehouse.declaration import Table, declare_table
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.lake import Lakehouse
@@ -17,6 +17,9 @@ from asgard.lakehouse.nessie import Content, put
 from asgard.lakehouse.run import RunRequest, execute
 from asgard.lakehouse.snapshots import resolve
 from asgard.serving import OnlineStore, Status
+from asgard.serving.plan import load_target
+from asgard.serving.rows import codec_of
+from asgard.serving.state import IN_PLACE
 from asgard.serving.store import Store
 from asgard.serving.sync import SyncResult, sync
 
@@ -98,6 +101,10 @@ class OnlineView:
 
     def keys(self) -> set[int]:
         """The customers that Redis has, by the names of its keys, of whatever generation."""
+        if self.view.codec is Codec.FEAST:
+            codec = codec_of(self.view, load_target(self.lake, self.view)[0].table)
+            start = self.store.keys(self.view.name).row(IN_PLACE)
+            return {int(codec.shown(entity)) for entities in codec.there(self.store, start) for entity in entities}
         start = f"{self.store.prefix}:{self.view.name}:".encode()
         names = {name for batch in self.store.names(start) for name in batch}
         return {int(name.rpartition(b":")[2]) for name in names if not name.endswith((b":state", b":head"))}

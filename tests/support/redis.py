@@ -10,36 +10,82 @@ from pathlib import Path
 from asgard.local.redis_server import server
 
 
-@contextmanager
-def redis_server(folder: Path, **options: str) -> Iterator[str]:
-    """Start one, and give its address; it is gone afterwards.
+class RedisProcess:
+    """A server that the test may kill and start again; it keeps its port.
 
     Args:
         folder: for its files.
         options: of its command line, e.g. `maxmemory="3mb"`.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    given = {"port": str(port), "bind": "127.0.0.1", "dir": str(folder), "save": "", **options}
-    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", *value.split(" "))]
-    process = subprocess.Popen([str(server()), *words], stdout=subprocess.DEVNULL)
+
+    def __init__(self, folder: Path, **options: str) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._options = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(folder), "save": "", **options}
+
+    def start(self) -> None:
+        """Until it answers."""
+        words = [
+            word for name, value in self._options.items() for word in (f"--{name.replace('_', '-')}", *value.split(" "))
+        ]
+        self._process = subprocess.Popen([str(server()), *words], stdout=subprocess.DEVNULL)
+        wait_for(self.port)
+
+    def kill(self) -> None:
+        """As `kill -9` does."""
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def redis_process(folder: Path, **options: str) -> Iterator[RedisProcess]:
+    """Start one; it is gone afterwards."""
+    found = RedisProcess(folder, **options)
+    found.start()
     try:
-        _wait(port)
-        yield f"redis://127.0.0.1:{port}/0"
+        yield found
+    finally:
+        found.kill()
+
+
+@contextmanager
+def redis_server(folder: Path, **options: str) -> Iterator[str]:
+    """Start one, and give its address; it is gone afterwards. See `RedisProcess`."""
+    with redis_process(folder, **options) as found:
+        yield found.url
+
+
+@contextmanager
+def sentinel(folder: Path, *lines: str) -> Iterator[int]:
+    """Start a Sentinel, and give its port; without `lines` for its file it watches nothing yet."""
+    port, file = free_port(), folder / "sentinel.conf"
+    file.write_text("\n".join((f"port {port}", "bind 127.0.0.1", f"dir {folder}", *lines, "")))
+    process = subprocess.Popen([str(server()), str(file), "--sentinel"], stdout=subprocess.DEVNULL)
+    try:
+        wait_for(port)
+        yield port
     finally:
         process.kill()
         process.wait()
 
 
-def _wait(port: int) -> None:
+def free_port() -> int:
+    """One that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def wait_for(port: int) -> None:
+    """Until a Redis answers there."""
     deadline = time.monotonic() + 60
     while True:
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
                 connection.sendall(b"PING\r\n")
-                if connection.recv(64):
+                if not connection.recv(64).startswith(b"-LOADING"):
                     return
         except OSError:
             assert time.monotonic() < deadline, "Redis did not start"
-            time.sleep(0.05)
+        time.sleep(0.05)

@@ -22,9 +22,10 @@ from asgard.lakehouse.snapshots import At
 from asgard.local.drawings import Box, Line, branch_graph, flow
 from asgard.local.drawings import _lanes as lanes_of
 from asgard.local.plots import Plot, customer_plots, department_plots, training_plots
-from asgard.local.report import grouped, pairs, render, seconds, size
+from asgard.local.report import render
 from asgard.local.report_facts import Facts, GraphLine, SourceFileFact, TableFact
 from asgard.local.report_features import FeatureFacts, TrainingFact, ViewFact, sample_of
+from asgard.local.report_words import grouped, pairs, seconds, size
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
@@ -387,4 +388,4 @@ def test_pairs_put_the_low_end_first() -> None:
 
 def test_durations_and_sizes() -> None:
     assert [seconds(value) for value in (0.081, 12.34, 243.9)] == ["0.08 s", "12.3 s", "4 min 3 s"]
-    assert [size(value) for value in (8315, 12_345_678)] == ["8 kB", "12.3 MB"]
+    assert [size(value) for value in (58, 8315, 12_345_678)] == ["58 B", "8 kB", "12.3 MB"]

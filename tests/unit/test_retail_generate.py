@@ -134,7 +134,7 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_the_real_files_are_there(tmp_path: Path) -> None:
     files = export_journey(tmp_path)
-    assert set(files) == {"bronze.transactions", "bronze.products", "bronze.demographics"}
+    assert set(files) == {"bronze.transactions", "bronze.products", "bronze.demographics", "bronze.erasures"}
     assert all(path.is_file() for path in files.values())
     with files["bronze.products"].open(encoding="utf-8") as products:
         assert sum(1 for _ in csv.DictReader(products)) == 92_331

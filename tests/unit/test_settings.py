@@ -115,6 +115,9 @@ def test_a_secret_never_prints(text: str) -> None:
     shown = f"{secret} {secret!r} {[secret]} {settings} {settings!r}"
     assert text not in shown
     assert text not in redact_url(f"redis://user:{text}@host:1/0")
+    shown = redact_url(f"redis://user:{text}@{text}@host:1/0")  # an @ that is not escaped
+    assert text not in shown
+    assert shown.endswith("@host:1/0")
     assert secret.reveal() == text
     assert set(settings.secrets()) >= {text}
     with pytest.raises(TypeError):
@@ -125,3 +128,10 @@ def test_a_wrong_secret_is_not_shown() -> None:
     with pytest.raises(SettingsError) as caught:
         load({"REDIS_URL": "canary-secret-value"})
     assert "canary" not in str(caught.value)
+
+
+def test_a_wrong_url_is_not_shown_by_the_parser_either() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({"REDIS_URL": "redis://:canary-\uff1aret@host"})
+    assert "canary" not in str(caught.value)
+    assert caught.value.__cause__ is None

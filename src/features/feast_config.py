@@ -1,0 +1,125 @@
+"""What `feature_store.yaml` says: where Feast finds the registry, the gold tables, and Redis."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from asgard.common.settings import Settings
+
+ONLINE_VARIABLE = "FEAST_REDIS"
+"""Environment variable that Feast takes Redis's address from, where it has a password."""
+
+
+def feast_project(prefix: str) -> str:
+    """The project in Feast's registry and in the keys of codec `feast`: the online prefix in Feast's letters.
+
+    So lakehouses that share a Redis have keys of their own there.
+    """
+    return re.sub(r"[^\w-]", "_", prefix).lstrip("_-") or "asgard"
+
+
+def repository(settings: Settings) -> Path:
+    """The folder of the Feast repository."""
+    return (settings.project_dir / "feast").resolve()
+
+
+def configuration(settings: Settings, *, secrets: bool) -> dict[str, Any]:
+    """What feature_store.yaml says.
+
+    Args:
+        settings: of the project.
+        secrets: addresses with their passwords, for this process alone; else the names of environment variables.
+    """
+    registry: dict[str, Any] = {"cache_ttl_seconds": 60}
+    if is_sql(settings):
+        address = settings.feast_registry if secrets else _shown_address(settings)
+        registry |= {"registry_type": "sql", "path": re.sub("^postgres(ql)?:", "postgresql+psycopg:", address or "")}
+    else:
+        store = "asgard.features.feast_source.AtomicRegistryStore"
+        registry |= {"registry_store_type": store, "path": str(registry_file(settings))}
+    offline = {
+        "type": "asgard.features.feast_source.SnapshotOfflineStore",
+        "project_dir": str(settings.project_dir.resolve()),
+    }
+    return {
+        "project": feast_project(settings.online_prefix),
+        "provider": "local",
+        "registry": registry,
+        "offline_store": offline,
+        "online_store": _online_store(settings, secrets=secrets),
+        "entity_key_serialization_version": 3,
+    }
+
+
+def is_sql(settings: Settings) -> bool:
+    """Whether the registry is a database, and no file."""
+    return "://" in (settings.feast_registry or "")
+
+
+def registry_file(settings: Settings) -> Path:
+    """The registry, where it is a file."""
+    return Path(settings.feast_registry or repository(settings) / "registry.db").expanduser().resolve()
+
+
+def _shown_address(settings: Settings) -> str | None:
+    """As it may stand in a file: one with a password is left to the environment, where Feast finds it too."""
+    address = settings.feast_registry
+    has_password = is_sql(settings) and urlsplit(address or "").password is not None
+    return "${ASGARD_FEAST_REGISTRY}" if has_password else address
+
+
+def _online_store(settings: Settings, *, secrets: bool) -> dict[str, Any]:
+    """Redis, which Feast reads and Asgard alone writes: Feast shall delete nothing there.
+
+    Without one that it can reach (it knows no Unix sockets) it has a store of its own, which stays empty.
+    """
+    url = settings.redis_url.reveal() if settings.redis_url else ""
+    if not url or url.startswith("unix"):
+        return {"type": "sqlite", "path": "online.db"}
+    parts = urlsplit(url)
+    has_sentinels = "sentinel" in parts.scheme
+    address = connection_string(url)
+    if address is None:
+        return {"type": "sqlite", "path": "online.db"}
+    if (parts.password or "password" in parts.query) and not secrets:
+        address = f"${{{ONLINE_VARIABLE}}}"
+    found: dict[str, Any] = {"type": "redis", "connection_string": address, "full_scan_for_deletion": False}
+    if has_sentinels:
+        found |= {"redis_type": "redis_sentinel", "sentinel_master": parts.path.strip("/").partition("/")[0]}
+    return found
+
+
+def connection_string(url: str) -> str | None:
+    """Redis's address as Feast writes it: hosts, then what redis-py is given, all separated by commas.
+
+    None for one that Feast has no words for: with a comma in a password, IPv6, or a password of the Sentinels.
+    """
+    parts = urlsplit(url)
+    has_sentinels = "sentinel" in parts.scheme
+    hosts, path = parts.netloc.rpartition("@")[2].split(","), parts.path.strip("/")
+    port = "26379" if has_sentinels else "6379"
+    given = {name: each[0] for name, each in parse_qs(parts.query).items()}
+    database = path.partition("/")[2] if has_sentinels else path or given.pop("db", "")
+    options = {
+        "db": database or "0",
+        "username": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "ssl": "true" if parts.scheme.startswith("rediss") else "",
+        **given,
+    }
+    nodes = [host if host.rpartition(":")[2].isdigit() and ":" in host else f"{host}:{port}" for host in hosts]
+    values = {name: value if name in ("db", "ssl") else _as_text(value) for name, value in options.items() if value}
+    if "[" in parts.netloc or "sentinel_password" in given or any("," in value for value in values.values()):
+        return None
+    return ",".join([*nodes, *(f"{name}={value}" for name, value in values.items())])
+
+
+def _as_text(value: str) -> str:
+    """A value that Feast, which reads JSON where it can, takes as it is."""
+    try:
+        json.loads(value)
+    except ValueError:
+        return value
+    return json.dumps(value)

@@ -1,0 +1,56 @@
+"""The same for several views, one after the other: one that fails stops no other."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from asgard.common.errors import AsgardError
+from asgard.features.views import FeatureView
+
+
+class Shown(Protocol):
+    """What was done for a view."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+
+
+Done = TypeVar("Done", bound=Shown)
+
+
+@dataclass(frozen=True)
+class Tried(Generic[Done]):
+    """What came of each view.
+
+    Attributes:
+        done: of the views that did not fail, in their order.
+        failed: views with what each failed by.
+    """
+
+    done: Sequence[Done] = ()
+    failed: Sequence[tuple[str, AsgardError]] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        failed = [{"view": view, "message": error.message, "hint": error.hint} for view, error in self.failed]
+        return {"views": [each.to_json() for each in self.done], "failed": failed}
+
+    def require_all(self) -> None:
+        """Raise the first failure, if there is one."""
+        if self.failed:
+            raise self.failed[0][1]
+
+
+def of_each(
+    views: Sequence[FeatureView], act: Callable[[FeatureView], Done], say: Callable[[str], None]
+) -> Tried[Done]:
+    """Do it for all views, and say which failed."""
+    done: list[Done] = []
+    failed: list[tuple[str, AsgardError]] = []
+    for view in views:
+        try:
+            done.append(act(view))
+        except AsgardError as error:
+            say(f"{view.name}: {error.message}")
+            failed.append((view.name, error))
+    return Tried(done, failed)

@@ -1,0 +1,92 @@
+"""What `asgard online-sync` shows: what was done for each view, would be done, or differs."""
+
+from collections.abc import Sequence
+
+import typer
+
+from asgard.jobs.reporting import show_table
+from asgard.serving.removal import Removed
+from asgard.serving.sync import Preview, SyncResult
+from asgard.serving.verify import Verification
+
+
+def show(done: Sequence[Verification] | Sequence[Preview] | Sequence[SyncResult]) -> None:
+    """For people; nothing if no view came so far."""
+    synced = [each for each in done if isinstance(each, SyncResult)]
+    planned = [each for each in done if isinstance(each, Preview)]
+    verified = [each for each in done if isinstance(each, Verification)]
+    if synced:
+        _show_synced(synced)
+    if planned:
+        _show_planned(planned)
+    if verified:
+        _show_verified(verified)
+
+
+def show_removed(removed: Removed) -> None:
+    """For people, after `--drop`."""
+    typer.echo(f"{removed.view}: out of Redis, {removed.rows:,} entities and {len(removed.holds)} holds")
+    for name in removed.elsewhere:
+        typer.echo(f"{removed.view}: the hold {name} is for another Redis or prefix, and stays")
+
+
+def _show_synced(found: Sequence[SyncResult]) -> None:
+    show_table(
+        ("VIEW", "DID", "WRITTEN", "DELETED", "IN REDIS", "SNAPSHOT"),
+        [
+            (
+                each.view,
+                str(each.mode),
+                f"{each.counted.written:,}",
+                f"{each.counted.deleted:,}",
+                f"{each.rows:,}",
+                each.target.snapshot_id,
+            )
+            for each in found
+        ],
+    )
+
+
+def _show_planned(found: Sequence[Preview]) -> None:
+    show_table(
+        ("VIEW", "WOULD", "WHY", "ENTITIES", "SNAPSHOT"),
+        [
+            (
+                each.view,
+                str(each.mode),
+                each.why,
+                "all" if each.entities is None else f"{each.entities:,}",
+                each.target.snapshot_id,
+            )
+            for each in found
+        ],
+    )
+
+
+def _show_verified(found: Sequence[Verification]) -> None:
+    show_table(
+        ("VIEW", "SNAPSHOT", "ENTITIES", "EQUAL", "MISSING", "OTHER", "BEYOND", "DIGEST"),
+        [
+            (
+                each.view,
+                each.snapshot_id,
+                f"{each.entities:,}",
+                "yes" if each.is_equal else "no",
+                f"{each.missing:,}",
+                f"{each.other:,}",
+                f"{each.beyond:,}",
+                each.digest_redis[:16],
+            )
+            for each in found
+        ],
+    )
+    for each in found:
+        for entity, wrong in each.examples:
+            typer.echo(f"{each.view}: {entity} is {_IN_WORDS[wrong]}")
+
+
+_IN_WORDS = {
+    "missing": "missing in Redis",
+    "other": "another row in Redis",
+    "beyond": "in Redis, and in no row of the snapshot",
+}

@@ -1,0 +1,118 @@
+"""What the report says of runs: the audit that failed, where they spent their time, and the graph of branches."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from asgard.lakehouse.history import RunSummary
+from asgard.local.drawings import Line
+from asgard.local.report_facts import Facts, GraphLine, checks_of, rows_of_batch
+
+STEPS = ("begin", "write", "audit", "publish")
+SAMPLE_ROWS, SAMPLE_COLUMNS = 5, 7
+_RUNS_TIMED = 12
+_OWN_COLUMNS = ("_source_file", "_source_row")
+
+
+def failed(facts: Facts) -> Mapping[str, Any] | None:
+    """The newest failed audit, and where main was then and is now."""
+    if not facts.failed_audits:
+        return None
+    run = facts.failed_audits[0]
+    record = run.attempt.record
+    columns = {table.name: tuple(table.described["columns"]) for table in facts.tables}
+    tables = [
+        {"name": name, "rows": rows_of_batch(run, name), "checks": len(checks), "failing": failing}
+        for name in record["writes"]
+        if (checks := checks_of(run, name))
+        and (failing := [_failing(check, columns.get(name, ())) for check in checks if not check["passed"]])
+    ]
+    return {
+        "run_id": run.attempt.run_id,
+        "job": record["job"],
+        "branch": record["branch"],
+        "is_kept": any(line.branch == record["branch"] and line.commit is None for line in facts.graph),
+        "sources": [_file_name(path) for path in record.get("params", {}).get("sources", ())],
+        "base": record["base"],
+        "is_same": record["base"] == facts.at.commit,
+        "tables": tables,
+        "others": len(facts.failed_audits) - 1,
+    }
+
+
+def _failing(check: Mapping[str, Any], columns: Sequence[str]) -> Mapping[str, Any]:
+    sample = list(check["sample"])[:SAMPLE_ROWS]
+    names = _sample_columns(check["columns"], columns, sample)
+    rows = [
+        [_file_name(row.get(name)) if name == "_source_file" else row.get(name) for name in names] for row in sample
+    ]
+    return {**check, "sample_columns": names, "sample": rows}
+
+
+def _file_name(path: object) -> str:
+    return str(path).rpartition("/")[2]
+
+
+def _sample_columns(
+    wanted: Sequence[str], columns: Sequence[str], sample: Sequence[Mapping[str, Any]]
+) -> Sequence[str]:
+    """The check's columns, where the row comes from, and what else there is room for, in the table's order."""
+    there = {name for row in sample for name in row}
+    order = dict.fromkeys((*wanted, *_OWN_COLUMNS, *columns, *sorted(there)))
+    own = {name for name in there if name.startswith("_") and name not in _OWN_COLUMNS}
+    return [name for name in order if name in there - own][:SAMPLE_COLUMNS]
+
+
+def timings(runs: Sequence[RunSummary]) -> list[Mapping[str, Any]]:
+    """The newest runs and what each of their steps took, oldest first."""
+    timed = [run for run in runs if run.attempt.record and any(_step_seconds(run).values())][:_RUNS_TIMED]
+    longest = max((sum(_step_seconds(run).values()) for run in timed), default=1.0)
+    return [
+        {
+            "label": f"{run.attempt.start.get('job', 'run')}: {_tables_in_short(run)}",
+            "run_id": run.attempt.run_id,
+            "status": run.status,
+            "total": sum(_step_seconds(run).values()),
+            "parts": [
+                {"step": step, "seconds": taken, "percent": 100 * taken / longest}
+                for step, taken in _step_seconds(run).items()
+            ],
+        }
+        for run in reversed(timed)
+    ]
+
+
+def _step_seconds(run: RunSummary) -> dict[str, float]:
+    found = run.attempt.outcome.get("seconds") or run.attempt.record.get("seconds", {})
+    return {step: float(found.get(step, 0)) for step in STEPS}
+
+
+def _tables_in_short(run: RunSummary) -> str:
+    names = [name for name in run.attempt.record.get("writes", {}) if not name.startswith("ledger.")]
+    return names[0] if len(names) == 1 else f"{len(names)} tables"
+
+
+def rail(facts: Facts) -> list[Line]:
+    """The graph's lines, and where the whole log is shown, the empty beginning of main below them."""
+    end = len(facts.graph)
+    lines = [
+        Line(None if line.base == end and not facts.is_whole_log else line.base, published=line.commit is not None)
+        for line in facts.graph
+    ]
+    return [*lines, Line(end, published=True)] if facts.is_whole_log and lines else lines
+
+
+def commit(line: GraphLine) -> Mapping[str, Any]:
+    """A line of the graph in words."""
+    run = line.run
+    title = "" if run is None else f"{run.attempt.start.get('job', 'run')}: {_tables_in_short(run)}"
+    checks = [check for name in run.attempt.record.get("writes", {}) for check in checks_of(run, name)] if run else []
+    passed = sum(bool(check["passed"]) for check in checks)
+    return {
+        "title": title or (line.commit.message if line.commit else line.branch),
+        "is_published": line.commit is not None,
+        "status": "published" if line.commit else (run.status if run else "branch"),
+        "hash": line.commit.hash if line.commit else "",
+        "branch": line.branch,
+        "checks": f"{passed} of {len(checks)} checks passed" if checks else "",
+        "when": line.commit.committed if line.commit else None,
+    }

@@ -1,0 +1,50 @@
+"""The latency of lookups, for whoever serves them: observed in their process, and scraped from it.
+
+```python
+from asgard.monitoring.lookups import lookup_latency
+from asgard.serving import OnlineStore
+
+store = OnlineStore("redis://127.0.0.1:6379/0", observe=lookup_latency("production"))
+```
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from asgard.monitoring.events import LATENCY_BUCKETS
+from asgard.monitoring.metrics import PREDICTION_LATENCY
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+_BUCKETS = (0.0001, 0.00025, 0.0005, *LATENCY_BUCKETS)
+"""Upper bounds, in seconds: most lookups take less than the first of a batch's."""
+
+
+def lookup_latency(
+    environment: str, registry: "CollectorRegistry | None" = None
+) -> Callable[[Sequence[str], float], None]:
+    """A histogram of lookups, as `observe` of the clients; one for a process, however many clients it has.
+
+    Args:
+        environment: the metric's label.
+        registry: of prometheus_client; by default the one that it exports.
+
+    Returns:
+        takes the views of a lookup, which become the label `model`, joined by commas, and its seconds.
+    """
+    from prometheus_client import REGISTRY, Histogram
+
+    histogram = Histogram(
+        PREDICTION_LATENCY.name,
+        PREDICTION_LATENCY.help,
+        PREDICTION_LATENCY.labels,
+        registry=registry or REGISTRY,
+        buckets=_BUCKETS,
+    )
+
+    def observe(views: Sequence[str], seconds: float) -> None:
+        labels = {"model": ",".join(views), "side": "", "source": "lookup", "environment": environment}
+        histogram.labels(**labels).observe(seconds)
+
+    return observe

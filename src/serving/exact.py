@@ -1,0 +1,72 @@
+"""Values as JSON has them and loses nothing: what a log of lookups writes, and what is compared with it.
+
+Equal values are equal texts, in both directions. Whole numbers, booleans and texts are themselves. A float is the
+shortest number that reads back as it is, or the text `NaN`, `Infinity` or `-Infinity`; minus zero is zero. A decimal is
+a text with all digits of its scale; dates and timestamps are ISO 8601, the latter in UTC with microseconds; binary is
+base64; an array is a list. A null is null.
+"""
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from decimal import Context, Decimal
+from typing import Any
+
+_DIGITS = Context(prec=38)
+
+
+def plain(value: Any) -> Any:
+    """A feature's value as JSON has it."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value + 0.0
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, datetime):
+        return (value.astimezone(UTC) if value.tzinfo else value).isoformat(timespec="microseconds")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    return [plain(each) for each in value]
+
+
+def plain_key(value: Any, kind: str) -> Any:
+    """A key's value, which a caller may give in several forms, as JSON has it."""
+    if kind in ("int", "bigint"):
+        return int(value)
+    if kind.startswith("decimal"):
+        scale = int(kind.rstrip(")").rpartition(",")[2])
+        return f"{Decimal(value).quantize(Decimal(1).scaleb(-scale), context=_DIGITS):f}"
+    return plain(value)
+
+
+def value_of(given: Any, kind: str) -> Any:
+    """The value that `plain` wrote, of a type as Spark SQL says it.
+
+    Raises:
+        ValueError, TypeError, ArithmeticError: it is none of that type.
+    """
+    if given is None:
+        return None
+    if kind.startswith("array<"):
+        return [value_of(each, kind[6:-1]) for each in given]
+    if kind in ("float", "double"):
+        return float(given)
+    if kind.startswith("decimal"):
+        return Decimal(given)
+    if kind == "date":
+        return date.fromisoformat(given)
+    if kind in ("timestamp", "timestamp_ntz"):
+        return datetime.fromisoformat(given)
+    return base64.b64decode(given, validate=True) if kind == "binary" else given
+
+
+def text(values: Mapping[str, Any]) -> str:
+    """Plain values as one text, in their order."""
+    return json.dumps(values, separators=(",", ":"), allow_nan=False)

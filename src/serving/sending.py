@@ -1,0 +1,56 @@
+"""Batches on their way while the next ones are prepared: Redis works while rows are read and encoded."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from asgard.common.failpoints import failpoint
+from asgard.serving.codecs import Batch, RowCodec
+from asgard.serving.fence import Fenced
+
+Given = TypeVar("Given")
+Answer = TypeVar("Answer")
+_MOST = 2
+"""Calls that wait or are under way: the memory that they take is bounded."""
+
+
+def send(fenced: Fenced, codec: RowCodec, generation: str, batches: Iterable[Batch]) -> tuple[int, int]:
+    """Write rows and delete entities, batch by batch.
+
+    Returns:
+        how many rows were written, and how many entities are gone.
+
+    Raises:
+        ConflictError: another sync of the view began; nothing more is written.
+        ServiceError: Redis refuses, does not answer, or was restarted.
+    """
+
+    def write(batch: Batch) -> tuple[int, int]:
+        _, gone = fenced.write(codec, generation, batch)
+        failpoint("between-batches")
+        return len(batch.entities), gone
+
+    written = deleted = 0
+    for rows, gone in in_flight(write, batches):
+        written, deleted = written + rows, deleted + gone
+    return written, deleted
+
+
+def in_flight(call: Callable[[Given], Answer], given: Iterable[Given]) -> Iterator[Answer]:
+    """Call for each item, in order and one at a time, in a thread of its own.
+
+    Returns:
+        the answers; the first exception ends it, and what waits is not called.
+    """
+    under_way: deque[Future[Answer]] = deque()
+    with ThreadPoolExecutor(1, "asgard-writer") as thread:
+        try:
+            for each in given:
+                if len(under_way) == _MOST:
+                    yield under_way.popleft().result()
+                under_way.append(thread.submit(call, each))
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            thread.shutdown(cancel_futures=True)

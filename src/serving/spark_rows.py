@@ -1,0 +1,135 @@
+"""The rows of a large view, read, encoded and written to Redis by Spark's tasks.
+
+Each task writes through the same fence as the sync that it is part of. So a task that was given up, and one that is run
+twice, and a stage that is run again with its rows in other partitions, write what the sync writes anyway, or, after the
+next sync began, nothing: the row of an entity depends on the snapshot alone, never on the partition that it came from.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asgard.common.spark import explain
+from asgard.features.pinned import PinnedView
+from asgard.features.spark_join import column_of, visible_rows
+from asgard.features.types import to_arrow
+from asgard.lakehouse.lake import Lakehouse
+from asgard.serving.changes import EVENT
+from asgard.serving.codecs import Batch, row_codec
+from asgard.serving.fence import Pass
+from asgard.serving.rows import differing, encoded
+from asgard.serving.sending import send
+from asgard.serving.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyspark.sql import DataFrame
+
+_COUNTED = "entities bigint, written bigint, deleted bigint"
+
+
+@dataclass(frozen=True)
+class WriteTask:
+    """What a task does with its rows; it is sent to the executors, with the address of Redis.
+
+    Attributes:
+        url, prefix: of Redis, see `Store`.
+        given: the sync's right to write.
+        codec, view, keys, features, before: see `row_codec`.
+        only_differing: look at what Redis has first.
+    """
+
+    url: str
+    prefix: str
+    given: Pass
+    generation: str
+    codec: str
+    view: str
+    keys: dict[str, str]
+    features: dict[str, str]
+    before: tuple[str, ...]
+    only_differing: bool
+
+    def __repr__(self) -> str:
+        return f"WriteTask({self.view}, {self.generation})"  # never the address, which may have a password
+
+    def __call__(self, batches: "Iterable[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+        """Write rows of the keys, `EVENT` and the features.
+
+        Returns:
+            one row: entities looked at, written, and gone.
+        """
+        import pyarrow as pa
+
+        store = Store(self.url, self.prefix)
+        fenced = store.joined(self.view, self.given)
+        codec = row_codec(self.codec, self.view, self.keys, self.features, self.before)
+        kinds = {**self.keys, EVENT: "bigint", **self.features}
+        schema, start = (
+            pa.schema([(name, to_arrow(kind)) for name, kind in kinds.items()]),
+            fenced.keys.row(self.generation),
+        )
+        seen = 0
+
+        def rows() -> "Iterator[Batch]":
+            nonlocal seen
+            for batch in batches:
+                seen += batch.num_rows
+                found = encoded(codec, batch.cast(schema))
+                yield differing(codec, store, start, found) if self.only_differing else found
+
+        written, deleted = send(fenced, codec, self.generation, rows())
+        store.client.close()
+        yield pa.record_batch([[seen], [written], [deleted]], ["entities", "written", "deleted"])
+
+
+def write_on_spark(
+    lake: Lakehouse, pinned: PinnedView, task: WriteTask, touched: "pa.Table | None", condition: str
+) -> tuple[int, int, int]:
+    """Write the rows of a view.
+
+    Args:
+        lake: whose Spark.
+        pinned: the view.
+        task: what to do with them.
+        touched: keys of the entities to look at; None: all that have a row.
+        condition: Spark SQL of which rows can count.
+
+    Returns:
+        entities looked at, written, and gone.
+
+    Raises:
+        ConflictError, ServiceError: as of a write in this process.
+        RunError: Spark failed.
+    """
+    from pyspark.sql import functions as F
+
+    names = ("entities", "written", "deleted")
+    try:
+        counted = best_rows(lake, pinned, touched, condition).mapInArrow(task, _COUNTED)
+        found = counted.agg(*(F.sum(name) for name in names)).collect()[0]
+    except Exception as error:
+        raise explain(error, f"Writing {pinned.name} to Redis") from error
+    return int(found[0] or 0), int(found[1] or 0), int(found[2] or 0)
+
+
+def best_rows(lake: Lakehouse, pinned: PinnedView, touched: "pa.Table | None", condition: str) -> "DataFrame":
+    """The row that each entity has, by the rule of `changes.rows`: the keys, `EVENT` and the features.
+
+    See `write_on_spark` for the arguments.
+    """
+    from pyspark.sql import functions as F
+
+    view, session = pinned.view, lake.spark
+    table = session.table(pinned.table.at.sql_name(pinned.table.name)).where(condition)
+    rows = visible_rows(table, pinned, 0)
+    keys = [column_of(f"__key_{key}") for key in view.keys]
+    best = rows.groupBy(*keys).agg(F.max("__row_0").alias("__row"))
+    found = best.select(
+        *(column_of(f"__key_{key}").alias(key) for key in view.keys),
+        column_of("__row", "__event").alias(EVENT),
+        *(column_of("__row", feature).alias(feature) for feature in view.feature_names),
+    )
+    if touched is None:
+        return found
+    return session.createDataFrame(touched).join(found, list(view.keys), "left")

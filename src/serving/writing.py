@@ -1,0 +1,157 @@
+"""Writing what a plan is about, by DuckDB on this machine or by Spark; and deleting what nobody reads any more."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import AsgardError, ServiceError, UsageError
+from asgard.features import duck
+from asgard.features.engines import Engine
+from asgard.features.views import Codec
+from asgard.lakehouse.lake import Lakehouse
+from asgard.serving import changes
+from asgard.serving.codecs import Batch, row_codec
+from asgard.serving.fence import Fenced
+from asgard.serving.plan import Mode, Plan
+from asgard.serving.predicted import is_current
+from asgard.serving.rows import ViewRows
+from asgard.serving.sending import send
+from asgard.serving.state import IN_PLACE
+from asgard.serving.store import Store
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+_MOST_TOUCHED = 1_000_000
+"""Entities that are handed to Spark by name; of more, Spark compares every one instead."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What was done to the entities of a view.
+
+    Attributes:
+        entities: that were looked at.
+        written: of them, those whose row was written.
+        deleted: entities that Redis has no more.
+    """
+
+    entities: int = 0
+    written: int = 0
+    deleted: int = 0
+
+    def __add__(self, other: "Counted") -> "Counted":
+        return Counted(self.entities + other.entities, self.written + other.written, self.deleted + other.deleted)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """The part of a sync that writes rows.
+
+    Attributes:
+        generation: to write.
+        rows: of the target.
+        engine: that reads them.
+    """
+
+    lake: Lakehouse
+    store: Store
+    fenced: Fenced
+    generation: str
+    rows: ViewRows
+    engine: Engine
+
+    def run(self, plan: Plan, say: Callable[[str], None]) -> tuple[Mode, Counted]:
+        """Do what a plan says; where files of earlier states turn out to be gone, every entity is compared.
+
+        Returns:
+            what was done, and to how many.
+
+        Raises:
+            ConflictError: another sync of the view began meanwhile.
+            ServiceError: Redis refuses; a generation that was begun is swept.
+        """
+        try:
+            return self._run(plan)
+        except UsageError as error:
+            if plan.mode is not Mode.CHANGES:
+                raise
+            say(f"{self.rows.pinned.name}: {error.message} Every entity is compared")
+            self.rows.seen = 0
+            return self._run(Plan(Mode.COMPARE, error.message))
+        except ServiceError:
+            if plan.mode is Mode.REBUILD:
+                with suppress(AsgardError):  # what was built of it takes memory, and nobody will read it
+                    sweep(self.store, self.fenced, self.fenced.synced.generation, (self.generation,))
+            raise
+
+    def _run(self, plan: Plan) -> tuple[Mode, Counted]:
+        view, table = self.rows.pinned.view, self.rows.pinned.table
+        with duck.connect(self.lake.settings) as connection:
+            mode, wanted = plan.mode, changes.EVERY
+            if mode is Mode.CHANGES:
+                wanted = changes.touched(connection, view, plan.before, table)
+                if self.engine is Engine.SPARK and (wanted.entities or 0) > _MOST_TOUCHED:
+                    mode, wanted = Mode.COMPARE, changes.EVERY
+            write = self._by_spark if self.engine is Engine.SPARK and wanted.entities != 0 else self._by_duckdb
+            counted = write(connection, wanted, only_differing=mode is Mode.COMPARE)
+            if mode is Mode.COMPARE:
+                counted += self._sent(self.rows.beyond(connection, self.store, self._start))
+        return mode, counted
+
+    def _by_duckdb(self, connection: "DuckDBPyConnection", wanted: changes.Changes, *, only_differing: bool) -> Counted:
+        if only_differing:
+            batches = self.rows.differing(connection, self.store, self._start)
+        else:
+            batches = self.rows.of(connection, wanted)
+        sent = self._sent(batches)
+        return Counted(self.rows.seen, sent.written, sent.deleted)
+
+    def _by_spark(self, connection: "DuckDBPyConnection", wanted: changes.Changes, *, only_differing: bool) -> Counted:
+        from asgard.serving.spark_rows import WriteTask, write_on_spark
+
+        pinned, touched = self.rows.pinned, None
+        if wanted.relation:
+            touched = connection.sql(f"FROM {wanted.relation}").to_arrow_table()
+        task = WriteTask(
+            **self.store.address,
+            given=self.fenced.given,
+            generation=self.generation,
+            codec=str(pinned.view.codec),
+            view=pinned.name,
+            keys={name: pinned.table.columns[name].type for name in pinned.view.keys},
+            features={each.name: each.type for each in pinned.view.features},
+            before=self.fenced.synced.fields,
+            only_differing=only_differing,
+        )
+        condition = is_current(connection, pinned.table) if pinned.view.model else "true"
+        return Counted(*write_on_spark(self.lake, pinned, task, touched, condition))
+
+    def _sent(self, batches: Iterable[Batch]) -> Counted:
+        """What was written and deleted; `entities` are counted where they are read."""
+        return Counted(0, *send(self.fenced, self.rows.codec, self.generation, batches))
+
+    @property
+    def _start(self) -> bytes:
+        return self.fenced.keys.row(self.generation)
+
+
+def sweep(store: Store, fenced: Fenced, current: str, left_over: Sequence[str]) -> None:
+    """Delete every row that is of no current generation: the one before, and those of syncs that did not end.
+
+    Raises:
+        ConflictError: another sync of the view began.
+        ServiceError: Redis refuses.
+    """
+    if not left_over:
+        return
+    keys = fenced.keys
+    if IN_PLACE in left_over:
+        old = row_codec(Codec.FEAST, keys.view, {}, {}, fenced.synced.fields)
+        for entities in old.there(store, keys.row(IN_PLACE)):
+            fenced.write(old, IN_PLACE, Batch(deleted=entities))
+    kept = (keys.state.encode(), keys.head.encode())
+    for names in store.names(keys.start):
+        fenced.drop([name for name in names if name not in kept and not name.startswith(keys.row(current))])
+    fenced.drop([], left_over)
