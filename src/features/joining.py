@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asgard.common.errors import UsageError
+from asgard.common.errors import AsgardError, UsageError
 from asgard.features.labels import require_distinct
 from asgard.features.pinned import PinnedView
 from asgard.features.types import to_arrow
@@ -99,11 +99,16 @@ def computed(function: OnDemandFeature, given: "Mapping[str, pa.Array]", rows: i
         rows: how many.
 
     Raises:
-        UsageError: the function gave something that does not fit.
+        UsageError: the function failed, or gave something that does not fit.
     """
     import pyarrow as pa
 
-    result = function.function(**{name: column.to_pandas() for name, column in given.items()})
+    try:
+        result = function.function(**{name: column.to_pandas() for name, column in given.items()})
+    except AsgardError:
+        raise
+    except Exception as error:
+        raise _failed(function, given, error) from error
     try:
         array = pa.Array.from_pandas(result, type=to_arrow(function.type))
     except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
@@ -117,6 +122,28 @@ def computed(function: OnDemandFeature, given: "Mapping[str, pa.Array]", rows: i
             hint="Return one value for each row.",
         )
     return array
+
+
+def _failed(function: OnDemandFeature, given: "Mapping[str, pa.Array]", error: Exception) -> UsageError:
+    """The error for a function that failed: which, where in its code, on what; and of decimals, what they are."""
+    import traceback
+
+    import pyarrow as pa
+
+    code = getattr(function.function, "__code__", None)
+    own = code.co_filename if code is not None else None
+    lines = [each.lineno for each in traceback.extract_tb(error.__traceback__) if each.filename == own]
+    where = f" at line {lines[-1]} of {own}" if lines else ""
+    said = (str(error).splitlines() or [""])[0]
+    types = ", ".join(f"{name} {column.type}" for name, column in given.items())
+    decimals = [name for name, column in given.items() if pa.types.is_decimal(column.type)]
+    hint = f"It is given a pandas Series for each parameter: {types}."
+    if decimals:
+        hint = (
+            f"Decimals arrive as Python's Decimal, which does not mix with floats: {', '.join(decimals)}. Say "
+            f"{decimals[0]}.astype(float) in it, or make doubles of them in the gold table."
+        )
+    return UsageError(f"On-demand feature {function.name} failed{where}: {type(error).__name__}: {said}", hint=hint)
 
 
 def with_on_demand_schema(schema: "pa.Schema", join: Join) -> "pa.Schema":

@@ -188,10 +188,9 @@ def command(
         run_id=check_run_id(run_id) if run_id else None,
         apply_features=apply_features,
     )
-    declared = load_pipeline(pipeline)
     lake = Lakehouse(settings_from(settings, directory), "asgard backfill")
-    with progress_lines(quiet=as_json) as say:
-        results = run(params, lake, declared, say)
+    with progress_lines(quiet=as_json) as say, counted(lake, "backfill", say):
+        results = run(params, lake, load_pipeline(pipeline), say)
     show_runs(results, as_json=as_json)
     return 0
 

@@ -143,32 +143,33 @@ def command(
     from asgard.jobs.reporting import progress_lines, show_json
 
     _require_shared(challenger, share, salt)
-    lake = Lakehouse.connect(settings_from(settings, directory), "asgard batch-predict")
-    registry = Registry.of(lake.settings)
-    declared = load_pipeline(pipeline) if pipeline else None
+    lake = Lakehouse(settings_from(settings, directory), "asgard batch-predict")
+    with progress_lines(quiet=as_json) as say, counted(lake, "batch-predict", say):
+        lake.reach()
+        registry = Registry.of(lake.settings)
+        declared = load_pipeline(pipeline) if pipeline else None
 
-    def predicts_by(each: ModelVersion) -> dict[str, Any]:
-        return {
-            "version": each,
-            "on_demand": functions_of(each, declared, accept_change=accept_view_change),
-            "artifact": registry.artifact(each),
-            "views": pinned_views(lake, each, as_of, snapshot, accept_view_change=accept_view_change),
-        }
+        def predicts_by(each: ModelVersion) -> dict[str, Any]:
+            return {
+                "version": each,
+                "on_demand": functions_of(each, declared, accept_change=accept_view_change),
+                "artifact": registry.artifact(each),
+                "views": pinned_views(lake, each, as_of, snapshot, accept_view_change=accept_view_change),
+            }
 
-    other = find_challenger(registry, model, challenger) if challenger else None
-    request = PredictRequest(
-        **predicts_by(find(registry, model, version, stage)),
-        moment=parse_moment(moment) if moment else None,
-        entities=Entities(entities) if entities else None,
-        where=where,
-        top=top,
-        by=by,
-        max_mean_shift=max_mean_shift,
-        min_volume=min_volume,
-        max_null_rise=max_null_rise,
-        challenger=Challenger(**predicts_by(other), share=share or 0.0, salt=salt) if other else None,
-    )
-    with progress_lines(quiet=as_json) as say:
+        other = find_challenger(registry, model, challenger) if challenger else None
+        request = PredictRequest(
+            **predicts_by(find(registry, model, version, stage)),
+            moment=parse_moment(moment) if moment else None,
+            entities=Entities(entities) if entities else None,
+            where=where,
+            top=top,
+            by=by,
+            max_mean_shift=max_mean_shift,
+            min_volume=min_volume,
+            max_null_rise=max_null_rise,
+            challenger=Challenger(**predicts_by(other), share=share or 0.0, salt=salt) if other else None,
+        )
         predicted = run(request, lake, say)
     if as_json:
         show_json(predicted.to_json())

@@ -2,10 +2,14 @@
 
 with counted(lake, "backfill", say) as note:
     note(execute(lake, request, work, say))
+
+A command opens it as soon as the warehouse is known, so that what is refused before the job's own work (a pipeline that
+does not import, a version that is none) is a failed execution, too; the job's `run` then joins what the command opened.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -28,6 +32,7 @@ class Note:
     """What a job tells of itself while it is counted."""
 
     lake: Lakehouse
+    job: str
     event: OpenEvent
     say: Say
 
@@ -48,11 +53,14 @@ class Note:
         self.event.note_online(view, facts)
 
 
+_open: ContextVar[Note | None] = ContextVar("open", default=None)
+
+
 @contextmanager
 def counted(lake: Lakehouse, job: str, say: Say) -> Iterator[Note]:
     """Count the block as one execution of a job; an exception, of whatever kind, makes it a failed one.
 
-    Counting fails nothing: what goes wrong with it is said.
+    Counting fails nothing: what goes wrong with it is said. A block inside of one of the same job is a part of it.
 
     Args:
         lake: whose events.
@@ -62,8 +70,13 @@ def counted(lake: Lakehouse, job: str, say: Say) -> Iterator[Note]:
     Yields:
         what takes notes of the runs of the job; a run whose audit fails is noted by itself.
     """
+    around = _open.get()
+    if around is not None and around.lake is lake and around.job == job:
+        yield around
+        return
     with EventLog(lake.storage).job(job, lake.settings.environment) as event:
-        note = Note(lake, event, say)
+        note = Note(lake, job, event, say)
+        token = _open.set(note)
         try:
             yield note
         except BaseException as error:
@@ -71,6 +84,8 @@ def counted(lake: Lakehouse, job: str, say: Say) -> Iterator[Note]:
                 note(error.result)
             _end(lake, event, Outcome.FAILED, say)
             raise
+        finally:
+            _open.reset(token)
         _end(lake, event, Outcome.SUCCEEDED, say)
 
 

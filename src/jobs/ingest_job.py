@@ -9,6 +9,7 @@ apart lands as text in `_corrupt`. A file that landed before, by content, is lef
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -371,8 +372,8 @@ def command(
             upper=upper_bound,
             fetch_size=fetch_size,
         )
-    params = Params(
-        table=bronze_table(table, pipeline, columns),
+    params = partial(
+        Params,
         sources=tuple(sources or ()),
         database=database,
         format=format,
@@ -388,8 +389,8 @@ def command(
         run_id=check_run_id(run_id) if run_id else None,
     )
     lake = Lakehouse(settings_from(settings, directory), "asgard ingest")
-    with progress_lines(quiet=as_json) as say:
-        result = run(params, lake, say)
+    with progress_lines(quiet=as_json) as say, counted(lake, "ingest", say):
+        result = run(params(table=bronze_table(table, pipeline, columns)), lake, say)
     if as_json:
         show_json(result.to_json())
     else:

@@ -5,7 +5,7 @@ it has. `--drop` takes out both for a view that is not online any more.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
@@ -101,18 +101,22 @@ def command(
         raise UsageError("--drop names its view itself.", hint="Leave --view and --pipeline out.")
     if engine not in tuple(Engine):
         raise UsageError(f"--engine is {engine!r}.", hint=f"Use one of {', '.join(Engine)}.")
-    lake = Lakehouse.connect(settings_from(settings, directory), "asgard online-sync")
-    store = Store.of(lake.settings)
-    if dropped is not None:
-        with progress_lines(quiet=as_json) as say:
+    lake = Lakehouse(settings_from(settings, directory), "asgard online-sync")
+    writes = not (check or dry_run)
+    with (
+        progress_lines(quiet=as_json) as say,
+        counted(lake, "online-sync", say) if writes else nullcontext(),
+    ):
+        lake.reach()
+        store = Store.of(lake.settings)
+        if dropped is not None:
             removed = drop(lake, store, dropped, say)
-        if as_json:
-            show_json({"dropped": asdict(removed)})
-        else:
-            show_removed(removed)
-        return ExitCode.DONE
-    behind = () if view or pipeline else left_behind(lake, store)
-    with progress_lines(quiet=as_json) as say:
+            if as_json:
+                show_json({"dropped": asdict(removed)})
+            else:
+                show_removed(removed)
+            return ExitCode.DONE
+        behind = () if view or pipeline else left_behind(lake, store)
         for each in behind:
             say(f"{each}: not online any more, and still in Redis; `asgard online-sync --drop {each}` takes it out")
         views = online_views(lake, view or (), load_pipeline(pipeline).name if pipeline else "")
@@ -123,11 +127,11 @@ def command(
             tried = of_each(views, lambda each: preview(lake, store, each), say)
         else:
             tried = run(lake, store, views, say, full=full, engine=Engine(engine))
-    if as_json:
-        show_json({"synced": not (check or dry_run), **tried.to_json(), "left_behind": list(behind)})
-    else:
-        show(tried.done)
-    tried.require_all()
+        if as_json:
+            show_json({"synced": writes, **tried.to_json(), "left_behind": list(behind)})
+        else:
+            show(tried.done)
+        tried.require_all()
     differs = any(isinstance(each, Verification) and not each.is_equal for each in tried.done)
     return ExitCode.FAILED if differs else ExitCode.DONE
 

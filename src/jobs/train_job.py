@@ -50,16 +50,14 @@ def command(
     """Train a model and register its version."""
     from asgard.jobs.reporting import progress_lines, show_json, show_table
 
-    request = TrainRequest.of(
-        load_pipeline(pipeline),
-        model,
-        params=_params(param),
-        seed=seed,
-        bump=bump,
-        source=PipelineSource.of(pipeline),
-    )
-    lake = Lakehouse.connect(settings_from(settings, directory), "asgard train")
-    with progress_lines(quiet=as_json) as say:
+    params = _params(param)
+    lake = Lakehouse(settings_from(settings, directory), "asgard train")
+    with progress_lines(quiet=as_json) as say, counted(lake, "train", say):
+        declared = load_pipeline(pipeline)
+        request = TrainRequest.of(
+            declared, model, params=params, seed=seed, bump=bump, source=PipelineSource.of(pipeline)
+        )
+        lake.reach()
         trained = run(request, lake, say)
     if as_json:
         show_json(trained.to_json())

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import ArtifactError
 from asgard.model.formats import TRUSTED, Format, Scorer
+from asgard.model.output import predictions
 from asgard.model.signature import Signature
 
 if TYPE_CHECKING:
@@ -28,31 +29,6 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 _GROUP = 64
-
-
-def shaped(found: Any, rows: int, signature: Signature) -> "Array":
-    """A model's output as the signature wants it; probabilities of both classes become that of the second.
-
-    Raises:
-        ArtifactError: it is of another shape, or not numbers.
-    """
-    import numpy as np
-
-    scores = np.asarray(found)
-    classes = len(signature.classes)
-    if scores.dtype.kind in "fiub":
-        if scores.shape == (rows, 1) and signature.task != "multiclass":
-            scores = scores[:, 0]
-        elif scores.shape == (rows, 2) and signature.task == "binary":
-            scores = scores[:, 1]
-        if scores.shape == ((rows, classes) if signature.task == "multiclass" else (rows,)):
-            return np.ascontiguousarray(scores, dtype=np.float64)
-    expected = f"({rows}, {classes})" if signature.task == "multiclass" else f"({rows},)"
-    raise ArtifactError(
-        f"The model gives {scores.dtype} of shape {scores.shape} where a {signature.task} model gives numbers of "
-        f"shape {expected}.",
-        hint="A classifier gives probabilities, in the order of the signature's classes.",
-    )
 
 
 def _filled(matrix: "Array") -> Any:
@@ -79,7 +55,8 @@ class LightGBM:
 
     def score(self, matrix: "Array") -> "Array":
         """See `formats.Scorer`."""
-        return shaped(self._booster.predict(matrix, num_threads=self._threads), len(matrix), self._signature)
+        found = self._booster.predict(matrix, num_threads=self._threads)
+        return predictions(found, len(matrix), self._signature)
 
 
 class ScikitLearn:
@@ -102,14 +79,14 @@ class ScikitLearn:
         """See `formats.Scorer`."""
         from threadpoolctl import threadpool_limits
 
-        rows = len(matrix)
-        filled = given = _filled(matrix)
+        filled, frame = _filled(matrix), None
         if self._names:
             import pandas as pd
 
-            given = pd.DataFrame(filled, columns=self._names, copy=False)
+            frame = pd.DataFrame(filled, columns=self._names, copy=False)
         with threadpool_limits(self._threads):
-            return shaped(self._predict(given)[:rows], rows, self._signature)
+            found = self._predict(filled if frame is None else frame)
+        return predictions(found, len(filled), self._signature, len(matrix), frame)
 
 
 def _names_of(model: Any, signature: Signature) -> list[str]:
@@ -170,9 +147,9 @@ class Onnx:
 
     def score(self, matrix: "Array") -> "Array":
         """See `formats.Scorer`."""
-        given = {self._input: _filled(matrix).astype(self._kind, copy=False)}
-        rows = len(matrix)
-        return shaped(self._session.run([self._output], given)[0][:rows], rows, self._signature)
+        filled = _filled(matrix).astype(self._kind, copy=False)
+        found = self._session.run([self._output], {self._input: filled})[0]
+        return predictions(found, len(filled), self._signature, len(matrix))
 
 
 class TorchScript:
@@ -192,10 +169,12 @@ class TorchScript:
         self._torch.set_num_threads(self._threads)
         try:
             with self._torch.inference_mode():
-                found = self._module(self._torch.from_numpy(filled).to(self._kind)).double().numpy()
+                found = self._module(self._torch.from_numpy(filled).to(self._kind))
+                if isinstance(found, self._torch.Tensor):
+                    found = (found.double() if found.is_floating_point() else found).numpy()
         finally:
             self._torch.set_num_threads(before)
-        return shaped(found, len(filled), self._signature)[: len(matrix)]
+        return predictions(found, len(filled), self._signature, len(matrix))
 
 
 class Pyfunc:
@@ -227,7 +206,8 @@ class Pyfunc:
         count = len(rows)
         places = np.arange(count + -count % _GROUP).clip(max=count - 1)
         filled = rows.take(places).reset_index(drop=True) if len(places) > count else rows
-        return shaped(self._model.predict(filled), len(filled), self._signature)[:count]
+        given = len(filled)
+        return predictions(self._model.predict(filled), given, self._signature, count, filled)
 
 
 SCORERS: Mapping[Format, Callable[[bytes, Signature, int], Scorer]] = {

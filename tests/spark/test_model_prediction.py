@@ -1,5 +1,6 @@
 """Prediction on Spark: by the job's frame and by the public function, the same numbers as in this process."""
 
+import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from tests.support.models import NAMES, TYPES, artifact, as_torchscript, fitted, forest, rows, signature
+from tests.support.models import NAMES, TYPES, artifact, as_torchscript, drops_rows, fitted, forest, rows, signature
 from tests.support.segments import different, segmented
 
 from asgard.common.errors import ArtifactError, UsageError
@@ -160,6 +161,28 @@ class TestCalls:
         with pytest.raises(Exception, match="visits is string") as raised:
             scored.collect()
         assert explain(raised.value, "Predicting").message.startswith("Column visits is string")
+
+
+class TestOfOtherRows:
+    """A model that gives more or fewer predictions than it gets rows never says anything of its neighbours."""
+
+    def test_ends_the_job_in_words(self, frame: DataFrame) -> None:
+        model = artifact(Format.PICKLE, "regression", drops_rows())
+        asked = frame.where("visits IS NOT NULL")
+        for scored in (score_frame(asked, model, keep=["id"]), asked.select(predict_udf(model)(*NAMES))):
+            with pytest.raises(Exception, match="Traceback") as raised:
+                scored.collect()
+            said = explain(raised.value, "Predicting").message
+            assert re.match(r"The model gave [\d,]+ predictions for [\d,]+ rows", said)
+        assert score_frame(frame.where(NO_NULLS), model, keep=["id"]).count() > 0
+
+    def test_of_one_segment(self, shops: DataFrame) -> None:
+        model = segmented(
+            {**different("regression"), "food": (Format.PICKLE, drops_rows())}, Unknown.NULL, task="regression"
+        )
+        with pytest.raises(Exception, match="Traceback") as raised:
+            score_frame(shops, model, keep=["id"]).collect()
+        assert explain(raised.value, "Predicting").message.startswith("The model gave ")
 
 
 class TestFrames:

@@ -158,3 +158,31 @@ class Malicious:
 
     def __reduce__(self) -> Any:
         return (Path.touch, (self.file,))
+
+
+ANSWER: list[Callable[[Any], Any]] = []
+"""What `Answering` says now of the rows that it is given: the last of them."""
+
+
+class Answering:
+    """A model that says what a test tells it to."""
+
+    def predict(self, given: Any) -> Any:
+        return ANSWER[-1](given)
+
+    predict_proba = predict
+
+
+def answer_now(self: Any, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
+    """The same, as a flavour of MLflow's has it."""
+    return ANSWER[-1](model_input)
+
+
+def drops_rows() -> Any:
+    """A pipeline that leaves out rows with nulls, and so predicts fewer rows than it was given."""
+    from sklearn.linear_model import LinearRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    learned = pd.DataFrame(rows(600, gaps=False, seed=2), columns=list(NAMES))
+    return make_pipeline(FunctionTransformer(pd.DataFrame.dropna), LinearRegression()).fit(learned, learned["age"])

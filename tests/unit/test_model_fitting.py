@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from tests.support.distributions import install
 
-from asgard.common.errors import RunError, UsageError
+from asgard.common.errors import ArtifactError, RunError, UsageError
 from asgard.model.declaration import FitResult, TrainingData, model
 from asgard.model.examples import Examples
 from asgard.model.fitting import Fitted, fit
@@ -50,6 +50,21 @@ def fitted(
 ) -> Fitted:
     declared = model("churn", labels="labels.csv", target="left", views=("metrics",), trainer=trainer, **more)
     return fit(declared, examples(), {}, 7, folder, (said if said is not None else []).append)
+
+
+class DropsRows:
+    """Forgets the rows whose first feature is negative."""
+
+    def predict_proba(self, rows: Any) -> Any:
+        kept = rows[rows[:, 0] >= 0]
+        return np.column_stack([1 - kept[:, 1], kept[:, 1]])
+
+    predict = predict_proba
+
+
+def test_a_model_that_drops_rows_is_not_judged_by_the_others(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"The model gave \d+ predictions for 64 rows \(50, and 14 that fill"):
+        fitted(lambda data: DropsRows(), tmp_path)
 
 
 class TestDetails:

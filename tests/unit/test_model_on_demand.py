@@ -1,9 +1,13 @@
 """On-demand features of a version: their code is the one that it learned from, and nothing that no batch has."""
 
 import types
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
+import pyarrow as pa
 import pytest
 from tests.unit.test_batch_request import version, view
 
@@ -11,10 +15,12 @@ from asgard import Pipeline
 from asgard.common.errors import UsageError
 from asgard.common.names import CommitHash, SnapshotId, TableName
 from asgard.features.function_digest import differs, digest_of
+from asgard.features.joining import Join, with_on_demand
 from asgard.features.views import Feature, OnDemandFeature, feature_view
 from asgard.model.explain_on_demand import computed
 from asgard.model.learned_from import functions_of
 from asgard.model.versions import ON_DEMAND_CODE, Binding, BoundView, ModelVersion
+from asgard.serving.on_demand import compute
 
 CODE = """
 from asgard.features.views import on_demand
@@ -102,3 +108,50 @@ def test_a_value_is_computed_again_from_what_the_views_gave(tmp_path: Path) -> N
     assert computed((declared(tmp_path),), (view(),), (values,), {"customer_id": 5}) == {"each_visit": 2.5}
     nothing = {"visits": None, "spend": None}
     assert computed((declared(tmp_path),), (view(),), (nothing,), {"customer_id": 5}) == {"each_visit": None}
+
+
+def of_decimals() -> Any:
+    """A view whose spend is a decimal."""
+    pinned = view()
+    features = (Feature("visits", "bigint"), Feature("spend", "decimal(10,2)"))
+    return replace(pinned, view=replace(pinned.view, features=features))
+
+
+class TestFailures:
+    """A function that fails is named, with the line in its own file and what it was given."""
+
+    VALUES: ClassVar[dict[str, Any]] = {"visits": 3, "spend": Decimal("10.00")}
+    BODY = "\n    return spend / (visits + 0.5)"
+    OWN = r"On-demand feature each_visit failed at line \d+ of .*\.py: TypeError: unsupported operand type"
+
+    def test_over_decimals_it_is_said_what_they_are(self, tmp_path: Path) -> None:
+        function, pinned = declared(tmp_path, self.BODY), of_decimals()
+        rows: Any = SimpleNamespace(
+            head=SimpleNamespace(view="customers", features={"visits": "bigint", "spend": "decimal(10,2)"}),
+            columns={name: [value] for name, value in self.VALUES.items()},
+        )
+        join = Join.of((pinned,), ("customer_id",), (function,))
+        kinds = {"customer_id": pa.int64(), "visits": pa.int64(), "spend": pa.decimal128(10, 2)}
+        batch = pa.record_batch(
+            [pa.array([value], kind) for value, kind in zip((5, *self.VALUES.values()), kinds.values(), strict=True)],
+            list(kinds),
+        )
+        everywhere: list[Any] = [
+            lambda: computed((function,), (pinned,), (self.VALUES,), {"customer_id": 5}),  # lineage
+            lambda: compute((function,), (rows,), (), 1),  # lookups
+            lambda: with_on_demand(batch, join),  # training sets, batches
+        ]
+        for each in everywhere:
+            with pytest.raises(UsageError, match=self.OWN) as caught:
+                each()
+            assert caught.value.hint.startswith(
+                "Decimals arrive as Python's Decimal, which does not mix with floats: spend."
+            )
+        mended = declared(tmp_path, "\n    return spend.astype(float) / (visits + 0.5)")
+        assert computed((mended,), (pinned,), (self.VALUES,), {"customer_id": 5}) == {"each_visit": 10 / 3.5}
+
+    def test_of_another_sort(self, tmp_path: Path) -> None:
+        function = declared(tmp_path, "\n    return spend['a']")
+        with pytest.raises(UsageError, match=r"each_visit failed at line 6 of .*: KeyError: 'a'") as caught:
+            computed((function,), (view(),), ({"visits": 3, "spend": 1.0},), {"customer_id": 5})
+        assert caught.value.hint == "It is given a pandas Series for each parameter: spend double, visits int64."
