@@ -2,7 +2,8 @@
 
 An artifact is a folder. Beside the model's own file it holds `asgard/model.json` (what the model is),
 `asgard/manifest.json` (the SHA-256 of every other file), and what MLflow's doors need: `MLmodel`, `requirements.txt`,
-`input_example.json`. The SHA-256 of the manifest stands for all of them, and is what the registry keeps.
+`code/asgard` and so on (`mlflow_files.py`). The SHA-256 of the manifest stands for all of them, and is what the
+registry keeps.
 
 Files are read once; the bytes that were hashed are those that are loaded, so nothing can change in between.
 """
@@ -11,14 +12,14 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import ArtifactError
-from asgard.model import mlflow_files
-from asgard.model.formats import FILES, Format
+from asgard.model import mlflow_files, pickled
+from asgard.model.formats import FILES, NEEDS, Format, format_of_file
 from asgard.model.signature import Signature, dumps
 
 if TYPE_CHECKING:
@@ -109,24 +110,26 @@ class Artifact:
             example: some rows of the input, for MLflow's pages.
             segments: content of the segments' models by path.
         """
-        files = {spec.file: content, SPEC: dumps(spec.to_json()), **(segments or {})}
-        files |= mlflow_files.made(spec.signature, spec.trained_with, example)
+        models = {spec.file: content, **(segments or {})}
+        files = {**models, SPEC: dumps(spec.to_json())}
+        files |= mlflow_files.made(spec.signature, spec.trained_with, example, _needs_of(models))
         manifest = dumps({"files": {path: hash_of(data) for path, data in files.items()}})
         return cls(spec, {**files, MANIFEST: manifest}, hash_of(manifest))
 
     @classmethod
-    def read(cls, folder: Path, expected_sha256: str, *, ignored: Collection[str] = ()) -> "Artifact":
+    def read(cls, folder: Path, expected_sha256: str) -> "Artifact":
         """Read a folder and hold every byte of it against the manifest, and the manifest against its SHA-256.
+
+        What MLflow writes beside a model's files (`mlflow_files.is_mlflows_own`) is not read, and not kept.
 
         Args:
             folder: where the files are.
             expected_sha256: of the manifest, from where nobody who can write the folder can write.
-            ignored: files that may lie there too; they are not kept.
 
         Raises:
             ArtifactError: a file was changed, is missing, or is one too many; the first of them is named.
         """
-        files = {path: content for path, content in read_files(folder).items() if path not in ignored}
+        files = read_files(folder)
         _verify(files, expected_sha256, f"in {folder}")
         return cls(_spec_of(files), files, expected_sha256)
 
@@ -164,13 +167,34 @@ class Artifact:
         return self.files[self.spec.file]
 
 
+def require_portable(artifact: Artifact) -> None:
+    """Refuse an artifact that takes code which only the process that made it has; see `pickled.require_portable`.
+
+    Raises:
+        UsageError: it names the classes.
+    """
+    for path, content in artifact.files.items():
+        format = format_of_file(path)
+        if format is not None:
+            pickled.require_portable(content, format, artifact.spec.name)
+
+
+def _needs_of(models: Mapping[str, bytes]) -> set[str]:
+    """Distributions that the predictions of models need, by their files' names and contents."""
+    formats = {path: format_of_file(path) for path in models}
+    needs = {need for format in formats.values() for need in NEEDS.get(format or Format.SEGMENTS, ())}
+    return needs.union(
+        *(pickled.needs_of(content, formats[path] or Format.SEGMENTS) for path, content in models.items())
+    )
+
+
 def hash_of(content: bytes) -> str:
     """SHA-256, in hex."""
     return hashlib.sha256(content).hexdigest()
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, read once, by its path there.
+    """Every file below a folder but MLflow's own, read once, by its path there.
 
     Raises:
         ArtifactError: there is no such folder, or something in it is neither file nor folder (a link, a pipe).
@@ -182,7 +206,9 @@ def read_files(folder: Path) -> dict[str, bytes]:
         folders.sort()
         for name in sorted((*names, *(each for each in folders if (Path(parent) / each).is_symlink()))):
             path = Path(parent) / name
-            found[path.relative_to(folder).as_posix()] = _content(path)
+            relative = path.relative_to(folder).as_posix()
+            if not mlflow_files.is_mlflows_own(relative):
+                found[relative] = _content(path)
     return found
 
 

@@ -2,15 +2,19 @@
 
 import io
 import pickle
+import sys
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from asgard.common.errors import UsageError
 from asgard.model.formats import TRUSTED, Format
+from asgard.model.pickled import found_nowhere, modules_of
 
 _BY_PICKLE = (
     "Use parts of scikit-learn only; or, if you trust who trains it, keep it as pickle: model(..., format='pickle')."
@@ -76,10 +80,23 @@ def _torchscript(model: Any) -> bytes:
 def _pyfunc(model: Any) -> bytes:
     if isinstance(model, Path):
         return _packed(model)
+    packed = _saved(model)
+    alone = [sys.modules[name] for name in found_nowhere(modules_of(packed, Format.PYFUNC)) if name in sys.modules]
+    return _saved(model, alone) if alone else packed
+
+
+def _saved(model: Any, by_value: Sequence[ModuleType] = ()) -> bytes:
+    """An MLflow PythonModel's folder; what is of these modules is kept in it, and not looked for when it is loaded."""
+    import cloudpickle  # type: ignore[import-untyped, unused-ignore]
+
     from asgard.model.mlflow_quiet import import_mlflow
 
     mlflow = import_mlflow()
-    with tempfile.TemporaryDirectory(prefix="asgard-model-") as name:
+    with tempfile.TemporaryDirectory(prefix="asgard-model-") as name, ExitStack() as registered:
+        for module in by_value:
+            if module.__name__ not in cloudpickle.list_registry_pickle_by_value():
+                cloudpickle.register_pickle_by_value(module)
+                registered.callback(cloudpickle.unregister_pickle_by_value, module)
         folder = Path(name) / "model"
         mlflow.pyfunc.save_model(str(folder), python_model=model, pip_requirements=["mlflow"])
         return _packed(folder)

@@ -26,6 +26,21 @@ def installed_versions(names: Iterable[str]) -> dict[str, str]:
     return {"python": platform.python_version()} | dict(sorted(found.items()))
 
 
+def distributions_of(modules: Iterable[str]) -> frozenset[str]:
+    """Distributions that bring these modules; of those that nothing installed brings, none."""
+    owners, found = _owners(tuple(sys.path)), set[str]()
+    for module in modules:
+        names = owners.get(module.partition(".")[0], ())
+        exact = [name for name in names if _brings(name, module)] if len(names) > 1 else []
+        found |= {canonical(name) for name in exact or names}
+    return frozenset(found)
+
+
+def is_installed(module: str) -> bool:
+    """Whether an installed distribution has this module among its files; of editable ones that is not known."""
+    return any(_brings(name, module) for name in _owners(tuple(sys.path)).get(module.partition(".")[0], ()))
+
+
 def differences(then: Mapping[str, str]) -> list[str]:
     """What is installed in another version than then, or not any more, in words: Python too."""
     now = installed_versions(then)
@@ -74,6 +89,14 @@ def _is_loaded(name: str, files: Collection[str]) -> bool:
     root = f"{found.locate_file('')}".rstrip("/") + "/"
     own = {line.partition(",")[0] for line in record.splitlines()}
     return any(path.removeprefix(root) in own for path in files)
+
+
+def _brings(name: str, module: str) -> bool:
+    """Whether a distribution has a module: several may bring parts of one package, such as `google`."""
+    found = _installed(name)
+    record = found.read_text("RECORD") if found is not None else None
+    path = module.replace(".", "/")
+    return record is not None and any(line.startswith((f"{path}/", f"{path}.")) for line in record.splitlines())
 
 
 def _installed(name: str) -> Distribution | None:

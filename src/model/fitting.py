@@ -15,6 +15,7 @@ from asgard.model.examples import Examples
 from asgard.model.formats import Format, dump, format_of
 from asgard.model.metrics import Curves, Metric, Task, baseline, curves, evaluate, importance
 from asgard.model.outcome import Outcome, plain_details
+from asgard.model.pickled import require_portable
 from asgard.model.predictor import Predictor
 from asgard.model.scripts import LOG, run_script
 from asgard.model.segment_fitting import fit_segments, judged
@@ -180,7 +181,9 @@ def _with_prediction(
 
 def _trained(model: Model, data: TrainingData, folder: Path) -> Outcome:
     if isinstance(model.trainer, Script):
-        return run_script(model.trainer, data, model.target, folder)
+        outcome = run_script(model.trainer, data, model.target, folder)
+        require_portable(outcome.content, outcome.format, model.name)
+        return outcome
     try:
         given = model.trainer(data)
     except AsgardError:
@@ -193,4 +196,6 @@ def _trained(model: Model, data: TrainingData, folder: Path) -> Outcome:
     result = given if isinstance(given, FitResult) else FitResult(given)
     details = plain_details(result.details, f"the trainer of model {model.name}")
     kept_as = Format(model.format) if model.format else format_of(result.model)
-    return Outcome(dump(result.model, kept_as), kept_as, details, imported_versions())
+    content = dump(result.model, kept_as)
+    require_portable(content, kept_as, model.name)
+    return Outcome(content, kept_as, details, imported_versions())

@@ -47,6 +47,15 @@ FILES = {
 }
 """Name of the model's own file."""
 
+
+def format_of_file(path: str) -> Format | None:
+    """The format of a model's file in an artifact, also of one segment's; None of other files."""
+    name = path.rpartition("/")[2]
+    if path != name and not path.startswith("segments/"):
+        return None
+    return next((format for format, file in FILES.items() if file == name), None)
+
+
 _ALWAYS = ("numpy", "pyarrow")
 NEEDS = {
     Format.LIGHTGBM: (*_ALWAYS, "lightgbm"),

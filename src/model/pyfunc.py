@@ -15,16 +15,13 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-_MLFLOWS_OWN = "registered_model_meta"
-"""A file that MLflow adds to a model folder that it downloads by a registered name."""
-
 
 def _load_pyfunc(data_path: str) -> "Loaded":
     folder = Path(data_path)
     manifest = folder / MANIFEST
     if not manifest.is_file():
         raise ArtifactError(f"{MANIFEST} in {folder} is missing.", hint="This folder was not made by Asgard.")
-    return Loaded(Predictor(Artifact.read(folder, hash_of(manifest.read_bytes()), ignored=(_MLFLOWS_OWN,))))
+    return Loaded(Predictor(Artifact.read(folder, hash_of(manifest.read_bytes()))))
 
 
 class Loaded:

@@ -123,13 +123,15 @@ class Registry:
 
         Raises:
             ArtifactError: the folder is not what its manifest says.
-            UsageError: the version that was asked for does not come after the newest.
+            UsageError: the model takes code that nobody else has; or the version that was asked for does not come after
+                the newest.
             ServiceError: MLflow failed.
         """
-        from asgard.model.artifact import MANIFEST, Artifact, hash_of
+        from asgard.model.artifact import MANIFEST, Artifact, hash_of, require_portable
 
         manifest = folder / MANIFEST
         artifact = Artifact.read(folder, hash_of(manifest.read_bytes()) if manifest.is_file() else "")
+        require_portable(artifact)
         tags = {**facts_tags(binding, metrics), "artifact.sha256": artifact.sha256}
         for tag, value in tags.items():
             if len(value) > _LONGEST_TAG:

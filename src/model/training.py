@@ -35,7 +35,7 @@ from asgard.model.fitting import Fitted, fit, require_good
 from asgard.model.holds import hold_version
 from asgard.model.lifecycle import next_version
 from asgard.model.metrics import Metric
-from asgard.model.mlflow_files import EXAMPLE, REQUIREMENTS
+from asgard.model.mlflow_files import EXAMPLE, REQUIREMENTS, TRAINED_WITH
 from asgard.model.registry import Registry
 from asgard.model.scripts import LOG
 from asgard.model.segments import Segments
@@ -308,9 +308,10 @@ def _log(
     )
     files = fitted.artifact.files
     run.log_json("signature.json", fitted.artifact.spec.signature.to_json())
-    for name in (each for each in (REQUIREMENTS, EXAMPLE) if each in files):
-        (folder / name).write_bytes(files[name])
-        run.log_file(folder / name)
+    for name in (each for each in (REQUIREMENTS, TRAINED_WITH, EXAMPLE) if each in files):
+        path = folder / Path(name).name
+        path.write_bytes(files[name])
+        run.log_file(path)
     run.log_details(fitted.details)
     for path in plots.draw(fitted.curves, fitted.importance, folder / "plots"):
         run.log_file(path, "plots")

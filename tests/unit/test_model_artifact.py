@@ -10,12 +10,18 @@ import pytest
 from tests.support.models import Malicious, artifact, fitted, signature
 
 from asgard.common.errors import ArtifactError, UsageError
+from asgard.model import bundled
 from asgard.model.artifact import MANIFEST, SPEC, Artifact, ModelSpec, hash_of
 from asgard.model.formats import Format, dump, load
 from asgard.model.predictor import Predictor
 from asgard.model.signature import dumps
 
-FILES = ("MLmodel", SPEC, MANIFEST, "model.pkl", "requirements.txt")
+FILES = (
+    *("MLmodel", SPEC, MANIFEST, "model.pkl", "requirements.txt", "conda.yaml", "python_env.yaml"),
+    "asgard/trained_with.txt",
+    "code/asgard/__init__.py",
+    "code/asgard/model/pyfunc.py",
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +43,7 @@ def ran(tmp_path: Path) -> Path:
 def test_a_folder_comes_back_as_it_was_saved(pickled: Artifact, folder: Path) -> None:
     again = Artifact.read(folder, pickled.sha256)
     assert again == pickled
-    assert sorted(again.files) == sorted(FILES)
+    assert sorted(again.files) == sorted({*FILES, *bundled.files()})
     assert again.spec.params == {"rounds": 20}
     assert pickle.loads(pickle.dumps(again)).verified() == pickled  # noqa: S301 - made here
 
@@ -45,6 +51,33 @@ def test_a_folder_comes_back_as_it_was_saved(pickled: Artifact, folder: Path) ->
 def test_it_is_not_saved_over_other_files(pickled: Artifact, folder: Path) -> None:
     with pytest.raises(ArtifactError, match="not empty"):
         pickled.save(folder)
+
+
+class TestWhatMlflowWrites:
+    """Files that MLflow adds beside a model's are known by name, and never read."""
+
+    def test_is_no_part_of_the_model(self, folder: Path, pickled: Artifact) -> None:
+        (folder / "registered_model_meta").symlink_to("/nowhere")
+        cache = folder / "code" / "asgard" / "model" / "__pycache__"
+        cache.mkdir()
+        (cache / "pyfunc.cpython-311.pyc").write_bytes(b"compiled")
+        assert Artifact.read(folder, pickled.sha256).files == pickled.files
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "code/asgard/model/other.py",
+            "code/other.py",
+            "asgard/registered_model_meta",
+            "__pycache__/model.pyc",
+            "meta",
+        ],
+    )
+    def test_elsewhere_is_refused(self, folder: Path, pickled: Artifact, name: str) -> None:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"")
+        with pytest.raises(ArtifactError, match=f"^{name} in .* is not one of the model's files"):
+            Artifact.read(folder, pickled.sha256)
 
 
 class TestChangedBytes:
@@ -111,13 +144,12 @@ class TestPlanted:
             Artifact.read(folder, pickled.sha256)
 
     def test_as_a_linked_folder(self, folder: Path, pickled: Artifact, tmp_path: Path) -> None:
-        (tmp_path / "code").mkdir()
-        (folder / "code").symlink_to(tmp_path / "code")
-        with pytest.raises(ArtifactError, match="code of a model can't be read"):
+        (tmp_path / "data").mkdir()
+        (folder / "data").symlink_to(tmp_path / "data")
+        with pytest.raises(ArtifactError, match="data of a model can't be read"):
             Artifact.read(folder, pickled.sha256)
 
     def test_by_the_loader_module_of_mlmodel(self, folder: Path, pickled: Artifact, ran: Path) -> None:
-        (folder / "code").mkdir()
         (folder / "code" / "evil.py").write_text(f"open({str(ran)!r}, 'w')\ndef _load_pyfunc(path): ...\n")
         content = json.loads((folder / "MLmodel").read_text())
         content["flavors"]["python_function"] |= {"loader_module": "evil", "code": "code"}

@@ -13,7 +13,7 @@ from tests.support.models import signature
 
 from asgard.common.settings import python_environment
 from asgard.model.environment import differences, imported_versions, installed_versions, not_from_an_index
-from asgard.model.mlflow_files import REQUIREMENTS, made
+from asgard.model.mlflow_files import CONDA, PYTHON_ENV, REQUIREMENTS, TRAINED_WITH, made
 
 
 def imported(folder: Path, code: str) -> dict[str, str]:
@@ -107,8 +107,19 @@ def test_requirements_have_each_exactly(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.syspath_prepend(tmp_path)
     given = {"python": "3.11.9", "numpy": "2.4.6", "from-a-folder": "0.3", "tiny": "1.2"}
     assert not_from_an_index(given) == {"from-a-folder"}
-    assert made(signature(), given, None)[REQUIREMENTS].decode().splitlines() == [
+    files = made(signature(), given, None, {"from-a-folder", "numpy"})
+    assert files[TRAINED_WITH].decode().splitlines() == [
         "# from-a-folder==0.3 is from a folder, a file or a repository",
         "numpy==2.4.6",
         "tiny==1.2",
     ]
+    serving = [
+        "# from-a-folder==0.3 is from a folder, a file or a repository",
+        f"mlflow=={version('mlflow')}",
+        "numpy==2.4.6",
+        f"pandas=={version('pandas')}",
+        f"pyarrow=={version('pyarrow')}",
+    ]
+    assert files[REQUIREMENTS].decode().splitlines() == serving
+    assert json.loads(files[CONDA])["dependencies"] == ["python=3.11.9", "pip", {"pip": serving[1:]}]
+    assert json.loads(files[PYTHON_ENV])["python"] == "3.11.9"

@@ -1,5 +1,8 @@
 """A declared model fitted on examples: what its trainer told, and what it was trained with."""
 
+import importlib
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ from asgard.common.errors import ArtifactError, RunError, UsageError
 from asgard.model.declaration import FitResult, TrainingData, model
 from asgard.model.examples import Examples
 from asgard.model.fitting import Fitted, fit
+from asgard.model.mlflow_quiet import import_mlflow
+from asgard.model.predictor import Predictor
 from asgard.model.signature import Column, Signature
 
 ROWS = 200
@@ -52,19 +57,99 @@ def fitted(
     return fit(declared, examples(), {}, 7, folder, (said if said is not None else []).append)
 
 
-class DropsRows:
-    """Forgets the rows whose first feature is negative."""
+def test_a_model_that_drops_rows_is_not_judged_by_the_others(tmp_path: Path) -> None:
+    def drops_rows(data: TrainingData) -> Any:
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import FunctionTransformer
 
-    def predict_proba(self, rows: Any) -> Any:
-        kept = rows[rows[:, 0] >= 0]
-        return np.column_stack([1 - kept[:, 1], kept[:, 1]])
+        made = make_pipeline(FunctionTransformer(pd.DataFrame.dropna), LogisticRegression())
+        return made.fit(data.features, data.target)
 
+    given = examples()
+    given.features.iloc[[160, 171, 188], 1] = np.nan  # in the test only
+    declared = model("churn", labels="l.csv", target="left", views=("v",), trainer=drops_rows, format="pickle")
+    with pytest.raises(ArtifactError, match=r"The model gave 61 predictions for 64 rows \(50, and 14 that fill"):
+        fit(declared, given, {}, 7, tmp_path, lambda _line: None)
+
+
+class TestCode:
+    """A model that takes code of its pipeline could not be loaded by anyone else: refused before it is registered."""
+
+    MODULE = """
+import numpy, pandas
+from sklearn.base import BaseEstimator
+from sklearn.linear_model import LogisticRegression
+
+class Clipped(BaseEstimator):
+    def fit(self, rows, target):
+        self.inner = LogisticRegression().fit(rows, target)
+        return self
+    def predict_proba(self, rows):
+        return self.inner.predict_proba(numpy.clip(rows, -1, 1))
     predict = predict_proba
 
+def trainer(data):
+    return Clipped().fit(data.features.to_numpy(), data.target)
 
-def test_a_model_that_drops_rows_is_not_judged_by_the_others(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"The model gave \d+ predictions for 64 rows \(50, and 14 that fill"):
-        fitted(lambda data: DropsRows(), tmp_path)
+def in_a_pipeline(data):
+    from sklearn.pipeline import make_pipeline
+    return make_pipeline(Clipped()).fit(data.features.to_numpy(), data.target)
+
+def kept_by_mlflow(data):
+    import mlflow
+    class Model(mlflow.pyfunc.PythonModel):
+        def __init__(self):
+            self.clipped = trainer(data)
+        def predict(self, context, model_input, params=None):
+            return self.clipped.predict_proba(model_input.to_numpy())
+    return Model()
+"""
+
+    @pytest.fixture
+    def module(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+        """A pipeline's own file, as `--pipeline PATH` imports it."""
+        (tmp_path / "own_pipeline.py").write_text(self.MODULE)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "own_pipeline", raising=False)
+        return importlib.import_module("own_pipeline")
+
+    @pytest.mark.parametrize("name", ["trainer", "in_a_pipeline"])
+    def test_a_class_of_the_pipelines_own_file(self, module: Any, tmp_path: Path, name: str) -> None:
+        with pytest.raises(UsageError, match=r"kept as pickle: it is made of own_pipeline\.Clipped, and") as caught:
+            fitted(getattr(module, name), tmp_path, format="pickle")
+        assert "PythonModel" in caught.value.hint
+
+    def test_on_pythonpath_it_is_there_for_everybody(
+        self, module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        assert fitted(module.trainer, tmp_path, format="pickle").metrics["roc_auc"] > 0.8
+
+    def test_of_a_script(self, tmp_path: Path) -> None:
+        script = tmp_path / "train.py"
+        script.write_text(
+            self.MODULE + "import pathlib, pickle, sys\n"
+            "given = dict(zip(sys.argv[1::2], sys.argv[2::2]))\nrows = pandas.read_parquet(given['--data'])\n"
+            "model = Clipped().fit(rows[['a', 'b']].to_numpy(), rows['left'])\n"
+            "(pathlib.Path(given['--out']) / 'model.pkl').write_bytes(pickle.dumps(model))\n"
+        )
+        with pytest.raises(UsageError, match=r"it is made of __main__\.Clipped, and"):
+            fitted(str(script), tmp_path)
+
+    def test_an_mlflow_model_has_its_code_with_it(self, module: Any, tmp_path: Path) -> None:
+        import_mlflow()
+        found = fitted(module.kept_by_mlflow, tmp_path)
+        found.artifact.save(tmp_path / "kept")
+        code = (
+            "import sys; from pathlib import Path; from asgard.model.artifact import Artifact\n"
+            "from asgard.model.predictor import Predictor; import numpy\n"
+            f"model = Predictor(Artifact.read(Path({str(tmp_path / 'kept')!r}), {found.artifact.sha256!r}))\n"
+            "print(model.score(numpy.array([[0.5, 1.0], [-3.0, 0.0]])).tolist(), 'own_pipeline' in sys.modules)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/", check=False)
+        expected = Predictor(found.artifact).score(np.array([[0.5, 1.0], [-3.0, 0.0]])).tolist()
+        assert done.stdout.splitlines()[-1:] == [f"{expected} False"], done.stderr
 
 
 class TestDetails:
@@ -105,8 +190,10 @@ class TestEnvironment:
         assert "tiny-boosting" not in fitted(linear, tmp_path).artifact.spec.trained_with
         artifact = fitted(imports_late, tmp_path).artifact
         assert artifact.spec.trained_with["tiny-boosting"] == "4.5"
-        lines = artifact.files["requirements.txt"].decode().splitlines()
+        lines = artifact.files["asgard/trained_with.txt"].decode().splitlines()
         assert "tiny-boosting==4.5" in lines
+        serving = {line.partition("==")[0] for line in artifact.files["requirements.txt"].decode().splitlines()}
+        assert serving == {"mlflow", "numpy", "pandas", "pyarrow", "scikit-learn", "skops", "threadpoolctl"}
         assert {line.partition("==")[0] for line in lines} >= {"numpy", "scikit-learn", "skops", "pandas", "pyarrow"}
 
     def test_of_a_script_that_leaves_python_in_the_middle(self, tmp_path: Path) -> None:
