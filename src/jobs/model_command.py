@@ -341,7 +341,11 @@ def _show(
     _section(("BOUND OF", "", "VALUE"), bounds + [(name, "at most", bound) for name, bound in binding.maximum.items()])
     recorded = {name: value for name, value in binding.details.items() if name != "environment" or artifact is None}
     _section(("RECORDED", "VALUE"), [(name, _plain(value)) for name, value in recorded.items()])
-    _section(("FILE", "BYTES", "SHA-256"), [(each["path"], each["bytes"], each["sha256"]) for each in _files(artifact)])
+    files = _files(artifact)
+    code = [each["bytes"] for each in files if each["path"].startswith("code/")]
+    shown = [(each["path"], each["bytes"], each["sha256"]) for each in files if not each["path"].startswith("code/")]
+    shown += [(f"code/ ({len(code)} files)", sum(code), "")] if code else []
+    _section(("FILE", "BYTES", "SHA-256"), shown)
     _section(
         ("NUMBER", "WHEN", "FROM", "TO", "BY", "HOW", "WHY"),
         [

@@ -53,7 +53,8 @@ def nowhere(tmp_path: Path) -> dict[str, str]:
     """The environment of a process in which Asgard is not installed."""
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(WITHOUT_ASGARD)
-    return {**python_environment(), "PYTHONPATH": str(tmp_path / "site")}
+    given = {name: value for name, value in python_environment().items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**given, "PYTHONPATH": str(tmp_path / "site")}
 
 
 def run(*command: str, env: dict[str, str] | None = None) -> str:

@@ -173,14 +173,29 @@ def scorer_of(format: Format) -> Any:
     return SCORERS[format]
 
 
+FORMATS = [Format.PICKLE, Format.SKOPS, Format.LIGHTGBM, Format.ONNX, Format.PYFUNC]
+
+
+def check_format(format: Format, answer: Answer, count: int) -> None:
+    """Compare what a format's scorer makes of an answer with the oracle."""
+    seen = count if format is Format.LIGHTGBM else padded(count)
+    scorer = scorer_of(format)
+    check(answer, seen, count, lambda: scorer.score(matrix_of(count, gaps=False)))
+
+
 class TestEveryFormat:
-    @pytest.mark.parametrize("format", [Format.PICKLE, Format.SKOPS, Format.LIGHTGBM, Format.ONNX, Format.PYFUNC])
+    @pytest.mark.parametrize("format", FORMATS)
     @given(answer=answers, count=counts)
     @settings(max_examples=60, deadline=None)
     def test_gives_each_row_its_own_or_refuses(self, format: Format, answer: Answer, count: int) -> None:
-        seen = count if format is Format.LIGHTGBM else padded(count)
-        scorer = scorer_of(format)
-        check(answer, seen, count, lambda: scorer.score(matrix_of(count, gaps=False)))
+        check_format(format, answer, count)
+
+    @pytest.mark.soak
+    @pytest.mark.parametrize("format", FORMATS)
+    @given(answer=answers, count=counts)
+    @settings(max_examples=3000, deadline=None)
+    def test_at_length(self, format: Format, answer: Answer, count: int) -> None:
+        check_format(format, answer, count)
 
     @given(answer=answers, shops=st.lists(st.sampled_from(("books", "food", "none")), min_size=1, max_size=90))
     @settings(max_examples=100, deadline=None)
