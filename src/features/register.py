@@ -10,18 +10,31 @@ from typing import Any
 from asgard.common.errors import ConflictError, UnknownReferenceError, UsageError
 from asgard.common.failpoints import failpoint
 from asgard.common.git import code_version
-from asgard.common.names import BranchName
+from asgard.common.names import BranchName, CommitHash
 from asgard.features import duck
 from asgard.features.pinned import Facts, PinnedTable, PinnedView, require_columns
 from asgard.features.views import FeatureView, lasting
-from asgard.lakehouse.holds import hold, hold_name, holds_of, release
+from asgard.lakehouse.holds import (
+    adopt,
+    base_name,
+    foreign_to,
+    foreign_words,
+    hold,
+    hold_name,
+    holds_of,
+    is_foreign,
+    release,
+)
 from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.nessie import RefKind
 from asgard.lakehouse.registrations import Registration, Registrations
 from asgard.lakehouse.snapshots import At
 
 Say = Callable[[str], None]
 KIND = "view"
 _HOLD = re.compile(r"hold_view_(?P<view>\w+)_(?P<number>\d+)-[0-9a-f]+")
+_Held = tuple[str, int, CommitHash]
+"""What a hold is for: view, number of the registration, commit."""
 
 
 class Action(StrEnum):
@@ -151,7 +164,7 @@ def apply(
                     facts = duck.measure(connection, change.after.view, change.after.table)
                     _warn(change.after.view, facts, say)
                     fresh = _registration(lake, pipeline, change.after, facts, change.number)
-                    hold(lake, _hold_of(fresh), fresh.commit)
+                    hold(lake, _hold_of(fresh), fresh.commit, say=say)
                     failpoint("after-hold")
                     registrations.add(fresh)
                     failpoint("after-registration")
@@ -168,21 +181,48 @@ def tidy_holds(lake: Lakehouse, say: Say = lambda _line: None) -> None:
     """Hold what is registered, and nothing else of what was: whatever applies left behind that died or lost.
 
     Holds of later numbers than the newest registration are left alone: an apply may be about to register them.
+    What others made under the name of a hold is left alone too, and named.
     """
-    there = holds_of(lake, KIND)
-    newest = Registrations(lake.storage).newest(KIND)  # after the holds, so that what is held now is known here
-    kept = {_hold_of(each): each for each in newest.values() if not each.removed}
-    for name in there - kept.keys():
-        held = _HOLD.fullmatch(name)
-        if held and held["view"] in newest and int(held["number"]) <= newest[held["view"]].number:
-            release(lake, name)
-    for name in kept.keys() - there:
-        if kept[name].target != lake.target:
+    registrations = Registrations(lake.storage)
+    _tell_foreign(lake, registrations, say)
+    there = {name: held for name, commit in holds_of(lake, KIND).items() if (held := _held_by(name, commit))}
+    newest = registrations.newest(KIND)  # after the holds, so that what is held now is known here
+    kept = {(each.name, each.number, each.commit): each for each in newest.values() if not each.removed}
+    for name, held in there.items():
+        view, number, _ = held
+        if held not in kept and view in newest and number <= newest[view].number:
+            release(lake, name, say)
+    for held in kept.keys() - there.values():
+        if kept[held].target != lake.target:
             continue
         try:
-            hold(lake, name, kept[name].commit)
+            hold(lake, _hold_of(kept[held]), kept[held].commit, say=say)
         except UnknownReferenceError:
-            say(f"{kept[name].name}: the commit that it reads is gone; apply it again")
+            say(f"{kept[held].name}: the commit that it reads is gone; apply it again")
+
+
+def _tell_foreign(lake: Lakehouse, registrations: Registrations, say: Say) -> None:
+    """Name what has the name of a view's hold, and is none.
+
+    A tag that has no record of a hold, and the number and the commit of a registration, was made before there were
+    such records: it gets one.
+    """
+    for each in foreign_to(lake, KIND):
+        held = _held_by(each.name, each.hash)
+        if held is None:
+            continue
+        view, number, commit = held
+        known = {(one.number, one.commit) for one in registrations.history(KIND, view)}
+        if each.kind is RefKind.TAG and base_name(each.name) == each.name and (number, commit) in known:
+            adopt(lake, each.name, commit)
+        elif known and is_foreign(lake, each):
+            say(foreign_words(each))
+
+
+def _held_by(name: str, commit: CommitHash) -> _Held | None:
+    """What a hold of this name is for; None if the name is another kind of name."""
+    held = _HOLD.fullmatch(base_name(name))
+    return (held["view"], int(held["number"]), commit) if held else None
 
 
 def require_own(registered: Iterable[Registration], names: Iterable[str], pipeline: str) -> None:

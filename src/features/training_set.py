@@ -224,12 +224,13 @@ def _held(lake: Lakehouse, request: SetRequest, table: PinnedTable | None) -> It
     if table is not None:
         commits[table.at.commit] = None
     names = [hold_name(_HOLD, owner, str(number)) for number, _ in enumerate(commits)]
+    made: list[BranchName] = []
     try:
         for name, commit in zip(names, commits, strict=True):
-            hold(lake, name, commit)
-        yield list(names)
+            made.append(hold(lake, name, commit))
+        yield list(made)
     except BaseException:
-        for name in names:
+        for name in made:
             release(lake, name)
         raise
 
@@ -240,6 +241,6 @@ def _let_go(lake: Lakehouse, holds: Sequence[str], say: Say) -> None:
     try:
         for name in holds:
             if name.startswith(prefix):
-                release(lake, BranchName(name))
+                release(lake, BranchName(name), say)
     except ServiceError as error:
         say(f"holds of the replaced set stay, drop them by hand: {', '.join(holds)} ({error.message})")

@@ -2,14 +2,27 @@
 
 `hold_<kind>_<owner>_<suffix>` points at a commit of the target ref; everything that commit names is held. A tag
 is made before what it holds is relied upon, and its predecessor is dropped after: there is no moment without one.
+
+Others may have branches and tags of such names. A tag in Nessie can't say who made it, so each hold has a record,
+written before its tag and removed after it: `_asgard/holds/<kind>/<name>.<commit>`. Only a tag that points at the
+recorded commit is Asgard's, and only that is ever dropped. Where something else has the name of a hold, the hold is
+`<name>.2`.
 """
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import count
 
 from asgard.common.errors import ConflictError, UnknownReferenceError
 from asgard.common.names import BranchName, CommitHash, check_reference
 from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import RefKind
+from asgard.lakehouse.nessie import Reference, RefKind
 
+Say = Callable[[str], None]
 _PREFIX = "hold"
+_ROOT = "holds"
 
 
 def hold_name(kind: str, owner: str, suffix: str) -> BranchName:
@@ -17,12 +30,31 @@ def hold_name(kind: str, owner: str, suffix: str) -> BranchName:
     return check_reference(f"{_PREFIX}_{kind}_{owner}_{suffix}")
 
 
-def holds_of(lake: Lakehouse, kind: str) -> set[BranchName]:
-    """The names of all holds of a kind."""
-    return {reference.name for reference in lake.nessie.references(f"{_PREFIX}_{kind}_")}
+def base_name(name: str) -> str:
+    """What a hold was to be named, if something else had not had the name: without its `.2`."""
+    base, _, number = name.rpartition(".")
+    return base if number.isdecimal() else name
 
 
-def hold(lake: Lakehouse, name: BranchName, commit: CommitHash, ref: str = "") -> None:
+def holds_of(lake: Lakehouse, kind: str, owner: str = "") -> dict[BranchName, CommitHash]:
+    """The holds of a kind: name -> commit. What others made under such names is not among them.
+
+    Args:
+        lake: where.
+        kind: of hold.
+        owner: only holds whose names go on with it.
+    """
+    return {each.name: each.hash for each, is_own in _named_so(lake, kind, owner) if is_own}
+
+
+def foreign_to(lake: Lakehouse, kind: str, owner: str = "") -> list[Reference]:
+    """Branches and tags that have names of holds of a kind, and that Asgard did not make."""
+    return [each for each, is_own in _named_so(lake, kind, owner) if not is_own]
+
+
+def hold(
+    lake: Lakehouse, name: BranchName, commit: CommitHash, ref: str = "", say: Say = lambda _line: None
+) -> BranchName:
     """Keep a commit; fine if this hold is there already.
 
     Args:
@@ -30,26 +62,118 @@ def hold(lake: Lakehouse, name: BranchName, commit: CommitHash, ref: str = "") -
         name: of the hold.
         commit: to keep.
         ref: branch or tag that has it; "" for the target ref.
+        say: is told of what others have under the name.
+
+    Returns:
+        The name of the tag: `name`, or `<name>.2` and so on, where something else has that.
 
     Raises:
-        ConflictError: a hold of this name keeps another commit.
         UnknownReferenceError: the ref has no such commit.
     """
-    try:
-        lake.nessie.create(RefKind.TAG, name, commit, ref or lake.target)
-    except ConflictError:
+    for number in count(1):
+        own = name if number == 1 else check_reference(f"{name}.{number}")
+        other = _held(lake, own, commit, ref or lake.target)
+        if other is None:
+            return own
+        say(f"{foreign_words(other)} The hold is {name}.{number + 1}")
+    raise AssertionError("count ends never")
+
+
+def release(lake: Lakehouse, name: BranchName, say: Say = lambda _line: None) -> None:
+    """Drop a hold; fine if it is gone. What is not Asgard's stays.
+
+    Args:
+        lake: where.
+        name: of the hold.
+        say: is told of what others have under the name.
+    """
+    there = _reference(lake, name)
+    own = _path(name, CommitHash("")).removesuffix(".")
+    recorded = [path for path in _recorded(lake, kind_of(name)) if path.rpartition(".")[0] == own]
+    if there is not None and _path_of(there) not in recorded:
+        say(f"{foreign_words(there)} It stays")
+    elif there is not None:
+        with suppress(UnknownReferenceError, ConflictError):  # gone, or not ours any more, since
+            lake.nessie.delete(there)
+    for path in recorded:
+        lake.storage.delete(path)
+    again = _reference(lake, name)
+    if again is not None and _path_of(again) in recorded:  # somebody who needs it made it again meanwhile
+        _record(lake, again.name, again.hash)
+
+
+def is_foreign(lake: Lakehouse, other: Reference) -> bool:
+    """Whether a branch or tag is still there, and not a hold: one that is just dropped loses its record last."""
+    return _reference(lake, other.name) == other and _path_of(other) not in _recorded(lake, kind_of(other.name))
+
+
+def adopt(lake: Lakehouse, name: BranchName, commit: CommitHash) -> None:
+    """Record a tag as Asgard's own: one that is known by other records than those of holds."""
+    _record(lake, name, commit)
+
+
+def foreign_words(other: Reference) -> str:
+    """What is said of a branch or tag that has the name of a hold."""
+    return (
+        f"{other.kind.lower()} {other.name} has the name of a hold, and was not made by Asgard: rename or drop it if "
+        "nobody needs it."
+    )
+
+
+def kind_of(name: str) -> str:
+    """The kind of a hold, from its name."""
+    return name.split("_")[1]
+
+
+def _held(lake: Lakehouse, name: BranchName, commit: CommitHash, ref: str) -> Reference | None:
+    """Make a hold, or find it made; what has its name instead, if something has."""
+    while True:
+        _record(lake, name, commit)
         try:
-            held = lake.nessie.reference(name).hash
-        except UnknownReferenceError:  # dropped since
-            hold(lake, name, commit)
-            return
-        if held != commit:
+            lake.nessie.create(RefKind.TAG, name, commit, ref)
+        except ConflictError:
+            there = _reference(lake, name)
+            if there is None:  # dropped since
+                continue
+            if there.kind is RefKind.TAG and there.hash == commit:
+                return None
+            lake.storage.delete(_path(name, commit))
+            return there
+        except UnknownReferenceError:
+            lake.storage.delete(_path(name, commit))
             raise
+        _record(lake, name, commit)  # again: a release of the same hold may just have removed it
+        return None
 
 
-def release(lake: Lakehouse, name: BranchName) -> None:
-    """Drop a hold; fine if it is gone."""
+def _named_so(lake: Lakehouse, kind: str, owner: str) -> Iterator[tuple[Reference, bool]]:
+    """All references that have names of holds, and whether they are some."""
+    there = list(lake.nessie.references(f"{_PREFIX}_{kind}_{owner}"))
+    recorded = _recorded(lake, kind) if there else set()
+    for each in there:
+        yield each, _path_of(each) in recorded
+
+
+def _reference(lake: Lakehouse, name: str) -> Reference | None:
     try:
-        lake.nessie.delete(lake.nessie.reference(name))
+        return lake.nessie.reference(name)
     except UnknownReferenceError:
-        return
+        return None
+
+
+def _recorded(lake: Lakehouse, kind: str) -> set[str]:
+    return {entry.path for entry in lake.storage.list(f"{_ROOT}/{kind}")}
+
+
+def _record(lake: Lakehouse, name: BranchName, commit: CommitHash) -> None:
+    made = {"made": datetime.now(UTC).isoformat(timespec="seconds"), "user": lake.settings.user}
+    lake.storage.create(_path(name, commit), json.dumps(made).encode())
+
+
+def _path(name: str, commit: CommitHash) -> str:
+    return f"{_ROOT}/{kind_of(name)}/{name}.{commit}"
+
+
+def _path_of(reference: Reference) -> str:
+    """Where the record of a reference would be, if it is a hold; no branch is."""
+    return _path(reference.name, reference.hash) if reference.kind is RefKind.TAG else ""

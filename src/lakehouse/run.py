@@ -228,7 +228,7 @@ class _Runner:
         except BaseException as error:
             self._note_failure(number, error, clock)
             if isinstance(error, ConflictError) and attempt is not None:
-                self._drop_branch(attempt.branch)
+                self._drop_branch(attempt)
             raise
 
     def _begin(self, number: int, base: CommitHash) -> Attempt:
@@ -313,7 +313,7 @@ class _Runner:
         self._note_outcome(attempt.number, {"status": status, "commit": commit, "seconds": clock.seconds})
         failpoint("before-cleanup")
         if not keep_branch:
-            self._drop_branch(attempt.branch)
+            self._drop_branch(attempt)
         return result
 
     def _note_failure(self, number: int, error: BaseException, clock: "_Stopwatch") -> None:
@@ -332,10 +332,18 @@ class _Runner:
         except AsgardError as error:
             self.say(f"the outcome could not be noted: {error.message}")
 
-    def _drop_branch(self, branch: BranchName) -> None:
-        """Drop an attempt's branch; left behind it is only a name, so a failure to drop it fails nothing."""
+    def _drop_branch(self, attempt: Attempt) -> None:
+        """Drop an attempt's branch; left behind it is only a name, so a failure to drop it fails nothing.
+
+        A branch that moved after the seal has commits of somebody else, and stays.
+        """
+        branch = attempt.branch
         try:
-            self.lake.nessie.delete(self.lake.nessie.reference(branch))
+            there = self.lake.nessie.reference(branch)
+            if there.kind is not RefKind.BRANCH or attempt.sealed not in (None, there.hash):
+                self.say(f"branch {branch} has commits that the run did not make: it stays; drop it if nobody needs it")
+                return
+            self.lake.nessie.delete(there)
         except AsgardError as error:
             self.say(f"branch {branch} could not be dropped: {error.message}")
 

@@ -20,7 +20,7 @@ from asgard.features.aggregates import duration
 from asgard.features.labels import Labels
 from asgard.features.pinned import PinnedTable
 from asgard.lakehouse.history import list_runs
-from asgard.lakehouse.holds import hold, hold_name, holds_of, release
+from asgard.lakehouse.holds import base_name, hold, hold_name, holds_of, release
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.snapshots import At
 from asgard.model.gates import PromotionRefusedError
@@ -88,23 +88,23 @@ def settle_holds(
     while True:
         problems = []
         wanted = {
-            _hold_of(model.name, each.version, commit): (each, commit)
+            (each.version, commit): each
             for each in model.versions
             if not is_over(model.ledger, each.version, now, grace)
             for commit in each.binding.commits
         }
         unknown = {each.version for each in model.damaged if not is_over(model.ledger, each.version, now, grace)}
         there = _holds_by_version(lake, model.name)
-        for name, version in there.items():
-            if version in model.ledger.stages and version not in unknown and name not in wanted:
+        for name, held in there.items():
+            if held[0] in model.ledger.stages and held[0] not in unknown and held not in wanted:
                 release(lake, name)
                 dropped[name] = None
                 made.pop(name, None)
-        for name, (each, commit) in wanted.items():
-            if name in there:
+        for (version, commit), each in wanted.items():
+            if (version, commit) in there.values():
                 continue
             try:
-                hold(lake, name, commit)
+                name = hold(lake, _hold_of(model.name, version, commit), commit)
             except UsageError as error:  # no such commit any more, or another Nessie has it
                 problems.append(f"{each} learned from: {error.message}")
             else:
@@ -134,8 +134,8 @@ def held_meanwhile(lake: Lakehouse, version: ModelVersion) -> Iterator[None]:
     began = f"{datetime.now(UTC):{_MOMENT}}-{secrets.token_hex(4)}"
     try:
         for commit in version.binding.commits:
-            names.append(hold_name(_REPRODUCTION, version.name, f"{version.version}-{began}-{commit[:16]}"))
-            hold(lake, names[-1], commit)
+            name = hold_name(_REPRODUCTION, version.name, f"{version.version}-{began}-{commit[:16]}")
+            names.append(hold(lake, name, commit))
         yield
     finally:
         for name in names:
@@ -150,7 +150,7 @@ def release_abandoned(lake: Lakehouse, now: datetime) -> list[BranchName]:
     """
     dropped = []
     for name in sorted(holds_of(lake, _REPRODUCTION)):
-        began = _BEGAN.fullmatch(name)
+        began = _BEGAN.fullmatch(base_name(name))
         if began and now - datetime.strptime(began[1], _MOMENT).replace(tzinfo=UTC) > ABANDONED_AFTER:
             release(lake, name)
             dropped.append(name)
@@ -232,12 +232,14 @@ def _is_published(lake: Lakehouse, run_id: str) -> bool:
     return any(each.status == "published" and each.intact is not False for each in runs)
 
 
-def _holds_by_version(lake: Lakehouse, name: str) -> dict[BranchName, Version]:
-    """The holds of a model's versions, with the version."""
-    prefix = hold_name(_KIND, name, "")
-    names = [each.name for each in lake.nessie.references(prefix)]
-    owned = {each: _OWNED.fullmatch(each.removeprefix(prefix)) for each in names}
-    return {each: Version.parse(match[1]) for each, match in owned.items() if match}
+def _holds_by_version(lake: Lakehouse, model: str) -> dict[BranchName, tuple[Version, CommitHash]]:
+    """The holds of a model's versions, with the version and the commit."""
+    prefix, found = hold_name(_KIND, model, ""), {}
+    for name, commit in holds_of(lake, _KIND, f"{model}_").items():
+        owned = _OWNED.fullmatch(base_name(name).removeprefix(prefix))
+        if owned:
+            found[name] = (Version.parse(owned[1]), commit)
+    return found
 
 
 def _hold_of(name: str, version: Version, commit: CommitHash) -> BranchName:

@@ -17,7 +17,7 @@ from asgard.common.errors import AsgardError
 from asgard.common.failpoints import failpoint
 from asgard.common.heartbeat import DEAD_AFTER
 from asgard.common.names import LOG_MARGIN, BranchName, RunId, run_id_time
-from asgard.lakehouse.holds import hold, hold_name, release
+from asgard.lakehouse.holds import base_name, hold, hold_name, holds_of, release
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.publish import find_publish
 from asgard.lakehouse.records import RunRecords
@@ -55,8 +55,8 @@ class Holding:
             UnknownReferenceError: a commit is gone.
         """
         commits = {at.commit: at.reference for at in self._states}
-        for name, (commit, reference) in zip(self.names, commits.items(), strict=True):
-            hold(self._lake, name, commit, reference)
+        for place, (commit, reference) in enumerate(commits.items()):
+            self.names[place] = hold(self._lake, self.names[place], commit, reference)
 
     def drop(self) -> None:
         """Let go of it again: nothing was published that rests on it."""
@@ -69,10 +69,10 @@ class Holding:
             return []
         prefix = hold_name(KIND, self._model, "")
         owners: dict[BranchName, RunId] = {}
-        for reference in self._lake.nessie.references(prefix):
-            owned = _OWNED.fullmatch(reference.name.removeprefix(prefix))
+        for name in holds_of(self._lake, KIND, f"{self._model}_"):
+            owned = _OWNED.fullmatch(base_name(name).removeprefix(prefix))
             if owned and owned["run"] < self._run_id:
-                owners[reference.name] = RunId(owned["run"])
+                owners[name] = RunId(owned["run"])
         if not owners:
             return []
         kept = self._working(set(owners.values())) | self._published_since()  # in this order: none slips between
@@ -130,4 +130,4 @@ def _may_be_published(lake: Lakehouse, run_id: RunId) -> bool:
 
 def is_held(lake: Lakehouse, model: str, run_id: str) -> bool:
     """Whether what a run of predictions read is still held."""
-    return any(True for _ in lake.nessie.references(f"{hold_name(KIND, model, run_id)}-"))
+    return bool(holds_of(lake, KIND, f"{model}_{run_id}-"))

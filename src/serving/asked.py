@@ -35,15 +35,54 @@ Before = Sequence[Known | None]
 
 
 class Wanted(NamedTuple):
-    """What a lookup has to read, all at one moment.
+    """What a lookup has to read: the names at one moment, each hash at one moment.
+
+    Where hashes are read, the heads are read once more behind them: if they stood still, all was read while they
+    counted. MULTI would do the same with one reading, but a Redis that is full refuses it.
 
     Attributes:
-        names: of keys with one value.
-        hashes: of hashes, and their fields.
+        names: of keys with one value; the views' heads come first.
+        heads: how many of them are heads.
+        hashes: of hashes, and their fields: one entity of all views that share it.
+        shares: for each row its hash, and where its fields begin and end there.
     """
 
     names: Sequence[str]
+    heads: int
     hashes: Sequence[tuple[bytes, Sequence[bytes]]] = ()
+    shares: Sequence[tuple[int, int, int]] = ()
+
+    @property
+    def commands(self) -> list[tuple[Any, ...]]:
+        """What to send to Redis, in one round trip."""
+        found: list[tuple[Any, ...]] = [("MGET", *self.names)]
+        if self.hashes:
+            found += [("HMGET", name, *fields) for name, fields in self.hashes]
+            found.append(("MGET", *self.names[: self.heads]))
+        return found
+
+    def read(self, answers: Sequence[Any]) -> "Answers":
+        """What Redis answered to the commands."""
+        values: Sequence[Any] = answers[0]
+        heads, rows = values[: self.heads], values[self.heads :]
+        if not self.hashes:
+            return Answers(heads, rows, heads)
+        hashes = answers[1:-1]
+        return Answers(heads, [*rows, *(hashes[place][start:end] for place, start, end in self.shares)], answers[-1])
+
+
+class Answers(NamedTuple):
+    """What a lookup read.
+
+    Attributes:
+        heads: of the views.
+        rows: single values first, then those of hashes.
+        heads_after: the heads, once the rows were read.
+    """
+
+    heads: Sequence[Any]
+    rows: Sequence[Any]
+    heads_after: Sequence[Any]
 
 
 class Found(NamedTuple):
@@ -81,19 +120,25 @@ class Asked:
             raise UsageError("No view was named.", hint="E.g. lookup('customer_metrics', {'customer_id': 7}).")
 
     def wanted(self, before: Before, rows: Sequence[Sequence[str]]) -> Wanted:
-        """The views' heads, and the rows; the answers to it have the same order, hashes last."""
+        """The views' heads, and the rows, those in hashes last."""
         names = [
             known.key if known is not None else self.store.keys(view).head
             for view, known in zip(self.views, before, strict=True)
         ]
-        hashes: list[tuple[bytes, Sequence[bytes]]] = []
+        hashes: dict[bytes, list[bytes]] = {}
+        places: dict[bytes, int] = {}
+        shares: list[tuple[int, int, int]] = []
         for known, given in zip(before, rows, strict=bool(rows)):
             fields = known.head.layout.fields if known is not None else ()
             if known is None or not fields:
                 names += given
-            else:
-                hashes += [(name[len(known.start) :].encode(HASH_NAMES), fields) for name in given]
-        return Wanted(names, hashes)
+                continue
+            for name in given:
+                entity = name[len(known.start) :].encode(HASH_NAMES)
+                together = hashes.setdefault(entity, [])
+                shares.append((places.setdefault(entity, len(places)), len(together), len(together) + len(fields)))
+                together += fields
+        return Wanted(names, len(self.views), list(hashes.items()), shares)
 
     def rows(self, before: Before) -> list[list[str]]:
         """For each view the names of the entities' rows; [] while one of the views is not known yet.
@@ -133,7 +178,7 @@ class Asked:
         """What was read.
 
         Args:
-            answers: to what was wanted beside the heads.
+            answers: the rows, single values first.
         """
         count = len(self.entities)
         order = sorted(range(len(fresh)), key=lambda place: bool(fresh[place].head.layout.fields))

@@ -7,10 +7,9 @@ health check of one that was long idle, and its retries.
 """
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
-
-from asgard.serving.asked import Wanted
 
 
 class KeptConnections:
@@ -25,8 +24,8 @@ class KeptConnections:
         self._idle: list[Any] = []
         self._process = os.getpid()
 
-    def read(self, wanted: Wanted) -> list[Any]:
-        """The values of the names, then the fields of each hash, read at one moment; what redis-py raises."""
+    def read(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The answers to some commands that read, sent together; what redis-py raises."""
         if self._process != os.getpid():  # forked: the parent goes on with its connections
             self._idle, self._process = [], os.getpid()
         try:
@@ -36,21 +35,11 @@ class KeptConnections:
 
         def ask() -> list[Any]:
             connection.connect()
-            answer: list[Any]
-            if not wanted.hashes:
-                connection.send_command("MGET", *wanted.names)
-                answer = connection.read_response()
-                return answer
-            commands: list[tuple[Any, ...]] = [("MULTI",), ("MGET", *wanted.names)]
-            commands += [("HMGET", name, *fields) for name, fields in wanted.hashes]
-            connection.send_packed_command(connection.pack_commands([*commands, ("EXEC",)]))
-            for _ in range(len(commands)):
-                connection.read_response()
-            values, *hashes = connection.read_response()
-            for each in (values, *hashes):
-                if isinstance(each, Exception):
-                    raise each
-            return [*values, *hashes]
+            if len(commands) == 1:
+                connection.send_command(*commands[0])
+            else:
+                connection.send_packed_command(connection.pack_commands(commands))
+            return [connection.read_response() for _ in commands]
 
         try:
             found: list[Any] = connection.retry.call_with_retry(ask, lambda _error: self._lose(connection))

@@ -8,8 +8,10 @@ row = store.lookup("customer_metrics", {"customer_id": 7})
 row["total_spend"], row.status, row.snapshot_id, row.age
 ```
 
-The heads of the views and all rows are read by one command, and Redis runs a command alone: so rows and the snapshot
-that is told with them belong together, and a view that is built anew is seen as it was before or as it is after.
+The heads of the views and all rows of codec `packed` are read by one command, and Redis runs a command alone: so rows
+and the snapshot that is told with them belong together, and a view that is built anew is seen as it was before or as it
+is after. Of codec `feast` one command reads an entity, and the heads are read before and after: if one moved, all is
+read again. Nothing here needs free memory, as MULTI does: a Redis that is full answers all lookups.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -22,7 +24,7 @@ from asgard.common.errors import ServiceError, UsageError
 from asgard.common.settings import Settings, load_settings
 from asgard.features.views import OnDemandFeature
 from asgard.serving.answers import Row, Rows
-from asgard.serving.asked import Asked, Known, Wanted, changed_over
+from asgard.serving.asked import Answers, Asked, Known, Wanted, changed_over
 from asgard.serving.cache import ValueCache
 from asgard.serving.connection import answered, clients_of
 from asgard.serving.head import Head
@@ -37,7 +39,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 Observer = Callable[[Sequence[str], float], None]
-Reading = Generator[Wanted, Sequence[Any], Rows]
+Reading = Generator[Wanted, Answers, Rows]
 """A lookup: it gives what to read, is sent the answers, and returns the rows."""
 
 
@@ -97,8 +99,8 @@ class _Client:
                 try:
                     rows = asked.rows(before)
                 except UsageError:  # is it what the views ask for now?
-                    heads = yield asked.wanted(before, ())
-                    fresh = asked.fresh(before, heads)
+                    answers = yield asked.wanted(before, ())
+                    fresh = asked.fresh(before, answers.heads)
                     self._known = {**self._known, **dict(zip(names, fresh, strict=True))}
                     if not changed_over(before, fresh):
                         raise
@@ -107,12 +109,12 @@ class _Client:
                 found = remembered
                 if found is None:
                     answers = yield asked.wanted(before, rows)
-                    fresh = asked.fresh(before, answers[: len(names)])
+                    fresh = asked.fresh(before, answers.heads_after)
                     if fresh != before:
                         self._known = {**self._known, **dict(zip(names, fresh, strict=True))}
-                        if changed_over(before, fresh):
-                            continue
-                    found = asked.found(fresh, answers[len(names) :])
+                    if changed_over(before, fresh) or answers.heads_after != answers.heads:
+                        continue
+                    found = asked.found(fresh, answers.rows)
                 answer = asked.answer(found)
                 if self._cache.is_on and remembered is None:
                     self._cache.put(rows, found, asked_at)
@@ -211,9 +213,9 @@ class OnlineStore(_Client):
         finally:
             reading.close()
 
-    def _values(self, wanted: Wanted) -> list[Any]:
+    def _values(self, wanted: Wanted) -> Answers:
         try:
-            return self._connections.read(wanted)
+            return wanted.read(self._connections.read(wanted.commands))
         except Exception:
             with answered(self._store.where):
                 raise
@@ -269,13 +271,10 @@ class AsyncOnlineStore(_Client):
         finally:
             reading.close()
 
-    async def _values(self, wanted: Wanted) -> list[Any]:
+    async def _values(self, wanted: Wanted) -> Answers:
         if not wanted.hashes:
-            found: list[Any] = await self._store.asynchronous.mget(wanted.names)
-            return found
-        async with self._store.asynchronous.pipeline(transaction=True) as pipe:
-            pipe.mget(wanted.names)
-            for name, fields in wanted.hashes:
-                pipe.hmget(name, fields)
-            values, *hashes = await pipe.execute()
-        return [*values, *hashes]
+            return wanted.read([await self._store.asynchronous.mget(wanted.names)])
+        async with self._store.asynchronous.pipeline(transaction=False) as pipe:
+            for command in wanted.commands:
+                pipe.execute_command(*command)
+            return wanted.read(await pipe.execute())

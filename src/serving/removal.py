@@ -68,7 +68,7 @@ def remove(lake: Lakehouse, store: Store, view: str, say: Callable[[str], None] 
         raise UsageError(f"Redis has no view {view}.", hint=f"Not online any more, and still there: {others}.")
     _empty(store, view)
     say(f"{view}: {synced.rows:,} entities are out of Redis")
-    _let_go(lake, store, view, holds)
+    _let_go(lake, store, view, holds, say)
     elsewhere = tuple(name for name in kept if name.startswith(f"{_START}{view}_") and _is_elsewhere(name, view, store))
     return Removed(view, synced.rows, tuple(holds), elsewhere)
 
@@ -85,14 +85,16 @@ def _empty(store: Store, view: str) -> None:
     failpoint("drop-after-state")
 
 
-def _let_go(lake: Lakehouse, store: Store, view: str, holds: Collection[BranchName]) -> None:
+def _let_go(
+    lake: Lakehouse, store: Store, view: str, holds: Collection[BranchName], say: Callable[[str], None]
+) -> None:
     for name in holds:
         if store.synced(view) != Synced():
             raise ConflictError(
                 f"A sync of {view} began meanwhile: what it holds stays.",
                 hint="Is the view online again? Else drop it again.",
             )
-        release(lake, name)
+        release(lake, name, say)
         failpoint("drop-after-hold")
 
 

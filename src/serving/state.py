@@ -18,6 +18,8 @@ from asgard.serving.connection import answered
 
 IN_PLACE = "feast"
 """The generation of rows that are written where readers look for them."""
+GENERATION = rb"[0-9a-f]{8}-\d+"
+"""How other generations are named: the epoch's first digits, and a number."""
 
 
 @dataclass(frozen=True)

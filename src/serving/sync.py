@@ -137,8 +137,7 @@ def sync(
     found = whole if full else plan(lake, pinned, target, before, server)
     used, why = choose(lake.settings, engine, pinned.table.rows)
     say(f"{view.name}: {found.mode}, {found.why}" + (f"; by {used}: {why}" if used is Engine.SPARK else ""))
-    own = _hold_of(view, store, target, before.syncs)
-    hold(lake, own, target.commit)
+    own = hold(lake, _hold_of(view, store, target, before.syncs), target.commit, say=say)
     failpoint("after-hold")
     generation, mode, counted = before.generation, found.mode, Counted()
     if found.mode is not Mode.NOTHING:
@@ -156,7 +155,7 @@ def sync(
     fenced.finish(generation, target, head.to_text(), looked_at_all, fields)
     failpoint("after-watermark")
     for name in earlier:
-        release(lake, name)
+        release(lake, name, say)
     with suppress(ConflictError):  # a sync that began since does it
         if before.generation != generation:  # "": what is there is of nobody knows which
             sweep(store, fenced, generation, (before.generation,))

@@ -1,5 +1,6 @@
 """Writing what a plan is about, by DuckDB on this machine or by Spark; and deleting what nobody reads any more."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from asgard.serving.plan import Mode, Plan
 from asgard.serving.predicted import is_current
 from asgard.serving.rows import ViewRows
 from asgard.serving.sending import send
-from asgard.serving.state import IN_PLACE
+from asgard.serving.state import GENERATION, IN_PLACE
 from asgard.serving.store import Store
 
 if TYPE_CHECKING:
@@ -140,6 +141,9 @@ class Writing:
 def sweep(store: Store, fenced: Fenced, current: str, left_over: Sequence[str]) -> None:
     """Delete every row that is of no current generation: the one before, and those of syncs that did not end.
 
+    Keys of others under the view's prefix stay. Where Redis lost the view's state ("" is left over), rows are known by
+    how generations are named.
+
     Raises:
         ConflictError: another sync of the view began.
         ServiceError: Redis refuses.
@@ -151,7 +155,11 @@ def sweep(store: Store, fenced: Fenced, current: str, left_over: Sequence[str]) 
         old = row_codec(Codec.FEAST, keys.view, {}, {}, fenced.synced.fields)
         for entities in old.there(store, keys.row(IN_PLACE)):
             fenced.write(old, IN_PLACE, Batch(deleted=entities))
-    kept = (keys.state.encode(), keys.head.encode())
-    for names in store.names(keys.start):
-        fenced.drop([name for name in names if name not in kept and not name.startswith(keys.row(current))])
+    if "" in left_over:
+        is_dead = re.compile(re.escape(keys.start) + GENERATION + b":", re.DOTALL).match
+        for names in store.names(keys.start):
+            fenced.drop([name for name in names if is_dead(name) and not name.startswith(keys.row(current))])
+    for generation in {*left_over} - {"", IN_PLACE, current}:
+        for names in store.names(keys.row(generation)):
+            fenced.drop(names)
     fenced.drop([], left_over)

@@ -324,12 +324,12 @@ def test_the_address_in_feasts_words(online: OnlineView) -> None:
 
 def test_a_user_needs_a_few_rights_more(online: OnlineView, tmp_path: Path, repository_root: Path) -> None:
     documented = (repository_root / "docs" / "online.md").read_text()
-    assert "`~*asgard`; a sync `+hmget +hexists`, lookups `+multi +exec +hmget`" in documented
+    assert "`~*asgard`; a sync `+hmget +hexists`, lookups `+hmget`" in documented
     with redis_server(tmp_path) as url:
         online.use(replaced(online, url))
         for name, commands in (
             ("writer", f"{SYNC_COMMANDS} +hmget +hexists"),
-            ("reader", f"{LOOKUP_COMMANDS} +multi +exec +hmget"),
+            ("reader", f"{LOOKUP_COMMANDS} +hmget"),
         ):
             rights = f"reset on >secret ~asgard:* ~*asgard {commands}"
             online.store.client.execute_command("ACL", "SETUSER", name, *rights.split())

@@ -27,9 +27,6 @@ class Target:
     def __init__(self, holds: list[RunId], published: list[RunId]) -> None:
         self.holds, self.published = [f"hold_prediction_churn_{each}-all-00ff" for each in holds], published
 
-    def references(self, prefix: str) -> list[Any]:
-        return [SimpleNamespace(name=name) for name in self.holds if name.startswith(prefix)]
-
     def log(self, _ref: str, since: datetime) -> Iterator[Any]:
         properties = ({"asgard.run-id": each, "asgard.kind": "publish"} for each in self.published)
         yield from (SimpleNamespace(hash="c", properties=each) for each in properties)
@@ -48,6 +45,7 @@ def take_over(
 ) -> None:
     """As after the publish of a run."""
     monkeypatch.setattr(RunRecords, "signs_of_life", lambda _records: signs)
+    monkeypatch.setattr(prediction_holds, "holds_of", lambda *_which: dict.fromkeys(target.holds, "00ff"))
     lake: Any = SimpleNamespace(nessie=target, target="main", storage=None)
     Holding(lake, request(views=(), **asked), own).take_over()
 
