@@ -31,8 +31,16 @@ if TYPE_CHECKING:
     from feast.on_demand_feature_view import OnDemandFeatureView
 
 Say = Callable[[str], None]
+_DECLARES = "asgard_registered"
+_REPOSITORY = """# Made by `asgard features apply`: with it, `feast apply` here keeps what Asgard registered.
+from pathlib import Path
+
+from asgard.features.feast_repository import registered
+
+globals().update(registered(Path(__file__).parent))
+"""
 _STATE = ".applied.json"
-_PIPELINE = "asgard.pipeline"
+PIPELINE = "asgard.pipeline"
 
 
 def import_feast() -> None:
@@ -62,6 +70,7 @@ def open_store(settings: Settings) -> "FeatureStore":
     shown = configuration(settings, secrets=False)
     lines = [f"{name}: {json.dumps(value)}\n" for name, value in shown.items()]  # JSON is YAML, whatever is in it
     _write(folder / "feature_store.yaml", "".join(["# Made by `asgard features apply`.\n", *lines]))
+    _write(folder / f"{_DECLARES}.py", _REPOSITORY)
     config = RepoConfig(**configuration(settings, secrets=True), repo_path=folder)
     return FeatureStore(repo_path=str(folder), config=config)
 
@@ -96,7 +105,8 @@ def synchronise(
         (repository(lake.settings) / _STATE).unlink(missing_ok=True)
         with _in_words(lake.settings):
             store = open_store(lake.settings)
-            held = {name: each for name, each in registered.items() if unfit(each) is None}
+            foreign = {each.name for each in store.list_feature_views() if not is_own(each)}
+            held = {name: each for name, each in registered.items() if unfit(each) is None and name not in foreign}
             views = {name: _feast_view(each) for name, each in held.items()}
             functions = [_feast_function(each, views, pipeline) for each in on_demand if set(each.views) <= set(held)]
             entities = {entity.name: entity for each in held.values() for entity in _entities(each)}
@@ -113,6 +123,11 @@ def synchronise(
     for name, odd in ((name, unfit(each)) for name, each in registered.items()):
         if odd is not None:
             say(f"{name}: left out of Feast's registry, which can't hold {odd.name} ({odd.type})")
+    for name in sorted(foreign & registered.keys()):
+        say(
+            f"{name}: left out of Feast's registry, which has a feature view of this name that Asgard did not make: "
+            "rename or delete that one"
+        )
     say(f"Feast: {len(views)} views in {repository(lake.settings)}")
 
 
@@ -152,12 +167,15 @@ def _state(
 
 
 def _stale(store: "FeatureStore", views: "Mapping[str, FeastView]", functions: set[str], pipeline: str) -> list[Any]:
-    """What earlier applies put into the registry and nothing needs any more."""
+    """What earlier applies put into the registry and nothing needs any more; what others put there stays."""
     from asgard.features.feast_source import SnapshotSource
 
-    gone = [each for each in store.list_feature_views() if each.name not in views]
+    there = store.list_feature_views()
+    foreign = [each for each in there if not is_own(each)]
+    gone = [each for each in there if is_own(each) and each.name not in views]
+    kept_views = {*views, *(each.name for each in foreign)}
     old = [each for each in store.list_on_demand_feature_views() if each.name not in functions]
-    old = [each for each in old if (pipeline and each.tags.get(_PIPELINE) == pipeline) or _lacks_a_view(each, views)]
+    old = [each for each in old if (pipeline and each.tags.get(PIPELINE) == pipeline) or _lacks(each, kept_views)]
     requests = {source.name for each in old for source in each.source_request_sources.values()}
     sources = {view.batch_source.name for view in views.values() if view.batch_source}
     dead = [
@@ -165,7 +183,7 @@ def _stale(store: "FeatureStore", views: "Mapping[str, FeastView]", functions: s
         for each in store.list_data_sources()
         if each.name in requests or (isinstance(each, SnapshotSource) and each.name not in sources)
     ]
-    kept = {entity for view in views.values() for entity in view.entities}
+    kept = {entity for view in (*views.values(), *foreign) for entity in view.entities}
     names = {entity for each in gone for entity in each.entities} - kept
     return [*old, *gone, *dead, *(each for each in store.list_entities() if each.name in names)]
 
@@ -178,8 +196,15 @@ def _project(lake: Lakehouse) -> "Project":
     return Project(name=name, description=f"What `asgard features apply` registered: gold tables of {where}.")
 
 
-def _lacks_a_view(each: "OnDemandFeatureView", views: "Mapping[str, FeastView]") -> bool:
-    return not {projection.name for projection in each.source_feature_view_projections.values()} <= set(views)
+def is_own(view: "FeastView") -> bool:
+    """Whether Asgard put a feature view into a Feast registry."""
+    from asgard.features.feast_source import SnapshotSource
+
+    return isinstance(view.batch_source, SnapshotSource)
+
+
+def _lacks(each: "OnDemandFeatureView", views: set[str]) -> bool:
+    return not {projection.name for projection in each.source_feature_view_projections.values()} <= views
 
 
 def _entities(registration: Registration) -> "Iterator[Entity]":
@@ -279,7 +304,7 @@ def _feast_function(
         sources=sources,
         feature_transformation=PandasTransformation(known["transform"], text),
         mode="pandas",
-        tags={_PIPELINE: pipeline} if pipeline else {},
+        tags={PIPELINE: pipeline},
         description=function.description,
     )
 

@@ -1,7 +1,7 @@
 """Registration: which snapshot of its table each feature view reads. Nothing is copied; a hold keeps it there."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -10,7 +10,7 @@ from typing import Any
 from asgard.common.errors import ConflictError, UnknownReferenceError, UsageError
 from asgard.common.failpoints import failpoint
 from asgard.common.git import code_version
-from asgard.common.names import BranchName, CommitHash
+from asgard.common.names import BranchName, CommitHash, TableName
 from asgard.features import duck
 from asgard.features.pinned import Facts, PinnedTable, PinnedView, require_columns
 from asgard.features.views import FeatureView, lasting
@@ -26,7 +26,7 @@ from asgard.lakehouse.holds import (
     release,
 )
 from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import RefKind
+from asgard.lakehouse.nessie import Content, RefKind
 from asgard.lakehouse.registrations import Registration, Registrations
 from asgard.lakehouse.snapshots import At
 
@@ -240,6 +240,21 @@ def require_own(registered: Iterable[Registration], names: Iterable[str], pipeli
             + ".",
             hint="Choose another name; or say `asgard features apply --take-over`, if the pipeline was renamed.",
         )
+
+
+class Standing(StrEnum):
+    """How what a view reads stands to what its target ref has now."""
+
+    NEWEST = "newest"
+    BEHIND = "behind"
+    GONE = "table gone"
+
+    @classmethod
+    def of(cls, registered: Registration, published: Mapping[TableName, Content]) -> "Standing":
+        """Of one view; `published` are the tables of the target ref."""
+        if registered.table not in published:
+            return cls.GONE
+        return cls.NEWEST if published[registered.table].snapshot_id == registered.snapshot_id else cls.BEHIND
 
 
 def registered_views(lake: Lakehouse, names: Sequence[str] = ()) -> tuple[PinnedView, ...]:

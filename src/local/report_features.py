@@ -27,19 +27,25 @@ class ViewFact:
 
     Attributes:
         is_newest: its table has no newer snapshot.
+        is_table_gone: its table is not there any more.
     """
 
     view: FeatureView
     snapshot_id: SnapshotId
     measured: Mapping[str, Any] = field(hash=False)
     is_newest: bool
+    is_table_gone: bool = False
 
     @classmethod
     def of(cls, registered: Registration, newest: Mapping[TableName, SnapshotId]) -> "ViewFact":
         """As it is registered."""
         is_newest = newest.get(registered.table) == registered.snapshot_id
         return cls(
-            FeatureView.from_json(registered.declared), registered.snapshot_id, dict(registered.facts), is_newest
+            FeatureView.from_json(registered.declared),
+            registered.snapshot_id,
+            dict(registered.facts),
+            is_newest,
+            registered.table not in newest,
         )
 
 
@@ -164,6 +170,7 @@ def shown_views(facts: Sequence[ViewFact]) -> list[Mapping[str, Any]]:
             "ttl": lasting(fact.view.ttl),
             "online": str(fact.view.codec) if fact.view.online else "no",
             "is_newest": fact.is_newest,
+            "is_table_gone": fact.is_table_gone,
         }
         for fact in facts
     ]

@@ -23,6 +23,7 @@ class ViewStatus:
         seconds_behind: since the first of those was made; 0 if there is none.
         finished: when the last sync ended, in ISO 8601.
         is_unfinished: a sync is under way, or did not end.
+        is_table_gone: the target ref has no such table any more.
     """
 
     view: str
@@ -33,6 +34,7 @@ class ViewStatus:
     seconds_behind: float | None
     finished: str | None
     is_unfinished: bool
+    is_table_gone: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -43,13 +45,12 @@ def status(lake: Lakehouse, store: Store, view: FeatureView) -> ViewStatus:
     """How far a view in Redis is behind.
 
     Raises:
-        UnknownTableError: its table is not published.
         ServiceError: Redis refuses, or does not answer.
     """
     synced = store.synced(view.name)
     known, later = synced.watermark, None
-    lake.content(view.table, lake.target)
-    if known is not None:
+    is_table_gone = lake.nessie.content(lake.target, view.table) is None
+    if known is not None and not is_table_gone:
         later = _published_since(lake, view, known)
     seconds = None
     if later is not None:
@@ -63,6 +64,7 @@ def status(lake: Lakehouse, store: Store, view: FeatureView) -> ViewStatus:
         None if seconds is None else round(seconds, 3),
         synced.finished or None,
         bool(synced.unfinished),
+        is_table_gone,
     )
 
 

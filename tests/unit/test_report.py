@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.pages import NASTY, Page
 
@@ -357,6 +357,7 @@ def test_the_flow_of_nothing() -> None:
     ElementTree.fromstring(flow([]))  # noqa: S314 - our own
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # generating takes long on a busy machine
 @given(st.lists(st.tuples(st.none() | st.integers(0, 8), st.booleans()), max_size=12))
 def test_no_two_branches_overlap(drawn: list[tuple[int | None, bool]]) -> None:
     lines = [
