@@ -140,6 +140,12 @@ _MEANINGS: tuple[tuple[str, type[AsgardError], str, str], ...] = (
         "Free some space, then run again with the same run id.",
     ),
     (
+        r"(Invalid (update|snapshot) timestamp \d+: before|Expected sorted (snapshot|previous metadata) log entries)",
+        EnvironmentSetupError,
+        "The clock of this machine was set back behind the table's last change, and Iceberg refused.",
+        "Set the clock right, then run again with the same run id.",
+    ),
+    (
         r"(PSQLException|com\.mysql\.cj)",
         ServiceError,
         "The database stopped answering, or refused.",

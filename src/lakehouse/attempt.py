@@ -5,23 +5,27 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import RunError
 from asgard.common.failpoints import failpoint
 from asgard.common.names import BranchName, CommitHash, RunId, TableName
 from asgard.common.spark import explained
+from asgard.lakehouse.clock import now_ms, wait_until_past
 from asgard.lakehouse.declaration import Table
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.intervals import RangeSet, TimeRange
 from asgard.lakehouse.lake import Lakehouse, identifier
 from asgard.lakehouse.nessie import Content
+from asgard.lakehouse.own_commits import OwnCommits, Sealed, foreign_commits
 from asgard.lakehouse.tables import INTERVALS_PROPERTY, BranchTable
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property."
+_SHOWN = 5
 
 
 class Isolation(StrEnum):
@@ -40,12 +44,18 @@ class Write:
     Attributes:
         base: the table's state where the branch began, or None for a new table.
         after: its state on the sealed branch.
+        changed_ms: when it was last changed, by the clock of whoever did.
     """
 
     table: Table
     base: TableState | None
     intervals: RangeSet = field(default_factory=RangeSet)
     after: TableState | None = None
+    changed_ms: int = 0
+
+    def __post_init__(self) -> None:
+        if self.base is not None:
+            self.changed_ms = self.base.updated_ms
 
     @property
     def new_snapshots(self) -> frozenset[int]:
@@ -87,6 +97,7 @@ class Attempt:
         params: of the job, as recorded; the work corrects what only it knows.
         details: what the job wants in the record beside all that (plain values, e.g. ingested files).
         sealed: the branch's head once nothing more is written; the verdict is bound to it.
+        own: the commits of the branch that the attempt made, as far as snapshots don't tell.
     """
 
     lake: Lakehouse
@@ -104,6 +115,7 @@ class Attempt:
     writes: dict[TableName, Write] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     sealed: CommitHash | None = None
+    own: OwnCommits = field(default_factory=OwnCommits)
 
     @cached_property
     def session(self) -> "SparkSession":
@@ -146,31 +158,55 @@ class Attempt:
             ContractError: the rows do not fit the table's contract.
             DeclarationError: the rows lack a declared column, or an interval is missing.
             RunError: the attempt is sealed, or Spark failed.
+            EnvironmentSetupError: this machine's clock is far behind the table's last change.
         """
         if self.sealed is not None:
             raise RunError(f"Attempt {self.number} of run {self.run_id} is sealed.", hint="Write before the audit.")
         if self.writes:
             failpoint("between-tables")
         failpoint("before-write")
-        write = self.writes.setdefault(table.name, Write(table, self._base_state(table.name)))
+        write = self.writes.setdefault(table.name, Write(table, self._state(table.name, self.at_base)))
+        wait_until_past(write.changed_ms, str(table.name), self.say)
         self._on_branch(table).write(frame, interval)
+        write.changed_ms = max(write.changed_ms, now_ms())
         if interval is not None:
             write.intervals = write.intervals | RangeSet([interval])
         self.say(f"wrote {table.name}{f' for {interval}' if interval else ''}")
 
     def seal(self) -> None:
-        """End writing: note what was computed from what, and fix the branch's head for the audit."""
+        """End writing: note what was computed from what, and fix the branch's head for the audit.
+
+        Raises:
+            RunError: the branch holds a commit that is not this attempt's.
+        """
         for name, write in self.writes.items():
-            write.after = self._state(name, self.branch)
+            write.after = self._state(name, self.branch)  # None where a stranger dropped it
         for write in self.writes.values():
             if write.after is not None:
                 wanted = self._on_branch(write.table).described(write.done, self._input_snapshots(write.table))
                 current = write.after.properties
                 missing = {name: text for name, text in wanted.items() if current.get(name, "") != text}
+                wait_until_past(write.changed_ms, str(write.table.name), self.say)
                 self._on_branch(write.table).set_properties(missing)
         self.sealed = self.lake.nessie.head(self.branch)
         for name, write in self.writes.items():
             write.after = self._state(name, f"{self.branch}@{self.sealed}")
+        self._refuse_foreign_commits()
+
+    def _refuse_foreign_commits(self) -> None:
+        """Whatever is on the sealed branch, this attempt put there: else it would be published under its name."""
+        branch = f"{self.branch}@{self.sealed}"
+        since_base = takewhile(lambda each: each[0].hash != self.base, self.lake.nessie.operations(branch))
+        tables = {name: Sealed.of(write.base, write.after) for name, write in self.writes.items()}
+        mine = {name: self.provenance[name] for name in ("asgard.run-id", "asgard.attempt")}
+        found = foreign_commits(reversed(list(since_base)), tables, self.own, mine)
+        if found:
+            raise RunError(
+                f"Branch {self.branch} has changes that run {self.run_id} did not make: {'; '.join(found[:_SHOWN])}"
+                f"{f'; and {len(found) - _SHOWN} more' if len(found) > _SHOWN else ''}.",
+                hint="Nobody but its run may write to an audit branch: nothing was published, and the branch is kept "
+                "to look at. Find out who wrote there, then run again.",
+            )
 
     def _input_snapshots(self, table: Table) -> dict[str, int]:
         """The snapshot of each of a table's inputs that it was computed from."""
@@ -185,8 +221,8 @@ class Attempt:
 
     @property
     def at_base(self) -> str:
-        """The base as a reference to read at."""
-        return f"{self.lake.target}@{self.base}"
+        """The base as a reference to read at: through the branch, which holds it whatever becomes of the target."""
+        return f"{self.branch}@{self.base}"
 
     def reads_json(self) -> dict[str, Any]:
         """What the record says of the read set."""
@@ -204,11 +240,10 @@ class Attempt:
         return {str(name): write.to_json() for name, write in sorted(self.writes.items())}
 
     def _on_branch(self, table: Table) -> BranchTable:
-        return BranchTable(self.lake, self.session, self.branch, table, self.provenance)
+        return BranchTable(self.lake, self.session, self.branch, table, self.provenance, self.own)
 
-    def _base_state(self, table: TableName) -> TableState | None:
-        content = self.lake.nessie.content(self.at_base, table)
-        return TableState.load(content.metadata_location, self.lake.settings) if content else None
-
-    def _state(self, table: TableName, ref: str) -> TableState:
-        return TableState.load(self.lake.content(table, ref).metadata_location, self.lake.settings)
+    def _state(self, table: TableName, ref: str) -> TableState | None:
+        content = self.lake.nessie.content(ref, table)
+        if content is None or not content.is_table:
+            return None
+        return TableState.load(content.metadata_location, self.lake.settings)

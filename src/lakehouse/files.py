@@ -93,6 +93,20 @@ class TableState:
         snapshot = self.table.current_snapshot()
         return snapshot.summary.additional_properties.get(name) if snapshot and snapshot.summary else None
 
+    @property
+    def summaries(self) -> dict[int, Mapping[str, str]]:
+        """The summary of each snapshot that this metadata knows."""
+        return {
+            snapshot.snapshot_id: snapshot.summary.additional_properties if snapshot.summary else {}
+            for snapshot in self.table.metadata.snapshots
+        }
+
+    @property
+    def updated_ms(self) -> int:
+        """When it was last changed, by the clock of whoever did; milliseconds since 1970."""
+        metadata = self.table.metadata
+        return max([metadata.last_updated_ms, *(each.timestamp_ms for each in metadata.snapshots)])
+
     def summaries_of(self, snapshots: frozenset[int]) -> list[Mapping[str, str]]:
         """The summaries of some snapshots, oldest first."""
         fresh = [snapshot for snapshot in self.table.metadata.snapshots if snapshot.snapshot_id in snapshots]

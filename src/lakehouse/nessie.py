@@ -72,13 +72,28 @@ class Content:
 
 @dataclass(frozen=True)
 class LogEntry:
-    """One commit of a reference's log."""
+    """One commit of a reference's log.
+
+    Attributes:
+        merged: the commit of another reference that it merged, for a merge.
+    """
 
     hash: CommitHash
     parent: CommitHash
     message: str
     committed: datetime
     properties: Mapping[str, str] = field(hash=False)
+    author: str = ""
+    merged: CommitHash | None = None
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What one commit did to one key; `content` is None for a delete."""
+
+    kind: str
+    key: tuple[str, ...]
+    content: Content | None
 
 
 @dataclass(frozen=True)
@@ -198,13 +213,21 @@ class Nessie:
         Nessie looks for them itself: a page of answers has changes of this table only.
         """
         wanted = f"op.namespace == '{table.layer}' && op.name == '{table.name}'"
-        query = {"fetch": "ALL", "filter": f"operations.exists(op, {wanted})"}
-        for page in self._pages(f"/trees/{_quoted(reference)}/history", query):
+        for entry, operations in self.operations(reference, filter=f"operations.exists(op, {wanted})"):
+            for operation in operations:
+                if operation.key == (table.layer, table.name):
+                    yield entry, operation.content
+
+    def operations(self, reference: str, **query: str) -> Iterator[tuple[LogEntry, tuple[Operation, ...]]]:
+        """Commits of a reference (`name` or `name@hash`), newest first, with what each did.
+
+        Args:
+            reference: branch or tag.
+            query: of Nessie's, e.g. `filter`.
+        """
+        for page in self._pages(f"/trees/{_ref_path(reference)}/history", {"fetch": "ALL", **query}):
             for item in page["logEntries"]:
-                entry = _log_entry(item["commitMeta"])
-                for operation in item.get("operations") or ():
-                    if _key(operation["key"]) == (table.layer, table.name):
-                        yield entry, _content(operation.get("content"))
+                yield _log_entry(item["commitMeta"]), tuple(map(_operation, item.get("operations") or ()))
 
     def diff(self, before: str, after: str) -> tuple[Change, ...]:
         """What differs between two references; each may be `name` or `name@hash`."""
@@ -371,7 +394,19 @@ def _log_entry(meta: Mapping[str, Any]) -> LogEntry:
     properties = {name: values[0] for name, values in (meta.get("allProperties") or {}).items() if values}
     parents = meta.get("parentCommitHashes") or [""]
     committed = datetime.fromisoformat(meta["commitTime"])
-    return LogEntry(CommitHash(meta["hash"]), CommitHash(parents[0]), meta["message"], committed, properties)
+    return LogEntry(
+        hash=CommitHash(meta["hash"]),
+        parent=CommitHash(parents[0]),
+        message=meta["message"],
+        committed=committed,
+        properties=properties,
+        author=next(iter(meta.get("authors") or ()), ""),
+        merged=CommitHash(parents[1]) if len(parents) > 1 else None,
+    )
+
+
+def _operation(raw: Mapping[str, Any]) -> Operation:
+    return Operation(raw["type"], _key(raw["key"]), _content(raw.get("content")))
 
 
 def _quoted(name: str) -> str:

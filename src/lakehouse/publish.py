@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from asgard.common.errors import ConflictError, RunError, ServiceUnreachableError
+from asgard.common.errors import ConflictError, RunError, ServiceUnreachableError, UnknownReferenceError
 from asgard.common.failpoints import failpoint
 from asgard.common.names import LOG_MARGIN, CommitHash, RunId, run_id_time
 from asgard.lakehouse.attempt import Attempt
@@ -28,12 +28,6 @@ class Publication:
 def changes_of(attempt: Attempt) -> tuple[Change, ...]:
     """What the attempt's branch holds that its base doesn't; empty if no table differs."""
     changes = attempt.lake.nessie.diff(attempt.at_base, f"{attempt.branch}@{attempt.sealed}")
-    foreign = sorted({".".join(c.key) for c in changes if len(c.key) > 1} - {str(name) for name in attempt.writes})
-    if foreign:
-        raise RunError(
-            f"Branch {attempt.branch} has changes of {', '.join(foreign)}, which run {attempt.run_id} did not write.",
-            hint="Nobody but its run may write to an audit branch: nothing was published. Run again.",
-        )
     return changes if any(len(change.key) > 1 for change in changes) else ()
 
 
@@ -44,13 +38,16 @@ def find_publish(lake: Lakehouse, run_id: RunId, since: CommitHash | None = None
         lake: whose target ref.
         run_id: the run.
         since: look only at what came after this commit; None: back to the run id's time less an hour.
+
+    Raises:
+        ConflictError: the target ref does not hold `since` any more.
     """
     if since is None:
         log: Iterable[LogEntry] = lake.nessie.log(lake.target, since=run_id_time(run_id) - LOG_MARGIN)
     elif lake.nessie.head(lake.target) == since:
         return None
     else:
-        log = _until(lake.nessie.log(lake.target), since)
+        log = _log_after(lake, since)
     entry = next((entry for entry in log if entry.properties.get("asgard.run-id") == run_id), None)
     if entry is None or entry.properties.get("asgard.kind") == REVERT:
         return None
@@ -70,7 +67,7 @@ def publish(attempt: Attempt, verdict: Verdict, record_digest: str) -> Publicati
 
     Raises:
         RunError: the verdict failed, or the branch moved after the audit.
-        ConflictError: a table that was written or guarded moved on the target ref.
+        ConflictError: a table that was written or guarded moved on the target ref, or that was moved back.
         ServiceUnreachableError: Nessie stayed away; the same run id finds out what happened.
     """
     if not verdict.passed or verdict.branch != attempt.branch:
@@ -100,11 +97,28 @@ def publish(attempt: Attempt, verdict: Verdict, record_digest: str) -> Publicati
     raise _conflict(attempt, None)
 
 
-def _until(log: Iterable[LogEntry], commit: CommitHash) -> Iterator[LogEntry]:
-    for entry in log:
+def moved_back(lake: Lakehouse, base: CommitHash) -> ConflictError:
+    """The error of a run whose base the target ref does not hold any more, because someone assigned it elsewhere.
+
+    Raises:
+        UnknownReferenceError: the target ref itself is gone.
+    """
+    head = lake.nessie.head(lake.target)
+    return ConflictError(
+        f"{lake.target} was moved back: it is at {head[:12]}, which does not hold {base[:12]} where this run began",
+        hint="The run starts again by itself.",
+    )
+
+
+def _log_after(lake: Lakehouse, commit: CommitHash) -> Iterator[LogEntry]:
+    last = None
+    for entry in lake.nessie.log(lake.target):
         if entry.hash == commit:
             return
         yield entry
+        last = entry
+    if last is None or last.parent != commit:  # a repository's first commit has a parent that no log lists
+        raise moved_back(lake, commit)
 
 
 def _commit(
@@ -115,14 +129,17 @@ def _commit(
     record_digest: str,
 ) -> Publication:
     tables = [".".join(change.key) for change in changes if len(change.key) > 1]
-    commit = attempt.lake.nessie.commit(
-        attempt.lake.target,
-        attempt.base,
-        [*_writes(changes, skipped), *_guards(attempt, verdict, changes)],
-        f"{attempt.provenance['asgard.job']}: publish {', '.join(tables)} (run {attempt.run_id})",
-        properties={**attempt.provenance, "asgard.kind": PUBLISH, "asgard.record-sha256": record_digest},
-        author=attempt.provenance["asgard.user"],
-    )
+    try:
+        commit = attempt.lake.nessie.commit(
+            attempt.lake.target,
+            attempt.base,
+            [*_writes(changes, skipped), *_guards(attempt, verdict, changes)],
+            f"{attempt.provenance['asgard.job']}: publish {', '.join(tables)} (run {attempt.run_id})",
+            properties={**attempt.provenance, "asgard.kind": PUBLISH, "asgard.record-sha256": record_digest},
+            author=attempt.provenance["asgard.user"],
+        )
+    except UnknownReferenceError as error:
+        raise moved_back(attempt.lake, attempt.base) from error
     return Publication(commit, attempt.number)
 
 

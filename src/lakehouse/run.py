@@ -31,7 +31,7 @@ from asgard.lakehouse.attempt import Attempt, Isolation
 from asgard.lakehouse.audit import Verdict, audit
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.nessie import RefKind
-from asgard.lakehouse.publish import Publication, changes_of, find_publish, publish
+from asgard.lakehouse.publish import Publication, changes_of, find_publish, moved_back, publish
 from asgard.lakehouse.records import RunRecords
 from asgard.lakehouse.registrations import Registrations, refuse_breaking
 from asgard.validation.results import CheckResult
@@ -154,7 +154,8 @@ def execute(
 
     Raises:
         RunAuditFailedError: the audit failed; the branch is kept, the target ref is as it was.
-        ConflictError: other runs published to the same tables before each of the allowed attempts.
+        ConflictError: other runs published to the same tables, or the target ref was moved back, in each of the
+            allowed attempts.
         AsgardError: anything else that went wrong; the branch is kept, the target ref is as it was.
     """
     now = datetime.now(UTC)
@@ -190,7 +191,7 @@ class _Runner:
         self.records = RunRecords(self.lake.storage)
 
     def run(self, work: Callable[[Attempt], None]) -> RunResult:
-        limit = self.lake.settings.conflict_attempts
+        limit, last = self.lake.settings.conflict_attempts, ""
         for _ in range(limit):
             base = self.lake.nessie.head(self.lake.target)
             # Looked for after the base was read: what publishes this run later than that, `publish` itself finds.
@@ -202,13 +203,14 @@ class _Runner:
                 return self._attempt(base, work)
             except ConflictError as conflict:
                 self.conflicts += 1
+                last = conflict.message
                 # Re-attaching what was written, and turns, come in here; until then: again from the new head.
                 self.say(f"{conflict.message}; computing again from the new head of {self.lake.target}")
         done = find_publish(self.lake, self.run_id)
         if done is not None:
             return RunResult(self.run_id, done.attempt, Status.ALREADY_PUBLISHED, done.commit)
         raise ConflictError(
-            f"Run {self.run_id} lost to other publishes {limit} times.",
+            f"Run {self.run_id} lost to other publishes {limit} times, last because {last}.",
             hint="Run it again when fewer runs write the same tables, or raise conflict_attempts.",
         )
 
@@ -233,7 +235,10 @@ class _Runner:
 
     def _begin(self, number: int, base: CommitHash) -> Attempt:
         nessie = self.lake.nessie
-        branch = nessie.create(RefKind.BRANCH, audit_branch(self.run_id, number), base, self.lake.target)
+        try:
+            branch = nessie.create(RefKind.BRANCH, audit_branch(self.run_id, number), base, self.lake.target)
+        except UnknownReferenceError as error:
+            raise moved_back(self.lake, base) from error
         self.say(f"run {self.run_id}: writing on branch {branch.name}")
         failpoint("after-branch")
         return Attempt(

@@ -17,6 +17,7 @@ from asgard.lakehouse.files import TableState
 from asgard.lakehouse.intervals import RangeSet, TimeRange
 from asgard.lakehouse.lake import Lakehouse, identifier
 from asgard.lakehouse.nessie import put_namespace
+from asgard.lakehouse.own_commits import OwnCommits
 from asgard.lakehouse.schema_changes import quoted, schema_changes, type_sql
 
 if TYPE_CHECKING:
@@ -41,13 +42,18 @@ _FIXED_PROPERTIES = {
 
 @dataclass(frozen=True)
 class BranchTable:
-    """One declared table on one branch, seen through one Spark session."""
+    """One declared table on one branch, seen through one Spark session.
+
+    Attributes:
+        own: is told of each commit that changes metadata alone: at the seal they are counted.
+    """
 
     lake: Lakehouse
     session: "SparkSession"
     branch: BranchName
     table: Table
     provenance: Mapping[str, str] = field(default_factory=dict, hash=False)
+    own: OwnCommits = field(default_factory=OwnCommits, hash=False)
 
     @property
     def sql_name(self) -> str:
@@ -89,6 +95,7 @@ class BranchTable:
                 else:
                     update.remove(name)
             update.commit()
+            self.own.metadata[self.table.name] += 1
 
     def described(self, done: RangeSet, inputs: Mapping[str, int]) -> dict[str, str]:
         """The table properties that its declaration and this run ask for; an empty text is for none."""
@@ -142,7 +149,7 @@ class BranchTable:
         fields = ", ".join(map(_partition_sql, self.table.partition_fields))
         location = f"{self.lake.settings.warehouse}/{layer}/{name}-{secrets.token_hex(4)}"
         properties = {**_FIXED_PROPERTIES, **self.table.properties}
-        self.session.sql(
+        self._change_metadata(
             f"CREATE TABLE {self.sql_name} ({columns}) USING iceberg "
             f"{f'PARTITIONED BY ({fields}) ' if fields else ''}"
             f"LOCATION {_text(location)} "
@@ -153,7 +160,13 @@ class BranchTable:
         nessie = self.lake.nessie
         if not nessie.has_namespace(self.branch, layer):
             head = nessie.head(self.branch)
-            nessie.commit(self.branch, head, [put_namespace(layer)], f"create namespace {layer}")
+            made = nessie.commit(self.branch, head, [put_namespace(layer)], f"create namespace {layer}")
+            self.own.hashes.add(made)
+
+    def _change_metadata(self, sql: str) -> None:
+        """Run a statement that makes one commit, without a snapshot."""
+        self.session.sql(sql)
+        self.own.metadata[self.table.name] += 1
 
     def _require_exact_partitions(self, state: TableState) -> None:
         """The table may have been made by an older declaration: its own partitions decide, not the declared ones."""
@@ -170,7 +183,7 @@ class BranchTable:
     def _evolve(self, schema: "StructType") -> None:
         existing = self.session.table(self.sql_name).schema
         for change in schema_changes(self.table, existing, schema):
-            self.session.sql(change.sql(self.sql_name))
+            self._change_metadata(change.sql(self.sql_name))
 
     def _put(self, frame: "DataFrame", interval: TimeRange | None) -> None:
         from pyspark.sql import functions as F
