@@ -64,10 +64,10 @@ def show(online: Online) -> None:
 
 
 def _behind(each: "ViewStatus") -> str:
-    if each.snapshot_id is None:
-        return "never synced"
     if each.is_table_gone:
         return "table gone"
+    if each.snapshot_id is None:
+        return "never synced"
     if each.publishes_behind is None:
         return "never published"
     behind = f"{each.publishes_behind} publishes, {each.seconds_behind:,.0f} s" if each.publishes_behind else "no"

@@ -133,6 +133,7 @@ def append_by_pyiceberg(lake: Lakehouse, content: Content, rows: list[dict[str, 
     )
 
 
+@pytest.mark.filterwarnings("ignore:Parquet writer option")  # PyIceberg has no row groups of our size
 def test_what_pyiceberg_appends_to_main_is_read_synced_built_upon_and_named(
     lake: Lakehouse, spark: "SparkSession", fresh: Fresh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
