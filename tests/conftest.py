@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import prometheus_client.values  # noqa: F401 - decides by the environment, once: so before Feast changes that
 import pytest
+from tests.support.mariadb import MariaDB, running_mariadb
 from tests.support.online_worker import Syncs, sync_processes
+from tests.support.postgres import Postgres, running_postgres
 
 from asgard.common.names import TableName
 from asgard.common.settings import Settings, load_settings
@@ -59,6 +61,20 @@ class Fresh:
     def table(self, layer: str = "silver") -> TableName:
         """A table name."""
         return TableName(layer, f"t_{secrets.token_hex(4)}")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL of the test run's own, which asks for a password."""
+    with running_postgres() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDB]:
+    """A MariaDB of the test run's own: it stands in for MySQL."""
+    with running_mariadb(load_settings()) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -100,8 +100,12 @@ def ensure_jars(*purposes: JarSet, settings: Settings, say: Say | None = None) -
         JarChecksumError: a fetched jar has another SHA-256 than the pinned one.
         EnvironmentSetupError: there is no Java or no pyspark to fetch it with, or no place in the cache.
     """
+    return ensure_pinned([jar for jar in JARS if jar.purpose in purposes], settings=settings, say=say)
+
+
+def ensure_pinned(wanted: Sequence[Jar], *, settings: Settings, say: Say | None = None) -> list[Path]:
+    """The paths of jars, fetched if they are not in the cache yet; see `ensure_jars`."""
     folder = settings.cache_dir / "jars"
-    wanted = [jar for jar in JARS if jar.purpose in purposes]
     if not all(_is_checked(jar, folder) for jar in wanted):
         say = say or _say_nothing
         with _cache_lock(folder, say):
