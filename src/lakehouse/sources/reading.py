@@ -1,4 +1,4 @@
-"""Read files, or a database, as a bronze table's rows: its columns in their types, and beside them what did not fit."""
+"""Read files as a bronze table's rows: its columns in their types, and beside them what did not fit."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +13,6 @@ from asgard.lakehouse.sources.files import SourceFile, printable
 from asgard.lakehouse.sources.fitting import NANOSECONDS, Wanted, fitted_columns
 from asgard.lakehouse.sources.formats import Format, TextOptions
 from asgard.lakehouse.sources.inference import Guess
-from asgard.lakehouse.sources.jdbc import JdbcRows
-from asgard.lakehouse.sources.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
 from asgard.lakehouse.sources.parquet import group_footers, parquet_rows, read_footers
 from asgard.lakehouse.sources.text import Survey, TextFile, survey_all, text_rows
 
@@ -77,7 +75,7 @@ class Reading:
             surveys = survey_all(session, found)
         columns = self._columns(known, names)
         types = self._types(columns, known, names, surveys)
-        _tell(known, types, say)
+        tell(known, types, say)
         rows, wanted = text_rows(session, found, [one.names for one in names], types)
         return fitted_columns(rows, wanted, self.timestamp_format)
 
@@ -157,10 +155,10 @@ def typed_rows(
     types = dict(known.types)
     for _, found in parts:
         for name, kind in found.items():
-            types[name] = _wider(
-                types.get(name), _landing_type(kind), fixed=name in known.types and name not in known.undeclared
+            types[name] = wider(
+                types.get(name), landing_type(kind), fixed=name in known.types and name not in known.undeclared
             )
-    _tell(known, {name: types[name] for name in columns}, say)
+    tell(known, {name: types[name] for name in columns}, say)
     fitted = [
         fitted_columns(
             _with_missing(rows, columns, found),
@@ -171,58 +169,26 @@ def typed_rows(
     return reduce(lambda one, other: one.unionByName(other), fitted)
 
 
-def database_rows(
-    table: str, source: str, found: JdbcRows, known: Known, say: Say, *, allow_missing: bool = False
-) -> "DataFrame":
-    """The rows of a database: the table's columns, `_raw`, `_corrupt`, `_source_file`, `_source_row` (null).
-
-    Args:
-        table: name of the bronze table, for messages.
-        source: name of the database's table.
-        found: its rows.
-        known: the columns that the table has, or that are declared.
-        say: told about columns that the table lacks so far.
-        allow_missing: whether the source may lack columns, which are null then.
-
-    Raises:
-        ContractError: the source's columns do not fit the table's.
-    """
-    from pyspark.sql import functions as F
-
-    names = known.names_for(tuple(found.types))
-    columns = all_columns(table, known, [FileColumns(source, names)], allow_missing=allow_missing)
-    rows = found.frame.toDF(*names).withColumns(
-        {
-            CORRUPT: F.lit(None).cast("string"),
-            SOURCE_FILE: F.lit(source),
-            SOURCE_ROW: F.lit(None).cast("bigint"),
-        }
-    )
-    spelled = dict(zip(found.types, names, strict=True))
-    wanted = {spelled[own]: kind for own, kind in found.wanted.items()}
-    types = {spelled[own]: kind for own, kind in found.types.items()}
-    return typed_rows([(rows, types)], columns, replace(known, types={**wanted, **known.types}), say)
-
-
 def _with_missing(rows: "DataFrame", columns: Sequence[str], found: Mapping[str, str]) -> "DataFrame":
     from pyspark.sql import functions as F
 
     return rows.withColumns({name: F.lit(None).cast("string") for name in columns if name not in found})
 
 
-def _wider(old: str | None, new: str, *, fixed: bool) -> str:
+def wider(old: str | None, new: str, *, fixed: bool) -> str:
     """The type of a column so far, or the rows' own where that is wider and nobody has declared another one."""
     if old is None or (not fixed and widens(old, new)):
         return new
     return old
 
 
-def _landing_type(kind: str) -> str:
+def landing_type(kind: str) -> str:
     """The type of a new column for rows of a type: times without a zone are taken as UTC."""
     return "timestamp" if kind in (NANOSECONDS, "timestamp_ntz") else kind
 
 
-def _tell(known: Known, types: Mapping[str, str], say: Say) -> None:
+def tell(known: Known, types: Mapping[str, str], say: Say) -> None:
+    """Say which columns are new."""
     fresh = [f"{name} {kind}" for name, kind in types.items() if name not in known.types]
     if fresh:
         more = f" and {len(fresh) - _SHOWN_COLUMNS} more" if len(fresh) > _SHOWN_COLUMNS else ""

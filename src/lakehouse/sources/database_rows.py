@@ -1,0 +1,117 @@
+"""Rows of a database as a bronze table's rows: its columns in their types, and beside them what did not fit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asgard.lakehouse.sources.columns import FileColumns, Known, all_columns
+from asgard.lakehouse.sources.database_types import ColumnRead
+from asgard.lakehouse.sources.fitting import Wanted, fitted_columns, value_of_text
+from asgard.lakehouse.sources.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
+from asgard.lakehouse.sources.reading import Say, tell, wider
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+_ARRAY = "array<"
+
+
+@dataclass(frozen=True)
+class Landing:
+    """How the columns of a database's table land in a bronze table.
+
+    Attributes:
+        source: name of the database's table.
+        columns: of the bronze table, in order, with their types.
+        names: what each column that is read is called there.
+        reads: how each is read.
+    """
+
+    source: str
+    columns: Mapping[str, str]
+    names: tuple[str, ...]
+    reads: tuple[ColumnRead, ...]
+
+    def rows(self, frame: "DataFrame") -> "DataFrame":
+        """The table's columns, `_raw`, `_corrupt`, `_source_file`, `_source_row` (null)."""
+        from pyspark.sql import functions as F
+
+        given = {name: (place, read) for place, (name, read) in enumerate(zip(self.names, self.reads, strict=True))}
+        selected, wanted = [], []
+        for place, (name, kind) in enumerate(self.columns.items()):
+            if name not in given:
+                selected.append(F.lit(None).cast(kind).alias(name))
+                wanted.append(Wanted(name, kind, kind))
+                continue
+            read_place, read = given[name]
+            selected.append(F.col(f"c{read_place}").alias(name))
+            parsed = None
+            if read.elements is not None and kind.startswith(_ARRAY):
+                parsed = f"parsed {place}"
+                selected.append(_array(F.col(f"e{read_place}"), kind, read).alias(parsed))
+            wanted.append(Wanted(name, read.source, kind, parsed))
+        stamps = {
+            CORRUPT: F.lit(None).cast("string"),
+            SOURCE_FILE: F.lit(self.source),
+            SOURCE_ROW: F.lit(None).cast("bigint"),
+        }
+        return fitted_columns(frame.select(*selected).withColumns(stamps), wanted)
+
+
+def landing(
+    table: str, source: str, reads: Sequence[ColumnRead], known: Known, say: Say, *, allow_missing: bool = False
+) -> Landing:
+    """How a database's columns land in a table.
+
+    Args:
+        table: name of the bronze table, for messages.
+        source: name of the database's table.
+        reads: how its columns are read.
+        known: the columns that the table has, or that are declared.
+        say: told about columns that the table lacks so far.
+        allow_missing: whether the source may lack columns, which are null then.
+
+    Raises:
+        ContractError: the source's columns do not fit the table's.
+    """
+    names = known.names_for(tuple(read.column.name for read in reads))
+    types = dict(known.types)
+    for name, read in zip(names, reads, strict=True):
+        types[name] = wider(types.get(name), read.wanted, fixed=name in known.types and name not in known.undeclared)
+    columns = all_columns(table, known, [FileColumns(source, names)], allow_missing=allow_missing)
+    found = {name: types[name] for name in columns}
+    tell(known, found, say)
+    return Landing(source, found, names, tuple(reads))
+
+
+def _array(texts: "Column", kind: str, read: ColumnRead) -> "Column":
+    """An array of a type from the texts of its elements as JSON; null if one of them does not fit."""
+    from pyspark.sql import functions as F
+
+    depth, element = _depth(kind)
+    if depth != read.column.dimensions:
+        return F.lit(None).cast(kind)
+    strings = _ARRAY * depth + "string" + ">" * depth
+    return _elements(F.from_json(texts, strings), element, depth)
+
+
+def _elements(texts: "Column", kind: str, depth: int) -> "Column":
+    from pyspark.sql import functions as F
+
+    def value(text: "Column") -> "Column":
+        if depth > 1:
+            return _elements(text, kind, depth - 1)
+        if kind == "binary":  # a byte string of PostgreSQL: \x and hexadecimal digits
+            return F.unhex(F.substring(text, 3, 2**31 - 1))
+        return value_of_text(text, kind)
+
+    values = F.transform(texts, value)
+    missed = F.zip_with(texts, values, lambda text, found: text.isNotNull() & found.isNull())
+    return F.when(~F.exists(missed, lambda one: one), values)
+
+
+def _depth(kind: str) -> tuple[int, str]:
+    depth = 0
+    while kind.startswith(_ARRAY):
+        depth, kind = depth + 1, kind[len(_ARRAY) : -1]
+    return depth, kind

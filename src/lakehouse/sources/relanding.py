@@ -1,0 +1,78 @@
+"""Rows that are read again: leave out those that landed, and keep the others.
+
+Rows are counted: of a row that the source has three times and the table twice, one lands. A row that differs from what
+landed in any value is another row; columns that only one of both has do not count.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from asgard.lakehouse.schema_changes import quoted
+from asgard.lakehouse.sources.own_columns import RAW, SOURCE_FILE
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+_LANDED = "asgard landed"
+_PLACE = "asgard place"
+_COUNT = "asgard count"
+
+
+def landed_rows(
+    table: "DataFrame", source: str, renames: Mapping[str, str], since: "tuple[str, str] | None" = None
+) -> "DataFrame":
+    """The rows of a bronze table that came from a source.
+
+    Args:
+        table: as it was before this run.
+        source: its name in `_source_file`.
+        renames: old -> new name of columns, as declared.
+        since: the cursor's column (by its new name) and the least value that counts, as text; None: all.
+    """
+    from pyspark.sql import functions as F
+
+    rows = table.where(F.col(SOURCE_FILE) == source)
+    for old, new in renames.items():
+        if old in rows.columns and new not in rows.columns:
+            rows = rows.withColumnRenamed(old, new)
+    if since is not None and since[0] in rows.columns:
+        column = F.col(quoted(since[0]))
+        least = F.lit(since[1]).try_cast(rows.schema[since[0]].dataType)
+        rows = rows.where(column.isNull() | least.isNull() | (column >= least))
+    return rows
+
+
+def not_landed(rows: "DataFrame", landed: "DataFrame", columns: Sequence[str]) -> "DataFrame":
+    """The rows without those that landed, each as often as it landed.
+
+    Args:
+        rows: in the table's columns and types.
+        landed: may lack columns that are new, and have narrower types.
+        columns: that the source has; only those that `landed` has too are compared.
+    """
+    from pyspark.sql import Window
+    from pyspark.sql import functions as F
+
+    compared = [name for name in columns if name in landed.columns]
+    before = landed.select(
+        *(
+            (F.col(quoted(one.name)) if one.name in landed.columns else F.lit(None)).cast(one.dataType).alias(one.name)
+            for one in rows.schema.fields
+        )
+    )
+    both = before.withColumn(_LANDED, F.lit(1)).unionByName(rows.withColumn(_LANDED, F.lit(0)))
+    alike = Window.partitionBy(*(F.col(quoted(name)) for name in compared), _kept_texts(compared))
+    counted = both.withColumns(
+        {_PLACE: F.row_number().over(alike.orderBy(F.col(quoted(_LANDED)).desc())), _COUNT: F.sum(_LANDED).over(alike)}
+    )
+    # The landed rows stand first among their equals, and each covers one of those that follow.
+    late = counted.where((F.col(quoted(_LANDED)) == 0) & (F.col(quoted(_PLACE)) > 2 * F.col(quoted(_COUNT))))
+    return late.select(*(F.col(quoted(name)) for name in rows.columns))
+
+
+def _kept_texts(columns: Sequence[str]) -> "Column":
+    """The entries of `_raw` for some columns, in one order."""
+    from pyspark.sql import functions as F
+
+    entries = F.filter(F.map_entries(F.col(RAW)), lambda entry: entry["key"].isin(list(columns)))
+    return F.coalesce(F.array_sort(entries), F.array().cast("array<struct<key:string,value:string>>"))
