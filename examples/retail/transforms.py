@@ -11,8 +11,9 @@ from asgard.lakehouse.intervals import TimeRange
 UNKNOWN = "Unknown"
 """What stands for a missing category."""
 
-EMAIL = r"^[^@\s]+@[^@\s.]+(\.[^@\s.]+)+$"
-"""A well-formed e-mail after trimming: one @, no white space, a dotted domain. Not RFC 5322, on purpose."""
+EMAIL = r"(?U)\A[^@\s\p{C}]+@[^@\s\p{C}.]+(\.[^@\s\p{C}.]+)+\z"
+"""A well-formed e-mail after trimming: one @, no white space, nothing invisible, a dotted domain. Not RFC 5322, on
+purpose."""
 
 
 def money(column: str) -> Column:

@@ -176,7 +176,11 @@ def between(
 def matches(column: str, pattern: str) -> Check:
     """The whole value of `column` matches `pattern`, a Java regular expression; nulls pass.
 
-    The whole value: `[A-Z]{2}` does not accept `xABx`. Write `.*` around a pattern to search in the text.
+    The whole value: `[A-Z]{2}` does not accept `xABx`, and `a$` not `a` with a line feed behind it. Write `.*` around a
+    pattern to search in the text; `.` stands for no line end, unless the pattern begins with `(?s)`. As in Python,
+    `\\s`, `\\w`, `\\d` and `\\b` know all of Unicode (Java's flag `(?U)`): `\\s` includes the no-break space and
+    U+2028, and `\\d` the digits of all scripts, so write `[0-9]` for ASCII ones. Invisible characters, such as the
+    zero-width space, are no white space: `\\p{C}` stands for them and for control characters.
 
     Raises:
         CheckDefinitionError: not a regular expression.

@@ -30,7 +30,8 @@ def failing_condition(rule: RowRule, schema: Schema) -> str | None:
             return outside_condition(fit_range(schema.find(column), low, high, nan_outside=not allow_nan))
         case rules.Matches(column=column, pattern=pattern):
             field = text_field(schema, column, rule)
-            whole = sql_text.text_literal(r"\A(?:" + pattern + r")\z")
+            # (?U): \s, \w, \d and \b know all of Unicode; without it a no-break space is no white space to Java.
+            whole = sql_text.text_literal(r"\A(?U:" + pattern + r")\z")
             return f"NOT {field.sql} RLIKE {whole}"
         case rules.Length(column=column, low=low, high=high):
             field = text_field(schema, column, rule)

@@ -120,7 +120,7 @@ class Between:
 
 @dataclass(frozen=True)
 class Matches:
-    """The whole text of `column` matches `pattern`, or is null."""
+    """The whole text of `column` matches `pattern`, whose classes know all of Unicode, or is null."""
 
     kind: ClassVar[Kind] = Kind.MATCHES
     column: str
@@ -384,6 +384,8 @@ _JAVA_ONLY = (
     (re.compile(r"\\[hHRXzGvVe]"), "a"),  # classes and anchors that Python lacks
     (re.compile(r"\\k<(\w+)>"), r"(?P=\1)"),
     (re.compile(r"\(\?<(?![=!])"), "(?P<"),
+    (re.compile(r"\(\?[idmsuxU]*(-[idmsuxU]+)?([:)])"), r"(?:\2"),  # flags
+    (re.compile(r"\(\?:\)"), ""),
 )
 
 

@@ -54,7 +54,7 @@ ARROW = pa.schema(
 FLOATS = ("d", "f")
 NUMBERS = ("i", "l", "d", "f", "m")
 MOMENTS = ("t", "n", "dt")
-PATTERNS = ("[a-z]*", "a[a-zé]+|b", "(?s).{3,}", r"[^\\']*", r"\p{L}*", "")
+PATTERNS = ("[a-z]*", "a[a-zé]+|b", "(?s).{3,}", r"[^\\']*", r"\p{L}*", "", r"\S*", r"[^@\s]+", r"\d*")
 
 
 # Random data
@@ -78,7 +78,9 @@ def random_value(column: str, r: random.Random) -> Any:
         case "m":
             return Decimal(r.choice([r.randint(-500, 500), 10, 999999999, -999999999])).scaleb(-2)
         case "s":
-            alphabet = r.choice(["ab", "aé", "ab'\\\n${x}", "\U0001f600\U0010ffff", "\U0010ffff"])
+            alphabet = r.choice(
+                ["ab", "aé", "ab'\\\n${x}", "a\xa0\x85\u2028\u3000\u200b\u0663", "\U0001f600\U0010ffff", "\U0010ffff"]
+            )
             return "".join(r.choices(alphabet, k=r.choice([0, 1, 2, 3, 15, 16, 17, 40])))
         case "t":
             return moment

@@ -80,6 +80,9 @@ def test_emails_are_tidied_and_judged(spark: SparkSession) -> None:
         "an na@example.com",
         "@example.com",
         "anna.example.com",
+        "an\u00a0na@example.com",
+        "anna@exam\u200bple.com",
+        "anna@example.com\u2028",
     )
     missing = ("   ", None)
     values = [*good, *bad, *missing]

@@ -164,6 +164,8 @@ def test_contradictions_are_refused_with_a_hint(declare: Callable[[], Any], mess
         r"\h\R\z",
         "(?i)x",
         "(?<=a)b",
+        r"(?-U)\d+",
+        r"(?iU)x(?s-i:.)",
     ],
 )
 def test_javas_own_syntax_is_accepted(pattern: str) -> None:
