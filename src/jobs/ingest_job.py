@@ -31,8 +31,16 @@ from asgard.lakehouse.sources.database_rows import Landing, landing
 from asgard.lakehouse.sources.files import SourceFile, find_files, hash_files, printable
 from asgard.lakehouse.sources.formats import Format, TextOptions, format_of
 from asgard.lakehouse.sources.jdbc import Database, JdbcRows, JdbcSource
-from asgard.lakehouse.sources.landing import Count, count_written, known_columns, require_complete, with_provenance
+from asgard.lakehouse.sources.landing import (
+    Count,
+    count_written,
+    known_columns,
+    never_read,
+    require_complete,
+    with_provenance,
+)
 from asgard.lakehouse.sources.ledger import Entry, entries_frame, landed, ledger_table, watermark, without_landed
+from asgard.lakehouse.sources.moments import require_pattern
 from asgard.lakehouse.sources.own_columns import CORRUPT, RAW
 from asgard.lakehouse.sources.reading import Reading
 from asgard.lakehouse.sources.relanding import landed_rows, not_landed
@@ -69,6 +77,10 @@ class Params:
     allow_missing: bool = False
     run_id: RunId | None = None
 
+    def __post_init__(self) -> None:
+        if self.timestamp_format is not None:
+            require_pattern(self.timestamp_format)
+
     def to_json(self) -> dict[str, Any]:
         """As the record keeps it: no secrets."""
         return {
@@ -92,12 +104,14 @@ class Landed:
         skipped: source -> why it was left out.
         misfits: rows with a value that its column does not hold as it was (its text is in `_raw`).
         corrupt: records that could not be taken apart (their text is in `_corrupt`).
+        stray: of those, the ones with a carriage return by itself.
     """
 
     entries: tuple[Entry, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict, hash=False)
     misfits: int = 0
     corrupt: int = 0
+    stray: int = 0
 
     @property
     def rows(self) -> int:
@@ -217,6 +231,11 @@ def ingest_files(attempt: Attempt, params: Params, kind: Format, files: Sequence
             file.require_unchanged()
     counts = count_written(attempt, table.name)
     require_complete(counts)
+    if params.timestamp_format is not None and kind.is_text:
+        for name, text in never_read(attempt, table.name).items():
+            attempt.say(
+                f"no value of {name} is like --timestamp-format {params.timestamp_format!r}, e.g. {text[:80]!r}"
+            )
     new = tuple(
         Entry(
             kind="file",
@@ -298,8 +317,9 @@ def _read_again(
         late.unpersist()
 
 
-def _sums(counts: Mapping[str, Count]) -> tuple[int, int]:
-    return sum(count.misfits for count in counts.values()), sum(count.corrupt for count in counts.values())
+def _sums(counts: Mapping[str, Count]) -> tuple[int, int, int]:
+    of = counts.values()
+    return sum(one.misfits for one in of), sum(one.corrupt for one in of), sum(one.stray for one in of)
 
 
 def _reported(attempt: Attempt, table: Table, landed: Landed) -> Landed:
@@ -311,6 +331,11 @@ def _reported(attempt: Attempt, table: Table, landed: Landed) -> Landed:
         attempt.say(f"{landed.misfits:,} rows have values that do not fit their column: see {RAW} in {table.name}")
     if landed.corrupt:
         attempt.say(f"{landed.corrupt:,} records could not be taken apart: see {CORRUPT} in {table.name}")
+    if landed.stray:
+        attempt.say(
+            f"{landed.stray:,} of them hold a carriage return by itself, though lines end with a line feed: a value "
+            "that has one must be quoted"
+        )
     return landed
 
 

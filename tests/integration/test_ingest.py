@@ -46,6 +46,87 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+class TestTimesOfAPattern:
+    PATTERN = "dd.MM.yyyy HH:mm"
+
+    def ingested(self, lake: Lakehouse, table: Table | TableName, path: Path, pattern: str = PATTERN) -> list[str]:
+        said: list[str] = []
+        declared = table if isinstance(table, Table) else bronze_table(str(table))
+        run(Params(declared, (str(path),), timestamp_format=pattern), lake, said.append)
+        return said
+
+    def test_it_takes_part_in_inference(self, lake: Lakehouse, fresh: Fresh, tmp_path: Path) -> None:
+        table = fresh.table("bronze")
+        lines = [
+            "id,at,iso,mixed,later,day\n",
+            "1,31.03.2024 02:30,2024-03-31T02:30:00,01.02.2024 00:00,,2024-03-31\n",
+            "2, 01.04.2024 10:00 ,2024-04-01T10:00:00,soon,05.06.2024 07:08,2024-04-01\n",
+        ]
+        said = self.ingested(lake, table, write(tmp_path / "a.csv", "".join(lines)))
+        assert "columns: id bigint, at timestamp, iso string, mixed string, later timestamp, day date" in said
+        assert rows_of(lake, table, "id", "at", "iso", "later", "_raw") == [
+            (1, datetime(2024, 3, 31, 2, 30), "2024-03-31T02:30:00", None, None),
+            (2, datetime(2024, 4, 1, 10), "2024-04-01T10:00:00", datetime(2024, 6, 5, 7, 8), None),
+        ]
+        (line,) = [line for line in said if line.startswith("mixed")]
+        assert line == f"mixed is text: 1 of its values are not like --timestamp-format {self.PATTERN!r}"
+
+        said = self.ingested(
+            lake, table, write(tmp_path / "b.csv", "".join([*lines, "x\n"]))
+        )  # now by the table's types
+        assert [row[0] for row in rows_of(lake, table, "at")].count(datetime(2024, 3, 31, 2, 30)) == 2
+        assert not any("timestamp-format" in line for line in said)
+
+    @pytest.mark.parametrize(
+        ("pattern", "text", "moment"),
+        [
+            ("yyyy-dd-MM", "2024-03-04", datetime(2024, 4, 3)),  # else a date, the 4th of March
+            ("yyyyMMdd", "20240304", datetime(2024, 3, 4)),  # else a number
+        ],
+    )
+    def test_it_comes_before_what_the_text_else_would_be(
+        self, lake: Lakehouse, fresh: Fresh, tmp_path: Path, pattern: str, text: str, moment: datetime
+    ) -> None:
+        table = fresh.table("bronze")
+        self.ingested(lake, table, write(tmp_path / "a.jsonl", json.dumps({"at": text}) + "\n"), pattern)
+        assert rows_of(lake, table, "at") == [(moment,)]
+
+    def test_a_pattern_that_fits_nothing_is_said(self, lake: Lakehouse, fresh: Fresh, tmp_path: Path) -> None:
+        table, path = fresh.table("bronze"), write(tmp_path / "a.csv", "id,at\n1,2024/03/31\n")
+        assert f"no column of {table} has only times like --timestamp-format {self.PATTERN!r}" in self.ingested(
+            lake, table, path
+        )
+        assert rows_of(lake, table, "at") == [("2024/03/31",)]
+
+        known = declared(fresh.table("bronze"), columns="id bigint, at timestamp, never timestamp")
+        said = self.ingested(lake, known, write(tmp_path / "b.csv", "id,at,never\n1,2024/03/31,\n2,2024/04/01,\n"))
+        assert f"no value of at is like --timestamp-format {self.PATTERN!r}, e.g. '2024/04/01'" in said
+        assert not any("never" in line for line in said)
+        assert rows_of(lake, known.name, "at", "_raw") == [
+            (None, {"at": "2024/03/31"}), (None, {"at": "2024/04/01"})
+        ]  # fmt: skip
+
+    def test_one_that_can_not_be_read_is_refused(self, lake: Lakehouse, fresh: Fresh, tmp_path: Path) -> None:
+        path = write(tmp_path / "a.csv", "id,at\n1,31.03.2024 02:30\n")
+        with pytest.raises(UsageError, match="has a day without a month"):
+            self.ingested(lake, fresh.table("bronze"), path, "dd.mm.yyyy")
+        with pytest.raises(UsageError, match="is no pattern that Java reads"):
+            self.ingested(lake, fresh.table("bronze"), path, "dd.MM.yyyyyyyyyyy [")
+
+
+class TestLineEnds:
+    def test_a_carriage_return_by_itself_is_said(self, lake: Lakehouse, fresh: Fresh, tmp_path: Path) -> None:
+        table, path = fresh.table("bronze"), tmp_path / "a.csv"
+        path.write_bytes(b'id,note\n1,a\rb\n2,"c\rd"\n3,e\n4\n')
+        said: list[str] = []
+        run(Params(bronze_table(str(table)), (str(path),)), lake, said.append)
+        assert rows_of(lake, table, "_source_row", "id", "note", "_corrupt") == [
+            (1, None, None, "1,a\rb"), (2, 2, "c\rd", None), (3, 3, "e", None), (4, None, None, "4")
+        ]  # fmt: skip
+        assert f"2 records could not be taken apart: see _corrupt in {table}" in said
+        assert any(line.startswith("1 of them hold a carriage return by itself") for line in said)
+
+
 class TestNothingLandsTwice:
     def test_a_file_lands_once_whatever_it_is_called(self, lake: Lakehouse, fresh: Fresh, tmp_path: Path) -> None:
         table, path = fresh.table("bronze"), write(tmp_path / "a.csv", "id\n1\n2\n")

@@ -2,12 +2,13 @@
 
 One regular expression says what a record is; Arrow's parser only splits what that has accepted. A field is
 quoted (quotes inside it doubled), or text without delimiter and line break that does not start with a quote.
-Lines end with LF, CRLF or CR. Blank lines are no records.
+Lines end with LF or CRLF; or with CR, where the first one does. In a file of LF ends a CR by itself ends no line: the
+record that has one outside of quotes is malformed, as it may be one or two. Blank lines are no records.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -22,30 +23,55 @@ BLOCK = 4 << 20
 """Characters that are parsed at once."""
 MAX_RECORD = 64 << 20
 """Characters that one record may have."""
-_END = r"(?:\r\n?|\n)"
-_BLANK = re.compile(f"{_END}++")
+
+
+def line_end(text: str) -> str:
+    """How the first line of a text ends: `\\n` (also for CRLF) or `\\r`; "" if no end has come yet."""
+    match = re.search(r"\r\n|\n|\r(?!\Z)", text)
+    return "" if match is None else match[0][-1]
 
 
 @dataclass(frozen=True)
 class Grammar:
-    """What a field and a record are, for one delimiter and quote."""
+    """What a field and a record are, for one delimiter and quote.
+
+    Attributes:
+        end: how lines end: `\\n` (with or without CR before it) or `\\r` (with or without LF behind it).
+    """
 
     delimiter: str
     quote: str
+    end: str = "\n"
 
     def records(self, fields: int) -> re.Pattern[str]:
         """Any number of records that each have this many fields."""
-        return re.compile(f"(?:(?![\r\n])(?:{self._field}{self._then}){{{fields - 1}}}{self._field}{_END})*+")
+        return re.compile(f"(?:(?![\r\n])(?:{self._field}{self._then}){{{fields - 1}}}{self._field}{self._end})*+")
+
+    @cached_property
+    def fields(self) -> re.Pattern[str]:
+        """One record, whatever its number of fields, without its line end."""
+        return re.compile(f"(?:{self._field}{self._then})*+{self._field}")
 
     @cached_property
     def record(self) -> re.Pattern[str]:
         """One record, whatever its number of fields."""
-        return re.compile(f"(?:{self._field}{self._then})*+{self._field}{_END}")
+        return re.compile(f"{self.fields.pattern}{self._end}")
 
     @cached_property
     def broken(self) -> re.Pattern[str]:
-        """One record in which text follows a closing quote; it ends with that line."""
-        return re.compile(f"(?:{self._field}{self._then})*+{self._quoted}[^\r\n]*+{_END}")
+        """One record in which text follows a closing quote, or a line breaks otherwise; it ends with its line."""
+        rest = f"[^{self.end}]*+{self.end}"
+        other = "\n" if self.end == "\r" else "\r"
+        return re.compile(f"(?:{self._field}{self._then})*+(?:{self._quoted}{rest}|{self._bare}{other}{rest})")
+
+    @cached_property
+    def blank(self) -> re.Pattern[str]:
+        """Lines without anything."""
+        return re.compile(f"{self._end}++")
+
+    @property
+    def _end(self) -> str:
+        return r"(?:\r?\n)" if self.end == "\n" else r"(?:\r\n?)"
 
     def split(self, record: str) -> list[str]:
         """The fields of one record, with or without its line end."""
@@ -89,6 +115,7 @@ class Parser:
     def __init__(self, pieces: Iterable[str], grammar: Grammar, name: str) -> None:
         self._pieces = iter(pieces)
         self._grammar = grammar
+        self._is_settled = False
         self._name = name
         self._text = ""
         self._at = 0
@@ -130,8 +157,8 @@ class Parser:
         """
         import pyarrow as pa
 
-        records = self._grammar.records(columns)
         while self._grow():
+            records = self._grammar.records(columns)
             parts: list[pa.Table] = []
             broken: list[str] = []
             while self._at < len(self._text):
@@ -154,6 +181,7 @@ class Parser:
 
     def _grow(self) -> bool:
         """Read another block behind what is left; False when nothing is left at all."""
+        self._is_settled = self._is_settled or self._at > 0
         kept = [self._text[self._at :]]
         size = 0
         while size < BLOCK and not self._ended:
@@ -164,12 +192,25 @@ class Parser:
                 kept.append(piece)
                 size += len(piece)
         self._text, self._at = "".join(kept), 0
-        if self._ended and self._text and self._text[-1] not in "\r\n":
-            self._text += "\n"
+        if not self._is_settled:
+            self._settle()
+        if self._ended and self._text and self._text[-1] != self._grammar.end:
+            self._text += self._grammar.end
         return bool(self._text)
 
+    def _settle(self) -> None:
+        """Find out how lines end: as the first record does."""
+        text = self._text.lstrip("\r\n")
+        blank = len(self._text) - len(text)
+        first = self._grammar.fields.match(text)
+        rest = text[first.end() :] if first else ""
+        is_open = bool(self._grammar.quote) and rest.startswith(self._grammar.quote)  # a field that has not ended yet
+        end = line_end(self._text[: blank + 1]) or ("" if is_open else line_end(rest))
+        if end:
+            self._grammar, self._is_settled = replace(self._grammar, end=end), True
+
     def _skip_blank(self) -> bool:
-        match = _BLANK.match(self._text, self._at)
+        match = self._grammar.blank.match(self._text, self._at)
         if match:
             self._at = match.end()
         return match is not None

@@ -218,7 +218,7 @@ def _find_local(source: str) -> list[SourceFile]:
             names = [name for name in _below(str(path)) if _is_visible(os.path.relpath(name, path))]
         else:
             names = [name for name in glob.glob(str(path), recursive=True) if os.path.isfile(name)]
-        return [_local_file(name) for name in sorted(names)]
+        return [local_file(name) for name in sorted(names)]
     except OSError as error:
         raise unreadable(source, error) from error
 
@@ -235,7 +235,12 @@ def _is_visible(relative: str) -> bool:
     return not any(part.startswith((".", "_")) for part in relative.split("/"))
 
 
-def _local_file(name: str) -> SourceFile:
+def local_file(name: str) -> SourceFile:
+    """One file of this machine, not hashed yet.
+
+    Raises:
+        InputDataError: its name is no text.
+    """
     try:
         name.encode()
     except UnicodeEncodeError as error:

@@ -1,16 +1,20 @@
 """Read values as the types of a table's columns, keeping the text of each one that does not fit exactly.
 
-A column holds exactly what the file said, or null; `_raw` then has the text under the column's name. One
-exception: a time finer than a microsecond is cut to it, and `_raw` has it in full.
+A column holds exactly what the file said, or null; `_raw` then has the text under the column's name. Two
+exceptions: a time finer than a microsecond is cut to it, and `_raw` has it in full; a blank text (empty, or white
+space only, quoted or not) in a column that is not text says nothing, so it is null, and `_raw` lacks it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import UsageError
 from asgard.lakehouse.schema_changes import quoted
+from asgard.lakehouse.sources.converted_numbers import converted, is_numeric
+from asgard.lakehouse.sources.exact_numbers import FLOATING_DIGITS, SPACES, WHOLE_BITS, exact_numbers
+from asgard.lakehouse.sources.moments import read_moment
 from asgard.lakehouse.sources.own_columns import RAW
 
 if TYPE_CHECKING:
@@ -19,17 +23,13 @@ if TYPE_CHECKING:
 NANOSECONDS = "nanoseconds"
 """Not a type of Spark: a bigint that counts nanoseconds since 1970 (Parquet's TIMESTAMP(NANOS))."""
 
-_SPECIAL = r"(?i)^\s*([+-]?(inf|infinity)|nan)\s*$"
-_NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
+_SPECIAL = r"(?i)^([+-]?(inf|infinity)|nan)$"
+_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _DATE = r"^\s*[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}\s*$"
 _STARTS_WITH_DATE = r"^\s*[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}"
 _LOCAL_MOMENT = rf"{_STARTS_WITH_DATE}([ T][0-9]{{1,2}}:[0-9]{{1,2}}(:[0-9]{{1,2}}(\.[0-9]{{1,9}})?)?)?\s*$"
-_FINER_THAN_MICROS = r"\.[0-9]{6}[0-9]*[1-9]"
+_FINER_THAN_MICROS = r"[.,][0-9]{6}[0-9]*[1-9]"
 _LONGEST_WITH_MICROS = len("2024-01-31 23:59:58.123456")
-_LONGEST_FINITE = {"double": 300, "float": 38}
-"""Characters that a number without an exponent may have and still be finite."""
-_SPACES = " \t\r\n\f\v"
-_WHOLE_TYPES = frozenset({"tinyint", "smallint", "int", "bigint"})
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Wanted:
     """A column to make: from one of type `source`, as type `target`.
 
     Attributes:
-        parsed: a column with the value, where it is known already; the other one is null there.
+        parsed: a column with the value, where it is known already; the other one is null there. The texts of a
+            numeric column have all been read.
     """
 
     name: str
@@ -69,7 +70,7 @@ def fitted_columns(rows: "DataFrame", wanted: Sequence[Wanted], timestamp_format
         *others,
     )
     kept = {
-        one.name: _kept(F.col(quoted(one.name)), F.col(quoted(given[one.name])), one)
+        one.name: _kept(F.col(quoted(one.name)), F.col(quoted(given[one.name])), one, timestamp_format)
         for one in wanted
         if one.name in given
     }
@@ -97,13 +98,14 @@ def _can_miss(wanted: Wanted) -> bool:
     return not same and wanted.target not in ("string", "binary")
 
 
-def _kept(value: "Column", given: "Column", wanted: Wanted) -> "Column":
+def _kept(value: "Column", given: "Column", wanted: Wanted, timestamp_format: str | None) -> "Column":
     """The text to keep of what was given, where the value is not all of it; null where it is.
 
     Args:
         value: what `_value` made of it.
         given: what was given.
         wanted: the column.
+        timestamp_format: pattern of the times in text.
     """
     from pyspark.sql import functions as F
 
@@ -113,10 +115,10 @@ def _kept(value: "Column", given: "Column", wanted: Wanted) -> "Column":
         return F.when(F.pmod(given, F.lit(1000)) != 0, text)
     missed = value.isNull() & given.isNotNull()
     if wanted.source == "string":
-        missed = missed & (F.trim(given, F.lit(_SPACES)) != "")
+        missed = missed & (F.trim(given, F.lit(SPACES)) != "")
         if wanted.target in ("timestamp", "timestamp_ntz"):
-            long = F.length(given) > _LONGEST_WITH_MICROS
-            missed = missed | (long & given.rlike(_FINER_THAN_MICROS))
+            is_long = F.lit(True) if timestamp_format else F.length(given) > _LONGEST_WITH_MICROS
+            missed = missed | (is_long & given.rlike(_FINER_THAN_MICROS))
     return F.when(missed, given.cast("string"))
 
 
@@ -137,25 +139,59 @@ def _value(given: "Column", wanted: Wanted, timestamp_format: str | None) -> "Co
     if source == "string":
         if wanted.parsed and target.startswith("array<"):
             return F.col(quoted(wanted.parsed))
+        if is_numeric(target):
+            return F.col(quoted(wanted.parsed)) if wanted.parsed else _numbers(given, target)
         value = _read(given, wanted, timestamp_format)
         return F.coalesce(F.col(quoted(wanted.parsed)), value) if wanted.parsed else value
+    if is_numeric(source) and is_numeric(target):
+        return converted(given, source, target)
     value = given.try_cast(target)
-    if (source, target) == ("double", "float"):  # the nearest will do, as it does for text
-        return F.when(F.abs(value) == float("inf"), F.when(F.abs(given) == float("inf"), value)).otherwise(value)
     return F.when(value.try_cast(source).eqNullSafe(given), value)
 
 
 def value_of_text(text: "Column", kind: str) -> "Column":
-    """Text as a type; null where it does not fit.
+    """The text of an array's element, as a database writes it, as a type; null where it does not fit.
+
+    It is called inside of Spark's `transform`, where no Python function can run. A database writes the shortest text of a
+    floating-point number, so Spark's own casts are exact for it.
 
     Raises:
         UsageError: text can't be read as this type.
     """
-    return _value(text, Wanted("an array's element", "string", kind), None)
+    wanted = Wanted("an array's element", "string", kind)
+    return _written_number(text, kind) if is_numeric(kind) else _value(text, wanted, None)
+
+
+def _written_number(text: "Column", kind: str) -> "Column":
+    from pyspark.sql import functions as F
+
+    value = text.try_cast(kind)
+    if kind in WHOLE_BITS:
+        return value
+    if kind in FLOATING_DIGITS:
+        is_number = text.rlike(_NUMBER) & (F.abs(value) != float("inf"))
+        return F.when(is_number | text.rlike(_SPECIAL), value)
+    scale = int(kind[len("decimal(") : -1].split(",")[1])
+    rounded = F.when(text.rlike("[eE]"), text.try_cast("decimal(38,18)") != value).otherwise(
+        text.rlike(rf"\.[0-9]{{{scale}}}[0-9]*[1-9]")
+    )
+    return F.when(~F.coalesce(rounded, F.lit(True)), value)
+
+
+def _numbers(texts: "Column", kind: str) -> "Column":
+    """Texts as numbers, on the Python workers."""
+    import pyarrow as pa
+    from pyspark.sql.pandas.functions import arrow_udf
+
+    def read(some: pa.Array) -> pa.Array:
+        return exact_numbers(some, kind)
+
+    on_workers: Callable[[Column], Column] = arrow_udf(read, kind)  # type: ignore[call-overload]
+    return on_workers(texts)
 
 
 def _read(text: "Column", wanted: Wanted, timestamp_format: str | None) -> "Column":
-    """Text as a type; null for what only Spark's leniency would take, or what would be rounded.
+    """Text as a type without numbers; null for what only Spark's leniency would take.
 
     Spark's own casts leave out the white space around.
     """
@@ -163,23 +199,9 @@ def _read(text: "Column", wanted: Wanted, timestamp_format: str | None) -> "Colu
 
     kind = wanted.target
     if kind == "timestamp" and timestamp_format:
-        return F.try_to_timestamp(F.trim(text, F.lit(_SPACES)), F.lit(timestamp_format))
+        return read_moment(text, timestamp_format)
     if kind == "boolean":
         return text.try_cast(kind)
-    if kind in _WHOLE_TYPES:  # 12.0 is 12: pandas writes whole numbers so where some are missing
-        without_zeros = F.when(text.rlike(r"^\s*[+-]?\d+\.0+\s*$"), F.substring_index(text, ".", 1))
-        return F.coalesce(text.try_cast(kind), without_zeros.try_cast(kind))
-    if kind.startswith("decimal("):
-        scale = int(kind[len("decimal(") : -1].split(",")[1])
-        rounded = F.when(text.rlike("[eE]"), text.try_cast("decimal(38,18)") != text.try_cast(kind)).otherwise(
-            text.rlike(rf"\.[0-9]{{{scale}}}[0-9]*[1-9]")
-        )
-        return F.when(~F.coalesce(rounded, F.lit(True)), text.try_cast(kind))
-    if kind in ("double", "float"):  # with letters: 1e5, inf; but also Java's own 1.5f and 0x1p3
-        value = text.try_cast(kind)
-        finite = F.when(text.rlike(_NUMBER) & (F.abs(value) != float("inf")), value)
-        careful = F.when(text.rlike(_SPECIAL), value).otherwise(finite)
-        return F.when(text.rlike("[a-zA-Z]") | (F.length(text) > _LONGEST_FINITE[kind]), careful).otherwise(value)
     if kind == "date":
         return F.when(text.rlike(_DATE), text.try_cast("date"))
     if kind == "timestamp":
@@ -190,3 +212,12 @@ def _read(text: "Column", wanted: Wanted, timestamp_format: str | None) -> "Colu
         f"Column {wanted.name}: text can't be read as {kind}.",
         hint="Declare it as string, and take it apart in silver, e.g. with from_json.",
     )
+
+
+def text_as(text: "Column", kind: str) -> "Column":
+    """Text as a type, as ingest reads it; null where it is none.
+
+    Raises:
+        UsageError: text can't be read as this type.
+    """
+    return _value(text, Wanted("text", "string", kind), None)

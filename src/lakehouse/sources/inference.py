@@ -11,13 +11,16 @@
 
 So `007`, `+49 30`, a 20-digit number and a time finer than a microsecond stay text. White space around does
 not count. Blank texts are null in every type but string. A column without any text is string. In JSON, what is
-written as a string is no number: `"12345"` stays text.
+written as a string is no number: `"12345"` stays text. A pattern for times (`--timestamp-format`) comes before all
+of these: see `reading`.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+
+from asgard.lakehouse.sources.exact_numbers import exact_number
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -31,6 +34,7 @@ _MOMENT = (
     r"([ T]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6}0{0,3})?)?(Z|[+-](0[0-9]|1[0-4]):?[0-5][0-9])?)?$"
 )
 _WRITTEN_AS_STRINGS = frozenset({"date", "timestamp"})
+_SAMPLES = 5
 _SAFE_DIGITS = 15
 """Any decimal number of this many digits survives being a double (IEEE 754, binary64)."""
 
@@ -80,22 +84,30 @@ _LADDER: Mapping[str, "Callable[[pa.Array], bool]"] = {
 
 @dataclass
 class Guess:
-    """What the texts of one column, seen so far, can be read as."""
+    """What the texts of one column, seen so far, can be read as.
+
+    Attributes:
+        possible: types that hold all of them.
+        seen: whether there was a text that is not blank.
+        samples: a few of them.
+    """
 
     possible: set[str] = field(default_factory=lambda: set(_LADDER))
     seen: bool = False
+    samples: tuple[str, ...] = ()
 
     def look(self, texts: "pa.Array | pa.ChunkedArray") -> None:
         """Take more texts into account."""
         import pyarrow.compute as pc
 
-        if not self.possible or texts.null_count == len(texts):
+        if (not self.possible and self.samples) or texts.null_count == len(texts):
             return
         if hasattr(texts, "combine_chunks"):
             texts = texts.combine_chunks()
         trimmed = pc.ascii_trim_whitespace(texts.drop_null())
         filled = trimmed.filter(pc.not_equal(trimmed, ""))
         self.seen = self.seen or len(filled) > 0
+        self.samples = self.samples or tuple(filled.slice(0, _SAMPLES).to_pylist())
         self.possible = _possible(filled, self.possible)
 
     def note_quoted(self) -> None:
@@ -104,7 +116,7 @@ class Guess:
 
     def join(self, other: "Guess") -> "Guess":
         """What fits the texts of both."""
-        return Guess(self.possible & other.possible, self.seen or other.seen)
+        return Guess(self.possible & other.possible, self.seen or other.seen, self.samples or other.samples)
 
     @property
     def type(self) -> str:
@@ -113,12 +125,12 @@ class Guess:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, to come back from a worker."""
-        return {"possible": sorted(self.possible), "seen": self.seen}
+        return {"possible": sorted(self.possible), "seen": self.seen, "samples": self.samples}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Guess":
         """The guess that `to_json` described."""
-        return cls(set(content["possible"]), content["seen"])
+        return cls(set(content["possible"]), content["seen"], tuple(content["samples"]))
 
 
 def _possible(texts: "pa.Array", candidates: set[str]) -> set[str]:
@@ -158,11 +170,9 @@ def _casts(texts: "pa.Array", kind: "pa.DataType") -> bool:
 
 
 def _survives(text: str) -> bool:
-    """Whether the shortest text of the nearest double is the same number."""
-    number = float(text)
-    if number in (float("inf"), float("-inf")):
-        return False
-    return Decimal(repr(number)) == Decimal(text)
+    """Whether the shortest text of a double is this number; a long one that only equals it may well be an id."""
+    value = exact_number(text, "double")
+    return value is not None and (value == 0 or Decimal(repr(value)) == Decimal(text))
 
 
 __all__ = ["Guess"]

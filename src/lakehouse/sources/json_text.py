@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Record = Mapping[str, str | None] | str
 """The fields of an object as texts, or the text of what is no object."""
 
-_LINE_END = re.compile(r"\r\n?|\n")
+_BLANK = " \t\r\n"
 _SPACE = re.compile(r"[ \t\r\n]*")
 _BATCH = 10_000
 
@@ -70,15 +70,32 @@ def json_lines(pieces: Iterable[str], name: str) -> Iterator[Record]:
     """One record for each line that is not blank; a line that is no object stays text.
 
     Raises:
-        InputDataError: a line is longer than `MAX_RECORD`.
+        InputDataError: a line is longer than `MAX_RECORD`, or all of it is one array.
     """
+    is_first = True
     for line in _lines(pieces, name):
         if not line or line.isspace():
             continue
+        if is_first and line.lstrip(_BLANK).startswith("["):
+            _require_no_array_of_objects(line, name)
+        is_first = False
         try:
             yield _fields(_DECODER.decode(line), line)
         except (ValueError, RecursionError):
             yield line
+
+
+def _require_no_array_of_objects(first_line: str, name: str) -> None:
+    """Refuse a file that begins with an array, unless its first line is one that holds something else than objects."""
+    try:
+        values = _DECODER.decode(first_line)
+    except (ValueError, RecursionError):
+        values = []
+    if all(isinstance(value, dict) for value in values):
+        raise InputDataError(
+            f"{printable(name)} is one JSON array, not one object per line.",
+            hint="Say --format json, or name it .json.",
+        )
 
 
 def json_values(pieces: Iterable[str], name: str) -> Iterator[Record]:
@@ -145,17 +162,24 @@ def _fields(value: Any, text: str) -> Record:
 
 
 def _lines(pieces: Iterable[str], name: str) -> Iterator[str]:
-    rest, count = "", 1
+    """The lines of a text, which end with LF or CRLF; or with CR where it has no LF. Else CR is JSON's white space."""
+    rest, count, end = "", 1, ""
     for piece in pieces:
-        *lines, rest = _LINE_END.split(rest + piece) if not piece.endswith("\r") else [rest + piece]
-        yield from lines
-        count += len(lines)
+        text = rest + piece
+        if not end:
+            end = "\n" if "\n" in text else "\r" if len(text) > BLOCK else ""
+        if not end:
+            rest = text
+        else:
+            *lines, rest = text.split(end)
+            yield from (line.removesuffix("\r") for line in lines)
+            count += len(lines)
         if len(rest) > MAX_RECORD:
             raise InputDataError(
                 f"{printable(name)}: line {count} does not end within {MAX_RECORD} characters.",
                 hint="If it is one array, or objects over several lines, say --format json.",
             )
-    yield from _LINE_END.split(rest)
+    yield from [rest.removesuffix("\r")] if end else rest.split("\r")
 
 
 class _Window:

@@ -65,12 +65,16 @@ class Count:
 
     Attributes:
         last_row: the greatest row number; None where rows have none.
+        misfits: rows with a text in `_raw`.
+        corrupt: records in `_corrupt`.
+        stray: of those, the ones with a carriage return by itself.
     """
 
     rows: int = 0
     last_row: int | None = 0
     misfits: int = 0
     corrupt: int = 0
+    stray: int = 0
 
 
 def count_written(attempt: Attempt, table: TableName) -> dict[str, Count]:
@@ -79,12 +83,28 @@ def count_written(attempt: Attempt, table: TableName) -> dict[str, Count]:
 
     with explained(f"Counting what was written to {table}"):
         written = attempt.session.table(identifier(table, attempt.branch)).where(F.col(RUN_ID) == attempt.run_id)
+        stray = F.count_if(F.col(CORRUPT).rlike(r"\r(?!\n)"))
         rows = (
             written.groupBy(SOURCE_FILE)
-            .agg(F.count("*"), F.max(SOURCE_ROW), F.count_if(F.col(RAW).isNotNull()), F.count(CORRUPT))
+            .agg(F.count("*"), F.max(SOURCE_ROW), F.count_if(F.col(RAW).isNotNull()), F.count(CORRUPT), stray)
             .collect()
         )
     return {row[0]: Count(*row[1:]) for row in rows}
+
+
+def never_read(attempt: Attempt, table: TableName) -> dict[str, str]:
+    """The timestamp columns of which this run wrote no value, only texts into `_raw`; with one of the texts."""
+    from pyspark.sql import functions as F
+
+    with explained(f"Counting what was written to {table}"):
+        found = attempt.session.table(identifier(table, attempt.branch)).where(F.col(RUN_ID) == attempt.run_id)
+        columns = [name for name, kind in found.dtypes if kind == "timestamp" and name not in OWN]
+        if not columns:
+            return {}
+        texts = (F.max(F.col(RAW)[name]) for name in columns)
+        values = (F.count(quoted(name)) for name in columns)
+        row = found.agg(*texts, *values).collect()[0]
+    return {name: row[at] for at, name in enumerate(columns) if row[at] is not None and not row[at + len(columns)]}
 
 
 def require_complete(counts: Mapping[str, Count]) -> None:

@@ -17,6 +17,7 @@ from asgard.lakehouse.schema_changes import quoted
 from asgard.lakehouse.sources.files import SourceFile, printable, unreadable
 from asgard.lakehouse.sources.fitting import NANOSECONDS
 from asgard.lakehouse.sources.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
+from asgard.lakehouse.sources.signatures import what_it_is
 from asgard.lakehouse.sources.streams import verified
 from asgard.lakehouse.sources.workers import in_groups, on_workers
 
@@ -79,14 +80,24 @@ def _read_footer(file: SourceFile) -> Footer:
             schema = found.schema
     except pa.ArrowException as error:
         raise InputDataError(
-            f"{printable(file.name)} is no Parquet file that can be read: {error}.",
-            hint="Was it cut off, is it something else, or is it gzipped? Parquet compresses by itself.",
+            f"{printable(file.name)} is no Parquet file that can be read: {error}.", hint=_what_else(file)
         ) from error
     except OSError as error:
         raise unreadable(file.name, error) from error
     columns = schema.to_arrow_schema().remove_metadata()
     _require_readable(file, columns)
     return Footer(file, columns, _nanoseconds(schema, columns))
+
+
+def _what_else(file: SourceFile) -> str:
+    """What to do about a file that is no Parquet, by its first bytes."""
+    head = next(file.chunks(), b"")
+    found = None if head.startswith(b"PAR1") else what_it_is(head)
+    if found:
+        return f"Its first bytes are those of {found[0]}. {found[1]}"
+    if head and b"\0" not in head and not head.startswith(b"PAR1"):
+        return "It looks like text: say its format, e.g. --format csv."
+    return "Was it cut off, is it something else, or is it gzipped? Parquet compresses by itself."
 
 
 def _require_readable(file: SourceFile, columns: "pa.Schema") -> None:

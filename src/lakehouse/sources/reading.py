@@ -13,6 +13,7 @@ from asgard.lakehouse.sources.files import SourceFile, printable
 from asgard.lakehouse.sources.fitting import NANOSECONDS, Wanted, fitted_columns
 from asgard.lakehouse.sources.formats import Format, TextOptions
 from asgard.lakehouse.sources.inference import Guess
+from asgard.lakehouse.sources.moments import columns_that_start_so, unlike
 from asgard.lakehouse.sources.parquet import group_footers, parquet_rows, read_footers
 from asgard.lakehouse.sources.text import Survey, TextFile, survey_all, text_rows
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-_DELIMITERS = ",;\t|"
 _SHOWN_COLUMNS = 30
 
 
@@ -74,7 +74,11 @@ class Reading:
         elif any(name not in known.types for one in names for name in one.names):
             surveys = survey_all(session, found)
         columns = self._columns(known, names)
-        types = self._types(columns, known, names, surveys)
+        guesses = _joined(names, surveys)
+        types = self._types(columns, known, names, surveys, guesses)
+        if self.timestamp_format is not None:
+            fresh = {name: guesses[name].samples for name in columns if name not in known.types}
+            types |= self._moments(session, found, names, fresh, known, say)
         tell(known, types, say)
         rows, wanted = text_rows(session, found, [one.names for one in names], types)
         return fitted_columns(rows, wanted, self.timestamp_format)
@@ -84,7 +88,6 @@ class Reading:
         if not self.kind.is_delimited:
             return found
         first = found.first_record()
-        self._require_fields(file, first)
         if self.options.header:
             return TextFile(file, self.kind, self.options, first)
         if known.types and first and len(first) != len(known.types):
@@ -94,16 +97,6 @@ class Reading:
             )
         own = tuple(known.types) or tuple(f"column_{place}" for place in range(1, len(first) + 1))
         return TextFile(file, self.kind, self.options, own)
-
-    def _require_fields(self, file: SourceFile, first: Sequence[str]) -> None:
-        """Refuse a first record that is one field with other delimiters in it: the wrong one was assumed."""
-        others = [mark for mark in _DELIMITERS if len(first) == 1 and mark in first[0]]
-        if others and self.options.delimiter is None:
-            assumed = self.options.delimiter_of(self.kind)
-            raise InputDataError(
-                f"{printable(file.name)} starts with one field, {first[0][:80]!r}, if its delimiter is {assumed!r}.",
-                hint=f"Say --delimiter, perhaps {others[0]!r}; or {assumed!r} if it has one column.",
-            )
 
     def _columns(self, known: Known, files: Sequence[FileColumns]) -> tuple[str, ...]:
         if self.kind in (Format.JSON, Format.JSONL):  # it leaves out what is null: its files count as one
@@ -120,18 +113,45 @@ class Reading:
         return columns
 
     def _types(
-        self, columns: Sequence[str], known: Known, files: Sequence[FileColumns], surveys: Sequence[Survey]
+        self,
+        columns: Sequence[str],
+        known: Known,
+        files: Sequence[FileColumns],
+        surveys: Sequence[Survey],
+        guesses: Mapping[str, Guess],
     ) -> dict[str, str]:
         if not known.types and not any(seen.rows for seen in surveys):
             raise InputDataError(
                 f"{printable(files[0].file)} holds no row, so no types can be inferred for {self.table}.",
                 hint="Declare its columns: --columns 'id bigint, name string', or in a pipeline.",
             )
-        guesses: dict[str, Guess] = {}
-        for file, seen in zip(files, surveys, strict=False):
-            for name, guess in zip(file.names, seen.guesses, strict=True):
-                guesses[name] = guesses[name].join(guess) if name in guesses else guess
-        return {name: known.types.get(name) or guesses[name].type for name in columns}
+        return {name: known.types.get(name) or self._inferred(guesses[name].type) for name in columns}
+
+    def _inferred(self, kind: str) -> str:
+        """The type of a new column. All timestamps are read by a pattern that is given, so other times are text."""
+        return "string" if kind == "timestamp" and self.timestamp_format is not None else kind
+
+    def _moments(
+        self,
+        session: "SparkSession",
+        files: Sequence[TextFile],
+        names: Sequence[FileColumns],
+        fresh: Mapping[str, Sequence[str]],
+        known: Known,
+        say: Say,
+    ) -> dict[str, str]:
+        """Of the new columns, those whose texts are all times of the pattern; it is said where there is none."""
+        pattern = self.timestamp_format or ""
+        likely = columns_that_start_so(session, fresh, pattern)
+        rows, _ = text_rows(session, files, [one.names for one in names], dict.fromkeys(likely, "string"))
+        others = unlike(rows, likely, pattern)
+        for name, count in others.items():
+            if count:
+                say(f"{name} is text: {count:,} of its values are not like --timestamp-format {pattern!r}")
+        found = {name: "timestamp" for name, count in others.items() if not count}
+        if fresh and not found and "timestamp" not in known.types.values():
+            say(f"no column of {self.table} has only times like --timestamp-format {pattern!r}")
+        return found
 
     def _parquet(self, session: "SparkSession", files: Sequence[SourceFile], known: Known, say: Say) -> "DataFrame":
         footers = read_footers(files)
@@ -139,6 +159,15 @@ class Reading:
         columns = self._columns(known, names)
         groups = group_footers(footers, [one.names for one in names])
         return typed_rows([parquet_rows(session, group, called) for called, group in groups], columns, known, say)
+
+
+def _joined(files: Sequence[FileColumns], surveys: Sequence[Survey]) -> dict[str, Guess]:
+    """What the columns of all files together can be."""
+    guesses: dict[str, Guess] = {}
+    for file, seen in zip(files, surveys, strict=False):
+        for name, guess in zip(file.names, seen.guesses, strict=True):
+            guesses[name] = guesses[name].join(guess) if name in guesses else guess
+    return guesses
 
 
 def typed_rows(

@@ -1,32 +1,44 @@
-"""From a file's bytes to text: hashed as they pass, unzipped, decoded. A piece at a time.
+"""From a file's bytes to text: hashed as they pass, unzipped, recognised, decoded. A piece at a time.
 
 Every step is a generator over the one before, so what is parsed is exactly what was hashed.
 """
 
 import codecs
 import hashlib
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from asgard.common.errors import InputDataError
 from asgard.lakehouse.sources.files import CHUNK, SourceFile, changed, printable
+from asgard.lakehouse.sources.formats import Format
+from asgard.lakehouse.sources.signatures import as_text
 
 _GZIP = b"\x1f\x8b"
 _GZIP_FORMAT = 31
 """For zlib: with a gzip's header and check sum."""
 _BOM = "\ufeff"
+_BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+"""Bytes that text in no encoding of single bytes has."""
+_AROUND = 256
 
 
-def texts(file: SourceFile, encoding: str) -> Iterator[str]:
+def texts(file: SourceFile, encoding: str, kind: Format | None = None) -> Iterator[str]:
     """The text of a file that was hashed before.
 
+    Args:
+        file: to read.
+        encoding: of its bytes.
+        kind: as which it will be read; None: any text.
+
     Raises:
-        InputDataError: it can't be read, unzipped or decoded, or is not what was hashed. Raised at the
-            end at the latest, so pieces may have come before.
+        InputDataError: it can't be read, unzipped or decoded, is something else by its first bytes, or is not what
+            was hashed. Raised at the end at the latest, so pieces may have come before.
     """
     try:
-        yield from decoded(unzipped(verified(file), file.name), encoding, file.name)
+        pieces = as_text(unzipped(verified(file), file.name), encoding, file.name, kind)
+        yield from decoded(pieces, encoding, file.name)
     except InputDataError:
         if file.current_stamp() != file.stamp:
             raise changed(file.name) from None
@@ -98,7 +110,7 @@ def decoded(pieces: Iterable[bytes], encoding: str, name: str) -> Iterator[str]:
         InputDataError: bytes that are not of this encoding; the message has the place of the first one.
     """
     decoder = codecs.getincrementaldecoder(encoding)("strict")
-    offset, at_start = 0, True
+    offset, at_start, is_ascii = 0, True, True
 
     def decode(piece: bytes, *, final: bool = False) -> str:
         pending = decoder.getstate()[0]
@@ -109,13 +121,37 @@ def decoded(pieces: Iterable[bytes], encoding: str, name: str) -> Iterator[str]:
             raise InputDataError(
                 f"{printable(name)} is not {encoding}: byte 0x{bad} at offset {offset - len(pending) + error.start}"
                 f"{' of the unzipped bytes' if name.lower().endswith('.gz') else ''} ({error.reason}).",
-                hint="Say its encoding, e.g. --encoding latin-1 or cp1252.",
+                hint=_other_encoding(error, is_ascii=is_ascii),
+            ) from error
+        except UnicodeError as error:  # no place: UTF-16 or UTF-32 without a byte-order mark
+            raise InputDataError(
+                f"{printable(name)} is not {encoding}: it starts with no byte-order mark.",
+                hint=f"Say which one it is: --encoding {encoding}-le or {encoding}-be.",
             ) from error
 
     for piece in pieces:
         text = decode(piece)
         offset += len(piece)
+        is_ascii = is_ascii and text.isascii()
         if at_start and text:
             text, at_start = text.removeprefix(_BOM), False
         yield text
     yield decode(b"", final=True)
+
+
+def _other_encoding(error: UnicodeDecodeError, *, is_ascii: bool) -> str:
+    """What to do about bytes of another encoding, without leading to garbage: single-byte encodings take anything.
+
+    Args:
+        error: for the first wrong byte.
+        is_ascii: whether all text before these bytes was ASCII.
+    """
+    around = error.object[max(error.start - _AROUND, 0) : error.start + _AROUND]
+    if _BINARY.search(around):
+        return "It does not look like text: is it the right file? If it is packed, unpack it first."
+    if not is_ascii or not error.object[: error.start].isascii():
+        return (
+            f"What stands before it is {error.encoding}, so the file is damaged, or several were joined: fetch it "
+            "again. Another --encoding would change the letters before it."
+        )
+    return "Say its encoding, e.g. --encoding cp1252 (Western Europe) or latin-1; look at a few letters afterwards."

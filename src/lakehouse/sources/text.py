@@ -6,12 +6,14 @@ else than what was hashed can land, however late a file changes.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from asgard.common.errors import InputDataError
 from asgard.lakehouse.sources.delimited import Grammar, Parser
-from asgard.lakehouse.sources.files import SourceFile
+from asgard.lakehouse.sources.exact_numbers import exact_numbers, number_type
+from asgard.lakehouse.sources.files import SourceFile, printable
 from asgard.lakehouse.sources.fitting import Wanted
 from asgard.lakehouse.sources.formats import Format, TextOptions
 from asgard.lakehouse.sources.inference import Guess
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
+_DELIMITERS = ",;\t|"
 _AT_ONCE = 8 << 20
 """Bytes up to which files are surveyed here, without a Spark job."""
 
@@ -58,17 +61,37 @@ class TextFile:
 
     def records(self) -> Iterator[Record]:
         """Its JSON records."""
-        pieces = texts(self.file, self.options.encoding)
+        pieces = texts(self.file, self.options.encoding, self.kind)
         read = json_lines if self.kind is Format.JSONL else json_values
         return read(pieces, self.file.name)
 
     def first_record(self) -> tuple[str, ...]:
-        """The first record's fields: of CSV and TSV only."""
-        return tuple(self._parser().first())
+        """The first record's fields: of CSV and TSV only.
+
+        Raises:
+            InputDataError: it can't be read, or is one field with other delimiters in it: the wrong one was assumed.
+        """
+        first = tuple(self._parser().first())
+        others = [mark for mark in _DELIMITERS if len(first) == 1 and mark in first[0]]
+        if others and self.options.delimiter is None:
+            name, assumed = printable(self.file.name), self.options.delimiter_of(self.kind)
+            raise InputDataError(
+                f"{name} starts with one field, {first[0][:80]!r}, if its delimiter is {assumed!r}.",
+                hint=f"Say --delimiter, perhaps {others[0]!r}; or {assumed!r} if it has one column.",
+            )
+        return first
+
+    def with_header(self) -> "TextFile":
+        """The same file with its columns as its header names them: of CSV and TSV only.
+
+        Raises:
+            InputDataError: as for `first_record`.
+        """
+        return replace(self, own=self.first_record())
 
     def _parser(self) -> Parser:
         grammar = Grammar(self.options.delimiter_of(self.kind), self.options.quote)
-        return Parser(texts(self.file, self.options.encoding), grammar, self.file.name)
+        return Parser(texts(self.file, self.options.encoding, self.kind), grammar, self.file.name)
 
 
 @dataclass(frozen=True)
@@ -127,6 +150,11 @@ def _survey_json(file: TextFile) -> Survey:
             guess.look(table.column(str(place)))
             if any(not isinstance(record, str) and type(record.get(key)) is str for record in batch):
                 guess.note_quoted()
+    if rows and not guesses and file.kind is Format.JSONL:
+        raise InputDataError(
+            f"{printable(file.file.name)}: none of its {rows:,} lines is a JSON object.",
+            hint="If objects go over several lines, say --format json; if it is something else, name its format.",
+        )
     return Survey(rows, tuple(guesses), tuple(guesses.values()))
 
 
@@ -142,7 +170,7 @@ def survey_all(session: "SparkSession", files: Sequence[TextFile]) -> list[Surve
 def text_rows(
     session: "SparkSession", files: Sequence[TextFile], names: Sequence[Sequence[str]], types: Mapping[str, str]
 ) -> "tuple[DataFrame, list[Wanted]]":
-    """The records of the files, as texts and, where a text plainly is one, as values.
+    """The records of the files, as texts and, where a text is one, as numbers and plain values.
 
     Args:
         session: to read with.
@@ -158,7 +186,7 @@ def text_rows(
     from pyspark.sql import functions as F
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    kinds = [arrow_type(kind) for kind in types.values()]
+    kinds = [number_type(kind) or arrow_type(kind) for kind in types.values()]
     fields = [(f"c{place}", pa.string()) for place in range(len(kinds))]
     fields += [(f"v{place}", kind) for place, kind in enumerate(kinds) if kind is not None]
     schema = pa.schema([*fields, (CORRUPT, pa.string()), (SOURCE_FILE, pa.string()), (SOURCE_ROW, pa.int64())])
@@ -210,14 +238,27 @@ def _landing(
     texts_of, values_of = [], []
     for name, kind in types.items():
         place = places[name]
-        texts = nothing if place is None else batch.column(place)
-        arrow = arrow_type(kind)
-        if arrow is not None:
-            values = plain_values(texts, kind)
-            texts_of.append(texts if values is None else nothing)
-            values_of.append(pa.nulls(rows, arrow) if values is None else values)
-        else:
-            texts_of.append(texts)
+        left, values = _read_texts(nothing if place is None else batch.column(place), kind)
+        texts_of.append(left)
+        if values is not None:
+            values_of.append(values)
     numbers = pa.array(range(first_row, first_row + rows), pa.int64())
     columns = [*texts_of, *values_of, batch.column(CORRUPT), pa.repeat(pa.scalar(file), rows), numbers]
     return pa.record_batch(columns, schema=schema)
+
+
+def _read_texts(texts: "pa.Array", kind: str) -> "tuple[pa.Array, pa.Array | None]":
+    """The texts that are left to read, and the values of the others; None for a type that is only read later."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if number_type(kind) is not None:
+        values = exact_numbers(texts, kind)
+        if values.null_count == texts.null_count:
+            return pa.nulls(len(texts), pa.string()), values
+        return pc.if_else(pc.is_valid(values), pa.scalar(None, pa.string()), texts), values
+    arrow = arrow_type(kind)
+    if arrow is None:
+        return texts, None
+    values = plain_values(texts, kind)
+    return (texts, pa.nulls(len(texts), arrow)) if values is None else (pa.nulls(len(texts), pa.string()), values)

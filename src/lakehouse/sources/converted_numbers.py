@@ -1,0 +1,64 @@
+"""Numbers of one type of Spark as those of another: the same number, or null.
+
+As with texts (`exact_numbers`), a floating-point number stands for what it equals and for its shortest text: so the
+decimal 0.1 is the double 0.1, and the double 0.1 the float 0.1. Where both readings are whole numbers that differ
+(from 2^53 on), only the equal one counts.
+"""
+
+from typing import TYPE_CHECKING
+
+from asgard.lakehouse.sources.exact_numbers import FLOATING_DIGITS, WHOLE_BITS
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column
+
+_EXACT_WHOLE = {"double": 2.0**53, "float": 2.0**24}
+"""Up to here every whole number is one of the type."""
+
+
+def is_numeric(kind: str) -> bool:
+    """Whether a type, by Spark's short name, is one of numbers."""
+    return kind in WHOLE_BITS or kind in FLOATING_DIGITS or kind.startswith("decimal(")
+
+
+def converted(given: "Column", source: str, target: str) -> "Column":
+    """A number as the target's type; null where it is another number there.
+
+    Args:
+        given: of the type `source`.
+        source: a numeric type, by Spark's short name.
+        target: a numeric type.
+    """
+    from pyspark.sql import functions as F
+
+    value = given.try_cast(target)
+    if target in FLOATING_DIGITS:
+        if source in WHOLE_BITS:
+            same = _is_whole(value, given)
+        elif source in FLOATING_DIGITS:  # the shortest text of a float, read as a double
+            same = value.cast("string").cast("double").eqNullSafe(given) | value.cast("double").eqNullSafe(given)
+        else:
+            same = (value.cast("string").try_cast(source) == given) | _is_whole(value, given)
+        return F.when(same, value)
+    if source in FLOATING_DIGITS:
+        if target in WHOLE_BITS:
+            return F.when(_is_within(given, WHOLE_BITS[target]) & (value.try_cast(source) == given), value)
+        by_text = given.cast("string").try_cast(target)
+        whole = F.when(_is_within(given, 64), given.try_cast("bigint")).try_cast(target)
+        value = F.when(F.abs(given) < _EXACT_WHOLE[source], by_text).otherwise(whole)
+        return F.when(value.cast("string").try_cast(source) == given, value)
+    return F.when(value.try_cast(source) == given, value)
+
+
+def _is_whole(value: "Column", given: "Column") -> "Column":
+    """Whether a floating-point number equals a whole number of 64 bits."""
+    return _is_within(value, 64) & (value.try_cast("bigint") == given)
+
+
+def _is_within(value: "Column", bits: int) -> "Column":
+    """Whether a floating-point number lies in the range of whole numbers: Spark casts 2^63 to 2^63 - 1."""
+    from pyspark.sql import functions as F
+
+    limit = 2.0 ** (bits - 1)
+    as_double = value.cast("double")
+    return (as_double >= F.lit(-limit)) & (as_double < F.lit(limit))

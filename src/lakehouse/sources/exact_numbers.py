@@ -1,0 +1,180 @@
+"""Texts as numbers, many at once and without Spark: the number that a text says, or null where a type can't hold it.
+
+Zeros in front and behind, a plus sign, an exponent and white space around do not change a number. A floating-point
+number is what a text says if it equals it (`9007199254740992`), or if its shortest text does (`0.1`): the text whose
+digits it gives back. So a double holds any number of up to 15 digits within its range, and neither
+`9007199254740993` nor `0.10000000000000001`.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+WHOLE_BITS: Mapping[str, int] = {"tinyint": 8, "smallint": 16, "int": 32, "bigint": 64}
+"""Spark's whole numbers, and their bits."""
+FLOATING_DIGITS: Mapping[str, int] = {"double": 15, "float": 6}
+"""Spark's floating-point numbers, and how many digits of a decimal number always survive in them (IEEE 754)."""
+
+SPACES = " \t\r\n\f\v"
+_DECIMAL_TYPE = re.compile(r"decimal\((\d+),(\d+)\)")
+_PLAIN_WHOLE = "^-?[0-9]{1,18}$"
+_PLAIN_DECIMAL = r"^-?[0-9]{1,19}(\.[0-9]{1,19})?$"
+"""At most 38 digits: of more, Arrow keeps the lower 128 bits without a word."""
+_PLAIN_FLOATING = r"^-?[0-9]{1,300}(\.[0-9]{1,300})?$"
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_WHOLE = re.compile(r"([+-]?)0*([0-9]*)(?:\.0+)?")
+_SPECIAL = re.compile(r"(?i)[+-]?inf(?:inity)?|nan")
+_LONGEST_EXPONENT = 9
+"""Digits of an exponent that Python's decimals take for sure."""
+
+
+def number_type(kind: str) -> "pa.DataType | None":
+    """The Arrow type of a numeric column, by Spark's short name; None for any other column."""
+    import pyarrow as pa
+
+    decimal = _DECIMAL_TYPE.fullmatch(kind)
+    if decimal:
+        return pa.decimal128(int(decimal[1]), int(decimal[2]))
+    return {
+        "tinyint": pa.int8(),
+        "smallint": pa.int16(),
+        "int": pa.int32(),
+        "bigint": pa.int64(),
+        "double": pa.float64(),
+        "float": pa.float32(),
+    }.get(kind)
+
+
+def exact_numbers(texts: "pa.Array", kind: str) -> "pa.Array":
+    """The numbers that texts say.
+
+    Args:
+        texts: strings.
+        kind: a numeric type, by Spark's short name.
+
+    Returns:
+        Of `number_type(kind)`; null for null, and for a text that is no number, or none that the type holds exactly.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    arrow = number_type(kind)
+    if kind in FLOATING_DIGITS:
+        is_plain = pc.match_substring_regex(texts, _PLAIN_FLOATING)
+        is_plain = pc.and_(is_plain, _is_given_back(texts, is_plain, kind))
+    else:
+        is_plain = pc.match_substring_regex(texts, _PLAIN_WHOLE if kind in WHOLE_BITS else _PLAIN_DECIMAL)
+    is_plain = pc.fill_null(is_plain, True)
+    nothing = pa.scalar(None, pa.string())
+    try:
+        if pc.all(is_plain).as_py() is not False:
+            return texts.cast(arrow)
+        plain = pc.if_else(is_plain, texts, nothing).cast(arrow)
+        rest = pc.if_else(is_plain, nothing, texts)
+    except pa.ArrowInvalid:  # too large, or with more digits than the type has
+        plain, rest = pa.nulls(len(texts), arrow), texts
+    each = rest.dictionary_encode()
+    read = _reader(kind)
+    values = pa.array([None if text is None else read(text) for text in each.dictionary.to_pylist()], arrow)
+    return pc.coalesce(plain, values.take(each.indices))
+
+
+def exact_number(text: str, kind: str) -> Any:
+    """The same for one text, as Python has such numbers."""
+    return _reader(kind)(text)
+
+
+def _is_given_back(texts: "pa.Array", is_plain: "pa.Array", kind: str) -> "pa.Array":
+    """Of plain numbers, those that are short, or that a floating-point number prints as they are."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    is_short = pc.less_equal(pc.utf8_length(texts), FLOATING_DIGITS[kind])
+    if pc.all(is_short).as_py() is not False:
+        return is_short
+    long = pc.if_else(pc.and_not(is_plain, is_short), texts, pa.scalar(None, pa.string()))
+    printed = long.cast(number_type(kind)).cast(pa.string())
+    return pc.or_(is_short, pc.fill_null(pc.equal(printed, long), False))
+
+
+def _reader(kind: str) -> Callable[[str], Any]:
+    if kind in WHOLE_BITS:
+        return partial(_whole, bits=WHOLE_BITS[kind])
+    if kind in FLOATING_DIGITS:
+        return _double if kind == "double" else _float
+    decimal = _DECIMAL_TYPE.fullmatch(kind)
+    if decimal is None:
+        raise ValueError(f"{kind} is no numeric type")
+    return partial(_decimal, precision=int(decimal[1]), scale=int(decimal[2]))
+
+
+def _whole(text: str, bits: int) -> int | None:
+    """12.0 is 12: pandas writes whole numbers so where some are missing."""
+    match = _WHOLE.fullmatch(text.strip(SPACES))
+    if match is None or len(match[2]) > bits or not re.search("[0-9]", text.partition(".")[0]):
+        return None
+    value = int(f"{match[1]}{match[2] or 0}")
+    return value if -(1 << bits - 1) <= value < 1 << bits - 1 else None
+
+
+def _decimal(text: str, precision: int, scale: int) -> Decimal | None:
+    number = _as_decimal(text)
+    if number is None:
+        return None
+    sign, digits, exponent = number.as_tuple()
+    significant = "".join(map(str, digits)).lstrip("0")
+    shifted = significant.rstrip("0")
+    if not shifted:
+        return Decimal((0, (0,), -scale))
+    lowest = int(exponent) + len(significant) - len(shifted)  # power of ten of the last digit
+    if lowest < -scale or len(shifted) + lowest > precision - scale:
+        return None
+    return Decimal((sign, tuple(map(int, shifted + "0" * (lowest + scale))), -scale))
+
+
+def _double(text: str) -> float | None:
+    stripped = text.strip(SPACES)
+    if _SPECIAL.fullmatch(stripped):
+        return float(stripped)
+    if not _NUMBER.fullmatch(stripped):
+        return None
+    value = float(stripped)
+    return value if _says(stripped, value, repr(value)) else None
+
+
+def _float(text: str) -> "np.float32 | None":
+    import numpy as np
+
+    stripped = text.strip(SPACES)
+    special = _SPECIAL.fullmatch(stripped)
+    if not special and not _NUMBER.fullmatch(stripped):
+        return None
+    with np.errstate(over="ignore"):
+        value = np.float32(float(stripped))
+    return value if special or _says(stripped, float(value), str(value)) else None
+
+
+def _says(text: str, value: float, shortest: str) -> bool:
+    """Whether a number's text says the floating-point number: by equality, or by its shortest text."""
+    if value in (float("inf"), float("-inf")):
+        return False
+    if value == 0:
+        return not re.search("[1-9]", re.split("[eE]", text)[0])  # else it is too small for the type
+    number = _as_decimal(text)
+    return number is not None and (number == Decimal(shortest) or number == Decimal(value))
+
+
+def _as_decimal(text: str) -> Decimal | None:
+    stripped = text.strip(SPACES)
+    if not _NUMBER.fullmatch(stripped):
+        return None
+    mantissa, _, exponent = stripped.lower().partition("e")
+    if len(exponent.lstrip("+-0")) > _LONGEST_EXPONENT:
+        return None if re.search("[1-9]", mantissa) else Decimal(0)
+    return Decimal(stripped)

@@ -1,0 +1,89 @@
+"""Patterns of times in text (`dd.MM.yyyy HH:mm`), and the columns whose texts are all of one pattern."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import UsageError
+from asgard.lakehouse.schema_changes import quoted
+from asgard.lakehouse.sources.exact_numbers import SPACES
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+_LETTERS = "GyMLdDHhKkmsSaVzOXxZ"
+_HINT = "Write it in Spark's letters: yyyy year, MM month, dd day, HH hour, mm minute, ss second; others in 'quotes'."
+_NEEDS = (
+    ("dD", "y", "a day without a year (yyyy)"),
+    ("d", "ML", "a day without a month (MM; mm is minutes)"),
+    ("ML", "y", "a month without a year (yyyy)"),
+    ("hK", "a", "an hour of half a day without AM or PM (HH is the hour of a day)"),
+    ("a", "hK", "AM or PM without an hour of half a day (hh)"),
+    ("m", "HhKk", "minutes without an hour (HH; MM is the month)"),
+    ("s", "m", "seconds without minutes (mm)"),
+    ("S", "s", "a fraction without seconds (ss)"),
+)
+"""Where one of the first letters stands, one of the second must: else Spark makes the rest up."""
+
+
+def require_pattern(pattern: str) -> None:
+    """Refuse a pattern that can't be read, or that leaves out a part of a time between others.
+
+    Raises:
+        UsageError: says which part.
+    """
+    what = f"--timestamp-format {pattern!r}"
+    if pattern.count("'") % 2:
+        raise UsageError(f"{what} opens a quote that never closes.", hint=_HINT)
+    letters = re.sub("'[^']*'", "", pattern)
+    unknown = sorted(set(re.findall("[A-Za-z]", letters)) - set(_LETTERS))
+    if unknown:
+        raise UsageError(f"{what} has {', '.join(unknown)}, which reads no part of a time.", hint=_HINT)
+    if "y" not in letters:
+        raise UsageError(f"{what} names no year (yyyy).", hint=_HINT)
+    for some, needed, what_lacks in _NEEDS:
+        if set(some) & set(letters) and not set(needed) & set(letters):
+            raise UsageError(f"{what} has {what_lacks}.", hint=_HINT)
+    if re.search("S{7}", letters) and not re.search("[.,]S{7}", letters):
+        raise UsageError(f"{what} has more than six digits of a second without '.' or ',' before them.", hint=_HINT)
+
+
+def read_moment(text: "Column", pattern: str) -> "Column":
+    """Texts of a pattern as times, without white space around; null for others."""
+    from pyspark.sql import functions as F
+
+    return F.try_to_timestamp(F.trim(text, F.lit(SPACES)), F.lit(pattern))
+
+
+def columns_that_start_so(
+    session: "SparkSession", samples: Mapping[str, Sequence[str]], pattern: str
+) -> tuple[str, ...]:
+    """Of columns with some of their texts, those whose texts are all of the pattern.
+
+    Raises:
+        UsageError: Java does not know the pattern.
+    """
+    from pyspark.errors import PySparkException
+    from pyspark.sql import functions as F
+
+    rows = [(name, text) for name, texts in samples.items() for text in texts]
+    frame = session.createDataFrame([*rows, (None, "")], "name string, text string")
+    try:
+        wrong = frame.where(read_moment(F.col("text"), pattern).isNull()).select("name").distinct().collect()
+    except PySparkException as error:
+        raise UsageError(f"--timestamp-format {pattern!r} is no pattern that Java reads.", hint=_HINT) from error
+    return tuple(name for name, texts in samples.items() if texts and name not in {row["name"] for row in wrong})
+
+
+def unlike(rows: "DataFrame", columns: Sequence[str], pattern: str) -> dict[str, int]:
+    """How many texts of each column are not of the pattern; blank ones do not count."""
+    from pyspark.sql import functions as F
+
+    def is_unlike(name: str) -> "Column":
+        text = F.col(quoted(name))
+        return (F.trim(text, F.lit(SPACES)) != "") & read_moment(text, pattern).isNull()
+
+    if not columns:
+        return {}
+    counts = rows.agg(*(F.count_if(is_unlike(name)) for name in columns)).collect()[0]
+    return dict(zip(columns, counts, strict=True))
