@@ -1,6 +1,6 @@
 """Labels of a training set: entities and the times at which the model would have been asked."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,23 +12,33 @@ from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.features.types import to_duckdb
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.sources.exact_numbers import SPACES
+from asgard.lakehouse.sources.files import local_file
+from asgard.lakehouse.sources.formats import Format
+from asgard.lakehouse.sources.inference import Guess
+from asgard.lakehouse.sources.small_files import SmallFile
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _READERS = {
     "parquet": "read_parquet",
-    "csv": "read_csv",
-    "tsv": "read_csv",
     "jsonl": "read_json",
     "ndjson": "read_json",
 }
+_DELIMITED = {"csv": Format.CSV, "tsv": Format.TSV}
 _CLOCK = r"[0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:[.][0-9]+)?)? ?(Z|z|[+-][0-9]{2}(?::?[0-9]{2})?)?"
 _ISO = rf"^\s*[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}(?:[T ]{_CLOCK})?\s*$"
+_LONG_NUMBER = (
+    r"-?(0|[1-9][0-9]{0,14}|(0|[1-9][0-9]*)(\.[0-9]+([eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+))|NaN|nan|-?inf|-?Infinity"
+)
+"""A number with a fraction or an exponent of any length, or a whole one that a double surely holds."""
 _INTERNAL = ("__asgard", "__key_", "__event_", "__created_")
 """How columns of the join's own begin."""
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
 _FLOATS = ("FLOAT", "DOUBLE")
+_TEXTS = "label_texts"
+"""A file's texts, until they are labels."""
 _ROWS = "label_rows"
 """The labels as they were read, in DuckDB's own table."""
 
@@ -52,7 +62,7 @@ class Labels:
         """The table that it names; None for a file."""
         if (
             "/" in self.source
-            or Path(self.source).suffix.lstrip(".") in (*_READERS, "gz")
+            or Path(self.source).suffix.lstrip(".") in (*_READERS, *_DELIMITED, "gz")
             or Path(self.source).exists()
         ):
             return None
@@ -89,7 +99,9 @@ def load_labels(
         UsageError: no such file or column, times that can't be read or mix zones, keys of another type.
     """
     source = rows_of(connection, table, tuple(table.columns)) if table else _file_sql(connection, labels, views)
-    return prepare(connection, source, labels.source, labels.time, views)
+    prepared = prepare(connection, source, labels.source, labels.time, views)
+    connection.execute(f"DROP TABLE IF EXISTS {_TEXTS}")
+    return prepared
 
 
 def prepare(
@@ -164,36 +176,72 @@ def _file_sql(connection: "DuckDBPyConnection", labels: Labels, views: Sequence[
     """SQL that reads a file, with what a reader would guess wrongly as the text that it is."""
     path = Path(labels.source)
     suffixes = [suffix.lstrip(".").lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
-    reader = _READERS.get(suffixes[-1] if suffixes else "")
-    if reader is None:
+    ending = suffixes[-1] if suffixes else ""
+    if ending not in _READERS and ending not in _DELIMITED:
         raise UsageError(
             f"{labels.source!r} is neither a file of labels nor a table.",
-            hint=f"Give a file that ends in {', '.join(_READERS)}, or a table such as gold.churn_labels.",
+            hint=f"Give a file that ends in {', '.join([*_DELIMITED, *_READERS])}, or a table: gold.churn_labels.",
         )
     if not path.exists():
         raise UsageError(f"There is no file {labels.source}.", hint="Check the path of --labels.")
-    options = {
-        "read_csv": ", sample_size = -1, nullstr = '', header = true",
-        "read_json": ", sample_size = -1, format = 'newline_delimited'",
-    }
+    if ending in _DELIMITED:
+        texts = {labels.time, *(key for key, kind in _keys_of(views).items() if kind == "string")}
+        return typed_texts(connection, SmallFile.open(local_file(str(path)), _DELIMITED[ending], labels.source), texts)
+    reader = _READERS[ending]
+    options = {"read_json": ", sample_size = -1, format = 'newline_delimited'"}
     given = f"{path_text(str(path))}, hive_partitioning = false{options.get(reader, '')}"
     try:
         kinds = _columns_of(connection, f"{reader}({given})")
-        # A time that the reader guessed would hide in which zone it was written, a number the zeros before it.
-        texts = {labels.time} if kinds.get(labels.time, "").startswith(("TIME", "DATE")) else set()
-        if reader == "read_json" and texts:
-            given += f", columns = {_struct(kinds | dict.fromkeys(texts, 'VARCHAR'))}"
-        if reader == "read_csv":
-            texts = {labels.time, *(key for key, kind in _keys_of(views).items() if kind == "string")}
-            given += (
-                f", types = {_struct({name: 'VARCHAR' for name in kinds if name in texts})}"
-                if texts & set(kinds)
-                else ""
-            )
+        # A time that the reader guessed would hide in which zone it was written.
+        if reader == "read_json" and kinds.get(labels.time, "").startswith(("TIME", "DATE")):
+            given += f", columns = {_struct(kinds | {labels.time: 'VARCHAR'})}"
         _columns_of(connection, f"{reader}({given})")
     except Exception as error:
         raise _unreadable(labels.source, error) from error
     return f"{reader}({given})"
+
+
+def typed_texts(connection: "DuckDBPyConnection", file: SmallFile, as_text: Collection[str]) -> str:
+    """Read a file of texts into DuckDB; SQL that gives its columns the types that ingest would infer.
+
+    Numbers with more digits than a double gives back are doubles too: models take them so.
+
+    Args:
+        connection: to read with.
+        file: to read.
+        as_text: columns that stay text.
+    """
+    columns = ", ".join(f"{quoted(name)} VARCHAR" for name in file.columns)
+    if not columns:
+        raise UsageError(f"{file.name} is empty.", hint="Its first line names the columns.")
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {_TEXTS} ({columns})")
+    guesses = {name: Guess() for name in file.columns}
+    for table in file.tables():
+        for name, guess in guesses.items():
+            guess.look(table.column(name))
+        connection.register("label_batch", table)
+        connection.execute(f"INSERT INTO {_TEXTS} SELECT * FROM label_batch")
+        connection.unregister("label_batch")
+    chosen = [
+        quoted(name) if name in as_text else f"{_typed(connection, name, guess)} AS {quoted(name)}"
+        for name, guess in guesses.items()
+    ]
+    return f"(SELECT {', '.join(chosen)} FROM {_TEXTS})"
+
+
+def _typed(connection: "DuckDBPyConnection", name: str, guess: Guess) -> str:
+    column = quoted(name)
+    filled = f"nullif(trim({column}, {text(SPACES)}), '')"
+    kind = {"boolean": "BOOLEAN", "bigint": "BIGINT", "double": "DOUBLE", "date": "DATE"}.get(guess.type)
+    if guess.type == "timestamp":
+        zoned = _count(
+            connection, _TEXTS, f"regexp_matches({filled}, '(Z|[+-][0-9:]{{4,5}})$') AND length({filled}) > 10"
+        )
+        kind = "TIMESTAMPTZ" if zoned else "TIMESTAMP"
+    if guess.type == "string" and guess.seen:
+        others = _count(connection, _TEXTS, f"NOT regexp_full_match({filled}, {text(_LONG_NUMBER)})")
+        kind = None if others else "DOUBLE"
+    return f"CAST({filled} AS {kind})" if kind else column
 
 
 def _struct(entries: Mapping[str, str]) -> str:

@@ -124,7 +124,7 @@ def command(
     where: Annotated[str | None, typer.Option("--where", help="SQL condition on keys and features.")] = None,
     entities: Annotated[
         str | None,
-        typer.Option("--entities", help="Keys: a table, or Parquet or CSV at a path, file: or s3:// address."),
+        typer.Option("--entities", help="Keys: a table, or Parquet, CSV or TSV at a path, file: or s3:// address."),
     ] = None,
     top: Annotated[int | None, typer.Option("--top", help="Only so many, the greatest by --by.")] = None,
     by: Annotated[str, typer.Option("--by", help="score, or a feature.")] = "score",

@@ -1,19 +1,23 @@
 """The entities that a batch prediction is asked about: their keys, from a file, an object store or a table."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
-from asgard.common.errors import AsgardError, UsageError
+from asgard.common.errors import AsgardError, InputDataError, UsageError
 from asgard.common.names import TableName
 from asgard.common.settings import redact_url
 from asgard.common.spark import first_line
 from asgard.features.spark_join import column_of
 from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.sources.files import SourceFile, find_files
+from asgard.lakehouse.sources.files import SourceFile, find_files, local_file
+from asgard.lakehouse.sources.fitting import text_as
 from asgard.lakehouse.sources.formats import Format, format_of
+from asgard.lakehouse.sources.small_files import SmallFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 
 SHOWN = 3
 """So many entities are named in a message; the others are counted."""
-_READABLE = (Format.PARQUET, Format.CSV)
+_READABLE = (Format.PARQUET, Format.CSV, Format.TSV)
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,8 @@ class Entities:
     """Where the keys are.
 
     Attributes:
-        source: a table's name; or the path or address (`file:`, `s3://`, or any that Spark reads) of Parquet or CSV.
+        source: a table's name; or the path or address (`file:`, `s3://`, or any that Spark reads) of Parquet, CSV
+            or TSV.
     """
 
     source: str
@@ -57,7 +62,7 @@ class Entities:
 
     @property
     def kind(self) -> Format | None:
-        """Parquet or CSV, as the name says; None for anything else."""
+        """Parquet, CSV or TSV, as the name says; None for anything else."""
         found = format_of(self.source.rstrip("/"))
         return found if found in _READABLE else None
 
@@ -72,14 +77,14 @@ class Entities:
         """Refuse what can't be read, as far as that is known before Spark starts.
 
         Raises:
-            UsageError: no such file on this machine, or neither a table's name nor that of Parquet or CSV.
+            UsageError: no such file on this machine, or neither a table's name nor that of Parquet, CSV or TSV.
         """
         if self.table is not None:
             return
         if self.kind is None:
             raise UsageError(
-                f"--entities {redact_url(self.source)} is neither Parquet nor CSV, nor a table.",
-                hint="A file's name ends in .parquet or .csv; a table is called layer.name.",
+                f"--entities {redact_url(self.source)} is neither Parquet, CSV nor TSV, nor a table.",
+                hint="A file's name ends in .parquet, .csv or .tsv; a table is called layer.name.",
             )
         if not self.is_address and not Path(self.source).exists():
             raise UsageError(f"There is no file {self.source}.", hint="Check the path of --entities.")
@@ -159,12 +164,26 @@ def _given(attempt: Attempt, entities: Entities, types: Mapping[str, str]) -> "D
     """The rows, as they are."""
     if entities.table is not None:
         return attempt.read(entities.table)
+    if entities.kind is not None and entities.kind.is_delimited:
+        return attempt.session.createDataFrame(_texts(attempt, entities, tuple(types)))
     if entities.is_on_s3:
         files = find_files([entities.source], entities.kind, attempt.lake.settings, attempt.say)
-        return attempt.session.createDataFrame(_by_arrow(files, entities, tuple(types)))
-    where = entities.source if entities.is_address else Path(entities.source).absolute().as_uri()
+        return attempt.session.createDataFrame(_by_arrow(files, tuple(types)))
+    with _read_in_words(entities):
+        return attempt.session.read.format(str(entities.kind)).option("header", True).load(_where(entities))
+
+
+def _where(entities: Entities) -> str:
+    """The address at which Spark finds them."""
+    return entities.source if entities.is_address else Path(entities.source).absolute().as_uri()
+
+
+@contextmanager
+def _read_in_words(entities: Entities) -> Iterator[None]:
     try:
-        return attempt.session.read.format(str(entities.kind)).option("header", True).load(where)
+        yield
+    except UsageError:
+        raise
     except Exception as error:  # Spark's own, and those of whatever reaches the address
         raise UsageError(
             f"{redact_url(entities.source)} can't be read: {first_line(error)}",
@@ -172,21 +191,59 @@ def _given(attempt: Attempt, entities: Entities, types: Mapping[str, str]) -> "D
         ) from error
 
 
-def _by_arrow(files: Sequence[SourceFile], entities: Entities, keys: Sequence[str]) -> "pa.Table":
-    """The keys of files that Spark does not reach, read on this machine; those of a CSV as texts."""
+def _texts(attempt: Attempt, entities: Entities, keys: Sequence[str]) -> "pa.Table":
+    """The keys of CSV or TSV files as texts, read on this machine as ingest reads such files."""
     import pyarrow as pa
-    from pyarrow import csv
+
+    with TemporaryDirectory(prefix="asgard-") as folder:
+        source, kind = entities.source, entities.kind or Format.CSV
+        if entities.is_address and urlsplit(source).scheme.lower() not in ("s3", "s3a", "file"):
+            files: Sequence[SourceFile] = _fetched(attempt, entities, Path(folder))
+        else:
+            if urlsplit(source).scheme.lower() == "file":
+                source = unquote(urlsplit(source).path)
+            try:
+                files = find_files([source], kind, attempt.lake.settings, attempt.say)
+            except InputDataError as error:
+                raise UsageError(f"{entities.name} can't be read: {error.message}", hint=error.hint) from error
+        parts = [
+            table.select([key for key in keys if key in table.column_names])
+            for file in files
+            for table in _tables(file, kind, PurePosixPath(file.name).name)
+        ]
+    return pa.concat_tables(parts, promote_options="permissive")
+
+
+def _tables(file: SourceFile, kind: Format, name: str) -> "Iterator[pa.Table]":
+    """The records of one file; of one without any, its columns."""
+    import pyarrow as pa
+
+    found = SmallFile.open(file, kind, name)
+    yield pa.table({column: pa.array([], pa.string()) for column in found.columns})
+    yield from found.tables()
+
+
+def _fetched(attempt: Attempt, entities: Entities, folder: Path) -> list[SourceFile]:
+    """Files at an address that Spark reaches, brought here."""
+    files = []
+    with _read_in_words(entities):
+        found = attempt.session.read.format("binaryFile").load(_where(entities)).select("path", "content")
+        for place, row in enumerate(found.orderBy("path").toLocalIterator()):
+            (folder / str(place)).write_bytes(row["content"])
+            files.append(replace(local_file(str(folder / str(place))), name=row["path"]))
+    return files
+
+
+def _by_arrow(files: Sequence[SourceFile], keys: Sequence[str]) -> "pa.Table":
+    """The keys of Parquet files that Spark does not reach, read on this machine."""
+    import pyarrow as pa
     from pyarrow import parquet as pq
 
-    as_text = csv.ConvertOptions(column_types={key: pa.string() for key in keys}, strings_can_be_null=True)
     parts = []
     for file in files:
         try:
             with file.open() as stream:
-                if entities.kind is Format.CSV:
-                    part = csv.read_csv(stream, convert_options=as_text)
-                else:
-                    part = pq.read_table(pa.BufferReader(stream.read()))
+                part = pq.read_table(pa.BufferReader(stream.read()))
         except (pa.ArrowException, OSError) as error:
             raise UsageError(f"{file.name} can't be read: {str(error).splitlines()[0]}", hint="Is it whole?") from error
         parts.append(part.select([key for key in keys if key in part.column_names]))
@@ -199,11 +256,15 @@ def _as_types(given: "DataFrame", entities: Entities, types: Mapping[str, str]) 
     from pyspark.sql import functions as F
 
     was = F.struct(*(column_of(key) for key in types)).alias("was")
-    now = F.struct(*(column_of(key).try_cast(kind).alias(key) for key, kind in types.items())).alias("is")
+    kinds = dict(given.dtypes)
+
+    def read(key: str, kind: str) -> "Column":
+        return text_as(column_of(key), kind) if kinds[key] == "string" else column_of(key).try_cast(kind)
+
+    now = F.struct(*(read(key, kind).alias(key) for key, kind in types.items())).alias("is")
     try:
         return given.select(was, now)
     except AnalysisException as error:
-        kinds = dict(given.dtypes)
         raise UsageError(
             f"Keys of {entities.name} are {', '.join(f'{key} {kinds[key]}' for key in types)}, "
             f"and can't be {', '.join(f'{key} {kind}' for key, kind in types.items())}.",
@@ -245,7 +306,7 @@ def _named(keys: Sequence[Mapping[str, Any]]) -> str:
     """Entities as people name them: one key by its value, several by name."""
     shown = []
     for each in keys:
-        values = {name: "null" if value is None else str(value) for name, value in each.items()}
+        values = {name: "null" if value is None else str(value) or "''" for name, value in each.items()}
         alone = len(values) == 1
         shown.append(
             "".join(values.values()) if alone else f"({', '.join(f'{name} {text}' for name, text in values.items())})"

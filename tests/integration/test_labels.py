@@ -1,6 +1,7 @@
 """Labels as people have them: files whose texts a reader would take for something else, and tables."""
 
 import json
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,43 @@ def test_digits_join_a_text_key_as_they_are_written(
     assert [row[0] for row in made(lake, by_code, path)] == [1.0, 7.0, 70.0, None]
 
 
+def test_a_csv_is_read_as_everywhere_else(lake: Lakehouse, by_code: Views, tmp_path: Path) -> None:
+    """Quotes, doubled and around line breaks, a byte-order mark, CRLF; types as ingest infers, long numbers too."""
+    path = tmp_path / "labels.csv"
+    lines = (
+        "note,code,event_timestamp,y,long,n,yes,day,at,id\r\n",
+        '"say ""hi""\r\n, twice",007,2024-01-02,0.5,0.10000000000000001,1,true,2024-01-31,2024-01-31T10:00,00123\r\n',
+        ',"7",2024-01-02,"",1,,,,,12345678901234567890\r\n',
+    )
+    path.write_bytes("".join(lines).encode("utf-8-sig"))
+    built = build(lake, SetRequest(by_code, Labels(str(path))), tmp_path / "set.parquet", say=lambda _line: None)
+    found = duckdb.sql(f"SELECT note, y, long, n, yes, day, at, id, amount FROM '{built.path}' ORDER BY amount")
+    assert list(map(str, found.types)) == [
+        "VARCHAR", "DOUBLE", "DOUBLE", "BIGINT", "BOOLEAN", "DATE", "TIMESTAMP", "VARCHAR", "DOUBLE",
+    ]  # fmt: skip
+    assert found.fetchall() == [
+        ('say "hi"\r\n, twice', 0.5, 0.1, 1, True, date(2024, 1, 31), datetime(2024, 1, 31, 10), "00123", 7.0),
+        (None, None, 1.0, None, None, None, None, "12345678901234567890", 70.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"code;event_timestamp\n007;2024-01-02\n", "starts with one field, 'code;event_timestamp'"),
+        (b"code,event_timestamp\n007,2024-01-02,1\n", "record 1 can't be taken apart: '007,2024-01-02,1'"),
+        ("code,event_timestamp\n".encode("utf-16"), "its byte-order mark says utf-16-le"),
+        (b"", "is empty"),
+    ],
+)
+def test_a_csv_that_can_not_be_taken_apart(
+    lake: Lakehouse, by_code: Views, tmp_path: Path, data: bytes, message: str
+) -> None:
+    (tmp_path / "labels.csv").write_bytes(data)
+    with pytest.raises(UsageError, match=message):
+        made(lake, by_code, tmp_path / "labels.csv")
+
+
 @pytest.mark.parametrize(
     ("written", "seconds"),
     [("2024-01-02", 0), ("2024-01-02 00:00:01", 1), ("2024-01-02T02:00:00+02:00", 0), ("2024-01-02T00:00:05Z", 5)],
@@ -112,7 +150,7 @@ def test_several_zones_are_refused_whatever_the_file(
 )
 def test_a_damaged_file(lake: Lakehouse, by_number: Views, tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(UsageError, match=r"(?s)can't be read: .*hint: Does its ending"):
+    with pytest.raises(UsageError, match=r"(?s)can't be read: .*hint: (Does its ending|Fetch the file again)"):
         made(lake, by_number, tmp_path / name)
 
 

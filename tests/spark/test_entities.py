@@ -1,5 +1,8 @@
 """Keys of entities from files and object stores: in their types, or refused in words."""
 
+import csv
+import gzip
+import io
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
@@ -16,6 +19,7 @@ from tests.integration.test_ingest_s3 import Bucket, bucket
 
 from asgard.common.errors import UsageError
 from asgard.common.settings import Settings
+from asgard.model import entities as entities_module
 from asgard.model.entities import Entities, entities_frame
 
 __all__ = ["bucket"]
@@ -45,9 +49,11 @@ def test_keys_of_a_csv_get_their_types(spark: SparkSession, tmp_path: Path) -> N
     ("rows", "message"),
     [
         ("1\nfive\n\n2\n", "1 of 3 keys of keys.csv are no bigint: five"),
+        ("1.50\n2.00\n", "1 of 2 keys of keys.csv are no bigint: 1.50"),
         ("1.5\n1\n", "1 of 2 keys of keys.csv are no bigint: 1.5"),
         ("a\nb\nc\nd\n1\n", "4 of 5 keys of keys.csv are no bigint: a, b, c, ..."),
-        ('""\n1\n', "1 of 2 keys of keys.csv are no bigint: null"),
+        ('""\n1\n', "1 of 2 keys of keys.csv are no bigint: ''"),
+        ("null\n1\n", "1 of 2 keys of keys.csv are no bigint: null"),
         ("99999999999999999999\n", "1 of 1 keys of keys.csv are no bigint: 99999999999999999999"),
         ("", "keys.csv names no entity."),
     ],
@@ -59,6 +65,58 @@ def test_keys_that_are_none_are_counted_and_named(spark: SparkSession, tmp_path:
     assert caught.value.message == message
     assert caught.value.exit_code == 2
     assert caught.value.hint
+
+
+def test_csv_is_read_as_everywhere_else(spark: SparkSession, tmp_path: Path) -> None:
+    """Doubled quotes, line breaks in quotes, a byte-order mark, CRLF, gzip, tabs: what ingest reads, too."""
+    names = ['say "hi"', "two\r\nlines", "a,b", " x ", "", "a\tb", "\u00fc"]
+    types = {"name": "string", "n": "bigint"}
+    expected = sorted((name, place) for place, name in enumerate(names))
+    for name, delimiter, encoding in (
+        ("a.csv", ",", "utf-8-sig"),
+        ("b.tsv", "\t", "utf-8"),
+        ("c.csv.gz", ",", "utf-8"),
+    ):
+        text = io.StringIO()
+        writer = csv.writer(text, delimiter=delimiter, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
+        writer.writerows([("n", "name"), *((f"{place}.0", name) for place, name in enumerate(names))])
+        data = text.getvalue().encode(encoding)
+        (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        assert read(spark, str(tmp_path / name), types) == expected
+        assert read(spark, (tmp_path / name).as_uri(), types) == expected
+    assert read(spark, str(tmp_path / "*.csv*"), types) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("keys.csv", b"customer_id;why\n1;x\n", "keys.csv can't be read: .* starts with one field, 'customer_id;why'"),
+        ("keys.csv", b"customer_id,why\n1,x\n2\n", "keys.csv: record 2 can't be taken apart: '2'"),
+        ("keys.csv", b"customer_id\n1\n2\r3\n", r"keys.csv: record 2 can't be taken apart: '2\\r3'"),
+        ("keys.csv", b'customer_id\n"1\n', "keys.csv can't be read: .* opens a quote that never closes"),
+        ("keys.csv", b"PK\x03\x04", "is no text: its first bytes are those of a zip archive"),
+        ("keys.csv", "customer_id\n1\n".encode("utf-16"), "is not utf-8: its byte-order mark says utf-16-le"),
+        ("keys.csv", b"customer_id,customer_id\n1,2\n", "keys.csv names customer_id twice"),
+        ("keys.csv", b"", "keys.csv lacks customer_id"),
+    ],
+)
+def test_a_csv_that_can_not_be_taken_apart(
+    spark: SparkSession, tmp_path: Path, name: str, data: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(UsageError, match=message) as caught:
+        read(spark, str(tmp_path / name))
+    assert caught.value.hint
+    assert "--" not in caught.value.hint
+
+
+def test_keys_at_an_address_that_only_spark_reaches(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hadoop's own schemes: its files come here as bytes, and are read by the same reader."""
+    (tmp_path / "keys.csv").write_bytes(b'customer_id,why\r\n1,"a ""b""\r\n,"\r\n')
+    monkeypatch.setattr(entities_module, "_where", lambda entities: (tmp_path / "keys.csv").as_uri())
+    assert read(spark, "viewfs://cluster/keys.csv") == [(1,)]
 
 
 def test_several_keys_are_named_with_their_columns(spark: SparkSession, tmp_path: Path) -> None:

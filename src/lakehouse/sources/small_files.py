@@ -1,0 +1,80 @@
+"""CSV and TSV beside what is ingested (keys of entities, labels), read by the one reader of delimited text.
+
+They have a header, a comma or a tab between fields, and are in UTF-8. Where ingest keeps a record that can't be taken
+apart, here it is an error: a key or a label must not get lost.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asgard.common.errors import InputDataError, UsageError
+from asgard.lakehouse.sources.files import SourceFile
+from asgard.lakehouse.sources.formats import Format, TextOptions
+from asgard.lakehouse.sources.own_columns import CORRUPT
+from asgard.lakehouse.sources.text import TextFile
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_SHOWN = 80
+
+
+@dataclass(frozen=True)
+class SmallFile:
+    """A CSV or TSV file with its header.
+
+    Attributes:
+        name: how messages call it.
+        columns: as its header names them, without white space around.
+    """
+
+    name: str
+    file: TextFile
+    columns: tuple[str, ...]
+
+    @classmethod
+    def open(cls, file: SourceFile, kind: Format, name: str) -> "SmallFile":
+        """Read its header.
+
+        Raises:
+            UsageError: it can't be read, or names a column twice.
+        """
+        try:
+            found = TextFile(file, kind, TextOptions()).with_header()
+        except InputDataError as error:
+            raise _unread(name, kind, error) from error
+        columns = tuple(column.strip() for column in found.own)
+        twice = sorted({column for column in columns if columns.count(column) > 1})
+        if twice:
+            raise UsageError(f"{name} names {', '.join(twice)} twice.", hint="Name each column once in its first line.")
+        return cls(name, found, columns)
+
+    def tables(self) -> Iterator["pa.Table"]:
+        """Its records, as texts in its columns.
+
+        Raises:
+            UsageError: it can't be read, or some of its records can't be taken apart.
+        """
+        rows = 0
+        try:
+            for table in self.file.tables():
+                corrupt = table.column(CORRUPT)
+                if corrupt.null_count < len(corrupt):
+                    place, text = next((at, text) for at, text in enumerate(corrupt.to_pylist(), 1) if text is not None)
+                    raise UsageError(
+                        f"{self.name}: record {rows + place} can't be taken apart: {text[:_SHOWN]!r}.",
+                        hint=f"The header has {len(self.columns)} fields. Is a delimiter, a quote or a carriage return "
+                        "in a value that is not quoted?",
+                    )
+                rows += table.num_rows
+                yield table.drop_columns([CORRUPT]).rename_columns(list(self.columns))
+        except InputDataError as error:
+            raise _unread(self.name, self.file.kind, error) from error
+
+
+def _unread(name: str, kind: Format, error: InputDataError) -> UsageError:
+    hint = error.hint
+    if hint and hint.startswith("Say --"):  # options of ingest
+        hint = f"Write it in UTF-8, with {TextOptions().delimiter_of(kind)!r} between the fields."
+    return UsageError(f"{name} can't be read: {error.message}", hint=hint)
