@@ -99,6 +99,16 @@ def test_a_pattern_for_times(spark: SparkSession) -> None:
     texts: list[str | None] = ["31.03.2024 02:30", "2024-03-31", "32.03.2024 02:30", None]
     found = fit_texts(spark, "timestamp", texts, "dd.MM.yyyy HH:mm")
     assert found == [datetime(2024, 3, 31, 2, 30), KEPT, KEPT, None]
+    assert fit_texts(spark, "timestamp_ntz", texts, "dd.MM.yyyy HH:mm") == found
+    zoned: list[str | None] = ["31.03.2024 02:30+02:00"]
+    assert fit_texts(spark, "timestamp", zoned, "dd.MM.yyyy HH:mmXXX") == [datetime(2024, 3, 31, 0, 30)]
+    assert fit_texts(spark, "timestamp_ntz", zoned, "dd.MM.yyyy HH:mmXXX") == [KEPT]
+
+
+def test_a_pattern_finer_than_a_microsecond(spark: SparkSession) -> None:
+    texts: list[str | None] = ["01.02.24 03:04:05,123456789", "01.02.24 03:04:05,123456000"]
+    cut = datetime(2024, 2, 1, 3, 4, 5, 123456)
+    assert fit_texts(spark, "timestamp", texts, "dd.MM.yy HH:mm:ss,SSSSSSSSS") == [(cut, "kept"), cut]
 
 
 def scaled(values: list[Any], kind: str) -> list[Any]:

@@ -225,6 +225,28 @@ class TestDelimited:
         assert found == [(int(number), text or None) for number, text in table]
 
 
+class TestNumbers:
+    def test_digits_that_a_double_lacks_are_kept_whatever_the_format(self, spark: SparkSession, tmp_path: Path) -> None:
+        large = [2**53, 2**53 + 1, 2**63 - 1]
+        texts = "".join(f"{number}\n" for number in large)
+        objects = "".join(f'{{"v": {number}}}\n' for number in large)
+        paths = [
+            write(tmp_path / "a.csv", f"v\n{texts}"),
+            write(tmp_path / "a.tsv", f"v\n{texts}"),
+            write(tmp_path / "a.jsonl", objects),
+            write(tmp_path / "a.json", f"[{','.join(objects.splitlines())}]"),
+        ]
+        for kind in (pa.int64(), pa.decimal128(38, 0), pa.string()):
+            values = [str(number) if kind == pa.string() else number for number in large]
+            paths.append(tmp_path / f"{kind}.parquet")
+            pq.write_table(pa.table({"v": pa.array(values, kind)}), paths[-1])
+        for path in paths:
+            frame = read(spark, path, known=Known({"v": "double"}))
+            assert rows(frame, "v", RAW) == [
+                (2.0**53, None), (None, {"v": str(2**53 + 1)}), (None, {"v": str(2**63 - 1)})
+            ], path  # fmt: skip
+
+
 class TestJson:
     @pytest.mark.usefixtures("on_workers")
     @pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz", "x.json"])

@@ -198,8 +198,8 @@ def _read(text: "Column", wanted: Wanted, timestamp_format: str | None) -> "Colu
     from pyspark.sql import functions as F
 
     kind = wanted.target
-    if kind == "timestamp" and timestamp_format:
-        return read_moment(text, timestamp_format)
+    if kind in ("timestamp", "timestamp_ntz") and timestamp_format:
+        return read_moment(text, timestamp_format, kind)
     if kind == "boolean":
         return text.try_cast(kind)
     if kind == "date":

@@ -48,11 +48,19 @@ def require_pattern(pattern: str) -> None:
         raise UsageError(f"{what} has more than six digits of a second without '.' or ',' before them.", hint=_HINT)
 
 
-def read_moment(text: "Column", pattern: str) -> "Column":
-    """Texts of a pattern as times, without white space around; null for others."""
+def read_moment(text: "Column", pattern: str, kind: str = "timestamp") -> "Column":
+    """Texts of a pattern as times, without white space around; null for others.
+
+    Args:
+        text: to read.
+        pattern: of it; a time without a zone is UTC.
+        kind: `timestamp`; or `timestamp_ntz`, which holds no time with a zone.
+    """
     from pyspark.sql import functions as F
 
-    return F.try_to_timestamp(F.trim(text, F.lit(SPACES)), F.lit(pattern))
+    if kind == "timestamp_ntz" and re.search("[VzOXxZ]", re.sub("'[^']*'", "", pattern)):
+        return F.lit(None).cast(kind)
+    return F.try_to_timestamp(F.trim(text, F.lit(SPACES)), F.lit(pattern)).cast(kind)
 
 
 def columns_that_start_so(
