@@ -136,10 +136,11 @@ class TestEntities:
         ("source", "message"),
         [
             ("nowhere/keys.csv", "There is no file nowhere/keys.csv"),
-            ("keys.tsv", "neither Parquet nor CSV, nor a table"),
-            ("in/keys.txt", "neither Parquet nor CSV, nor a table"),
-            ("Gold.Vip", "neither Parquet nor CSV, nor a table"),
-            ("s3://bucket/keys", "neither Parquet nor CSV, nor a table"),
+            ("keys.tsv", r"There is no file keys\.tsv"),
+            ("keys.jsonl", "neither Parquet, CSV nor TSV, nor a table"),
+            ("in/keys.txt", "neither Parquet, CSV nor TSV, nor a table"),
+            ("Gold.Vip", "neither Parquet, CSV nor TSV, nor a table"),
+            ("s3://bucket/keys", "neither Parquet, CSV nor TSV, nor a table"),
             ("https://ann:secret@host/keys", r"https://ann:\*\*\*@host/keys is neither"),
         ],
     )
