@@ -71,14 +71,16 @@ def columns_that_start_so(
     Raises:
         UsageError: Java does not know the pattern.
     """
+    from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
     from pyspark.sql import functions as F
 
     rows = [(name, text) for name, texts in samples.items() for text in texts]
     frame = session.createDataFrame([*rows, (None, "")], "name string, text string")
     try:
+        session._jvm.java.time.format.DateTimeFormatter.ofPattern(pattern)  # type: ignore[union-attr]
         wrong = frame.where(read_moment(F.col("text"), pattern).isNull()).select("name").distinct().collect()
-    except PySparkException as error:
+    except (Py4JError, PySparkException) as error:
         raise UsageError(f"--timestamp-format {pattern!r} is no pattern that Java reads.", hint=_HINT) from error
     return tuple(name for name, texts in samples.items() if texts and name not in {row["name"] for row in wrong})
 
