@@ -152,8 +152,8 @@ def _value(given: "Column", wanted: Wanted, timestamp_format: str | None) -> "Co
 def value_of_text(text: "Column", kind: str) -> "Column":
     """The text of an array's element, as a database writes it, as a type; null where it does not fit.
 
-    It is called inside of Spark's `transform`, where no Python function can run. A database writes the shortest text of a
-    floating-point number, so Spark's own casts are exact for it.
+    It is called inside of Spark's `transform`, where no Python function can run. A database writes the shortest text
+    of a floating-point number, so Spark's own casts are exact for it.
 
     Raises:
         UsageError: text can't be read as this type.
