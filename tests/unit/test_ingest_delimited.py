@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asgard.common.errors import InputDataError
@@ -67,6 +67,8 @@ def test_any_text_survives_a_round_trip(
 
 
 @settings(max_examples=200, deadline=None)
+@example(text="aaaaa\r\r\naa", cuts=[711], block=1)
+@example(text='\r"\na\ra', cuts=[], block=1)
 @given(
     text=st.text(st.sampled_from('ab",\r\n '), max_size=40),
     cuts=st.lists(st.integers(0, 1000), max_size=5),

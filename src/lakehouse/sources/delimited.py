@@ -183,14 +183,15 @@ class Parser:
         """Read another block behind what is left; False when nothing is left at all."""
         self._is_settled = self._is_settled or self._at > 0
         kept = [self._text[self._at :]]
-        size = 0
-        while size < BLOCK and not self._ended:
+        size, last = 0, self._text[-1:]
+        while not self._ended and (size < BLOCK or last == "\r"):  # a LF may belong to the CR
             piece = next(self._pieces, None)
             if piece is None:
                 self._ended = True
             else:
                 kept.append(piece)
                 size += len(piece)
+                last = piece[-1:] or last
         self._text, self._at = "".join(kept), 0
         if not self._is_settled:
             self._settle()
