@@ -211,7 +211,9 @@ def _texts(attempt: Attempt, entities: Entities, keys: Sequence[str]) -> "pa.Tab
             for file in files
             for table in _tables(file, kind, PurePosixPath(file.name).name)
         ]
-    return pa.concat_tables(parts, promote_options="permissive")
+    together = pa.concat_tables(parts, promote_options="permissive")
+    # Spark takes a batch without rows for the end of them.
+    return pa.Table.from_batches([batch for batch in together.to_batches() if batch.num_rows], together.schema)
 
 
 def _tables(file: SourceFile, kind: Format, name: str) -> "Iterator[pa.Table]":

@@ -76,7 +76,7 @@ def test_a_csv_is_read_as_everywhere_else(lake: Lakehouse, by_code: Views, tmp_p
     )
     path.write_bytes("".join(lines).encode("utf-8-sig"))
     built = build(lake, SetRequest(by_code, Labels(str(path))), tmp_path / "set.parquet", say=lambda _line: None)
-    found = duckdb.sql(f"SELECT note, y, long, n, yes, day, at, id, amount FROM '{built.path}' ORDER BY amount")
+    found = duckdb.sql(f"SELECT note, y, long, n, yes, day, \"at\", id, amount FROM '{built.path}' ORDER BY amount")
     assert list(map(str, found.types)) == [
         "VARCHAR", "DOUBLE", "DOUBLE", "BIGINT", "BOOLEAN", "DATE", "TIMESTAMP", "VARCHAR", "DOUBLE",
     ]  # fmt: skip

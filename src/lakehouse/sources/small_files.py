@@ -4,6 +4,7 @@ They have a header, a comma or a tab between fields, and are in UTF-8. Where ing
 apart, here it is an error: a key or a label must not get lost.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -74,7 +75,8 @@ class SmallFile:
 
 
 def _unread(name: str, kind: Format, error: InputDataError) -> UsageError:
-    hint = error.hint
-    if hint and hint.startswith("Say --"):  # options of ingest
-        hint = f"Write it in UTF-8, with {TextOptions().delimiter_of(kind)!r} between the fields."
+    without_options = [part for part in re.split(r"(?<=[.?]) ", error.hint or "") if "--" not in part]
+    hint = (
+        " ".join(without_options) or f"Write it in UTF-8, with {TextOptions().delimiter_of(kind)!r} between the fields."
+    )
     return UsageError(f"{name} can't be read: {error.message}", hint=hint)
