@@ -1,21 +1,28 @@
 """Columns and fields of structs by name, through every write mode, declared columns and schema changes."""
 
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 from tests.conftest import Fresh
 from tests.support.runs import days, declared, rows_of, run_work, write_rows
-from tests.support.structs import plain
+from tests.support.structs import Kind, grown, kinds, plain
 
 from asgard import Daily
 from asgard.common.errors import ContractError, DeclarationError, InputDataError
 from asgard.lakehouse.attempt import Attempt
 from asgard.lakehouse.declaration import Table
+from asgard.lakehouse.intervals import TimeRange
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.run import Status
 
+Rows = Mapping[int, list[Any]]
+"""Rows by their id: a value for each column."""
 IN_ORDER = "named_struct('a', {a}, 'b', {b})"
 SWAPPED = "named_struct('b', {b}, 'a', {a})"
 
@@ -38,32 +45,108 @@ def read(lake: Lakehouse, table: Table) -> list[tuple[Any, ...]]:
     return [tuple(map(plain, row)) for row in rows_of(lake, table.name)]
 
 
-def test_fields_in_another_order_land_under_their_names_in_every_mode(
-    lake: Lakehouse, spark: SparkSession, fresh: Fresh
+def column(draw: st.DrawFn) -> tuple[Kind, Kind]:
+    """A type of the table, and one of later rows: more fields, wider numbers, another order."""
+    kind = draw(kinds())
+    return kind, draw(grown(kind))
+
+
+AB = Kind("struct", (Kind("int"), Kind("int")), ("a", "b"))
+BA = Kind("struct", (Kind("int"), Kind("int")), ("b", "a"))
+SWAPPED_PLACES = [
+    (AB, BA),
+    (Kind("array", (AB,)), Kind("array", (BA,))),
+    (Kind("map", (AB,)), Kind("map", (BA,))),
+    (Kind("struct", (Kind("array", (AB,)),), ("in",)), Kind("struct", (Kind("array", (BA,)),), ("in",))),
+]
+
+
+@st.composite
+def writes(draw: st.DrawFn) -> tuple[list[tuple[Kind, Kind]], Rows, Rows]:
+    """The columns, the rows of a first write by their ids, and those of a second one."""
+    found = SWAPPED_PLACES + [column(draw) for _ in range(8)]
+    first = {key: [draw(old.values()) for old, _ in found] for key in (1, 2, 3)}
+    second = {key: [draw(new.values()) for _, new in found] for key in (2, 3, 4)}
+    return found, first, second
+
+
+def frame_of(spark: SparkSession, columns: Sequence[Kind], given: Rows, day: Callable[[int], int]) -> DataFrame:
+    """Rows with `id`, `at` (a day of January) and `c0`, `c1`, ..."""
+    table = {
+        "id": pa.array(list(given), pa.int64()),
+        "at": pa.array([datetime(2024, 1, day(key), tzinfo=UTC) for key in given], pa.timestamp("us", "UTC")),
+    }
+    for place, kind in enumerate(columns):
+        table[f"c{place}"] = pa.array([kind.to_arrow(row[place]) for row in given.values()], kind.arrow)
+    return spark.createDataFrame(pa.table(table))  # type: ignore[arg-type, unused-ignore]
+
+
+def stored(lake: Lakehouse, table: Table, columns: Sequence[Kind]) -> list[tuple[int, list[Any]]]:
+    """The rows by their ids, as Spark reads them: PyIceberg gives an empty list for a null list of structs."""
+    rows = lake.frame(table.name, "main").collect()
+    return [(row["id"], [plain(row[f"c{place}"]) for place in range(len(columns))]) for row in rows]
+
+
+def check_every_mode(
+    lake: Lakehouse, spark: SparkSession, fresh: Fresh, found: list[tuple[Kind, Kind]], first: Rows, second: Rows
 ) -> None:
-    columns = (
-        "id bigint, at timestamp, s struct<a:bigint,b:bigint>, l array<struct<a:bigint,b:bigint>>, "
-        "m map<string,struct<a:bigint,b:bigint>>, deep array<map<string,struct<in:struct<a:bigint,b:bigint>>>>"
-    )
-    tables = [
-        declared(fresh.table(), mode="append"),
-        declared(fresh.table(), mode="merge", keys=["id"]),
-        declared(fresh.table(), mode="replace"),
-        declared(fresh.table(), interval=Daily("at")),
-        declared(fresh.table(), columns=columns),
-    ]
+    """Two writes in every mode leave what a plain loop leaves."""
+    old, new = [kind for kind, _ in found], [kind for _, kind in found]
+    ddl = ", ".join(f"c{place} {kind.ddl}" for place, kind in enumerate(new))
+    append = declared(fresh.table(), mode="append")
+    merge = declared(fresh.table(), mode="merge", keys=["id"])
+    replace = declared(fresh.table(), mode="replace")
+    interval = declared(fresh.table(), interval=Daily("at"))
+    cast = declared(fresh.table(), columns=f"id bigint, at timestamp, {ddl}")
+    tables = [append, merge, replace, interval, cast]
 
-    def write_all(made: DataFrame) -> None:
+    def write_all(frame: DataFrame, among: Sequence[Table], given: TimeRange) -> Status:
         def work(attempt: Attempt) -> None:
-            for table in tables:
-                attempt.write(table, made, days("2024-01-01", "2024-01-02") if table.interval else None)
+            for table in among:
+                attempt.write(table, frame, given if table.interval else None)
 
-        run_work(lake, work)
+        return run_work(lake, work).status
 
-    write_all(rows(spark, IN_ORDER, 7, 8, key=2))
-    write_all(rows(spark, SWAPPED, 1, 2))
-    old, new = expected(7, 8, key=2), expected(1, 2)
-    assert [read(lake, table) for table in tables] == [[new, old], [new, old], [new], [new], [new]]
+    write_all(frame_of(spark, old, first, lambda key: key), tables[:4], days("2024-01-01", "2024-01-04"))
+    write_all(frame_of(spark, new, second, lambda _: 2), tables, days("2024-01-02", "2024-01-03"))
+    before = {key: [n.of(o, v) for (o, n), v in zip(found, row, strict=True)] for key, row in first.items()}
+    expected = {
+        append.name: [*before.items(), *second.items()],
+        merge.name: list((before | second).items()),
+        replace.name: list(second.items()),
+        interval.name: [(key, row) for key, row in before.items() if key != 2] + list(second.items()),
+        cast.name: list(second.items()),
+    }
+    for table in tables:
+        rest = list(expected[table.name])
+        for row in stored(lake, table, new):
+            assert row in rest, (table.mode, ddl)
+            rest.remove(row)
+        assert rest == [], (table.mode, ddl)
+    given = frame_of(spark, new, second, lambda _: 2)
+    again = given.select(*reversed(given.columns))
+    assert write_all(again, [merge], days("2024-01-02", "2024-01-03")) is Status.UNCHANGED
+
+
+@settings(
+    max_examples=1, deadline=None, suppress_health_check=list(HealthCheck), database=None, phases=[Phase.generate]
+)
+@given(made=writes())
+def test_random_structs_are_written_by_name_in_every_mode(
+    lake: Lakehouse, spark: SparkSession, fresh: Fresh, made: tuple[Any, ...]
+) -> None:
+    check_every_mode(lake, spark, fresh, *made)
+
+
+@pytest.mark.soak
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=list(HealthCheck), database=None, phases=[Phase.generate]
+)
+@given(made=writes())
+def test_random_structs_are_written_by_name_in_every_mode_for_long(
+    lake: Lakehouse, spark: SparkSession, fresh: Fresh, made: tuple[Any, ...]
+) -> None:
+    check_every_mode(lake, spark, fresh, *made)
 
 
 def test_a_merge_sees_that_fields_changed_places_and_values(lake: Lakehouse, spark: SparkSession, fresh: Fresh) -> None:
