@@ -67,7 +67,7 @@ def plan(
                 row["table"],
                 row["mode"],
                 ", ".join(row["intervals"]),
-                row["reason"],
+                f"{row['reason']}{_of_another(row['belongs_to'])}",
                 ", ".join(row["reads"]),
                 len(row["checks"]),
                 ", ".join(row["downstream"]),
@@ -76,6 +76,10 @@ def plan(
         ],
         empty="nothing is missing",
     )
+
+
+def _of_another(owner: str) -> str:
+    return f"; of pipeline {owner}: refused without --take-over" if owner else ""
 
 
 def audit(
@@ -90,7 +94,7 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Hold a table on any ref against its checks."""
-    from asgard.lakehouse.audit import audit_published, checks_of
+    from asgard.lakehouse.audit import audit_published
     from asgard.lakehouse.loading import load_pipeline
     from asgard.lakehouse.snapshots import resolve
     from asgard.lakehouse.sql_files import parse_check
@@ -99,7 +103,7 @@ def audit(
     checks: list[Check] = [parse_check(text) for text in check or ()]
     if pipeline is not None:
         declared = load_pipeline(pipeline)
-        checks = [*checks_of(declared[name]), *checks]
+        checks = [*declared[name].audited_checks, *checks]
         if not checks:
             raise UsageError(
                 f"Pipeline {declared.name} declares no checks for {name}.", hint="Give one: --check 'not_null(email)'."

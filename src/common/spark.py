@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from asgard.common import errors
 from asgard.common.errors import AsgardError, EnvironmentSetupError, RunError, ServiceError
+from asgard.common.places import place_of, raised, raised_on_worker
 from asgard.common.settings import Secret, Settings, python_environment, set_for_children
 
 if TYPE_CHECKING:
@@ -194,21 +195,45 @@ def explained(what: str) -> Iterator[None]:
 
 
 def explain(error: BaseException, what: str) -> AsgardError:
-    """The error in Asgard's words: no Java stack trace, what was going on, and what to do.
+    """The error in Asgard's words: no stack trace; what was going on, where in the user's code, and what to do.
 
     Args:
-        error: what pyspark or py4j raised.
+        error: what pyspark, py4j or the user's own code raised.
         what: what was being done, e.g. "Writing silver.orders".
     """
     text = str(error)
     own = _raised_on_worker(text)
     if own is not None:
         return own
+    in_user_code = raised_on_worker(text)
+    if in_user_code is None and not _is_sparks(error):
+        in_user_code = raised(error)
     for pattern, kind, meaning, hint in _MEANINGS:
         match = re.search(pattern, text)
-        if match:
+        if match and (in_user_code is None or in_user_code.place is None):
             return kind(f"{what}: {meaning.replace('{found}', _without_class(match[0]))}", hint=hint)
-    return RunError(f"{what} failed: {first_line(error)}", hint="Look at the function or the data that it read.")
+    if in_user_code is not None:
+        return RunError(f"{what} failed: {in_user_code}.", hint="Look at that line, and at the data that it was given.")
+    place = place_of(error) or _called_from(text)
+    return RunError(
+        f"{what} failed: {first_line(error)}{f' ({place})' if place else ''}",
+        hint="Look at that line, and at the columns of what it reads."
+        if place
+        else "Look at the function or the data that it read.",
+    )
+
+
+def _is_sparks(error: BaseException) -> bool:
+    from py4j.protocol import Py4JError  # type: ignore[import-untyped, unused-ignore]
+    from pyspark.errors import PySparkException
+
+    return isinstance(error, PySparkException | Py4JError)
+
+
+def _called_from(text: str) -> str:
+    """The line that Spark itself names: that of the call which made a column."""
+    match = re.search(r"was called from\s*\n(.+):(\d+)\s*$", text, re.MULTILINE)
+    return f"{match[1]}, line {match[2]}" if match else ""
 
 
 def _raised_on_worker(text: str) -> AsgardError | None:
@@ -228,7 +253,7 @@ def first_line(error: BaseException) -> str:
     lines = [
         line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("at ", "JVM"))
     ]
-    best = lines[0] if lines else type(error).__name__
+    best = re.sub(r"\s*SQLSTATE: \w+.*$", "", lines[0]) if lines else type(error).__name__
     if "Job aborted" in best or "Task failed" in best or "stage failure" in best:
         causes = re.findall(r"(?:Caused by: |: )((?:[\w$.]+(?:Exception|Error)): .+)", text)
         best = causes[-1].strip() if causes else best

@@ -135,6 +135,7 @@ def _describe(state: TableState, content: Content) -> dict[str, Any]:
         "intervals": properties.get("asgard.intervals", ""),
         "interval": properties.get("asgard.interval", ""),
         "owner": properties.get("asgard.owner", ""),
+        "pipeline": properties.get("asgard.pipeline", ""),
         "description": properties.get("comment", ""),
         "tags": properties.get("asgard.tags", ""),
         "consumers": properties.get("asgard.consumers", ""),

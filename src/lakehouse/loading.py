@@ -8,10 +8,12 @@ from types import ModuleType
 
 from asgard.common.errors import DeclarationError, UsageError
 from asgard.lakehouse.pipeline import Pipeline
+from asgard.lakehouse.user_modules import placed
 
 _HINT = "Give a module (examples.retail), a file or folder (pipelines/retail.py), or a zip (jobs.zip:retail)."
 
 
+@placed
 def load_pipeline(reference: str) -> Pipeline:
     """Import what `--pipeline` names and return the one `Pipeline` in it.
 
@@ -21,7 +23,8 @@ def load_pipeline(reference: str) -> Pipeline:
 
     Raises:
         UsageError: nothing is there, or not exactly one pipeline is in it.
-        DeclarationError: the user's module itself does not import; the message has its own error.
+        DeclarationError: the user's module itself does not import (the message has its own error, the details file
+            and line), or what it declares can't work.
     """
     location, _, attribute = reference.partition(":")
     if location.endswith(".zip"):
@@ -38,7 +41,9 @@ def load_pipeline(reference: str) -> Pipeline:
         if "" not in sys.path:
             sys.path.insert(0, "")
         module = _import(location, reference)
-    return _pick(module, attribute, reference)
+    pipeline = _pick(module, attribute, reference)
+    pipeline.in_order()
+    return pipeline
 
 
 def path_of(reference: str) -> Path | None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, DataFrameWriterV2, SparkSession
     from pyspark.sql.types import StructType
 
+PIPELINE_PROPERTY = "asgard.pipeline"
+"""Table property: the pipeline that published it last. A table without it is adopted by the next one."""
 INTERVALS_PROPERTY = "asgard.intervals"
 """Table property: which stretches of time have been computed (`RangeSet`)."""
 INPUTS_PROPERTY = "asgard.inputs"
@@ -112,6 +114,7 @@ class BranchTable:
         return {
             "comment": table.description,
             "asgard.owner": table.owner,
+            **({PIPELINE_PROPERTY: table.pipeline} if table.pipeline else {}),
             "asgard.tags": ",".join(table.tags),
             "asgard.consumers": ",".join(table.consumers),
             "asgard.update-frequency": table.update_frequency,

@@ -159,7 +159,7 @@ def test_a_wrong_declaration_keeps_its_own_words() -> None:
     with pytest.raises(DeclarationError, match=r"^Table bronze\.a \(source\): mode merge needs keys"):
         load_pipeline("wrong_shop.py")
     write("misnamed_shop.py", ONE.format(name="misnamed") + "misnamed.source('Bronze')\n")
-    with pytest.raises(UsageError, match=r"^'Bronze' is not a table name"):
+    with pytest.raises(UsageError, match=r"^Table Bronze: name: 'Bronze' is not a table name"):
         load_pipeline("misnamed_shop.py")
 
 
