@@ -155,13 +155,13 @@ def tables(
     ref: RefOption = None, directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False
 ) -> None:
     """List the tables of a ref: rows, size, snapshot, owner."""
-    from asgard.lakehouse.history import describe_tables
+    from asgard.lakehouse.history import describe_contents
     from asgard.lakehouse.snapshots import resolve
 
     lake = _lake(settings, directory)
-    found = describe_tables(lake, resolve(lake, ref))
+    found, others = describe_contents(lake, resolve(lake, ref))
     if as_json:
-        show_json({"tables": found})
+        show_json({"tables": found, "others": [each.to_json() for each in others]})
         return
     show_table(
         ("TABLE", "ROWS", "FILES", "MB", "WRITTEN", "INTERVALS", "OWNER"),
@@ -179,6 +179,9 @@ def tables(
         ],
         empty="no table yet",
     )
+    if others:
+        typer.echo("\nalso there, kept by other tools or not readable:")
+        show_table(("NAME", "KIND", "WHY IT IS NOT ABOVE"), [(each.name, each.kind, each.problem) for each in others])
 
 
 def runs(
@@ -289,9 +292,9 @@ def diff(
         [
             (
                 row["table"],
-                row["change"],
-                f"{row['rows_before']:,}",
-                f"{row['rows_after']:,}",
+                row["change"] if row["kind"] == "Iceberg table" else f"{row['change']} ({row['kind']})",
+                "?" if row["rows_before"] is None else f"{row['rows_before']:,}",
+                "?" if row["rows_after"] is None else f"{row['rows_after']:,}",
                 " ".join(
                     [f"+{name}" for name in row["columns_added"]]
                     + [f"-{name}" for name in row["columns_dropped"]]
@@ -302,6 +305,9 @@ def diff(
         ],
         empty="no difference",
     )
+    for row in found:
+        if row["problem"]:
+            typer.echo(f"{row['table']}: {row['problem']}")
 
 
 def lineage(
@@ -323,7 +329,7 @@ def lineage(
 ) -> None:
     """Show where a table's rows, or one prediction, come from."""
     from asgard.cli.explained import show_explained, show_node
-    from asgard.lakehouse.history import lineage as find_lineage
+    from asgard.lakehouse.lineage import lineage as find_lineage
     from asgard.lakehouse.snapshots import resolve
 
     name, entity = TableName.parse(table), _entity(key)

@@ -252,6 +252,6 @@ class Attempt:
 
     def _state(self, table: TableName, ref: str) -> TableState | None:
         content = self.lake.nessie.content(ref, table)
-        if content is None or not content.is_table:
+        if content is None:
             return None
         return TableState.load(content.metadata_location, self.lake.settings)

@@ -132,7 +132,7 @@ def _drawn(plots: Sequence["Plot"]) -> list[Mapping[str, str]]:
 
 
 def _tiles(facts: Facts) -> list[Mapping[str, str]]:
-    published = [run for run in facts.runs if run.status == "published"]
+    published = [run for run in facts.runs if run.is_published]
     checks = [check for table in facts.tables for check in table.checks]
     passed = sum(bool(check["passed"]) for check in checks)
     free = sum(check["answered_by"] == "statistics" for check in checks)
