@@ -196,6 +196,7 @@ def test_totals_are_the_naive_count_and_never_shrink(
         assert value(text, name, job_name=job, environment=environment) == number
 
 
+@settings(deadline=None)
 @given(found=some_events, held=st.sets(st.tuples(st.sampled_from(["main", "dev"]), st.sampled_from(["one", "two"]))))
 def test_the_last_publish_is_the_newest_that_its_target_holds(
     found: list[JobEvent], held: set[tuple[str, str]]
@@ -251,6 +252,7 @@ def test_two_warehouses_on_one_host_have_no_series_in_common() -> None:
     assert {dict(labels)["warehouse"] for _, labels in both[0]} == {"file:/a"}
 
 
+@settings(deadline=None)
 @given(found=some_events)
 def test_an_event_survives_its_file(found: list[JobEvent]) -> None:
     for each in found:
@@ -366,7 +368,7 @@ def test_a_killed_job_is_a_failure_once_its_renewal_expired(killed: Storage) -> 
         text = exposed(log, now + LATER)
         assert value(text, "asgard_job_failure_total", **job) == 1
         assert value(text, "asgard_job_duration_seconds_count", **job) is None
-        assert value(text, "asgard_rows_written_total", table="gold.a", environment="test") == 7
+        assert value(text, "asgard_rows_written_total", table="gold.a", target="main", environment="test") == 7
         log.settle(now + LATER)
     assert value(exposed(log, now), "asgard_job_failure_total", **job) == 1  # written down: no clock brings it back
     assert list(killed.list("events/open")) == []
