@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asgard.common import errors
+from asgard.common.descendants import descendants, end_descendants
 from asgard.common.errors import AsgardError, EnvironmentSetupError, RunError, ServiceError
 from asgard.common.places import place_of, raised, raised_on_worker
 from asgard.common.settings import Secret, Settings, python_environment, set_for_children
+from asgard.common.stopping import claim_signals, received, require_none
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -53,6 +55,10 @@ def open_session(
         if not submitted:
             _start_java(options)
         session = builder.getOrCreate()
+        claim_signals()  # PySpark has put a handler of its own in place
+    except KeyboardInterrupt:  # that handler's
+        require_none()
+        raise
     except (PySparkException, RuntimeError, OSError) as error:
         raise EnvironmentSetupError(
             f"Spark did not start: {first_line(error)}",
@@ -80,21 +86,30 @@ def _start_java(options: Mapping[str, str]) -> None:
 
     if SparkContext._gateway is not None:
         return
+    others = descendants()
     reading, writing = os.pipe()
     threading.Thread(target=_pass_on, args=(reading,), name="java-stderr", daemon=True).start()
     conf = SparkConf(loadDefaults=False).setAll(list(options.items()))
     try:
-        gateway = launch_gateway(conf, {"stderr": writing})  # type: ignore[no-untyped-call, unused-ignore]
+        # A group of its own: a terminal's Ctrl-C does not reach it, and what it starts is found by it.
+        options_of_process = {"stderr": writing, "start_new_session": True}
+        gateway = launch_gateway(conf, options_of_process)  # type: ignore[no-untyped-call, unused-ignore]
+    except BaseException:
+        end_descendants(0, 2, spare=others)  # it can't tell us its port any more, and would wait for ever
+        raise
     finally:
         os.close(writing)
     SparkContext._ensure_initialized(gateway=gateway)
 
 
 def _pass_on(reading: int) -> None:
-    """Hand lines on to stderr; the JVM names the module that Spark itself asks it for, at each start."""
+    """Hand lines on to stderr; the JVM names the module that Spark itself asks it for, at each start.
+
+    What it says of its end, once a signal has arrived, helps nobody.
+    """
     with open(reading, "rb") as lines:
         for line in lines:
-            if not line.startswith(b"WARNING: Using incubator modules:"):
+            if not line.startswith(b"WARNING: Using incubator modules:") and received() is None:
                 os.write(2, line)
 
 

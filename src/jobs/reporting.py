@@ -1,11 +1,11 @@
 """How jobs talk to people and to programs: progress on stderr, results on stdout."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from asgard.jobs.answer import give
 from asgard.lakehouse.run import RunResult
 
 Say = Callable[[str], None]
@@ -49,8 +49,8 @@ def progress_lines(*, quiet: bool = False) -> Iterator[Say]:
 
 
 def show_json(content: object) -> None:
-    """Print one machine-readable object on stdout."""
-    sys.stdout.write(json.dumps(content, indent=2, allow_nan=False, default=str) + "\n")
+    """Answer with one machine-readable object, on stdout."""
+    give(content)
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str = "nothing") -> None:
