@@ -53,4 +53,4 @@ def _kind(value: object) -> str:
         return "None (is there a return?)"
     kind = type(value)
     home = "" if kind.__module__ == "builtins" else f"{kind.__module__.partition('.')[0]}."
-    return f"a {home}{kind.__name__}"
+    return f"{home}{kind.__name__}"

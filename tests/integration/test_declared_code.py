@@ -131,10 +131,10 @@ def test_a_run_names_table_line_and_error(lake: Lakehouse, spark: SparkSession, 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (lambda raw: raw.toPandas(), "gave a pandas.DataFrame, not a Spark DataFrame"),
+        (lambda raw: raw.toPandas(), "gave pandas.DataFrame, not a Spark DataFrame"),
         (lambda raw: None, r"gave None \(is there a return\?\)"),
-        (lambda raw: [raw], "gave a list"),
-        (lambda raw: raw.id, "gave a pyspark.Column"),
+        (lambda raw: [raw], "gave list"),
+        (lambda raw: raw.id, "gave pyspark.Column"),
     ],
 )
 def test_what_is_no_spark_dataframe_is_named(
