@@ -1,5 +1,14 @@
 """The `asgard` command."""
 
-from asgard.cli.app import main
 
-__all__ = ["main"]
+def main() -> int:
+    """Run `asgard` with this process's arguments; a signal counts from here on, while the rest is still imported."""
+    from asgard.common.stopping import stoppable
+
+    return stoppable(_run, own=True)
+
+
+def _run() -> int:
+    from asgard.cli.app import main as run
+
+    return run()

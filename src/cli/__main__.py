@@ -1,5 +1,5 @@
 """`python -m asgard.cli` is `asgard`."""
 
-from asgard.cli.app import main
+from asgard.cli import main
 
 raise SystemExit(main())

@@ -13,6 +13,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from asgard.jobs.command_class import JobCommand
 from asgard.jobs.entrypoint import run_app
 
 
@@ -152,7 +153,7 @@ def build(argv: Sequence[str]) -> typer.Typer:
             groups[group] = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help=f"Commands on {group}.")
             app.add_typer(groups[group], name=group)
         path = command.name.split()
-        groups[group].command(name)(command.load() if words[: len(path)] == path else command.stub())
+        groups[group].command(name, cls=JobCommand)(command.load() if words[: len(path)] == path else command.stub())
     app.callback(invoke_without_command=True)(_version)
     return app
 
@@ -168,4 +169,4 @@ def _version(version: bool = typer.Option(False, "--version", help="Print the ve
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
-    return run_app(build(given), given, prog_name="asgard")
+    return run_app(build(given), argv, prog_name="asgard")

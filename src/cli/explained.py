@@ -5,9 +5,13 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from asgard.lakehouse.history import LineageNode
+    from asgard.lakehouse.lineage import LineageNode
     from asgard.model.explain import Explained, Used
     from asgard.model.versions import Binding
+
+
+_LISTED = 10
+"""So many files are listed; more are counted."""
 
 
 def show_explained(explained: "Explained") -> None:
@@ -43,11 +47,23 @@ def show_node(node: "LineageNode", indent: str) -> None:
     """Print a state of a table, and below it what it was computed from."""
     run = node.run.attempt if node.run else None
     made = f"by {run.start.get('job')} {run.run_id} (code {run.start.get('code_version', '')[:12]})" if run else ""
-    typer.echo(f"{indent}{node.table}  snapshot {node.snapshot_id}  {made or 'made by no recorded run'}")
-    for file in node.files:
+    if not node.made_by_run or not made:
+        made = f"made by no recorded run{f'; the newest recorded one is {made[3:]}' if made else ''}"
+    typer.echo(f"{indent}{node.table}  snapshot {node.snapshot_id}  {made}")
+    if node.unrecorded:
+        noun = "snapshot" if node.unrecorded == 1 else "snapshots"
+        typer.echo(f"{indent}  {node.unrecorded:,} {noun} by no recorded run: where their rows come from is not known")
+    for model in node.predicted_by:
+        typer.echo(f"{indent}  predicted by {model}")
+    if len(node.files) > _LISTED:
+        typer.echo(f"{indent}  {len(node.files):,} files, {node.files[0]} to {node.files[-1]}; --json lists them")
+    for file in node.files if len(node.files) <= _LISTED else ():
         typer.echo(f"{indent}  file {file}")
     for source in node.inputs:
         show_node(source, indent + "  ")
+    if node.predicted_by and not indent:
+        keys = " ".join(f"--key {name}=VALUE" for name in node.keys) or "--key NAME=VALUE"
+        typer.echo(f"one prediction: asgard lineage {node.table} {keys}")
 
 
 def _show_used(used: "Used") -> None:

@@ -67,7 +67,7 @@ def plan(
                 row["table"],
                 row["mode"],
                 ", ".join(row["intervals"]),
-                row["reason"],
+                f"{row['reason']}{_of_another(row['belongs_to'])}",
                 ", ".join(row["reads"]),
                 len(row["checks"]),
                 ", ".join(row["downstream"]),
@@ -76,6 +76,10 @@ def plan(
         ],
         empty="nothing is missing",
     )
+
+
+def _of_another(owner: str) -> str:
+    return f"; of pipeline {owner}: refused without --take-over" if owner else ""
 
 
 def audit(
@@ -90,7 +94,7 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Hold a table on any ref against its checks."""
-    from asgard.lakehouse.audit import audit_published, checks_of
+    from asgard.lakehouse.audit import audit_published
     from asgard.lakehouse.loading import load_pipeline
     from asgard.lakehouse.snapshots import resolve
     from asgard.lakehouse.sql_files import parse_check
@@ -99,7 +103,7 @@ def audit(
     checks: list[Check] = [parse_check(text) for text in check or ()]
     if pipeline is not None:
         declared = load_pipeline(pipeline)
-        checks = [*checks_of(declared[name]), *checks]
+        checks = [*declared[name].audited_checks, *checks]
         if not checks:
             raise UsageError(
                 f"Pipeline {declared.name} declares no checks for {name}.", hint="Give one: --check 'not_null(email)'."
@@ -151,13 +155,13 @@ def tables(
     ref: RefOption = None, directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False
 ) -> None:
     """List the tables of a ref: rows, size, snapshot, owner."""
-    from asgard.lakehouse.history import describe_tables
+    from asgard.lakehouse.history import describe_contents
     from asgard.lakehouse.snapshots import resolve
 
     lake = _lake(settings, directory)
-    found = describe_tables(lake, resolve(lake, ref))
+    found, others = describe_contents(lake, resolve(lake, ref))
     if as_json:
-        show_json({"tables": found})
+        show_json({"tables": found, "others": [each.to_json() for each in others]})
         return
     show_table(
         ("TABLE", "ROWS", "FILES", "MB", "WRITTEN", "INTERVALS", "OWNER"),
@@ -175,6 +179,9 @@ def tables(
         ],
         empty="no table yet",
     )
+    if others:
+        typer.echo("\nalso there, kept by other tools or not readable:")
+        show_table(("NAME", "KIND", "WHY IT IS NOT ABOVE"), [(each.name, each.kind, each.problem) for each in others])
 
 
 def runs(
@@ -285,9 +292,9 @@ def diff(
         [
             (
                 row["table"],
-                row["change"],
-                f"{row['rows_before']:,}",
-                f"{row['rows_after']:,}",
+                row["change"] if row["kind"] == "Iceberg table" else f"{row['change']} ({row['kind']})",
+                "?" if row["rows_before"] is None else f"{row['rows_before']:,}",
+                "?" if row["rows_after"] is None else f"{row['rows_after']:,}",
                 " ".join(
                     [f"+{name}" for name in row["columns_added"]]
                     + [f"-{name}" for name in row["columns_dropped"]]
@@ -298,6 +305,9 @@ def diff(
         ],
         empty="no difference",
     )
+    for row in found:
+        if row["problem"]:
+            typer.echo(f"{row['table']}: {row['problem']}")
 
 
 def lineage(
@@ -319,7 +329,7 @@ def lineage(
 ) -> None:
     """Show where a table's rows, or one prediction, come from."""
     from asgard.cli.explained import show_explained, show_node
-    from asgard.lakehouse.history import lineage as find_lineage
+    from asgard.lakehouse.lineage import lineage as find_lineage
     from asgard.lakehouse.snapshots import resolve
 
     name, entity = TableName.parse(table), _entity(key)

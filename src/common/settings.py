@@ -65,13 +65,11 @@ def redact_url(url: str) -> str:
     return _PASSWORD.sub("***", _USER.sub(hidden, url))
 
 
-def _choice(*allowed: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in allowed:
-            raise ValueError(f"one of {', '.join(allowed)}")
-        return text
-
-    return parse
+def _log_level(text: str) -> str:
+    level = {"WARN": "WARNING"}.get(text.upper(), text.upper())
+    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ValueError("one of DEBUG, INFO, WARNING, ERROR")
+    return level
 
 
 def _url(*schemes: str) -> Callable[[str], str]:
@@ -83,7 +81,7 @@ def _url(*schemes: str) -> Callable[[str], str]:
             raise ValueError(expected) from None
         if parts.scheme not in schemes or not (parts.netloc or parts.path):
             raise ValueError(expected)
-        return text.rstrip("/")
+        return (parts.scheme + text[len(parts.scheme) :]).rstrip("/")  # the scheme is in lower case then
 
     return parse
 
@@ -97,11 +95,10 @@ def _nessie_uri(text: str) -> str:
 
 
 def _warehouse(text: str) -> str:
-    if "://" not in text and not text.startswith("file:"):
+    if "://" not in text and not text.lower().startswith("file:"):
         return Path(text).expanduser().resolve().as_uri()
-    if text.startswith("s3a://"):
-        text = "s3://" + text.removeprefix("s3a://")
-    return _url("file", "s3")(text)
+    url = _url("file", "s3", "s3a")(text)
+    return re.sub("^s3a:", "s3:", url)
 
 
 def _bucket(text: str) -> str:
@@ -130,15 +127,15 @@ def _positive(text: str) -> int:
 
 
 def _memory(text: str) -> str:
-    if not re.fullmatch(r"\d+[kmgt]", text):
+    if not re.fullmatch(r"\d+[kmgt]", text.lower()):
         raise ValueError("a size such as 2g or 1500m")
-    return text
+    return text.lower()
 
 
 def _length_of_time(text: str) -> str:
-    if not re.fullmatch(r"[1-9]\d{0,3}[mhdwy]", text):
+    if not re.fullmatch(r"[1-9]\d{0,3}[mhdwy]", text.lower()):
         raise ValueError("a length of time such as 30d, 12h or 1y")
-    return text
+    return text.lower()
 
 
 def _path(text: str) -> Path:
@@ -215,9 +212,7 @@ DEFINITIONS: tuple[SettingDefinition, ...] = (
         _aliases("PUSHGATEWAY_URL"),
     ),
     SettingDefinition("metrics_textfile", "file for node_exporter's textfile collector (*.prom)", _path),
-    SettingDefinition(
-        "log_level", "what is logged", _choice("DEBUG", "INFO", "WARNING", "ERROR"), "WARNING", _aliases("LOG_LEVEL")
-    ),
+    SettingDefinition("log_level", "what is logged", _log_level, "WARNING", _aliases("LOG_LEVEL")),
     SettingDefinition(
         "environment", "a label on metrics and records, e.g. production", str, "local", _aliases("ENVIRONMENT")
     ),

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asgard.common import errors
+from asgard.common.descendants import descendants, end_descendants
 from asgard.common.errors import AsgardError, EnvironmentSetupError, RunError, ServiceError
+from asgard.common.places import place_of, raised, raised_on_worker
 from asgard.common.settings import Secret, Settings, python_environment, set_for_children
+from asgard.common.stopping import claim_signals, received, require_none
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -52,6 +55,10 @@ def open_session(
         if not submitted:
             _start_java(options)
         session = builder.getOrCreate()
+        claim_signals()  # PySpark has put a handler of its own in place
+    except KeyboardInterrupt:  # that handler's
+        require_none()
+        raise
     except (PySparkException, RuntimeError, OSError) as error:
         raise EnvironmentSetupError(
             f"Spark did not start: {first_line(error)}",
@@ -79,21 +86,30 @@ def _start_java(options: Mapping[str, str]) -> None:
 
     if SparkContext._gateway is not None:
         return
+    others = descendants()
     reading, writing = os.pipe()
     threading.Thread(target=_pass_on, args=(reading,), name="java-stderr", daemon=True).start()
     conf = SparkConf(loadDefaults=False).setAll(list(options.items()))
     try:
-        gateway = launch_gateway(conf, {"stderr": writing})  # type: ignore[no-untyped-call, unused-ignore]
+        # A group of its own: a terminal's Ctrl-C does not reach it, and what it starts is found by it.
+        options_of_process = {"stderr": writing, "start_new_session": True}
+        gateway = launch_gateway(conf, options_of_process)  # type: ignore[no-untyped-call, unused-ignore]
+    except BaseException:
+        end_descendants(0, 2, spare=others)  # it can't tell us its port any more, and would wait for ever
+        raise
     finally:
         os.close(writing)
     SparkContext._ensure_initialized(gateway=gateway)
 
 
 def _pass_on(reading: int) -> None:
-    """Hand lines on to stderr; the JVM names the module that Spark itself asks it for, at each start."""
+    """Hand lines on to stderr; the JVM names the module that Spark itself asks it for, at each start.
+
+    What it says of its end, once a signal has arrived, helps nobody.
+    """
     with open(reading, "rb") as lines:
         for line in lines:
-            if not line.startswith(b"WARNING: Using incubator modules:"):
+            if not line.startswith(b"WARNING: Using incubator modules:") and received() is None:
                 os.write(2, line)
 
 
@@ -194,21 +210,45 @@ def explained(what: str) -> Iterator[None]:
 
 
 def explain(error: BaseException, what: str) -> AsgardError:
-    """The error in Asgard's words: no Java stack trace, what was going on, and what to do.
+    """The error in Asgard's words: no stack trace; what was going on, where in the user's code, and what to do.
 
     Args:
-        error: what pyspark or py4j raised.
+        error: what pyspark, py4j or the user's own code raised.
         what: what was being done, e.g. "Writing silver.orders".
     """
     text = str(error)
     own = _raised_on_worker(text)
     if own is not None:
         return own
+    in_user_code = raised_on_worker(text)
+    if in_user_code is None and not _is_sparks(error):
+        in_user_code = raised(error)
     for pattern, kind, meaning, hint in _MEANINGS:
         match = re.search(pattern, text)
-        if match:
+        if match and (in_user_code is None or in_user_code.place is None):
             return kind(f"{what}: {meaning.replace('{found}', _without_class(match[0]))}", hint=hint)
-    return RunError(f"{what} failed: {first_line(error)}", hint="Look at the function or the data that it read.")
+    if in_user_code is not None:
+        return RunError(f"{what} failed: {in_user_code}.", hint="Look at that line, and at the data that it was given.")
+    place = place_of(error) or _called_from(text)
+    return RunError(
+        f"{what} failed: {first_line(error)}{f' ({place})' if place else ''}",
+        hint="Look at that line, and at the columns of what it reads."
+        if place
+        else "Look at the function or the data that it read.",
+    )
+
+
+def _is_sparks(error: BaseException) -> bool:
+    from py4j.protocol import Py4JError  # type: ignore[import-untyped, unused-ignore]
+    from pyspark.errors import PySparkException
+
+    return isinstance(error, PySparkException | Py4JError)
+
+
+def _called_from(text: str) -> str:
+    """The line that Spark itself names: that of the call which made a column."""
+    match = re.search(r"was called from\s*\n(.+):(\d+)\s*$", text, re.MULTILINE)
+    return f"{match[1]}, line {match[2]}" if match else ""
 
 
 def _raised_on_worker(text: str) -> AsgardError | None:
@@ -228,7 +268,7 @@ def first_line(error: BaseException) -> str:
     lines = [
         line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("at ", "JVM"))
     ]
-    best = lines[0] if lines else type(error).__name__
+    best = re.sub(r"\s*SQLSTATE: \w+.*$", "", lines[0]) if lines else type(error).__name__
     if "Job aborted" in best or "Task failed" in best or "stage failure" in best:
         causes = re.findall(r"(?:Caused by: |: )((?:[\w$.]+(?:Exception|Error)): .+)", text)
         best = causes[-1].strip() if causes else best

@@ -3,7 +3,7 @@
 import errno
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -157,12 +157,25 @@ class Storage:
     def _temporary(self, path: str, data: bytes) -> str:
         folder = Path(self._full(path)).parent
         folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        handle, name = new_file(folder)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except BaseException:
+            os.unlink(name)
+            raise
         return name
+
+
+def new_file(folder: Path, suffix: str = "") -> tuple[int, str]:
+    """Make a hidden file with a name of its own, readable by whom the umask says; gives it open, and its path.
+
+    `tempfile` would make it readable by its owner only, and so it would stay once it has its real name.
+    """
+    name = f"{folder}/.{secrets.token_hex(8)}{suffix}"
+    return os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666), name
 
 
 def _failed(what: str, path: str, error: OSError) -> ServiceError | EnvironmentSetupError:

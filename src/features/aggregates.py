@@ -8,6 +8,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from asgard.common import arguments
+from asgard.common.arguments import declares, optional
 from asgard.common.errors import DeclarationError
 from asgard.common.names import check_identifier
 
@@ -67,6 +69,13 @@ class Aggregate:
         return f"{self.name}_{window}"
 
 
+@declares(
+    "Aggregate {function}",
+    function=arguments.text("'sum'"),
+    column=optional(arguments.text("'amount'", blank=False)),
+    over=arguments.names("('7d', '30d')"),
+    name=optional(arguments.text("'spent'", blank=False)),
+)
 def aggregate(function: str, column: str | None = None, *, over: Sequence[str], name: str | None = None) -> Aggregate:
     """Declare an aggregate; see `Aggregate`.
 
@@ -74,11 +83,15 @@ def aggregate(function: str, column: str | None = None, *, over: Sequence[str], 
         DeclarationError: no such function, no window, or a column too few or too many.
     """
     if function not in tuple(Function):
-        raise DeclarationError(f"{function!r} is no aggregate.", hint=f"Use one of {', '.join(Function)}.")
+        meant = arguments.nearest(function, Function)
+        raise DeclarationError(
+            f"{function!r} is no aggregate.",
+            hint=f"{f'Did you mean {str(meant)!r}? ' if meant else ''}Use one of {', '.join(Function)}.",
+        )
     kind = Function(function)
     if column is None and kind is not Function.COUNT:
         raise DeclarationError(f"Aggregate {function} needs a column.", hint=f"aggregate('{function}', 'amount', ...)")
-    windows = (over,) if isinstance(over, str) else tuple(over)
+    windows = tuple(over)
     if not windows:
         raise DeclarationError(f"Aggregate {function} has no window.", hint="over=('7d', '30d')")
     for window in windows:

@@ -8,6 +8,8 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from asgard.common import arguments
+from asgard.common.arguments import constructor, declares, optional
 from asgard.common.errors import DeclarationError, UsageError
 from asgard.common.names import TableName, check_identifier
 from asgard.features.types import check_type
@@ -30,6 +32,12 @@ class Codec(StrEnum):
     FEAST = "feast"
 
 
+@constructor(
+    "Feature {name}",
+    name=arguments.text("'total'", blank=False),
+    type=arguments.text("'double'", blank=False),
+    description=arguments.text("'of all purchases'"),
+)
 @dataclass(frozen=True)
 class Feature:
     """One feature: a column of the view's table.
@@ -158,6 +166,29 @@ class DerivedView(Protocol):
         """The view, seen the pipeline's others by name."""
 
 
+SHARED = {
+    "ttl": optional(arguments.DURATION),
+    "online": arguments.FLAG,
+    "codec": arguments.one_of(Codec, "'packed'"),
+    "owner": arguments.text("'data-team'"),
+    "description": arguments.text("'What is known of a customer.'"),
+    "tags": arguments.names("('pii',)"),
+    "version": arguments.WHOLE,
+}
+"""What a user may say of any view: also of one of predictions."""
+
+
+@declares(
+    "Feature view {name}",
+    SHARED,
+    name=arguments.text("'customer_metrics'"),
+    table=arguments.text("'gold.customer_metrics'"),
+    keys=arguments.names("('customer_id',)"),
+    features=arguments.several(Feature, "a list of features", "[Feature('total', 'double')]"),
+    event_timestamp=arguments.text("'event_timestamp'", blank=False),
+    created_timestamp=optional(arguments.text("'created_at'", blank=False)),
+    tie_break=optional(arguments.text("'purchase_id'", blank=False)),
+)
 def feature_view(
     name: str,
     *,
@@ -187,12 +218,10 @@ def feature_view(
     def refuse(what: str, hint: str) -> DeclarationError:
         return DeclarationError(f"Feature view {name}: {what}", hint=hint)
 
-    if codec not in tuple(Codec):
-        raise refuse(f"codec is {codec!r}.", f"Use one of {', '.join(Codec)}.")
     view = FeatureView(
         name=check_identifier(name, "name of a feature view"),
         table=TableName.parse(table),
-        keys=(keys,) if isinstance(keys, str) else tuple(keys),
+        keys=tuple(keys),
         features=tuple(features),
         event_timestamp=event_timestamp,
         created_timestamp=created_timestamp,
@@ -286,6 +315,12 @@ class OnDemandFeature:
         return tuple(dict.fromkeys(reference.partition(":")[0] for reference in self.inputs.values()))
 
 
+@declares(
+    "on_demand",
+    inputs=arguments.texts_by_name("{'total': 'customer_metrics:total'}"),
+    request=optional(arguments.texts_by_name("{'amount': 'double'}")),
+    type=arguments.text("'double'", blank=False),
+)
 def on_demand(
     *, inputs: Mapping[str, str], request: Mapping[str, str] | None = None, type: str = "double"
 ) -> "Callable[[Callable[..., pd.Series[Any]]], OnDemandFeature]":
@@ -295,8 +330,12 @@ def on_demand(
         DeclarationError: parameters and inputs differ, or an input is no `view:feature`.
     """
 
+    @declares(
+        "On-demand feature",
+        function=arguments.function("a function of pandas Series", "a function with one parameter for each input"),
+    )
     def declare(function: "Callable[..., pd.Series[Any]]") -> OnDemandFeature:
-        name = check_identifier(function.__name__, "feature name")
+        name = check_identifier(getattr(function, "__name__", ""), "feature name")
         wanted = {**inputs, **(request or {})}
         parameters = list(inspect.signature(function).parameters)
         if sorted(parameters) != sorted(wanted) or len(wanted) != len(inputs) + len(request or {}):

@@ -14,6 +14,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from asgard.common import arguments
+from asgard.common.arguments import declares, optional
 from asgard.common.errors import DeclarationError, UsageError
 from asgard.features.aggregates import Aggregate, aggregate, direct, duration, is_state, merged, states
 from asgard.lakehouse.intervals import TimeRange
@@ -176,6 +178,15 @@ class Windowed:
             )
 
 
+@declares(
+    "Windowed aggregates",
+    keys=arguments.names("('customer_id',)"),
+    at=arguments.text("'purchased_at'", blank=False),
+    aggregates=arguments.several(Aggregate, "a list of aggregates", "[aggregate('sum', 'amount', over='30d')]"),
+    precision=arguments.text("'1d'"),
+    every=optional(arguments.text("'1d'", blank=False)),
+    known_at=optional(arguments.text("'loaded_at'", blank=False)),
+)
 def windowed(
     *,
     keys: Sequence[str],
@@ -198,7 +209,7 @@ def windowed(
     if _DAY % bucket:
         raise DeclarationError(f"A day is no whole number of {precision}.", hint="Use e.g. '5m', '15m', '1h' or '1d'.")
     step = duration(every) if every else bucket
-    found = Windowed((keys,) if isinstance(keys, str) else tuple(keys), at, tuple(aggregates), bucket, step, known_at)
+    found = Windowed(tuple(keys), at, tuple(aggregates), bucket, step, known_at)
     if not found.keys or not found.aggregates:
         raise DeclarationError("Windowed aggregates need keys and aggregates.", hint="keys=('customer_id',)")
     for text in dict.fromkeys(

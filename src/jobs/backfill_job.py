@@ -27,6 +27,7 @@ from asgard.jobs.options import (
     SelectOption,
     SetOption,
     StartOption,
+    TakeOverOption,
     settings_from,
 )
 from asgard.lakehouse.attempt import Attempt, Isolation
@@ -38,6 +39,7 @@ from asgard.lakehouse.pipeline import Pipeline
 from asgard.lakehouse.planning import PlannedRun, plan_runs, still_missing
 from asgard.lakehouse.progress import read_progress
 from asgard.lakehouse.run import RunRequest, RunResult, execute
+from asgard.lakehouse.takeover import require_own
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Params:
         intervals_per_run: how many intervals (of the longest cadence) one run publishes; None for all.
         isolation: whether inputs that move meanwhile make a run start again.
         now: no interval that ends later is computed.
+        take_over: write tables that another pipeline published, too.
         apply_features: register the pipeline's feature views at what was published, as the next step.
     """
 
@@ -59,6 +62,7 @@ class Params:
     isolation: Isolation = Isolation.SNAPSHOT
     run_id: RunId | None = None
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    take_over: bool = False
     apply_features: bool = False
 
 
@@ -82,6 +86,9 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Callable[[str]
             require_applicable(lake, pipeline)
         base = lake.nessie.head(lake.target)
         planned = plan(lake, pipeline, params, base)
+        if not params.take_over:
+            steps_of_others = [step for steps in planned for step in steps if step.belongs_to]
+            require_own(pipeline.name, {step.table.name: step.belongs_to for step in steps_of_others})
         if not planned:
             say("nothing is missing")
         for number, steps in enumerate(planned, 1):
@@ -92,6 +99,7 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Callable[[str]
                 run_id=_chunk_run_id(params.run_id, number, steps, in_chunks=params.intervals_per_run is not None),
                 params=_described(pipeline, params, steps),
                 isolation=params.isolation,
+                take_over=params.take_over,
                 registered_next=needed_columns(pipeline) if params.apply_features else {},
             )
             results.append(note(execute(lake, request, _work(steps, params, base), say)))
@@ -172,6 +180,7 @@ def command(
     apply_features: Annotated[
         bool, typer.Option("--apply-features", help="Then register the pipeline's feature views at the new snapshots.")
     ] = False,
+    take_over: TakeOverOption = False,
     run_id: RunIdOption = None,
     directory: DirOption = None,
     settings: SetOption = None,
@@ -186,6 +195,7 @@ def command(
         intervals_per_run=intervals_per_run,
         isolation=Isolation.SERIALIZABLE if serializable else Isolation.SNAPSHOT,
         run_id=check_run_id(run_id) if run_id else None,
+        take_over=take_over,
         apply_features=apply_features,
     )
     lake = Lakehouse(settings_from(settings, directory), "asgard backfill")

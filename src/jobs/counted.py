@@ -13,10 +13,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from asgard.common.errors import AsgardError
-from asgard.common.names import TableName
+from asgard.common.errors import AsgardError, UnknownReferenceError
+from asgard.common.names import TableName, check_run_id
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.nessie import Nessie
+from asgard.lakehouse.publications import Publications
 from asgard.lakehouse.run import RunAuditFailedError, RunResult, Status
 from asgard.monitoring.events import EventLog, OnlineFacts, OpenEvent, Outcome, PredictionFacts, TableFacts
 from asgard.monitoring.exporters import export
@@ -74,7 +76,7 @@ def counted(lake: Lakehouse, job: str, say: Say) -> Iterator[Note]:
     if around is not None and around.lake is lake and around.job == job:
         yield around
         return
-    with EventLog(lake.storage).job(job, lake.settings.environment) as event:
+    with EventLog(lake.storage).job(job, lake.settings.environment, lake.target) as event:
         note = Note(lake, job, event, say)
         token = _open.set(note)
         try:
@@ -89,12 +91,42 @@ def counted(lake: Lakehouse, job: str, say: Say) -> Iterator[Note]:
         _end(lake, event, Outcome.SUCCEEDED, say)
 
 
+class Standing:
+    """Whether a reference holds a run now, asked of its log; where Nessie can't say, what the job itself said counts.
+
+    Args:
+        connect: gives the Nessie to ask, when there is something to ask.
+        say: is told, once, that Nessie can't say.
+    """
+
+    def __init__(self, connect: Callable[[], Nessie], say: Say) -> None:
+        self._connect, self._say = connect, say
+        self._logs: dict[str, Publications] = {}
+        self._is_silent = False
+
+    def __call__(self, target: str, run_id: str) -> bool:
+        """Whether `target` holds the run."""
+        if self._is_silent:
+            return True
+        try:
+            if target not in self._logs:
+                self._logs[target] = Publications(self._connect(), target)
+            entry = self._logs[target].of(check_run_id(run_id))
+        except UnknownReferenceError:
+            return False  # a branch that was dropped holds nothing
+        except AsgardError as error:
+            self._is_silent = True
+            self._say(f"metrics count what was rolled back as published: {error.message}")
+            return True
+        return entry is not None and entry.properties.get("asgard.kind", "publish") == "publish"
+
+
 def _end(lake: Lakehouse, event: OpenEvent, outcome: Outcome, say: Say) -> None:
     try:
         event.end(outcome)
     except AsgardError as error:
         say(f"this job could not be counted: {error.message}")
-    export(lake.settings, lake.storage, say)
+    export(lake.settings, lake.storage, lambda: Standing(lambda: lake.nessie, say), say)
 
 
 def _facts(lake: Lakehouse, result: RunResult) -> dict[str, TableFacts]:
@@ -110,7 +142,7 @@ def _facts(lake: Lakehouse, result: RunResult) -> dict[str, TableFacts]:
             rows_written=int(write["rows_added"]) if published else 0,
             checks=len(audits.get(name, ())),
             checks_failed=failed,
-            published=published if published and write["snapshot_id"] is not None else None,
+            publishes={result.run_id: published} if published and write["snapshot_id"] is not None else {},
             null_rate=_null_rates(lake, result, TableName.parse(name)) if published else {},
         )
     return found

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from asgard.common.errors import AsgardError
+from asgard.common.stopping import require_none
 from asgard.features.views import FeatureView
 
 
@@ -51,6 +52,7 @@ def of_each(
         try:
             done.append(act(view))
         except AsgardError as error:
+            require_none()
             say(f"{view.name}: {error.message}")
             failed.append((view.name, error))
     return Tried(done, failed)

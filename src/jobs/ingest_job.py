@@ -21,7 +21,7 @@ from asgard.common.settings import redact_url
 from asgard.common.spark import explained
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
-from asgard.jobs.options import DirOption, JsonOption, RunIdOption, SetOption, settings_from
+from asgard.jobs.options import DirOption, JsonOption, RunIdOption, SetOption, TakeOverOption, settings_from
 from asgard.lakehouse.attempt import Attempt
 from asgard.lakehouse.declaration import Table, declare_table
 from asgard.lakehouse.lake import Lakehouse, identifier
@@ -65,6 +65,7 @@ class Params:
         text: how text files are read.
         timestamp_format: Spark's pattern of the times in text; None: ISO 8601.
         allow_missing: whether a file may lack columns of the table, which are null then.
+        take_over: append to a table that another pipeline filled, too.
         run_id: the same one publishes at most once; None: a new one.
     """
 
@@ -75,6 +76,7 @@ class Params:
     text: TextOptions = field(default_factory=TextOptions)
     timestamp_format: str | None = None
     allow_missing: bool = False
+    take_over: bool = False
     run_id: RunId | None = None
 
     def __post_init__(self) -> None:
@@ -171,9 +173,13 @@ def run(params: Params, lake: Lakehouse, say: Say = lambda _line: None) -> Inges
         ContractError: the data does not fit the table's contract.
         AsgardError: anything else that kept the run from its end. In each case nothing was published.
     """
+    from asgard.lakehouse.takeover import foreign_owners, require_own
+
     _require_one_source(files=bool(params.sources), database=params.database is not None)
     with counted(lake, "ingest", say) as note:
         lake.reach()
+        if not params.take_over:
+            require_own(params.table.pipeline, foreign_owners(lake, [params.table], lake.target))
         take = _from_files(params, lake, say) if params.database is None else _from_database(params)
         outcome = Landed()
 
@@ -181,7 +187,7 @@ def run(params: Params, lake: Lakehouse, say: Say = lambda _line: None) -> Inges
             nonlocal outcome
             outcome = take(attempt)
 
-        request = RunRequest("ingest", params.run_id, params.to_json())
+        request = RunRequest("ingest", params.run_id, params.to_json(), take_over=params.take_over)
         return IngestResult(note(execute(lake, request, work, say)), outcome)
 
 
@@ -400,6 +406,7 @@ def command(
     lower_bound: Annotated[str | None, typer.Option(help="Of the parts; rows below are read too.")] = None,
     upper_bound: Annotated[str | None, typer.Option(help="Of the parts; rows above are read too.")] = None,
     fetch_size: Annotated[int, typer.Option(min=1, help="Rows that come from the database at once.")] = 10_000,
+    take_over: TakeOverOption = False,
     run_id: RunIdOption = None,
     directory: DirOption = None,
     settings: SetOption = None,
@@ -454,6 +461,7 @@ def command(
         ),
         timestamp_format=timestamp_format,
         allow_missing=allow_missing,
+        take_over=take_over,
         run_id=check_run_id(run_id) if run_id else None,
     )
     lake = Lakehouse(settings_from(settings, directory), "asgard ingest")

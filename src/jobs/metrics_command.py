@@ -1,6 +1,6 @@
 """`asgard metrics`: the totals of the warehouse, in Prometheus's text format.
 
-Reads: the events that jobs left in the warehouse. Writes: nothing.
+Reads: the events that jobs left in the warehouse, and the logs of the refs that they published to. Writes: nothing.
 """
 
 from datetime import UTC, datetime
@@ -13,13 +13,16 @@ from asgard.jobs.options import DirOption, JsonOption, SetOption, settings_from
 def metrics(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
     """Print all metrics, as Prometheus reads them."""
     from asgard.common.storage import Storage
+    from asgard.jobs.counted import Standing
     from asgard.jobs.reporting import show_json
+    from asgard.lakehouse.nessie import Nessie
     from asgard.monitoring.events import EventLog
     from asgard.monitoring.metrics import add_lags, count, exposition, to_json
 
     found = settings_from(settings, directory)
     now = datetime.now(UTC)
-    totals = count(EventLog(Storage.of(found)).events(now), found.environment)
+    stands = Standing(lambda: Nessie.of(found), lambda line: typer.echo(line, err=True))
+    totals = count(EventLog(Storage.of(found)).events(now), found.environment, found.warehouse, stands)
     add_lags(totals, now)
     if as_json:
         show_json({"metrics": to_json(totals)})

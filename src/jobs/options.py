@@ -28,6 +28,9 @@ DirOption = Annotated[
 RefOption = Annotated[
     str | None, typer.Option("--ref", help="Branch, tag, commit or time to read (default: the target ref).")
 ]
+TakeOverOption = Annotated[
+    bool, typer.Option("--take-over", help="Write tables, too, that a pipeline of another name published.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One machine-readable object on stdout.")]
 StartOption = Annotated[str | None, typer.Option("--start", help="First moment, e.g. 2024-01-01.")]
 EndOption = Annotated[str | None, typer.Option("--end", help="End, itself not included, e.g. 2024-02-01.")]

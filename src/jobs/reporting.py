@@ -1,11 +1,11 @@
 """How jobs talk to people and to programs: progress on stderr, results on stdout."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from asgard.jobs.answer import give
 from asgard.lakehouse.run import RunResult
 
 Say = Callable[[str], None]
@@ -49,8 +49,8 @@ def progress_lines(*, quiet: bool = False) -> Iterator[Say]:
 
 
 def show_json(content: object) -> None:
-    """Print one machine-readable object on stdout."""
-    sys.stdout.write(json.dumps(content, indent=2, allow_nan=False, default=str) + "\n")
+    """Answer with one machine-readable object, on stdout."""
+    give(content)
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empty: str = "nothing") -> None:
@@ -106,6 +106,10 @@ def show_runs(results: Sequence[RunResult], *, as_json: bool) -> None:
         for name, write in (result.tables or {"": {"rows_added": 0, "rows_removed": 0, "rows": 0}}).items()
     ]
     show_table(("RUN", "STATUS", "TABLE", "ROWS", "NOW", "CHECKS"), rows, empty="no run was needed")
+    for result in results:
+        for table, check in result.verdict.outcome.warnings if result.verdict else ():
+            for line in check.told():
+                sys.stderr.write(f"warning: {table}: {line}\n")
 
 
 def _checks(result: RunResult, table: str) -> str:
@@ -113,8 +117,9 @@ def _checks(result: RunResult, table: str) -> str:
         return ""
     found = [check for audit in result.verdict.outcome.tables if audit.table == table for check in audit.results]
     failed = sum(not check.passed for check in found)
+    warned = f", {failed} {'warning' if failed == 1 else 'warnings'}" if failed else ""  # others publish nothing
     free = sum(check.answered_by == "statistics" for check in found)
-    return f"{len(found) - failed} of {len(found)} passed, {free} without a scan"
+    return f"{len(found) - failed} of {len(found)} passed{warned}, {free} without a scan"
 
 
 def _cell(value: object) -> str:

@@ -20,6 +20,8 @@ from asgard.lakehouse.lake import Lakehouse, identifier
 from asgard.lakehouse.nessie import Content
 from asgard.lakehouse.own_commits import OwnCommits, Sealed, foreign_commits
 from asgard.lakehouse.tables import INTERVALS_PROPERTY, BranchTable
+from asgard.lakehouse.takeover import foreign_owners, require_own
+from asgard.lakehouse.unfit_rows import require_rows_fit
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -94,6 +96,7 @@ class Attempt:
         provenance: what every snapshot and the publish commit say of where they come from.
         reads: every table that was read and not written, with its content at the base.
         read_keys: those of them that must not have moved when this is published.
+        take_over: whether tables of other pipelines may be written, and are this one's from then on.
         params: of the job, as recorded; the work corrects what only it knows.
         details: what the job wants in the record beside all that (plain values, e.g. ingested files).
         sealed: the branch's head once nothing more is written; the verdict is bound to it.
@@ -109,6 +112,7 @@ class Attempt:
     isolation: Isolation
     provenance: Mapping[str, str]
     say: Callable[[str], None]
+    take_over: bool = False
     params: dict[str, Any] = field(default_factory=dict)
     reads: dict[TableName, Content] = field(default_factory=dict)
     read_keys: set[TableName] = field(default_factory=set)
@@ -157,11 +161,15 @@ class Attempt:
         Raises:
             ContractError: the rows do not fit the table's contract.
             DeclarationError: the rows lack a declared column, or an interval is missing.
+            UsageError: the table belongs to another pipeline.
             RunError: the attempt is sealed, or Spark failed.
             EnvironmentSetupError: this machine's clock is far behind the table's last change.
         """
         if self.sealed is not None:
             raise RunError(f"Attempt {self.number} of run {self.run_id} is sealed.", hint="Write before the audit.")
+        if not self.take_over and table.name not in self.writes:
+            require_own(table.pipeline, foreign_owners(self.lake, [table], self.at_base))
+        require_rows_fit(table, frame)
         if self.writes:
             failpoint("between-tables")
         failpoint("before-write")
@@ -244,6 +252,6 @@ class Attempt:
 
     def _state(self, table: TableName, ref: str) -> TableState | None:
         content = self.lake.nessie.content(ref, table)
-        if content is None or not content.is_table:
+        if content is None:
             return None
         return TableState.load(content.metadata_location, self.lake.settings)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, assert_never
 from asgard.common.errors import RunError
 from asgard.common.names import BranchName, CommitHash, TableName
 from asgard.lakehouse.attempt import Attempt, Write
-from asgard.lakehouse.declaration import EmptyInput, Table, WriteMode
+from asgard.lakehouse.declaration import WriteMode
 from asgard.lakehouse.file_reads import FileReads
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.nessie import Content
 from asgard.lakehouse.snapshots import At, read_at
 from asgard.validation.batch import AuditedTable, Batch, Relation
-from asgard.validation.checks import Check, Scope, not_null, row_count
+from asgard.validation.checks import Check, Scope
 from asgard.validation.results import AuditOutcome
 from asgard.validation.schema import Schema
 from asgard.validation.statistics import FileStatistics
@@ -74,17 +74,6 @@ def audit(attempt: Attempt) -> Verdict:
     return Verdict(attempt.branch, attempt.sealed, attempt.base, read_keys, outcome)
 
 
-def checks_of(table: Table) -> tuple[Check, ...]:
-    """The declared checks, and those that the declaration itself implies."""
-    implied: list[Check] = []
-    if table.interval is not None:
-        implied.append(not_null(table.interval.column))
-    if table.on_empty is EmptyInput.FAIL:
-        implied.append(row_count(1).named("not_empty").over(Scope.ADDED))
-    names = {check.name for check in implied}
-    return (*(check for check in table.checks if check.name not in names), *implied)
-
-
 def table_batch(
     reads: FileReads,
     sql_name: str,
@@ -134,7 +123,7 @@ def _audited(attempt: Attempt, write: Write, reads: FileReads) -> AuditedTable:
             assert_never(table.mode)
     return AuditedTable(
         name=str(table.name),
-        checks=checks_of(table),
+        checks=table.audited_checks,
         batches={Scope.ADDED: added, Scope.INTERVAL: interval, Scope.TABLE: whole},
     )
 

@@ -36,7 +36,21 @@ def _rows(attempt: Attempt, table: Table, window: TimeRange | None) -> "DataFram
         rows = table.function(**arguments)
     if not isinstance(rows, DataFrame):
         raise RunError(
-            f"The function of {table.name} ({table.module}) gave {type(rows).__name__}, not a DataFrame.",
-            hint="Return the DataFrame with the table's rows.",
+            f"The function of {table.name} ({table.module}) gave {_kind(rows)}, not a Spark DataFrame.",
+            hint=_HINTS.get(type(rows).__module__.partition(".")[0], "Return the DataFrame with the table's rows."),
         )
     return rows
+
+
+_HINTS = {
+    "pandas": "Make one of it: spark = frame.sparkSession of an input, then spark.createDataFrame(...).",
+}
+
+
+def _kind(value: object) -> str:
+    """What a function gave, by its class and where that is from: pandas has a DataFrame too."""
+    if value is None:
+        return "None (is there a return?)"
+    kind = type(value)
+    home = "" if kind.__module__ == "builtins" else f"{kind.__module__.partition('.')[0]}."
+    return f"{home}{kind.__name__}"

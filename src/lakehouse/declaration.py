@@ -6,20 +6,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
+from asgard.common import arguments
+from asgard.common.arguments import Misfit, Shape, declares, optional
 from asgard.common.errors import DeclarationError
 from asgard.common.names import TableName
+from asgard.lakehouse.columns_text import read_columns
 from asgard.lakehouse.intervals import Cadence, Unit, as_moment
-from asgard.validation.checks import require_unique_names
+from asgard.validation.checks import Check, Scope, not_null, require_unique_names, row_count
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from asgard.validation.checks import Check
-
 INTERVAL_PARAMETER = "interval"
 """A table function with a parameter of this name is given the `TimeRange` that is being computed."""
+
+INTERVAL_TYPES = ("timestamp", "timestamp_ntz", "date")
+"""Spark's short names of the types that an interval column may have."""
 
 _PARTITION = re.compile(r"(?:(hour|day|month|year)\((\w+)\)|(bucket|truncate)\((\d+),\s*(\w+)\)|(\w+))")
 
@@ -47,26 +51,34 @@ class EmptyInput(StrEnum):
     FAIL = "fail"
 
 
+_COLUMN = arguments.text("'event_time'", blank=False)
+
+
+@declares("Hourly", column=_COLUMN, lookback=arguments.WHOLE)
 def Hourly(column: str, *, lookback: int = 0) -> Cadence:
     """Intervals of one hour of `column`; `lookback` earlier ones are computed again with each run."""
     return Cadence(column, Unit.HOUR, lookback)
 
 
+@declares("Daily", column=_COLUMN, lookback=arguments.WHOLE)
 def Daily(column: str, *, lookback: int = 0) -> Cadence:
     """Intervals of one UTC day of `column`; `lookback` earlier ones are computed again with each run."""
     return Cadence(column, Unit.DAY, lookback)
 
 
+@declares("Weekly", column=_COLUMN, lookback=arguments.WHOLE)
 def Weekly(column: str, *, lookback: int = 0) -> Cadence:
     """Intervals of one week (from Monday, UTC); `lookback` earlier ones are computed again with each run."""
     return Cadence(column, Unit.WEEK, lookback)
 
 
+@declares("Monthly", column=_COLUMN, lookback=arguments.WHOLE)
 def Monthly(column: str, *, lookback: int = 0) -> Cadence:
     """Intervals of one UTC month of `column`; `lookback` earlier ones are computed again with each run."""
     return Cadence(column, Unit.MONTH, lookback)
 
 
+@declares("Yearly", column=_COLUMN, lookback=arguments.WHOLE)
 def Yearly(column: str, *, lookback: int = 0) -> Cadence:
     """Intervals of one UTC year of `column`; `lookback` earlier ones are computed again with each run."""
     return Cadence(column, Unit.YEAR, lookback)
@@ -124,6 +136,7 @@ class Table:
         owner, description, tags, consumers, update_frequency, retention: for people; kept as table properties.
         properties: further Iceberg table properties.
         module: where it was declared, for messages.
+        pipeline: that declares it, and owns what it publishes; "" for none.
     """
 
     name: TableName
@@ -133,7 +146,7 @@ class Table:
     interval: Cadence | None = None
     mode: WriteMode = WriteMode.REPLACE
     partitioned_by: tuple[str, ...] = ()
-    checks: "tuple[Check, ...]" = ()
+    checks: tuple[Check, ...] = ()
     contract: Contract = Contract.COMPATIBLE
     renames: Mapping[str, str] = field(default_factory=dict)
     columns: str | None = None
@@ -148,6 +161,7 @@ class Table:
     retention: str = ""
     properties: Mapping[str, str] = field(default_factory=dict)
     module: str = ""
+    pipeline: str = ""
 
     @property
     def takes_interval(self) -> bool:
@@ -155,11 +169,86 @@ class Table:
         return self.function is not None and INTERVAL_PARAMETER in inspect.signature(self.function).parameters
 
     @property
+    def audited_checks(self) -> tuple[Check, ...]:
+        """The declared checks, and those that the declaration itself implies: what every run audits."""
+        implied: list[Check] = []
+        if self.interval is not None:
+            implied.append(not_null(self.interval.column))
+        if self.on_empty is EmptyInput.FAIL:
+            implied.append(row_count(1).named("not_empty").over(Scope.ADDED))
+        names = {check.name for check in implied}
+        return (*(check for check in self.checks if check.name not in names), *implied)
+
+    @property
     def partition_fields(self) -> tuple[PartitionField, ...]:
         """The partition fields, parsed."""
         return tuple(PartitionField.parse(text) for text in self.partitioned_by)
 
 
+def _moment(value: Any) -> datetime:
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise Misfit(f"It has no time zone. Say UTC: datetime(..., tzinfo=UTC), or as text '{value.isoformat()}Z'.")
+    if not isinstance(value, date | str):
+        raise Misfit
+    return as_moment(value)
+
+
+def _columns(value: Any) -> str:
+    columns = arguments.text("", blank=False).take(value)
+    read_columns(columns)
+    return str(columns)
+
+
+def _inputs(value: Any) -> dict[str, str]:
+    if isinstance(value, str | Sequence):
+        raise Misfit("Name the parameter that gets each table: inputs={'raw': 'bronze.transactions'}.")
+    found: dict[str, str] = arguments.texts_by_name("").take(value)
+    for source in found.values():
+        TableName.parse(source)
+    return found
+
+
+def _name(value: Any) -> str:
+    return str(TableName.parse(arguments.text("").take(value)))
+
+
+NAME = Shape("the table's name, layer.name", "'silver.orders_cleaned'", _name)
+_MOMENT = Shape("a date, or a moment with its time zone", "'2024-01-01'", _moment)
+PROPERTIES: Mapping[str, Shape] = {
+    "inputs": optional(Shape("a mapping from parameter to table", "{'raw': 'bronze.transactions'}", _inputs)),
+    "keys": arguments.names("('customer_id',)"),
+    "interval": optional(
+        arguments.instance(Cadence, "Hourly, Daily, Weekly, Monthly or Yearly of a column", "Daily('event_time')")
+    ),
+    "mode": optional(arguments.one_of(WriteMode, "'append'")),
+    "partitioned_by": arguments.names("('day(event_time)',)"),
+    "checks": arguments.several(Check, "a tuple of checks", "(not_null('id'),)"),
+    "contract": arguments.one_of(Contract, "'frozen'"),
+    "renames": optional(arguments.texts_by_name("{'old_name': 'new_name'}")),
+    "columns": optional(Shape("a list of columns as text", "'id bigint, email string'", _columns)),
+    "on_empty": arguments.one_of(EmptyInput, "'fail'"),
+    "start": optional(_MOMENT),
+    "end": optional(_MOMENT),
+    "owner": arguments.text("'data-team'"),
+    "description": optional(arguments.text("'One row per order.'")),
+    "tags": arguments.names("('pii',)"),
+    "consumers": arguments.names("('finance',)"),
+    "update_frequency": arguments.text("'daily'"),
+    "retention": arguments.text("'2 years'"),
+    "properties": optional(arguments.texts_by_name("{'write.target-file-size-bytes': '134217728'}")),
+}
+"""What a pipeline's user may say of a table."""
+FUNCTION = arguments.function("a function of DataFrames", "a function with one parameter for each input")
+
+
+def about(given: Mapping[str, Any]) -> str:
+    """How messages about a table begin."""
+    name, module = given.get("name"), given.get("module")
+    called = f" {name:.80}" if isinstance(name, str) and name.isprintable() else ""
+    return f"Table{called}{f' ({module})' if module else ''}"
+
+
+@declares(about, PROPERTIES, name=NAME, function=optional(FUNCTION))
 def declare_table(
     name: str,
     function: "Callable[..., DataFrame] | None" = None,
@@ -169,7 +258,7 @@ def declare_table(
     interval: Cadence | None = None,
     mode: str | None = None,
     partitioned_by: Sequence[str] = (),
-    checks: "Sequence[Check]" = (),
+    checks: Sequence[Check] = (),
     contract: str = Contract.COMPATIBLE,
     renames: Mapping[str, str] | None = None,
     columns: str | None = None,
@@ -184,6 +273,7 @@ def declare_table(
     retention: str = "",
     properties: Mapping[str, str] | None = None,
     module: str = "",
+    pipeline: str = "",
 ) -> Table:
     """Check a declaration and make the `Table` of it; see `Table` for the meaning of each argument.
 
@@ -193,9 +283,8 @@ def declare_table(
     table_name = TableName.parse(name)
 
     def refuse(what: str, hint: str) -> DeclarationError:
-        return DeclarationError(f"Table {name}{f' ({module})' if module else ''}: {what}", hint=hint)
+        return DeclarationError(f"{about({'name': name, 'module': module})}: {what}", hint=hint)
 
-    write_mode = _write_mode(mode, function is None, interval, refuse)
     partitions = tuple(partitioned_by) or ((interval.partition,) if interval else ())
     table = Table(
         name=table_name,
@@ -203,13 +292,13 @@ def declare_table(
         inputs={parameter: TableName.parse(source) for parameter, source in (inputs or {}).items()},
         keys=tuple(keys),
         interval=interval,
-        mode=write_mode,
+        mode=WriteMode(mode) if mode is not None else _usual_mode(function is None, interval),
         partitioned_by=partitions,
         checks=tuple(checks),
-        contract=_member(Contract, contract, "contract", refuse),
+        contract=Contract(contract),
         renames=dict(renames or {}),
         columns=columns,
-        on_empty=_member(EmptyInput, on_empty, "on_empty", refuse),
+        on_empty=EmptyInput(on_empty),
         start=as_moment(start) if start is not None else None,
         end=as_moment(end) if end is not None else None,
         owner=owner,
@@ -220,28 +309,19 @@ def declare_table(
         retention=retention,
         properties=dict(properties or {}),
         module=module,
+        pipeline=pipeline,
     )
     _check_table(table, refuse)
     return table
 
 
 _Refuse = Callable[[str, str], DeclarationError]
-_E = TypeVar("_E", bound=StrEnum)
 
 
-def _write_mode(mode: str | None, is_source: bool, interval: Cadence | None, refuse: _Refuse) -> WriteMode:
-    if mode is not None:
-        return _member(WriteMode, mode, "mode", refuse)
+def _usual_mode(is_source: bool, interval: Cadence | None) -> WriteMode:
     if is_source:
         return WriteMode.APPEND
     return WriteMode.OVERWRITE_INTERVAL if interval else WriteMode.REPLACE
-
-
-def _member(kind: type[_E], value: str, what: str, refuse: _Refuse) -> _E:
-    try:
-        return kind(value)
-    except ValueError as error:
-        raise refuse(f"{what} is {value!r}.", f"Use one of {', '.join(kind)}.") from error
 
 
 def _check_table(table: Table, refuse: _Refuse) -> None:
@@ -269,6 +349,42 @@ def _check_table(table: Table, refuse: _Refuse) -> None:
     if table.start and table.end and table.start >= table.end:
         raise refuse(f"start {table.start} is not before end {table.end}.", "The end itself is not part of the range.")
     require_unique_names(str(table.name), table.checks)
+    if table.columns is not None:
+        _check_columns(table, read_columns(table.columns), refuse)
+
+
+def _check_columns(table: Table, columns: Mapping[str, str], refuse: _Refuse) -> None:
+    """What the declaration names is among its columns, and of a type that fits."""
+    from asgard.validation.questions import fit
+    from asgard.validation.schema import Schema, UnfitCheckError
+
+    wanted = {
+        "keys": table.keys,
+        "interval": (table.interval.column,) if table.interval else (),
+        "partitioned_by": tuple(each.column for each in table.partition_fields),
+    }
+    for what, named in wanted.items():
+        for column in named:
+            if column not in columns and not column.startswith("_"):
+                meant = arguments.nearest(column, columns)
+                raise refuse(
+                    f"{what} names {column!r}, which `columns` does not.",
+                    f"Did you mean {meant!r}?" if meant else f"The columns are {', '.join(columns)}.",
+                )
+    if table.interval and table.interval.column in columns:
+        column = table.interval.column
+        allowed = INTERVAL_TYPES[:-1] if table.interval.unit is Unit.HOUR else INTERVAL_TYPES
+        if columns[column] not in allowed:
+            raise refuse(
+                f"its interval column {column!r} is {columns[column]}.", f"It must be {' or '.join(allowed)}; cast it."
+            )
+    for check in table.audited_checks:
+        if any("." in column or column.startswith("_") for column in check.columns):
+            continue  # a field of a struct, or a column that ingest adds: known when rows are there
+        try:
+            fit(check, Schema.of(columns))
+        except UnfitCheckError as error:
+            raise refuse(f"check {check.name}: {error.message}", error.hint) from error
 
 
 def _check_function(table: Table, refuse: _Refuse) -> None:
@@ -276,7 +392,14 @@ def _check_function(table: Table, refuse: _Refuse) -> None:
         if table.inputs:
             raise refuse("it has inputs but no function.", "Declare it with @pipeline.table, or leave the inputs out.")
         return
-    parameters = set(inspect.signature(table.function).parameters) - {INTERVAL_PARAMETER}
+    taken = inspect.signature(table.function).parameters
+    unnamed = [name for name, each in taken.items() if each.kind not in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    if unnamed:
+        raise refuse(
+            f"its function's parameter {unnamed[0]} can't be given by name.",
+            "Write each input as a parameter of its own, without * or /.",
+        )
+    parameters = set(taken) - {INTERVAL_PARAMETER}
     if parameters != set(table.inputs):
         raise refuse(
             f"its function takes ({', '.join(sorted(parameters))}) but its inputs are "

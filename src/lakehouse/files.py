@@ -117,6 +117,25 @@ class TableState:
         """Whether some rows of the current snapshot's files are deleted by other files."""
         return int(self.summary("total-delete-files") or 0) > 0
 
+    def row_count(self) -> int | None:
+        """How many rows the current snapshot has, exactly: those that delete files delete don't count.
+
+        Read from its summary where that tells; else by PyIceberg, which reads the files that have deletes. None
+        where rows are deleted by equality, which PyIceberg can't read.
+
+        Raises:
+            ServiceError: its files can't be read.
+        """
+        if self.table.current_snapshot() is None:
+            return 0
+        told = self.summary("total-records")
+        if told is not None and self.summary("total-delete-files") == "0":
+            return int(told)
+        if int(self.summary("total-equality-deletes") or 0) > 0:
+            return None
+        with _readable(f"The table in {self.location}"):
+            return self.table.scan().count()
+
     def live_files(self, added_by: frozenset[int] | None = None) -> tuple[FileStatistics, ...]:
         """The data files of the current snapshot.
 

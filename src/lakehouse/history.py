@@ -1,17 +1,22 @@
-"""What happened: runs and their outcomes, branches, differences, and where a table's rows come from."""
+"""What happened: runs and their outcomes, branches, tables, and differences."""
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from asgard.common.errors import AsgardError, UnknownReferenceError
 from asgard.common.heartbeat import DEAD_AFTER
-from asgard.common.names import LOG_MARGIN, RunId, TableName, parse_audit_branch, run_id_time
+from asgard.common.names import RunId, parse_audit_branch
 from asgard.lakehouse.files import TableState
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import Content, LogEntry, RefKind
+from asgard.lakehouse.lake import CATALOG, Lakehouse
+from asgard.lakehouse.nessie import Change, Content, LogEntry, RefKind
+from asgard.lakehouse.publications import Publications
 from asgard.lakehouse.records import AttemptRecord, RunRecords
+from asgard.lakehouse.schema_changes import quoted
 from asgard.lakehouse.snapshots import At
+
+PUBLISHED, ROLLED_BACK = "published", "rolled back"
+_MERGED = ", merged"
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,7 @@ class RunSummary:
     """One attempt of a run, and how it ended as far as Nessie's log and its records tell.
 
     Attributes:
+        commit: its publish commit, if a log still holds it.
         intact: its record has the SHA-256 that its publish commit names; None if it has no commit, or nobody asked.
     """
 
@@ -26,6 +32,11 @@ class RunSummary:
     status: str
     commit: str | None
     intact: bool | None = None
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the lakehouse's target ref holds it now, merged or not."""
+        return self.status == PUBLISHED or self.status.endswith(_MERGED)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -62,26 +73,46 @@ def list_runs(lake: Lakehouse, *, limit: int | None = None, run_id: RunId | None
     """
     records = RunRecords(lake.storage)
     attempts = records.attempts(run_id, limit=limit)
-    if not attempts:
-        return []
-    oldest = min(run_id_time(attempt.run_id) for attempt in attempts) - LOG_MARGIN
-    published: dict[tuple[str, str], LogEntry] = {}
-    for entry in lake.nessie.log(lake.target, since=oldest):
-        key = (entry.properties.get("asgard.run-id", ""), entry.properties.get("asgard.attempt", ""))
-        if key[0]:
-            published.setdefault(key, entry)
-    signs = records.signs_of_life()
+    signs = records.signs_of_life() if attempts else {}
+    logs: dict[str, Publications] = {}
     found = []
     for attempt in attempts:
-        commit = published.get((attempt.run_id, str(attempt.attempt)))
-        if commit is None:
-            found.append(RunSummary(attempt, _unpublished(attempt, signs.get(attempt.run_id)), None))
-            continue
-        digest = commit.properties.get("asgard.record-sha256")
+        status, commit = _status(lake, logs, attempt, signs.get(attempt.run_id))
+        digest = commit.properties.get("asgard.record-sha256") if commit else None
         intact = records.digest(attempt.run_id, attempt.attempt) == digest if run_id and digest else None
-        kind = commit.properties.get("asgard.kind", "publish")
-        found.append(RunSummary(attempt, "published" if kind == "publish" else "reverted", commit.hash, intact))
+        found.append(RunSummary(attempt, status, commit.hash if commit else None, intact))
     return found
+
+
+def _status(
+    lake: Lakehouse, logs: dict[str, Publications], attempt: AttemptRecord, sign: datetime | None
+) -> tuple[str, LogEntry | None]:
+    """How an attempt ended, and its publish commit: by the logs of the lakehouse's target ref and of its own."""
+    own = str(attempt.start.get("target") or lake.target)
+    here = _publication(lake, logs, lake.target, attempt)
+    there = here if own == lake.target else _publication(lake, logs, own, attempt)
+    commit = here or there
+    if commit is not None:
+        if commit.properties.get("asgard.kind", "publish") != "publish":
+            return "reverted", commit
+        place = PUBLISHED if own == lake.target else f"{PUBLISHED} to {own}"
+        return f"{place}{_MERGED if here and own != lake.target else ''}", commit
+    status = _unpublished(attempt, sign)
+    if status != PUBLISHED:
+        return status, None
+    return ROLLED_BACK if own == lake.target else f"{ROLLED_BACK} on {own}", None
+
+
+def _publication(
+    lake: Lakehouse, logs: dict[str, Publications], reference: str, attempt: AttemptRecord
+) -> LogEntry | None:
+    log = logs.setdefault(reference, Publications(lake.nessie, reference))
+    try:
+        return log.of(attempt.run_id, attempt.attempt)
+    except UnknownReferenceError:
+        if reference == lake.target:
+            raise
+        return None
 
 
 def _unpublished(attempt: AttemptRecord, sign: datetime | None) -> str:
@@ -113,12 +144,58 @@ def list_branches(lake: Lakehouse) -> list[dict[str, Any]]:
     return rows
 
 
+@dataclass(frozen=True)
+class Other:
+    """What a reference holds beside tables that Asgard can read: named, so that nothing is silently left out.
+
+    Attributes:
+        kind: in words, e.g. `view` or Nessie's own word for it.
+        problem: why it is not among the tables.
+    """
+
+    name: str
+    kind: str
+    problem: str
+
+    def to_json(self) -> dict[str, str]:
+        """Plain values for JSON."""
+        return {"name": self.name, "kind": self.kind, "problem": self.problem}
+
+
+def describe_contents(lake: Lakehouse, at: At) -> tuple[list[dict[str, Any]], list[Other]]:
+    """Every table at a commit, with its size, snapshot, and what its declaration says of it; and what else there is."""
+    tables, others = [], []
+    for key, content in sorted(lake.nessie.everything(str(at)).items()):
+        name = ".".join(key)
+        if not content.is_table:
+            others.append(Other(name, content.kind_in_words, "not an Iceberg table"))
+            continue
+        try:
+            state = TableState.load(content.metadata_location, lake.settings)
+            described = {"table": name, **_describe(state, content), "rows": _rows(lake, state, key, at)}
+        except AsgardError as error:
+            others.append(Other(name, content.kind_in_words, error.message))
+            continue
+        if len(key) == 2:
+            tables.append(described)
+        else:
+            problem = f"in the namespace {'.'.join(key[:-1])}, which no layer.name reaches; {described['rows']:,} rows"
+            others.append(Other(name, content.kind_in_words, problem))
+    return tables, others
+
+
 def describe_tables(lake: Lakehouse, at: At) -> list[dict[str, Any]]:
-    """Every table at a commit: its size, snapshot, and what its declaration says of it."""
-    return [
-        {"table": str(name), **_describe(TableState.load(content.metadata_location, lake.settings), content)}
-        for name, content in sorted(lake.nessie.entries(str(at)).items())
-    ]
+    """Every table that can be read at a commit: its size, snapshot, and what its declaration says of it."""
+    return describe_contents(lake, at)[0]
+
+
+def _rows(lake: Lakehouse, state: TableState, key: tuple[str, ...], at: At) -> int:
+    """How many rows a table has, exactly; Spark counts what nobody else can: rows deleted by equality."""
+    found = state.row_count()
+    if found is not None:
+        return found
+    names = ".".join(quoted(part) for part in key[:-1])
+    return lake.spark.table(f"{CATALOG}.{names}.{quoted(f'{key[-1]}@{at.reference}#{at.commit}')}").count()
 
 
 def _describe(state: TableState, content: Content) -> dict[str, Any]:
@@ -126,7 +203,6 @@ def _describe(state: TableState, content: Content) -> dict[str, Any]:
     written = datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC).isoformat() if snapshot else None
     properties = state.properties
     return {
-        "rows": int(state.summary("total-records") or 0),
         "files": int(state.summary("total-data-files") or 0),
         "bytes": int(state.summary("total-files-size") or 0),
         "snapshot_id": content.snapshot_id,
@@ -135,6 +211,7 @@ def _describe(state: TableState, content: Content) -> dict[str, Any]:
         "intervals": properties.get("asgard.intervals", ""),
         "interval": properties.get("asgard.interval", ""),
         "owner": properties.get("asgard.owner", ""),
+        "pipeline": properties.get("asgard.pipeline", ""),
         "description": properties.get("comment", ""),
         "tags": properties.get("asgard.tags", ""),
         "consumers": properties.get("asgard.consumers", ""),
@@ -148,21 +225,24 @@ def differences(lake: Lakehouse, before: At, after: At) -> list[dict[str, Any]]:
     """Table by table, what differs between two commits."""
     rows = []
     for change in lake.nessie.diff(str(before), str(after)):
-        if len(change.key) < 2:
+        if any(content is not None and content.kind == "NAMESPACE" for content in (change.before, change.after)):
             continue
-        old = TableState.load(change.before.metadata_location, lake.settings) if change.before else None
-        new = TableState.load(change.after.metadata_location, lake.settings) if change.after else None
+        old, old_problem = _read(lake, change.before)
+        new, new_problem = _read(lake, change.after)
         old_columns, new_columns = _columns(old), _columns(new)
+        known = old is not None and new is not None
         rows.append(
             {
                 "table": ".".join(change.key),
-                "change": "added" if old is None else "dropped" if new is None else "changed",
-                "rows_before": int((old and old.summary("total-records")) or 0),
-                "rows_after": int((new and new.summary("total-records")) or 0),
+                "kind": next(each.kind_in_words for each in (change.after, change.before) if each is not None),
+                "problem": new_problem or old_problem,
+                "change": "added" if change.before is None else "dropped" if change.after is None else "changed",
+                "rows_before": _rows_of(lake, old, change, before) if old or change.before is None else None,
+                "rows_after": _rows_of(lake, new, change, after) if new or change.after is None else None,
                 "snapshot_before": old.snapshot_id if old else None,
                 "snapshot_after": new.snapshot_id if new else None,
-                "columns_added": sorted(set(new_columns) - set(old_columns)) if new else [],
-                "columns_dropped": sorted(set(old_columns) - set(new_columns)) if new else [],
+                "columns_added": sorted(set(new_columns) - set(old_columns)) if known or change.before is None else [],
+                "columns_dropped": sorted(set(old_columns) - set(new_columns)) if known else [],
                 "columns_retyped": sorted(
                     name for name in set(old_columns) & set(new_columns) if old_columns[name] != new_columns[name]
                 ),
@@ -171,86 +251,19 @@ def differences(lake: Lakehouse, before: At, after: At) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: str(row["table"]))
 
 
+def _read(lake: Lakehouse, content: Content | None) -> tuple[TableState | None, str]:
+    """A table's state, or why there is none."""
+    if content is None:
+        return None, ""
+    try:
+        return TableState.load(content.metadata_location, lake.settings), ""
+    except AsgardError as error:
+        return None, error.message
+
+
+def _rows_of(lake: Lakehouse, state: TableState | None, change: Change, at: At) -> int:
+    return _rows(lake, state, change.key, at) if state else 0
+
+
 def _columns(state: TableState | None) -> dict[str, str]:
     return {field.name: str(field.field_type) for field in state.table.schema().fields} if state else {}
-
-
-@dataclass(frozen=True)
-class LineageNode:
-    """One state of a table: the run that made it, the states that it was computed from, and raw files."""
-
-    table: TableName
-    snapshot_id: int
-    run: RunSummary | None
-    inputs: "tuple[LineageNode, ...]"
-    files: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        run = self.run.attempt if self.run else None
-        return {
-            "table": str(self.table),
-            "snapshot_id": self.snapshot_id,
-            "run_id": run.run_id if run else None,
-            "job": run.start.get("job") if run else None,
-            "code_version": run.start.get("code_version") if run else None,
-            "commit": self.run.commit if self.run else None,
-            "files": list(self.files),
-            "inputs": [node.to_json() for node in self.inputs],
-        }
-
-
-def lineage(lake: Lakehouse, table: TableName, at: At) -> LineageNode:
-    """Where the rows of a table come from: runs, inputs at their snapshots, and source files.
-
-    Raises:
-        UnknownTableError: it is not there.
-    """
-    content = lake.content(table, str(at))
-    makers = {
-        (name, write["snapshot_id"]): summary
-        for summary in list_runs(lake)
-        if summary.status == "published"
-        for name, write in summary.attempt.record.get("writes", {}).items()
-    }
-    return _node(table, content.snapshot_id, makers, lake, frozenset())
-
-
-def _node(
-    table: TableName,
-    snapshot: int,
-    makers: Mapping[tuple[str, int], RunSummary],
-    lake: Lakehouse,
-    above: frozenset[TableName],
-) -> LineageNode:
-    maker = makers.get((str(table), snapshot))
-    if maker is None or table in above:
-        return LineageNode(table, snapshot, maker, (), ())
-    inputs = tuple(
-        _node(name, source, makers, lake, above | {table}) for name, source in _inputs_of(table, maker.attempt)
-    )
-    return LineageNode(table, snapshot, maker, inputs, tuple(_files_of(table, snapshot, makers, lake)))
-
-
-def _inputs_of(table: TableName, attempt: AttemptRecord) -> Iterator[tuple[TableName, int]]:
-    """The tables that a run computed `table` from: those of its step, read from the base or written by itself."""
-    record = attempt.record
-    steps: Sequence[Mapping[str, Any]] = record.get("params", {}).get("steps", ())
-    names = next((step["reads"] for step in steps if step["table"] == str(table)), ())
-    for name in names:
-        source = record["writes"].get(name) or record["reads"].get(name)
-        if source:
-            yield TableName.parse(name), int(source["snapshot_id"])
-
-
-def _files_of(
-    table: TableName, snapshot: int, makers: Mapping[tuple[str, int], RunSummary], lake: Lakehouse
-) -> Iterator[str]:
-    """The source files of a bronze table at a snapshot: of every ingest up to it, oldest first."""
-    if table.layer != "bronze":
-        return
-    content = lake.content(table, lake.target)
-    for each in TableState.load(content.metadata_location, lake.settings).ancestors(snapshot):
-        maker = makers.get((str(table), each))
-        for file in maker.attempt.record.get("details", {}).get("files", ()) if maker else ():
-            yield str(file["path"])

@@ -101,14 +101,17 @@ class Lakehouse:
         """
         found = self.nessie.content(ref, table)
         if found is None or not found.is_table:
-            raise self.unknown(table, ref)
+            raise self.unknown(table, ref, found)
         return found
 
-    def unknown(self, table: TableName, ref: str) -> UnknownTableError:
-        """The error for a table that is not there, with those that are."""
+    def unknown(self, table: TableName, ref: str, found: Content | None = None) -> UnknownTableError:
+        """The error for a table that is not there, with those that are; `found` is what else has its name."""
         there = ", ".join(sorted(map(str, self.nessie.entries(ref)))) or "no table yet"
         name, at, commit = ref.partition("@")
-        return UnknownTableError(f"There is no table {table} on {name}{at}{commit[:12]}.", hint=f"There is: {there}.")
+        what = f"There is no table {table} on {name}{at}{commit[:12]}."
+        if found is not None:
+            what = f"{what[:-1]}: what has that name is of another kind ({found.kind_in_words})."
+        return UnknownTableError(what, hint=f"There is: {there}.")
 
 
 def catalog_conf(settings: Settings) -> dict[str, str]:

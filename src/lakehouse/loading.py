@@ -6,12 +6,16 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from asgard.common.endings import ending_of, raised_at
 from asgard.common.errors import DeclarationError, UsageError
+from asgard.common.stopping import require_none
 from asgard.lakehouse.pipeline import Pipeline
+from asgard.lakehouse.user_modules import placed
 
 _HINT = "Give a module (examples.retail), a file or folder (pipelines/retail.py), or a zip (jobs.zip:retail)."
 
 
+@placed
 def load_pipeline(reference: str) -> Pipeline:
     """Import what `--pipeline` names and return the one `Pipeline` in it.
 
@@ -21,7 +25,8 @@ def load_pipeline(reference: str) -> Pipeline:
 
     Raises:
         UsageError: nothing is there, or not exactly one pipeline is in it.
-        DeclarationError: the user's module itself does not import; the message has its own error.
+        DeclarationError: the user's module itself does not import (the message has its own error, the details file
+            and line), or what it declares can't work.
     """
     location, _, attribute = reference.partition(":")
     if location.endswith(".zip"):
@@ -38,7 +43,9 @@ def load_pipeline(reference: str) -> Pipeline:
         if "" not in sys.path:
             sys.path.insert(0, "")
         module = _import(location, reference)
-    return _pick(module, attribute, reference)
+    pipeline = _pick(module, attribute, reference)
+    pipeline.in_order()
+    return pipeline
 
 
 def path_of(reference: str) -> Path | None:
@@ -98,10 +105,17 @@ def _import(name: str, reference: str) -> ModuleType:
     missing = UsageError(f"There is no pipeline {reference!r}: no module {name!r} was found.", hint=_HINT)
     if not name or name.startswith("."):
         raise missing
+    had_spark = _spark_runs()
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
     except UsageError:
         raise
+    except (SystemExit, KeyboardInterrupt) as error:
+        require_none()
+        raise DeclarationError(
+            f"Pipeline {reference!r} ended the process while it was imported: {ending_of(error)}{raised_at(error)}.",
+            hint='Take that line out of the module, or put it under `if __name__ == "__main__":`.',
+        ) from error
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             raise missing from error
@@ -109,10 +123,24 @@ def _import(name: str, reference: str) -> ModuleType:
             f"Pipeline {reference!r} does not import: {type(error).__name__}: {error}",
             hint="Import it in a Python shell to see the whole traceback.",
         ) from error
+    if _spark_runs() and not had_spark:
+        raise DeclarationError(
+            f"Pipeline {reference!r} starts a SparkSession of its own while it is imported: it lacks Asgard's catalog.",
+            hint="Make none: a function gets its inputs as DataFrames, and `frame.sparkSession` is their session.",
+        )
+    return module
+
+
+def _spark_runs() -> bool:
+    pyspark = sys.modules.get("pyspark")
+    return pyspark is not None and pyspark.SparkContext._active_spark_context is not None
 
 
 def _pick(module: ModuleType, attribute: str, reference: str) -> Pipeline:
     found = {name: value for name, value in vars(module).items() if isinstance(value, Pipeline)}
+    inside = f"{module.__name__}.pipeline"
+    if not found and hasattr(module, "__path__") and importlib.util.find_spec(inside):
+        return _pick(_import(inside, reference), attribute, reference)
     if not found:
         raise UsageError(
             f"{reference!r} should hold one Pipeline; it holds none.",

@@ -24,6 +24,13 @@ _READ_RETRIES = urllib3.Retry(
 )
 _PAGE = 250
 _LOG = logger("nessie")
+_KINDS = {
+    "ICEBERG_TABLE": "Iceberg table",
+    "ICEBERG_VIEW": "Iceberg view",
+    "DELTA_LAKE_TABLE": "Delta Lake table",
+    "UDF": "function",
+    "NAMESPACE": "namespace",
+}
 
 
 class RefKind(StrEnum):
@@ -60,14 +67,35 @@ class Content:
         return str(self.raw["id"])
 
     @property
+    def kind_in_words(self) -> str:
+        """What it is, e.g. `Iceberg view`; of kinds that are not known here, Nessie's own word."""
+        return _KINDS.get(self.kind, self.kind)
+
+    @property
     def metadata_location(self) -> str:
-        """Address of the table's metadata file."""
-        return str(self.raw["metadataLocation"])
+        """Address of the table's metadata file.
+
+        Raises:
+            ServiceError: it is no Iceberg table.
+        """
+        return str(self._of_table("metadataLocation"))
 
     @property
     def snapshot_id(self) -> SnapshotId:
-        """The table's current snapshot; -1 for a table that never had one."""
-        return SnapshotId(int(self.raw["snapshotId"]))
+        """The table's current snapshot; -1 for a table that never had one.
+
+        Raises:
+            ServiceError: it is no Iceberg table.
+        """
+        return SnapshotId(int(self._of_table("snapshotId")))
+
+    def _of_table(self, name: str) -> Any:
+        if not self.is_table:
+            raise ServiceError(
+                f"What Nessie holds here is not an Iceberg table, but this: {self.kind_in_words}.",
+                hint="Another tool keeps it there. Give the table another name.",
+            )
+        return self.raw[name]
 
 
 @dataclass(frozen=True)
@@ -250,11 +278,16 @@ class Nessie:
         """The content of one key at a reference, or None."""
         return self.contents(reference, (name,)).get(name)
 
-    def entries(self, reference: str) -> dict[TableName, Content]:
-        """Every table at a reference (`name` or `name@hash`)."""
+    def everything(self, reference: str) -> dict[tuple[str, ...], Content]:
+        """Whatever a reference (`name` or `name@hash`) holds, of any kind, but for namespaces."""
         pages = self._pages(f"/trees/{_ref_path(reference)}/entries", {"content": "true"})
         found = ((_key(entry["name"]), _content(entry.get("content"))) for page in pages for entry in page["entries"])
-        return {TableName(*key): content for key, content in found if content and content.is_table and len(key) == 2}
+        return {key: content for key, content in found if content and content.kind != "NAMESPACE"}
+
+    def entries(self, reference: str) -> dict[TableName, Content]:
+        """Every table that `layer.name` reaches at a reference (`name` or `name@hash`)."""
+        found = self.everything(reference).items()
+        return {TableName(*key): content for key, content in found if content.is_table and len(key) == 2}
 
     def commit(
         self,

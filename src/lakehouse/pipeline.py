@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from asgard.common import arguments
+from asgard.common.arguments import Misfit, Shape, declares, optional
 from asgard.common.errors import DeclarationError, UsageError
 from asgard.common.names import TableName, check_identifier
-from asgard.lakehouse.declaration import Table, declare_table
+from asgard.common.places import calling_place
+from asgard.lakehouse.declaration import NAME, PROPERTIES, Table, declare_table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -29,6 +32,27 @@ class Extra(Protocol):
 _E = TypeVar("_E", bound=Extra)
 
 
+def _undecorated(value: Any) -> Any:
+    if callable(value):
+        raise Misfit("Write @pipeline.table('layer.name', ...) on the line above the function.")
+    return NAME.take(value)
+
+
+def _function(value: Any) -> Any:
+    raise Misfit("Write @pipeline.table('layer.name', ...) on the line above the function, and leave it out here.")
+
+
+def _extra(value: Any) -> Any:
+    if not isinstance(getattr(value, "name", None), str):
+        raise Misfit
+    return value
+
+
+_DECORATED = Shape(NAME.words, NAME.example, _undecorated)
+_BELOW = optional(Shape("the function to stand below the decorator", "None", _function))
+_EXTRA = Shape("what feature_view(...), model(...) or the like made", "feature_view(...)", _extra)
+
+
 class Pipeline:
     """Tables that belong together, declared in a user's module.
 
@@ -41,25 +65,33 @@ class Pipeline:
         UsageError: the name is not an identifier.
     """
 
+    @declares("Pipeline {name}", name=arguments.text("'retail'"), further=PROPERTIES)
     def __init__(self, name: str, **defaults: Any) -> None:
         self.name = check_identifier(name, "pipeline name")
         self._defaults = defaults
         self._tables: dict[TableName, Table] = {}
         self._extras: dict[str, Extra] = {}
+        self._waiting: dict[str, str] = {}
 
-    def table(self, name: str, **properties: Any) -> "Callable[[TableFunction], TableFunction]":
+    @declares("Table {name}", name=_DECORATED, function=_BELOW, further=PROPERTIES)
+    def table(self, name: str, function: None = None, **properties: Any) -> "Callable[[TableFunction], TableFunction]":
         """Declare the decorated function as the table `name`; see `asgard.Table` for the properties.
 
         Raises:
             DeclarationError: the declaration can't work, or the name is declared already.
         """
+        _ = function  # never one: it is decorated
 
         def register(function: "TableFunction") -> "TableFunction":
-            self._add(name, function, properties, f"{function.__module__}.{function.__qualname__}")
+            self._waiting.pop(name, None)
+            called = getattr(function, "__qualname__", type(function).__name__)
+            self._add(name, function, properties, f"{getattr(function, '__module__', '?')}.{called}")
             return function
 
+        self._waiting[name] = str(calling_place() or "")
         return register
 
+    @declares("Table {name}", name=NAME, further=PROPERTIES)
     def source(self, name: str, **properties: Any) -> None:
         """Declare a table that `asgard ingest` fills.
 
@@ -68,6 +100,11 @@ class Pipeline:
         """
         self._add(name, None, properties, "source")
 
+    @declares(
+        "Pipeline.sql",
+        path=arguments.instance((str, Path), "the path of a .sql file", "'tables/sales.sql'"),
+        checks=PROPERTIES["checks"],
+    )
     def sql(self, path: str | Path, *, checks: "Iterable[Check]" = ()) -> None:
         """Declare a table from a `.sql` file whose header names its properties.
 
@@ -84,6 +121,7 @@ class Pipeline:
         properties = {**declared.properties, "checks": (*declared.checks, *checks)}
         self._add(declared.name, declared.function, properties, str(path))
 
+    @declares("Pipeline.add", extra=_EXTRA)
     def add(self, extra: _E) -> _E:
         """Declare something that reads the tables, e.g. a feature view; gives it back.
 
@@ -119,8 +157,15 @@ class Pipeline:
         """The tables, each after its inputs.
 
         Raises:
-            DeclarationError: an input is not declared, or inputs form a cycle; the message names it.
+            DeclarationError: an input is not declared, inputs form a cycle, or a table was given no function; the
+                message names it.
         """
+        for name, place in self._waiting.items():
+            raise DeclarationError(
+                f"Table {name}: {self.name}.table(...) decorates no function{f' ({place})' if place else ''}.",
+                hint=f"Write @{self.name}.table(...) on the line above the function, or {self.name}.source(...) if "
+                "`asgard ingest` fills it.",
+            )
         for table in self._tables.values():
             for parameter, source in table.inputs.items():
                 if source not in self._tables:
@@ -178,7 +223,7 @@ class Pipeline:
 
     def _add(self, name: str, function: "TableFunction | None", properties: dict[str, Any], module: str) -> None:
         defaults = {key: value for key, value in self._defaults.items() if key not in properties}
-        table = declare_table(name, function, module=module, **defaults, **properties)
+        table = declare_table(name, function, module=module, pipeline=self.name, **defaults, **properties)
         if table.name in self._tables:
             raise DeclarationError(
                 f"Table {name} is declared twice: in {self._tables[table.name].module} and in {module}.",

@@ -19,20 +19,27 @@ class Progress:
         exists: it was published before.
         done: stretches of time that are computed.
         stale_inputs: inputs that moved since it was last written, or were declared since.
+        belongs_to: another pipeline, which published it; "" if it may be written.
     """
 
     exists: bool = False
     done: RangeSet = field(default_factory=RangeSet)
     stale_inputs: tuple[TableName, ...] = ()
+    belongs_to: str = ""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One table in one run: its stretches of time (none for a table without intervals), and why."""
+    """One table in one run: its stretches of time (none for a table without intervals), and why.
+
+    Attributes:
+        belongs_to: another pipeline, from which the run would have to take the table over; "" for none.
+    """
 
     table: Table
     ranges: tuple[TimeRange, ...]
     reason: str
+    belongs_to: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -41,8 +48,9 @@ class Step:
             "mode": self.table.mode,
             "intervals": [str(window) for window in self.ranges],
             "reason": self.reason,
+            "belongs_to": self.belongs_to,
             "reads": [str(name) for name in self.table.inputs.values()],
-            "checks": [check.name for check in self.table.checks],
+            "checks": [check.name for check in self.table.audited_checks],
         }
 
 
@@ -95,9 +103,9 @@ def plan_runs(
                 ranges = _share(table.interval, todo[table.name], chunk)
                 if ranges:
                     reason = "asked for" if window else "missing"
-                    steps.append(Step(table, ranges, reason))
+                    steps.append(Step(table, ranges, reason, progress[table.name].belongs_to))
             elif table.name in whole and number in _turns(table, computed, last):
-                steps.append(Step(table, (), whole[table.name]))
+                steps.append(Step(table, (), whole[table.name], progress[table.name].belongs_to))
         if steps:
             runs.append(tuple(steps))
     return tuple(runs)

@@ -10,6 +10,7 @@ from asgard.lakehouse.intervals import RangeSet
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.planning import Progress
 from asgard.lakehouse.tables import INPUTS_PROPERTY, INTERVALS_PROPERTY
+from asgard.lakehouse.takeover import foreign_owner
 
 
 def read_progress(lake: Lakehouse, tables: Sequence[Table], ref: str) -> dict[TableName, Progress]:
@@ -30,5 +31,7 @@ def read_progress(lake: Lakehouse, tables: Sequence[Table], ref: str) -> dict[Ta
             if name in contents and used.get(str(name)) != contents[name].snapshot_id
         ]
         done = RangeSet.parse(properties.get(INTERVALS_PROPERTY, ""))
-        found[table.name] = Progress(exists=True, done=done, stale_inputs=tuple(stale))
+        found[table.name] = Progress(
+            exists=True, done=done, stale_inputs=tuple(stale), belongs_to=foreign_owner(table, properties)
+        )
     return found

@@ -34,7 +34,6 @@ from asgard.lakehouse.nessie import RefKind
 from asgard.lakehouse.publish import Publication, changes_of, find_publish, moved_back, publish
 from asgard.lakehouse.records import RunRecords
 from asgard.lakehouse.registrations import Registrations, refuse_breaking
-from asgard.validation.results import CheckResult
 
 Say = Callable[[str], None]
 _LOG = logger("run")
@@ -60,6 +59,7 @@ class RunRequest:
         params: of the job, as recorded; plain values, no secrets.
         isolation: whether inputs that moved in the meantime make the run start again.
         as_of: the moment that freshness is measured at; None: when the run begins.
+        take_over: whether tables of other pipelines may be written, and are this one's from then on.
         code: version of the pipeline's code; None: looked up.
         registered_next: kind and name of what the caller registers anew right after, with the columns that it will
             need (and types, or "" for any): this run need not keep what it reads now.
@@ -70,6 +70,7 @@ class RunRequest:
     params: Mapping[str, Any] = field(default_factory=dict, hash=False)
     isolation: Isolation = Isolation.SNAPSHOT
     as_of: datetime | None = None
+    take_over: bool = False
     code: CodeVersion | None = None
     registered_next: Mapping[tuple[str, str], Mapping[str, str]] = field(default_factory=dict, hash=False)
 
@@ -104,6 +105,7 @@ class RunResult:
             "commit": self.commit,
             "branch": self.branch,
             "tables": dict(self.tables),
+            "warnings": self.verdict.outcome.warnings_json() if self.verdict else [],
             "audit": self.verdict.outcome.to_json() if self.verdict else None,
             "seconds": dict(self.seconds),
         }
@@ -115,26 +117,18 @@ class RunAuditFailedError(AuditFailedError):
     def __init__(self, result: RunResult) -> None:
         verdict = result.verdict
         tables = verdict.outcome.tables if verdict else ()
+        warnings = verdict.outcome.warnings if verdict else ()
         blocking = [check for table in tables for check in table.blocking]
         failed = [f"{table.table}: {check.name}" for table in tables for check in table.blocking]
         super().__init__(
             f"The audit of run {result.run_id} failed, so nothing was published: {'; '.join(failed)}.",
             hint=f"The rows are on branch {result.branch} to look at; `asgard runs {result.run_id}` has every check.",
-            details=tuple(line for check in blocking for line in _told(check)),
+            details=(
+                *(line for check in blocking for line in check.told()),
+                *(f"warning, beside it: {table}: {line}" for table, check in warnings for line in check.told()),
+            ),
         )
         self.result = result
-
-
-def _told(check: CheckResult) -> Iterator[str]:
-    """A failed check, as a person reads it: what was measured, what was demanded, and how to find the rows."""
-    if check.error:
-        yield f"{check.name}: {check.error}"
-        return
-    pairs = [", ".join(f"{name}={value}" for name, value in each.items()) for each in (check.measured, check.bounds)]
-    failing = f", {check.failing_rows:,} of {check.checked_rows or 0:,} rows fail" if check.failing_rows else ""
-    yield f"{check.name}: measured {pairs[0] or 'nothing'}; demanded {pairs[1]}{failing}"
-    if check.sample_sql:
-        yield f"  {check.sample_sql}"
 
 
 def execute(
@@ -251,6 +245,7 @@ class _Runner:
             isolation=self.request.isolation,
             provenance=self._provenance(number),
             say=self.say,
+            take_over=self.request.take_over,
             params=dict(self.request.params),
         )
 

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import ContractError
+from asgard.lakehouse.alignment import fields_by_name
 from asgard.lakehouse.declaration import Contract, Table
+from asgard.lakehouse.stored_types import require_storable
+from asgard.validation.sql_text import identifier
 
 if TYPE_CHECKING:
     from pyspark.sql.types import DataType, StructType
@@ -29,11 +32,11 @@ class AddColumn:
     """A column that the rows have and the table lacks."""
 
     path: tuple[str, ...]
-    type: str
+    kind: "DataType"
 
     def sql(self, table: str) -> str:
         """The statement that makes it."""
-        return f"ALTER TABLE {table} ADD COLUMN {'.'.join(map(quoted, self.path))} {self.type}"
+        return f"ALTER TABLE {table} ADD COLUMN {'.'.join(map(quoted, self.path))} {type_sql(self.kind)}"
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,12 @@ SchemaChange = Rename | AddColumn | Widen
 def schema_changes(table: Table, existing: "StructType", given: "StructType") -> tuple[SchemaChange, ...]:
     """The changes that make `existing` take rows of `given`, in the order to make them.
 
+    Columns and the fields of structs, also those in arrays and maps, are found by name, whatever its letter case.
+
     Raises:
         ContractError: a column would be dropped, narrowed or changed in kind, or the contract is frozen
             and anything would change at all.
+        DeclarationError: Iceberg can't hold a new column.
     """
     renames = tuple(_renames(table.renames, existing, given))
     changes = (*renames, *_differences(table, _renamed(existing, renames), given, ()))
@@ -66,32 +72,40 @@ def schema_changes(table: Table, existing: "StructType", given: "StructType") ->
             f"{'; '.join(map(_describe, changes))}.",
             hint="Give the rows the table's columns, or declare contract='compatible'.",
         )
+    for change in changes:
+        if isinstance(change, AddColumn):
+            require_storable(table, change.path, change.kind)
     return changes
 
 
 def quoted(name: str) -> str:
     """A column name as SQL takes it, whatever is in it."""
-    return "`" + name.replace("`", "``") + "`"
+    return identifier(name)
 
 
 def type_sql(kind: "DataType") -> str:
-    """A type as SQL takes it, whatever its nested fields are called."""
+    """A type as SQL takes it, whatever its nested fields are called: Spark's short name, odd names in backquotes."""
     from pyspark.sql.types import ArrayType, MapType, StructType
 
     match kind:
         case StructType():
-            return f"struct<{', '.join(f'{quoted(field.name)}: {type_sql(field.dataType)}' for field in kind.fields)}>"
+            return f"struct<{','.join(f'{_spelled(field.name)}:{type_sql(field.dataType)}' for field in kind.fields)}>"
         case ArrayType():
             return f"array<{type_sql(kind.elementType)}>"
         case MapType():
-            return f"map<{type_sql(kind.keyType)}, {type_sql(kind.valueType)}>"
+            return f"map<{type_sql(kind.keyType)},{type_sql(kind.valueType)}>"
         case _:
             return kind.simpleString()
 
 
+def _spelled(name: str) -> str:
+    return name if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) else quoted(name)
+
+
 def _renames(declared: Mapping[str, str], existing: "StructType", given: "StructType") -> Iterator[Rename]:
+    there, brought = fields_by_name(existing), fields_by_name(given)
     for old, new in declared.items():
-        if old in existing.names and new not in existing.names and new in given.names:
+        if old in existing.names and new.lower() not in there and new.lower() in brought:
             yield Rename(old, new)
 
 
@@ -105,35 +119,54 @@ def _renamed(existing: "StructType", renames: tuple[Rename, ...]) -> "StructType
 def _differences(
     table: Table, existing: "StructType", given: "StructType", path: tuple[str, ...]
 ) -> Iterator[SchemaChange]:
-    dropped = [".".join((*path, name)) for name in existing.names if name not in given.names]
+    there, brought = fields_by_name(existing), fields_by_name(given)
+    dropped = [".".join((*path, field.name)) for name, field in there.items() if name not in brought]
     if dropped:
+        if not path:
+            raise ContractError(
+                f"{table.name}: the rows lack columns that the table has: {', '.join(dropped)}.",
+                hint="Keep them (as null, if need be), or declare a rename: renames={'old': 'new'}.",
+            )
         raise ContractError(
-            f"{table.name}: the rows lack columns that the table has: {', '.join(dropped)}.",
-            hint="Keep them (as null, if need be), or declare a rename: renames={'old': 'new'}.",
+            f"{table.name}: the rows lack fields that the table has: {', '.join(dropped)}; {'.'.join(path)} is "
+            f"{type_sql(existing)} in the table but {type_sql(given)} in the rows.",
+            hint="Keep them (as null, if need be).",
         )
-    for column in given.fields:
-        here = (*path, column.name)
-        if column.name not in existing.names:
-            yield AddColumn(here, type_sql(column.dataType))
+    for name, column in brought.items():
+        if name not in there:
+            yield AddColumn((*path, column.name), column.dataType)
         else:
-            yield from _type_difference(table, existing[column.name].dataType, column.dataType, here)
+            yield from _type_difference(table, there[name].dataType, column.dataType, (*path, there[name].name))
 
 
 def _type_difference(table: Table, old: "DataType", new: "DataType", path: tuple[str, ...]) -> Iterator[SchemaChange]:
-    from pyspark.sql.types import StructType
+    from pyspark.sql.types import ArrayType, MapType, NullType, StructType
 
-    if isinstance(old, StructType) and isinstance(new, StructType):
-        yield from _differences(table, old, new, path)
-    elif old.simpleString() == new.simpleString() or widens(new.simpleString(), old.simpleString()):
-        return  # the same, or narrower: written as the table's type
-    elif widens(old.simpleString(), new.simpleString()):
-        yield Widen(path, new.simpleString())
-    else:
-        raise ContractError(
-            f"{table.name}: column {'.'.join(path)} is {old.simpleString()} in the table but {new.simpleString()} in "
-            "the rows: a change of kind or a loss.",
-            hint=f"Cast it to {old.simpleString()} in the table's function.",
-        )
+    match old, new:
+        case _, NullType():
+            return  # null everywhere
+        case StructType(), StructType():
+            yield from _differences(table, old, new, path)
+        case ArrayType(), ArrayType():
+            yield from _type_difference(table, old.elementType, new.elementType, (*path, "element"))
+        case MapType(), MapType():
+            if any(_type_difference(table, old.keyType, new.keyType, (*path, "key"))):
+                raise _other_kind(table, (*path, "key"), old.keyType, new.keyType)  # Iceberg changes no keys
+            yield from _type_difference(table, old.valueType, new.valueType, (*path, "value"))
+        case _ if old.simpleString() == new.simpleString() or widens(new.simpleString(), old.simpleString()):
+            return  # the same, or narrower: written as the table's type
+        case _ if widens(old.simpleString(), new.simpleString()):
+            yield Widen(path, new.simpleString())
+        case _:
+            raise _other_kind(table, path, old, new)
+
+
+def _other_kind(table: Table, path: tuple[str, ...], old: "DataType", new: "DataType") -> ContractError:
+    return ContractError(
+        f"{table.name}: column {'.'.join(path)} is {type_sql(old)} in the table but {type_sql(new)} in "
+        "the rows: a change of kind or a loss.",
+        hint=f"Cast it to {type_sql(old)} in the table's function.",
+    )
 
 
 def widens(old: str, new: str) -> bool:
@@ -160,6 +193,6 @@ def _describe(change: SchemaChange) -> str:
         case Rename(old, new):
             return f"rename {old} to {new}"
         case AddColumn(path, kind):
-            return f"add {'.'.join(path)} {kind}"
+            return f"add {'.'.join(path)} {type_sql(kind)}"
         case Widen(path, kind):
             return f"widen {'.'.join(path)} to {kind}"

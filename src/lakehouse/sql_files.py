@@ -30,7 +30,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from asgard.common.errors import DeclarationError
+from asgard.common.arguments import split_list
+from asgard.common.errors import DeclarationError, RunError
+from asgard.common.spark import first_line
 from asgard.lakehouse.declaration import Daily, Hourly, Monthly, Weekly, Yearly
 from asgard.lakehouse.intervals import Cadence, TimeRange
 
@@ -113,7 +115,7 @@ def read_sql_file(path: Path) -> SqlTable:
         elif key == "interval":
             properties["interval"] = _cadence(path, number, value)
         elif key in _LISTS:
-            properties[key] = tuple(_split_list(value))
+            properties[key] = tuple(split_list(value))
         elif key in _TEXTS:
             properties[key] = value
         else:
@@ -125,7 +127,7 @@ def read_sql_file(path: Path) -> SqlTable:
         raise DeclarationError(f"{path} names no input.", hint="Write `-- input orders: silver.orders_cleaned`.")
     if not query:
         raise DeclarationError(f"{path} has no query.", hint="Write a SELECT after the header.")
-    function = _query_function(query, tuple(properties["inputs"]), uses_interval="interval" in properties)
+    function = _query_function(path, query, tuple(properties["inputs"]), uses_interval="interval" in properties)
     return SqlTable(name, function, properties, tuple(checks))
 
 
@@ -134,28 +136,36 @@ def _split(text: str) -> tuple[list[tuple[int, str]], str]:
     header: list[tuple[int, str]] = []
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.lstrip().startswith("--"):
-            return header, "\n".join(lines[number - 1 :]).rstrip().rstrip(";")
+            above = "\n" * (number - 1)  # so Spark counts lines as the file does
+            return header, above + "\n".join(lines[number - 1 :]).rstrip().rstrip(";")
         if line.strip().strip("-").strip():
             header.append((number, line.strip()))
     return header, ""
 
 
-def _split_list(value: str) -> list[str]:
-    """Split at commas that are not inside parentheses."""
-    return [part.strip() for part in re.split(r",(?![^(]*\))", value) if part.strip()]
-
-
-def _query_function(query: str, inputs: tuple[str, ...], *, uses_interval: bool) -> "Callable[..., DataFrame]":
+def _query_function(
+    path: Path, query: str, inputs: tuple[str, ...], *, uses_interval: bool
+) -> "Callable[..., DataFrame]":
     import inspect
 
     def compute(**given: Any) -> "DataFrame":
+        from pyspark.errors import PySparkException
+
         interval: TimeRange | None = given.pop("interval", None)
         frames: dict[str, DataFrame] = given
         spark = next(iter(frames.values())).sparkSession
         for parameter, frame in frames.items():
             frame.createOrReplaceTempView(parameter)
         arguments = {"start": interval.start, "end": interval.end} if interval else {}
-        return spark.sql(query, args=arguments)
+        try:
+            return spark.sql(query, args=arguments)
+        except PySparkException as error:
+            found = re.search(r"line (\d+),? pos(?:ition)? (\d+)", str(error))
+            at = f", line {found[1]}" if found else ""
+            raise RunError(
+                f"The query of {path}{at} failed: {first_line(error)}",
+                hint="Correct that line, or the inputs above it.",
+            ) from error
 
     parameters = (*inputs, "interval") if uses_interval else inputs
     kind = inspect.Parameter.KEYWORD_ONLY
@@ -195,8 +205,8 @@ def parse_check(text: str, where: str = "check") -> "Check":
 
     try:
         made = build(ast.parse(text, mode="eval").body)
-    except DeclarationError:
-        raise
+    except DeclarationError as error:
+        raise type(error)(f"{where}: {text!r} is not a check: {error.message}", hint=error.hint) from error
     except (SyntaxError, ValueError, TypeError, OverflowError) as error:
         raise DeclarationError(
             f"{where}: {text!r} is not a check.", hint=f"Write e.g. not_null(email), one of {', '.join(_CHECKS)}."

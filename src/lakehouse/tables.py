@@ -12,18 +12,24 @@ from typing import TYPE_CHECKING, assert_never
 from asgard.common.errors import ContractError, DeclarationError, InputDataError
 from asgard.common.names import BranchName
 from asgard.common.spark import explained
+from asgard.lakehouse.alignment import aligned_frame
 from asgard.lakehouse.declaration import PartitionField, Table, WriteMode
+from asgard.lakehouse.declared_columns import in_declared_columns
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.intervals import RangeSet, TimeRange
 from asgard.lakehouse.lake import Lakehouse, identifier
+from asgard.lakehouse.merging import changed_rows, repeated_keys, require_keys
 from asgard.lakehouse.nessie import put_namespace
 from asgard.lakehouse.own_commits import OwnCommits
 from asgard.lakehouse.schema_changes import quoted, schema_changes, type_sql
+from asgard.lakehouse.stored_types import require_storable, stored_schema
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, DataFrameWriterV2, SparkSession
     from pyspark.sql.types import StructType
 
+PIPELINE_PROPERTY = "asgard.pipeline"
+"""Table property: the pipeline that published it last. A table without it is adopted by the next one."""
 INTERVALS_PROPERTY = "asgard.intervals"
 """Table property: which stretches of time have been computed (`RangeSet`)."""
 INPUTS_PROPERTY = "asgard.inputs"
@@ -69,14 +75,19 @@ class BranchTable:
             AsgardError: Spark failed, in words.
         """
         with explained(f"Writing {self.table.name}"):
-            shaped = self._shape(frame)
+            given = stored_schema(self.table, frame.schema)
+            if self.table.columns is not None:
+                frame = in_declared_columns(self.table, frame)
+                given = stored_schema(self.table, frame.schema)
+            if self.table.mode is WriteMode.MERGE:
+                require_keys(self.table, given)
             content = self.lake.nessie.content(self.branch, self.table.name)
             if content is None:
-                self._create(shaped.schema)
+                self._create(given)
             else:
                 self._require_exact_partitions(TableState.load(content.metadata_location, self.lake.settings))
-                self._evolve(shaped.schema)
-            self._put(shaped, interval)
+                given = self._evolve(given)
+            self._put(aligned_frame(frame, given), interval)
 
     def set_properties(self, properties: Mapping[str, str]) -> None:
         """Set table properties in one commit; one with an empty text is removed.
@@ -103,6 +114,7 @@ class BranchTable:
         return {
             "comment": table.description,
             "asgard.owner": table.owner,
+            **({PIPELINE_PROPERTY: table.pipeline} if table.pipeline else {}),
             "asgard.tags": ",".join(table.tags),
             "asgard.consumers": ",".join(table.consumers),
             "asgard.update-frequency": table.update_frequency,
@@ -113,29 +125,6 @@ class BranchTable:
             INPUTS_PROPERTY: json.dumps(inputs, sort_keys=True) if inputs else "",
         }
 
-    def _shape(self, frame: "DataFrame") -> "DataFrame":
-        """The rows with exactly the declared columns, cast to their declared types."""
-        if self.table.columns is None:
-            return frame
-        from pyspark.sql import functions as F
-        from pyspark.sql.types import StructType
-
-        wanted: StructType = StructType.fromDDL(self.table.columns)  # type: ignore[assignment]
-        extra = [name for name in frame.columns if name not in wanted.names and not name.startswith("_")]
-        missing = [name for name in wanted.names if name not in frame.columns]
-        if extra or missing:
-            raise DeclarationError(
-                f"{self.table.name} declares columns ({', '.join(wanted.names)}), but its rows "
-                + " and ".join(
-                    text for text, names in ((f"lack {missing}", missing), (f"also have {extra}", extra)) if names
-                )
-                + ".",
-                hint="Make the function's columns and `columns=` agree.",
-            )
-        own = [name for name in frame.columns if name.startswith("_") and name not in wanted.names]
-        cast = [F.col(quoted(f.name)).cast(f.dataType).alias(f.name) for f in wanted.fields]
-        return frame.select(*cast, *(F.col(quoted(name)) for name in own))
-
     def _create(self, schema: "StructType") -> None:
         layer, name = self.table.name.layer, self.table.name.name
         self._create_namespace(layer)
@@ -145,6 +134,8 @@ class BranchTable:
                     f"{self.table.name} is partitioned by {partition.column!r}, which its rows lack.",
                     hint=f"Its columns are {', '.join(schema.names)}.",
                 )
+        for column in schema.fields:
+            require_storable(self.table, (column.name,), column.dataType)
         columns = ", ".join(f"{quoted(column.name)} {type_sql(column.dataType)}" for column in schema.fields)
         fields = ", ".join(map(_partition_sql, self.table.partition_fields))
         location = f"{self.lake.settings.warehouse}/{layer}/{name}-{secrets.token_hex(4)}"
@@ -180,10 +171,13 @@ class BranchTable:
                 hint="Declare an interval that fits these partitions, or compute the table under a new name.",
             )
 
-    def _evolve(self, schema: "StructType") -> None:
+    def _evolve(self, schema: "StructType") -> "StructType":
+        """Make the table take rows of a schema; gives the table's own one, after that."""
         existing = self.session.table(self.sql_name).schema
-        for change in schema_changes(self.table, existing, schema):
+        changes = schema_changes(self.table, existing, schema)
+        for change in changes:
             self._change_metadata(change.sql(self.sql_name))
+        return self.session.table(self.sql_name).schema if changes else existing
 
     def _put(self, frame: "DataFrame", interval: TimeRange | None) -> None:
         from pyspark.sql import functions as F
@@ -216,18 +210,14 @@ class BranchTable:
 
     def _merge(self, frame: "DataFrame") -> None:
         """Update and insert by key; rows that would change nothing are left alone."""
-        existing = self.session.table(self.sql_name)
-        frame = frame.select(*(quoted(name) for name in existing.columns))
-        keys = [quoted(key) for key in self.table.keys]
-        twice = frame.groupBy(*keys).count().where("count > 1").drop("count").take(3)
+        twice = repeated_keys(frame, self.table.keys)
         if twice:
             raise InputDataError(
                 f"{self.table.name}: several rows of the batch have the same key, so a merge has no single answer: "
-                f"{'; '.join(str(row.asDict()) for row in twice)}.",
+                f"{'; '.join(map(str, twice))}.",
                 hint="Drop the duplicates by a declared order before the merge.",
             )
-        same = [existing[quoted(name)].eqNullSafe(frame[quoted(name)]) for name in existing.columns]
-        changed = frame.join(existing, same, "left_anti").localCheckpoint()
+        changed = changed_rows(frame, self.session.table(self.sql_name)).localCheckpoint()
         if changed.isEmpty():
             return
         view = f"merge_{secrets.token_hex(4)}"

@@ -41,15 +41,14 @@ def up(
 
 def down(directory: Folder = None, as_json: Json = False) -> None:
     """Stop the services of a project folder; their data stay."""
-    import json
-
     from asgard.common.settings import load_settings
+    from asgard.jobs.answer import give
     from asgard.local import services
 
     settings = load_settings({"project_dir": directory})
     stopped = services.down(settings, say=_say)
     if as_json:
-        typer.echo(json.dumps({"dir": str(settings.project_dir.resolve()), "stopped": stopped}))
+        give({"dir": str(settings.project_dir.resolve()), "stopped": stopped})
     elif not stopped:
         _say(f"nothing runs in {settings.project_dir.resolve()}")
 
@@ -64,9 +63,8 @@ def _say(line: str) -> None:
 
 
 def _print_status(directory: str | None, as_json: bool) -> None:
-    import json
-
     from asgard.common.settings import load_settings
+    from asgard.jobs.answer import give
     from asgard.local import services
     from asgard.local.online_status import online_status, show
 
@@ -87,7 +85,7 @@ def _print_status(directory: str | None, as_json: bool) -> None:
         ]
         content = {"dir": str(settings.project_dir.resolve()), "services": rows}
         known = {"online": [each.to_json() for each in online.views], "left_behind": list(online.left_behind)}
-        typer.echo(json.dumps({**content, **known}, indent=2))
+        give({**content, **known})
         return
     lines = [("SERVICE", "STATE", "URL", "PID", "UP", "LOG")]
     lines += [

@@ -137,7 +137,8 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
         RunError: the planted rows got through, or Redis is not equal to what is published.
         AsgardError: whatever else went wrong in a job.
     """
-    from asgard.lakehouse.history import describe_tables, lineage, list_runs
+    from asgard.lakehouse.history import describe_tables, list_runs
+    from asgard.lakehouse.lineage import lineage
     from asgard.lakehouse.snapshots import resolve
     from asgard.local import demo_models, demo_online
     from asgard.local.report import write_report

@@ -16,7 +16,6 @@ from asgard.lakehouse.history import list_runs
 from asgard.lakehouse.intervals import TimeRange
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.pipeline import Pipeline
-from asgard.lakehouse.run import Status
 from asgard.lakehouse.snapshots import resolve
 from asgard.local import demo_models
 from asgard.local.report_online import OnlineFacts, Seen
@@ -65,7 +64,7 @@ def corrections_run(lake: Lakehouse, given: "Corrections") -> str | None:
     wanted = str(_window(given))
     for run in list_runs(lake):
         record = run.attempt.record
-        if run.status == Status.PUBLISHED and record.get("params", {}).get("window") == wanted:
+        if run.is_published and record.get("params", {}).get("window") == wanted:
             return str(run.attempt.run_id)
     return None
 

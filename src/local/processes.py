@@ -205,6 +205,13 @@ def stop(pids: Sequence[int], *, lock: Path, limit: float) -> bool:
     return False
 
 
+def kill(lock: Path, limit: float) -> None:
+    """End what holds a lock, without asking; returns when it is gone, at the latest after `limit` seconds."""
+    pids = lock_holders(lock)
+    _signal(pids, signal.SIGKILL)
+    wait_for(lambda: not is_locked(lock) and all(start_time(pid) is None for pid in pids), limit)
+
+
 def _signal(pids: Sequence[int], number: signal.Signals) -> None:
     for pid in pids:
         try:

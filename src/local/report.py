@@ -1,7 +1,6 @@
 """The demo's report: one HTML file, without any other file or address, that shows what a lakehouse's runs did."""
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import EnvironmentSetupError
+from asgard.common.storage import new_file
 from asgard.lakehouse.lake import Lakehouse
 from asgard.local import report_runs, report_tables
 from asgard.local.drawings import ROW_HEIGHT, branch_graph, flow
@@ -49,10 +49,9 @@ def write_report(
     page = render(facts, plots, report_tables.surroundings(lake), datetime.now(UTC), features, models, online)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".report", suffix=".html")
+        handle, name = new_file(path.parent, ".html")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(page)
-        os.chmod(name, 0o644)
         os.replace(name, path)
     except OSError as error:
         raise EnvironmentSetupError(
@@ -132,7 +131,7 @@ def _drawn(plots: Sequence["Plot"]) -> list[Mapping[str, str]]:
 
 
 def _tiles(facts: Facts) -> list[Mapping[str, str]]:
-    published = [run for run in facts.runs if run.status == "published"]
+    published = [run for run in facts.runs if run.is_published]
     checks = [check for table in facts.tables for check in table.checks]
     passed = sum(bool(check["passed"]) for check in checks)
     free = sum(check["answered_by"] == "statistics" for check in checks)

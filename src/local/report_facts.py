@@ -1,10 +1,12 @@
 """What the report says, as plain values: read from run records, Nessie and the published tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from asgard.common.errors import AsgardError
 from asgard.common.names import TableName, audit_branch, parse_audit_branch
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.history import RunSummary, describe_tables, list_runs
@@ -101,14 +103,11 @@ def gather(lake: Lakehouse) -> Facts:
     """Read what there is to say, all as of one commit of the target ref."""
     at = resolve(lake, None)
     runs = tuple(list_runs(lake))
-    states = {
-        str(name): TableState.load(content.metadata_location, lake.settings)
-        for name, content in lake.nessie.entries(str(at)).items()
-    }
+    states = dict(_states(lake, at))
     makers = {
         (name, write["snapshot_id"]): run
         for run in reversed(runs)
-        if run.status == "published"
+        if run.is_published
         for name, write in run.attempt.record.get("writes", {}).items()
     }
     tables = []
@@ -136,6 +135,12 @@ def inputs_of(run: RunSummary | None, table: str) -> tuple[str, ...]:
     """The tables that a run computed a table from."""
     steps = run.attempt.record.get("params", {}).get("steps", ()) if run else ()
     return next((tuple(step["reads"]) for step in steps if step["table"] == table), ())
+
+
+def _states(lake: Lakehouse, at: At) -> Iterator[tuple[str, TableState]]:
+    for name, content in lake.nessie.entries(str(at)).items():
+        with suppress(AsgardError):  # a table that can't be read is in no part of the report
+            yield str(name), TableState.load(content.metadata_location, lake.settings)
 
 
 def _files(states: Mapping[str, TableState], table: str) -> Iterator[SourceFileFact]:

@@ -5,19 +5,21 @@ missing, and the others find it. What runs is known by `process.lock` (see `proc
 `process.json` in each service's folder; `services.json` is made from those, for the settings to read.
 """
 
-from collections.abc import Collection, Mapping
+import errno
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from asgard.common.errors import UsageError
+from asgard.common.errors import EnvironmentSetupError, UsageError
 from asgard.common.settings import SERVICES_FILE, Settings
+from asgard.common.stopping import Stopped
 from asgard.local.mlflow_server import MLFLOW
 from asgard.local.nessie import NESSIE
 from asgard.local.processes import is_locked, lock_holders, locked, stop, uptime_seconds
 from asgard.local.redis_server import REDIS
 from asgard.local.service import Place, Record, Say, Service, http_url, read_record, write_json, write_record
-from asgard.local.starting import Start, wait_until_healthy
+from asgard.local.starting import Start, no_space, wait_until_healthy
 
 SERVICES: tuple[Service, ...] = (NESSIE, MLFLOW, REDIS)
 STOP_SECONDS = 15.0
@@ -75,27 +77,43 @@ def up(
         UsageError: a name is unknown, or a running service was asked for on another port.
         EnvironmentSetupError: Java, a jar, a server or a port is not to be had.
         ServiceStartError: a service ended while starting, or did not get healthy; has the log's last lines.
+        Stopped: a signal arrived; what this call started was stopped again.
     """
     say = say or _say_nothing
     wanted = _wanted(only)
     asked = dict(ports or {})
     _check_names(asked)
     project = settings.project_dir.resolve()
+    starts = [Start(service, Place(project, service.name), asked.get(service.name)) for service in wanted]
     with locked(project / "up.lock", lambda: say(f"another process starts or stops services in {project}: waiting")):
-        starts = [Start(service, Place(project, service.name), asked.get(service.name)) for service in wanted]
         try:
-            for start in starts:
-                start.look()
-            for start in starts:
-                start.begin(settings, say)
-            wait_until_healthy(starts, settings, say)
-        finally:
-            _write_services_file(project)
+            _start(starts, project, settings, say)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise no_space(project, "The services can't be started") from error
+            raise EnvironmentSetupError(
+                f"The services can't be started in {project}: {error}.", hint="Choose another folder with --dir."
+            ) from error
     return Services(
         project,
         {start.service.name: start.service.url(start.ports) for start in starts},
         tuple(start.service.name for start in starts if start.is_new),
     )
+
+
+def _start(starts: Sequence[Start], project: Path, settings: Settings, say: Say) -> None:
+    try:
+        for start in starts:
+            start.look()
+        for start in starts:
+            start.begin(settings, say)
+        wait_until_healthy(starts, settings, say)
+    except (Stopped, OSError):  # a full disk: its record can't be written
+        for start in starts:
+            start.give_up()
+        raise
+    finally:
+        _write_services_file(project)
 
 
 def _say_nothing(line: str) -> None:

@@ -1,16 +1,19 @@
 """One service on its way up: found running, or started, until it is healthy or its log says why not."""
 
+import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from asgard.common.errors import ServiceError, UsageError
+from asgard.common.errors import AsgardError, EnvironmentSetupError, ServiceError, UsageError
 from asgard.common.settings import Settings
 from asgard.local.ports import check_asked, choose_port, is_free
 from asgard.local.processes import (
     POLL_SECONDS,
     is_locked,
+    kill,
     lock_holders,
     spawn,
     start_time,
@@ -24,9 +27,11 @@ START_SECONDS = 120.0
 HUNG_SECONDS = 10.0
 ORPHAN_SECONDS = 2.0
 STOP_SECONDS = 15.0
+GIVE_UP_SECONDS = 2.0
 PORT_TRIES = 3
 LOGS_KEPT = 3
 LOG_LINES_SHOWN = 15
+FULL_BYTES = 1_000_000
 
 
 class ServiceStartError(ServiceError):
@@ -93,6 +98,7 @@ class Start:
         self.ports = self._choose_ports(remembered)
         launch = self.service.prepare(self.place.folder, self.ports, settings, say)
         _rotate(self.place.log)
+        self.is_new = True
         pid = spawn(
             launch.command,
             lock=self.place.lock,
@@ -101,15 +107,24 @@ class Start:
             folder=self.place.folder,
         )
         if pid is None:
+            self.is_new = False
             holders = ", ".join(map(str, lock_holders(self.place.lock)))
             raise ServiceStartError(
                 f"{self.service.title} can't start: another process {holders} uses {self.place.folder}.",
                 hint="End that process, or use another folder with --dir.",
             )
-        self.pid, self.is_new, self.since, self.limit = pid, True, time.monotonic(), START_SECONDS
+        self.pid, self.since, self.limit = pid, time.monotonic(), START_SECONDS
         self.tries += 1
         write_record(self.place, Record(pid, start_time(pid), dict(self.ports)))
         say(f"{self.service.title}: starting on {self.service.url(self.ports)}")
+
+    def give_up(self) -> None:
+        """Stop the service again if this command started it, or was about to."""
+        if self.is_new:
+            kill(self.place.lock, GIVE_UP_SECONDS)  # it has served nobody yet, and survives that
+            if self.ports:
+                with suppress(OSError):
+                    write_record(self.place, Record(None, None, dict(self.ports)))
 
     def _choose_ports(self, remembered: Ports) -> Ports:
         chosen: dict[str, int] = {}
@@ -135,7 +150,7 @@ def wait_until_healthy(starts: Sequence[Start], settings: Settings, say: Say) ->
         ServiceStartError: the first failure; the others came up, or their failures were said.
     """
     pending = list(starts)
-    failures: list[ServiceStartError] = []
+    failures: list[AsgardError] = []
     while pending:
         for start in list(pending):
             title = start.service.title
@@ -151,6 +166,10 @@ def wait_until_healthy(starts: Sequence[Start], settings: Settings, say: Say) ->
                     pending.remove(start)
             elif start.service.is_healthy(start.ports):
                 say(f"{title}: {f'healthy after {start.seconds:.1f} s' if start.is_new else 'running already'}")
+                pending.remove(start)
+            elif start.is_new and is_full(start.place.project):
+                stop(lock_holders(start.place.lock), lock=start.place.lock, limit=STOP_SECONDS)
+                failures.append(no_space(start.place.project, f"{title} does not get healthy"))
                 pending.remove(start)
             elif start.seconds > start.limit:
                 stop(lock_holders(start.place.lock), lock=start.place.lock, limit=STOP_SECONDS)
@@ -168,7 +187,9 @@ def wait_until_healthy(starts: Sequence[Start], settings: Settings, say: Say) ->
         raise failures[0]
 
 
-def _ended(start: Start) -> ServiceStartError:
+def _ended(start: Start) -> AsgardError:
+    if is_full(start.place.project):
+        return no_space(start.place.project, f"{start.service.title} ended while starting")
     write_record(start.place, Record(None, None, dict(start.ports)))
     return ServiceStartError(
         f"{start.service.title} ended while starting. Its log ends so:\n{_last_lines(start.place.log)}",
@@ -176,11 +197,23 @@ def _ended(start: Start) -> ServiceStartError:
     )
 
 
-def _too_slow(start: Start) -> ServiceStartError:
+def _too_slow(start: Start) -> AsgardError:
     return ServiceStartError(
         f"{start.service.title} was not healthy after {start.limit:.0f} s and was stopped. Its log ends so:\n"
         f"{_last_lines(start.place.log)}",
         hint=f"The whole log is {start.place.log}.",
+    )
+
+
+def is_full(folder: Path) -> bool:
+    """Whether a service could write next to nothing there: then its log can't say so either."""
+    return shutil.disk_usage(folder).free < FULL_BYTES
+
+
+def no_space(folder: Path, what: str) -> EnvironmentSetupError:
+    """The error for a full disk."""
+    return EnvironmentSetupError(
+        f"{what}: the disk of {folder} is full.", hint="Free some space there, or choose another folder with --dir."
     )
 
 

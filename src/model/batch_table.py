@@ -53,6 +53,7 @@ def predictions_table(request: PredictRequest, compared: Sequence[Check] = ()) -
         checks=[*checks, *compared],
         description=f"What versions of the model {request.version.name} say of each entity.",
         module="asgard.model.batch_table",
+        pipeline=f"model {request.version.name}",
     )
 
 

@@ -1,11 +1,14 @@
 """What a user declares of a model: what it learns from, how it is trained, and how good it must be."""
 
+import numbers
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asgard.common import arguments
+from asgard.common.arguments import Shape, constructor, declares, optional
 from asgard.common.errors import DeclarationError
 from asgard.common.names import check_identifier
 from asgard.features.aggregates import duration
@@ -59,6 +62,12 @@ The model is one of scikit-learn, LightGBM, ONNX or TorchScript, or an MLflow Py
 """
 
 
+@constructor(
+    "Script",
+    path=Shape("a path", "Path('train.py')", Path),
+    timeout=arguments.instance(timedelta, "a timedelta", "timedelta(hours=1)"),
+    memory_mb=arguments.WHOLE,
+)
 @dataclass(frozen=True)
 class Script:
     """A training script of the user's, run as a process of its own.
@@ -132,6 +141,39 @@ class Model:
         return
 
 
+def _trainer(value: Any) -> Any:
+    return value if isinstance(value, Script | str | Path) else _TRAINS.take(value)
+
+
+_TRAINS = arguments.function("a function, a Script, or a script's path", "a function of TrainingData")
+_BOUNDS = arguments.values_by_name("{'auc': 0.7}", numbers.Real, "a mapping from metric to number")
+
+
+@declares(
+    "Model {name}",
+    name=arguments.text("'churn'"),
+    labels=arguments.text("'gold.churn_labels'", blank=False),
+    target=arguments.text("'churned'", blank=False),
+    views=arguments.names("('customer_metrics',)"),
+    trainer=Shape(_TRAINS.words, _TRAINS.example, _trainer),
+    test_from=optional(arguments.text("'2024-06-01'", blank=False)),
+    test_share=optional(arguments.NUMBER),
+    outcome_after=optional(arguments.text("'28d'", blank=False)),
+    task=arguments.one_of(Task, "'binary'"),
+    features=arguments.names("('total',)"),
+    time=arguments.text("'event_timestamp'", blank=False),
+    params=optional(arguments.values_by_name("{'depth': 4}")),
+    seed=arguments.WHOLE,
+    minimum=optional(_BOUNDS),
+    maximum=optional(_BOUNDS),
+    format=optional(arguments.text("'pickle'")),
+    segment=optional(arguments.text("'department'", blank=False)),
+    min_segment_rows=optional(arguments.WHOLE),
+    unknown_segment=optional(arguments.one_of(Unknown, "'refuse'")),
+    owner=arguments.text("'data-team'"),
+    description=arguments.text("'Who will not come back.'"),
+    tags=arguments.names("('pii',)"),
+)
 def model(
     name: str,
     *,
@@ -178,14 +220,8 @@ def model(
 
     check_identifier(name, "name of a model")
     formats = tuple(each for each in Format if each is not Format.SEGMENTS)
-    kinds = {
-        "task": (task, tuple(Task)),
-        "format": (format, (None, *formats)),
-        "unknown_segment": (unknown_segment, (None, *Unknown)),
-    }
-    for what, (given, allowed) in kinds.items():
-        if given not in allowed:
-            raise refuse(f"{what} is {given!r}.", f"Use one of {', '.join(filter(None, allowed))}.")
+    if format is not None and format not in formats:
+        raise refuse(f"format is {format!r}.", f"Use one of {', '.join(formats)}.")
     if not views:
         raise refuse("it has no feature views.", "views=('customer_metrics',)")
     if test_from is not None and test_share is not None:
@@ -203,7 +239,7 @@ def model(
         name=name,
         labels=labels,
         target=target,
-        views=(views,) if isinstance(views, str) else tuple(views),
+        views=tuple(views),
         trainer=Script(Path(trainer)) if made else trainer,  # type: ignore[arg-type]
         split=TimeSplit(
             parse_moment(test_from) if test_from else None,

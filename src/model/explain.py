@@ -16,8 +16,9 @@ from asgard.features.duck import TIME, quoted
 from asgard.features.joining import Join
 from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.features.types import to_duckdb
-from asgard.lakehouse.history import LineageNode, RunSummary, lineage, list_runs
+from asgard.lakehouse.history import RunSummary, list_runs
 from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.lineage import LineageNode, lineage
 from asgard.lakehouse.snapshots import At
 from asgard.model.artifact import Artifact
 from asgard.model.bound import pinned_view
@@ -233,7 +234,7 @@ def _newest(
 
 def _run(lake: Lakehouse, run_id: str) -> RunSummary:
     for each in list_runs(lake, run_id=check_run_id(run_id)):
-        if each.status == "published":
+        if each.is_published:
             return each
     raise UsageError(
         f"Run {run_id}, which made the prediction, has no record any more.", hint="Was _asgard/runs cleaned up?"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import AsgardError, AuditFailedError, RunError, UsageError
 from asgard.common.failpoints import failpoint
+from asgard.common.places import raised
 from asgard.model.artifact import Artifact, ModelSpec
 from asgard.model.declaration import FitResult, Model, Script, TrainingData
 from asgard.model.environment import imported_versions, installed_versions
@@ -190,8 +191,8 @@ def _trained(model: Model, data: TrainingData, folder: Path) -> Outcome:
         raise
     except Exception as error:
         raise RunError(
-            f"The trainer of model {model.name} failed: {type(error).__name__}: {error}",
-            hint="It is given a DataFrame of features, a Series of the target, params and a seed.",
+            f"The trainer of model {model.name} failed: {raised(error)}.",
+            hint="Look at that line. A trainer is given a DataFrame of features, a Series (target), params and a seed.",
         ) from error
     result = given if isinstance(given, FitResult) else FitResult(given)
     details = plain_details(result.details, f"the trainer of model {model.name}")

@@ -229,7 +229,7 @@ def _gone(pinned: PinnedTable) -> str:
 
 def _is_published(lake: Lakehouse, run_id: str) -> bool:
     runs = list_runs(lake, run_id=check_run_id(run_id))
-    return any(each.status == "published" and each.intact is not False for each in runs)
+    return any(each.is_published and each.intact is not False for each in runs)
 
 
 def _holds_by_version(lake: Lakehouse, model: str) -> dict[BranchName, tuple[Version, CommitHash]]:

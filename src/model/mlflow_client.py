@@ -83,6 +83,10 @@ def in_words(settings: Settings) -> Iterator[None]:
         reason = str(error).replace(settings.mlflow, shown)
         if is_lost(error):
             raise unreachable(settings.mlflow, reason) from error
+        if "disk is full" in reason or "No space left on device" in reason:  # as SQLite and the system say it
+            raise ServiceError(
+                f"MLflow at {shown} can't write: its disk is full.", hint="Free some space there, then run again."
+            ) from error
         raise ServiceError(
             f"MLflow at {shown} failed: {reason.splitlines()[0][:500] if reason else type(error).__name__}",
             hint="Its own log says more; `asgard status` shows the local one's.",

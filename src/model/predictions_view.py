@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from asgard.common import arguments
+from asgard.common.arguments import declares
 from asgard.common.errors import DeclarationError
 from asgard.common.names import check_identifier
-from asgard.features.views import Codec, Feature, FeatureView, feature_view
+from asgard.features.views import SHARED, Codec, Feature, FeatureView, feature_view
 from asgard.model.batch_request import predictions_of
 from asgard.model.batch_table import AS_OF, PREDICTED_AT, SCORE, VERSION
 from asgard.model.declaration import Model
@@ -52,7 +54,7 @@ class PredictionsView:
         view = feature_view(
             self.name,
             table=str(predictions_of(self.model.name)),
-            keys=self.keys or dict.fromkeys(key for name in self.model.views for key in views[name].keys),  # type: ignore[arg-type]
+            keys=self.keys or tuple(dict.fromkeys(key for name in self.model.views for key in views[name].keys)),
             features=(
                 Feature(SCORE, kind, f"what {self.model.name} says: {_MEANING[self.model.task]}"),
                 Feature(VERSION, "string", "of the model"),
@@ -71,6 +73,13 @@ _MEANING: Mapping[Task, str] = {
 }
 
 
+@declares(
+    "Predictions view {name}",
+    SHARED,
+    name=arguments.text("'churn_scores'"),
+    model=arguments.instance(Model, "the model that model(...) made", "churn"),
+    keys=arguments.names("('customer_id',)"),
+)
 def predictions_view(
     name: str,
     *,
@@ -102,7 +111,7 @@ def predictions_view(
     return PredictionsView(
         check_identifier(name, "name of a predictions view"),
         model,
-        (keys,) if isinstance(keys, str) else tuple(keys),
+        tuple(keys),
         {
             "ttl": ttl,
             "online": online,

@@ -63,15 +63,25 @@ class TableFacts:
         rows_written: rows of data files that it added and published.
         checks: checks that were answered.
         checks_failed: how many of them did not pass, by severity.
-        published: when it last published this table; None if it didn't.
+        publishes: when it published this table, by run; a run without a name is one of an older version's event.
         null_rate: share of nulls by column, 0 to 1, in the rows that it last published.
     """
 
     rows_written: int = 0
     checks: int = 0
     checks_failed: Mapping[str, int] = field(default_factory=dict)
-    published: datetime | None = None
+    publishes: Mapping[str, datetime] = field(default_factory=dict)
     null_rate: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def published(self) -> datetime | None:
+        """When it last published this table; None if it didn't."""
+        return max(self.publishes.values(), default=None)
+
+    @property
+    def last_run(self) -> str | None:
+        """The run that last published this table: null rates are of its rows."""
+        return max(self.publishes, key=lambda run_id: (self.publishes[run_id], run_id), default=None)
 
     def and_then(self, later: "TableFacts") -> "TableFacts":
         """These facts and those of a later run of the same execution."""
@@ -79,7 +89,7 @@ class TableFacts:
             rows_written=self.rows_written + later.rows_written,
             checks=self.checks + later.checks,
             checks_failed=_sum(self.checks_failed, later.checks_failed),
-            published=later.published or self.published,
+            publishes={**self.publishes, **later.publishes},
             null_rate=later.null_rate or self.null_rate,
         )
 
@@ -133,6 +143,7 @@ class JobEvent:
         tables: by name.
         predictions: by name of the model.
         online: by name of the view.
+        target: the reference that its runs publish to.
     """
 
     id: str
@@ -147,6 +158,7 @@ class JobEvent:
     tables: Mapping[str, TableFacts] = field(default_factory=dict)
     predictions: Mapping[str, PredictionFacts] = field(default_factory=dict)
     online: Mapping[str, OnlineFacts] = field(default_factory=dict)
+    target: str = "main"
 
     def with_run(self, run_id: str, steps: Mapping[str, float], tables: Mapping[str, TableFacts]) -> "JobEvent":
         """This event and one more run."""
@@ -179,6 +191,7 @@ class JobEvent:
             job=str(raw["job"]),
             environment=str(raw["environment"]),
             started=datetime.fromisoformat(raw["started"]),
+            target=str(raw.get("target", "main")),
             outcome=Outcome(raw["outcome"]) if "outcome" in raw else None,
             ended=datetime.fromisoformat(raw["ended"]) if "ended" in raw else None,
             seconds=raw.get("seconds"),
@@ -249,10 +262,10 @@ class EventLog:
         """Those that were read: they never change."""
 
     @contextmanager
-    def job(self, job: str, environment: str) -> Iterator[OpenEvent]:
+    def job(self, job: str, environment: str, target: str = "main") -> Iterator[OpenEvent]:
         """Keep an open event for as long as the block runs; whoever opens it also ends it."""
         now = datetime.now(UTC)
-        event = OpenEvent(JobEvent(new_run_id(now), job, environment, started=now), self._storage)
+        event = OpenEvent(JobEvent(new_run_id(now), job, environment, started=now, target=target), self._storage)
         with beating(event.renew, f"event-{job}"):
             yield event
 
@@ -351,12 +364,19 @@ def _decode_all(path: str, content: bytes) -> Iterator[JobEvent]:
 def _without_old_rates(events: Iterable[JobEvent]) -> list[JobEvent]:
     """The same events, with null rates only where they are the newest of their table: no older one is asked for."""
     ordered = sorted(events, key=lambda event: event.id)
-    newest = newest_rates(ordered)
+    newest: dict[tuple[str, str, str], tuple[datetime, str]] = {}
+    for event in ordered:
+        for name, facts in event.tables.items():
+            if facts.null_rate and facts.published is not None:
+                key, moment = (event.environment, event.target, name), (facts.published, event.id)
+                newest[key] = max(newest.get(key, moment), moment)
     return [
         replace(
             event,
             tables={
-                name: facts if newest.get((event.environment, name)) is facts else replace(facts, null_rate={})
+                name: facts
+                if newest.get((event.environment, event.target, name)) == (facts.published, event.id)
+                else replace(facts, null_rate={})
                 for name, facts in event.tables.items()
             },
         )
@@ -364,24 +384,17 @@ def _without_old_rates(events: Iterable[JobEvent]) -> list[JobEvent]:
     ]
 
 
-def newest_rates(events: Iterable[JobEvent]) -> dict[tuple[str, str], TableFacts]:
-    """The facts that hold the newest null rates, by environment and table."""
-    found: dict[tuple[str, str], tuple[datetime, str, TableFacts]] = {}
-    for event in events:
-        for name, facts in event.tables.items():
-            if facts.null_rate and facts.published is not None:
-                key, candidate = (event.environment, name), (facts.published, event.id, facts)
-                if key not in found or candidate[:2] > found[key][:2]:
-                    found[key] = candidate
-    return {key: facts for key, (_, _, facts) in found.items()}
-
-
 def _facts(raw: Mapping[str, Any]) -> TableFacts:
     return TableFacts(
         rows_written=int(raw.get("rows_written", 0)),
         checks=int(raw.get("checks", 0)),
         checks_failed=raw.get("checks_failed", {}),
-        published=datetime.fromisoformat(raw["published"]) if "published" in raw else None,
+        publishes={
+            run_id: datetime.fromisoformat(moment)
+            for run_id, moment in (
+                raw.get("publishes") or ({"": raw["published"]} if "published" in raw else {})
+            ).items()
+        },
         null_rate=raw.get("null_rate", {}),
     )
 

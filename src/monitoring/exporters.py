@@ -18,14 +18,16 @@ from asgard.monitoring.events import EventLog
 PUSH_SECONDS = 5.0
 """How long a job waits for the Pushgateway, all in all."""
 _PUSHES = 3
+Standing = Callable[[], metrics.Stands]
 
 
-def export(settings: Settings, storage: Storage, say: Callable[[str], None]) -> None:
+def export(settings: Settings, storage: Storage, standing: Standing, say: Callable[[str], None]) -> None:
     """Publish the totals of the warehouse where the settings ask for it, and keep the events tidy.
 
     Args:
         settings: `metrics_textfile` and `pushgateway_url`.
         storage: of the warehouse.
+        standing: gives what knows whether a target ref holds a run at that moment.
         say: is told what went wrong.
     """
     log = EventLog(storage)
@@ -35,19 +37,20 @@ def export(settings: Settings, storage: Storage, say: Callable[[str], None]) -> 
         say(f"events of earlier jobs could not be settled: {error.message}")
     if settings.metrics_textfile is not None:
         try:
-            write_textfile(settings.metrics_textfile, lambda: read_totals(log, settings.environment))
+            write_textfile(settings.metrics_textfile, lambda: read_totals(log, settings, standing))
         except AsgardError as error:
             say(f"metrics were not written: {error.message}")
     if settings.pushgateway_url is not None:
         try:
-            push(settings.pushgateway_url, settings.warehouse, lambda: read_totals(log, settings.environment))
+            push(settings.pushgateway_url, settings.warehouse, lambda: read_totals(log, settings, standing))
         except AsgardError as error:
             say(f"metrics were not pushed: {error.message}")
 
 
-def read_totals(log: EventLog, environment: str) -> metrics.Totals:
-    """The totals of this moment."""
-    return metrics.count(log.events(datetime.now(UTC)), environment)
+def read_totals(log: EventLog, settings: Settings, standing: Standing) -> metrics.Totals:
+    """The totals of this moment; refs are asked after the events were read, so they hold what those published."""
+    events = log.events(datetime.now(UTC))
+    return metrics.count(events, settings.environment, settings.warehouse, standing())
 
 
 def write_textfile(path: Path, totals: Callable[[], metrics.Totals]) -> None:

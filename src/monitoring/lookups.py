@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from asgard.monitoring.events import LATENCY_BUCKETS
-from asgard.monitoring.metrics import PREDICTION_LATENCY
+from asgard.monitoring.metrics import PREDICTION_LATENCY, WAREHOUSE
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -22,13 +22,14 @@ _BUCKETS = (0.0001, 0.00025, 0.0005, *LATENCY_BUCKETS)
 
 
 def lookup_latency(
-    environment: str, registry: "CollectorRegistry | None" = None
+    environment: str, registry: "CollectorRegistry | None" = None, warehouse: str = ""
 ) -> Callable[[Sequence[str], float], None]:
     """A histogram of lookups, as `observe` of the clients; one for a process, however many clients it has.
 
     Args:
         environment: the metric's label.
         registry: of prometheus_client; by default the one that it exports.
+        warehouse: the metric's label, where the process knows it.
 
     Returns:
         takes the views of a lookup, which become the label `model`, joined by commas, and its seconds.
@@ -45,6 +46,7 @@ def lookup_latency(
 
     def observe(views: Sequence[str], seconds: float) -> None:
         labels = {"model": ",".join(views), "side": "", "source": "lookup", "environment": environment}
+        labels[WAREHOUSE] = warehouse
         histogram.labels(**labels).observe(seconds)
 
     return observe

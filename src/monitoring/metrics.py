@@ -8,13 +8,13 @@ The label for a job is `job_name`: Prometheus and the Pushgateway use `job` for 
 pushed by, and would overwrite it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from asgard.monitoring.events import LATENCY_BUCKETS, JobEvent, OnlineFacts, Outcome, PredictionFacts, newest_rates
+from asgard.monitoring.events import LATENCY_BUCKETS, JobEvent, OnlineFacts, Outcome, PredictionFacts
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -25,6 +25,12 @@ KNOWN_JOBS = ("backfill", "batch-predict", "ingest", "online-sync", "train")
 """Jobs whose counters are there, as 0, before they first ran: a rate needs a value to start from."""
 BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0)
 """Upper bounds, in seconds, of the histogram of job durations."""
+
+
+WAREHOUSE = "warehouse"
+"""The label that every series has."""
+Stands = Callable[[str, str], bool]
+"""Whether a target ref holds a run now."""
 
 
 class Type(StrEnum):
@@ -43,7 +49,12 @@ class Definition:
     name: str
     type: Type
     help: str
-    labels: tuple[str, ...]
+    counted_by: tuple[str, ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All labels of its series; two warehouses on one host differ in the last."""
+        return (*self.counted_by, WAREHOUSE)
 
 
 JOB_SUCCESS = Definition(
@@ -79,8 +90,8 @@ LAST_SUCCESS = Definition(
 ROWS_WRITTEN = Definition(
     "asgard_rows_written_total",
     Type.COUNTER,
-    "Rows of data files that runs added and published.",
-    ("table", "environment"),
+    "Rows of data files that runs added and published to a target ref, also where that was rolled back since.",
+    ("table", "target", "environment"),
 )
 CHECKS = Definition(
     "asgard_checks_total", Type.COUNTER, "Checks that audits of runs answered.", ("table", "environment")
@@ -94,14 +105,14 @@ CHECKS_FAILED = Definition(
 LAST_PUBLISH = Definition(
     "asgard_table_last_publish_timestamp_seconds",
     Type.GAUGE,
-    "When a run last published a table.",
-    ("table", "environment"),
+    "When a run last published a table, of the runs that the target ref holds now, merged ones too.",
+    ("table", "target", "environment"),
 )
 FEATURE_NULL_RATE = Definition(
     "asgard_feature_null_rate",
     Type.GAUGE,
-    "Share of nulls, 0 to 1, in the rows of a gold table's column that were last published.",
-    ("table", "column", "environment"),
+    "Share of nulls, 0 to 1, in the last published rows of a gold table's column; absent if they were rolled back.",
+    ("table", "target", "column", "environment"),
 )
 PREDICTIONS = Definition(
     "asgard_predictions_total",
@@ -195,8 +206,13 @@ class Observations:
 
 @dataclass
 class Totals:
-    """The value of every series, by definition and labels (in the definition's order)."""
+    """The value of every series, by definition and labels (in the definition's order).
 
+    Attributes:
+        warehouse: whose; the last label of each series.
+    """
+
+    warehouse: str = ""
     values: dict[Definition, dict[Labels, float]] = field(default_factory=dict)
     observations: dict[Definition, dict[Labels, Observations]] = field(default_factory=dict)
 
@@ -215,15 +231,23 @@ class Totals:
         self.observations.setdefault(metric, {}).setdefault(labels, Observations()).add(value)
 
 
-def count(events: Iterable[JobEvent], environment: str, jobs: Sequence[str] = KNOWN_JOBS) -> Totals:
+def count(
+    events: Iterable[JobEvent],
+    environment: str,
+    warehouse: str = "",
+    stands: Stands = lambda _target, _run_id: True,
+    jobs: Sequence[str] = KNOWN_JOBS,
+) -> Totals:
     """Count the totals.
 
     Args:
         events: of the warehouse, each once.
         environment: of whoever counts: the known jobs start there, from 0.
+        warehouse: whose events these are.
+        stands: whether a target ref holds a run now; asked for the newest runs alone.
         jobs: known jobs.
     """
-    totals = Totals()
+    totals = Totals(warehouse)
     for job in jobs:
         totals.add(JOB_SUCCESS, (job, environment), 0)
         totals.add(JOB_FAILURE, (job, environment), 0)
@@ -232,13 +256,11 @@ def count(events: Iterable[JobEvent], environment: str, jobs: Sequence[str] = KN
         _count_job(totals, event)
         for table, facts in event.tables.items():
             key = (table, event.environment)
-            totals.add(ROWS_WRITTEN, key, facts.rows_written)
+            totals.add(ROWS_WRITTEN, (table, event.target, event.environment), facts.rows_written)
             totals.add(CHECKS, key, facts.checks)
             totals.add(CHECKS_FAILED, (table, "error", event.environment), 0)
             for severity, failed in facts.checks_failed.items():
                 totals.add(CHECKS_FAILED, (table, severity, event.environment), failed)
-            if facts.published is not None:
-                totals.latest(LAST_PUBLISH, key, facts.published.timestamp())
         for model, predicted in event.predictions.items():
             _count_predictions(totals, event, model, "champion", predicted)
             if predicted.challenger is not None:
@@ -247,10 +269,35 @@ def count(events: Iterable[JobEvent], environment: str, jobs: Sequence[str] = KN
                 for gauge in (PREDICTION_MEAN, MODEL_TRAINED):
                     totals.values.get(gauge, {}).pop((model, "challenger", event.environment), None)
     _count_online(totals, ordered)
-    for (name, table), facts in newest_rates(ordered).items():
-        for column, rate in facts.null_rate.items():
-            totals.add(FEATURE_NULL_RATE, (table, column, name), rate)
+    _count_publishes(totals, ordered, stands)
     return totals
+
+
+def _count_publishes(totals: Totals, events: Sequence[JobEvent], stands: Stands) -> None:
+    """The newest publish of each table that stands, of each target ref that it was published to."""
+    published: dict[tuple[str, str], list[tuple[datetime, str, JobEvent]]] = {}
+    targets: dict[tuple[str, str], set[str]] = {}
+    for event in events:
+        for table, facts in event.tables.items():
+            for run_id, moment in facts.publishes.items():
+                published.setdefault((table, event.environment), []).append((moment, run_id, event))
+                targets.setdefault((table, event.environment), set()).add(event.target)
+    for (table, environment), candidates in published.items():
+        newest_first = sorted(candidates, key=lambda each: each[:2], reverse=True)
+        for target in targets[table, environment]:
+            found = next((each for each in newest_first if _is_of(each[2], each[1], target, stands)), None)
+            if found is None:
+                continue
+            moment, run_id, event = found
+            totals.latest(LAST_PUBLISH, (table, target, environment), moment.timestamp())
+            facts = event.tables[table]
+            for column, rate in facts.null_rate.items() if facts.last_run == run_id else ():
+                totals.add(FEATURE_NULL_RATE, (table, target, column, environment), rate)
+
+
+def _is_of(event: JobEvent, run_id: str, target: str, stands: Stands) -> bool:
+    """Whether a target ref holds a run; of an older version's event only its own target is known to."""
+    return stands(target, run_id) if run_id else event.target == target
 
 
 def add_lags(totals: Totals, now: datetime) -> None:
@@ -349,8 +396,11 @@ def _family(definition: Definition, totals: Totals) -> "Metric":
         SummaryMetricFamily,
     )
 
-    values = sorted(totals.values.get(definition, {}).items())
-    observed = sorted(totals.observations.get(definition, {}).items())
+    def full(series: Mapping[Labels, Any]) -> list[tuple[Labels, Any]]:
+        return [((*key, totals.warehouse), value) for key, value in sorted(series.items())]
+
+    values = full(totals.values.get(definition, {}))
+    observed = full(totals.observations.get(definition, {}))
     name, text, labels = definition.name, definition.help, definition.labels
     match definition.type:
         case Type.COUNTER:

@@ -5,13 +5,15 @@ whether a value must be there, and what it must be like.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from asgard.common import arguments
+from asgard.common.arguments import Misfit, Shape, declares, optional
 from asgard.common.errors import CheckDefinitionError, DeclarationError
 from asgard.validation import rules
 from asgard.validation.rules import Kind, Rule, columns_of
@@ -74,10 +76,12 @@ class Check:
         """The other tables that it reads, as `layer.name`."""
         return (self.rule.table,) if isinstance(self.rule, rules.References) else ()
 
+    @declares("A check's .warn()", error=CheckDefinitionError)
     def warn(self) -> "Check":
         """The same check, which reports and doesn't block."""
         return replace(self, severity=Severity.WARN)
 
+    @declares("A check's .over()", error=CheckDefinitionError)
     def over(self, scope: str | Scope) -> "Check":
         """The same check over other rows: `added`, `interval` or `table`.
 
@@ -91,6 +95,7 @@ class Check:
                 f"{self.name}: {scope!r} is not a scope.", hint=f"Use one of {', '.join(Scope)}."
             ) from error
 
+    @declares("A check's .named()", error=CheckDefinitionError, name=arguments.text("'a name'"))
     def named(self, name: str) -> "Check":
         """The same check by another name.
 
@@ -114,11 +119,23 @@ def require_unique_names(table: str, checks: Iterable[Check]) -> None:
         )
 
 
+def _values(value: Any) -> Any:
+    if isinstance(value, bytes | Mapping):
+        raise Misfit
+    return value if isinstance(value, str) else tuple(value)
+
+
+_VALUES = Shape("a list of values", "['a', 'b']", _values)
+_COLUMNS = arguments.names("('customer_id',)")
+
+
+@declares("not_null", error=CheckDefinitionError)
 def not_null(column: str) -> Check:
     """No row holds null in `column`. NaN is not null. Passes without rows."""
     return _check(rules.NotNull(column))
 
 
+@declares("null_rate", error=CheckDefinitionError)
 def null_rate(column: str, max_rate: float) -> Check:
     """At most `max_rate` (0..1) of the rows hold null in `column`. NaN is not null. Passes without rows.
 
@@ -128,6 +145,7 @@ def null_rate(column: str, max_rate: float) -> Check:
     return _check(rules.NullRate(column, max_rate))
 
 
+@declares("unique", error=CheckDefinitionError)
 def unique(*columns: str) -> Check:
     """No two rows of the interval hold the same values in all of `columns`.
 
@@ -140,6 +158,7 @@ def unique(*columns: str) -> Check:
     return _check(rules.Unique(columns), Scope.INTERVAL)
 
 
+@declares("accepted_values", error=CheckDefinitionError, values=_VALUES)
 def accepted_values(column: str, values: Iterable[Scalar]) -> Check:
     """`column` holds one of `values`; nulls pass (pair with `not_null`), NaN fails.
 
@@ -153,6 +172,7 @@ def accepted_values(column: str, values: Iterable[Scalar]) -> Check:
     return _check(rules.AcceptedValues(column, tuple(values)))
 
 
+@declares("between", error=CheckDefinitionError, allow_nan=arguments.FLAG)
 def between(
     column: str,
     low: float | Decimal | str | date | datetime | None = None,
@@ -173,6 +193,7 @@ def between(
     return _check(rules.Between(column, low, high, allow_nan))
 
 
+@declares("matches", error=CheckDefinitionError)
 def matches(column: str, pattern: str) -> Check:
     """The whole value of `column` matches `pattern`, a Java regular expression; nulls pass.
 
@@ -188,6 +209,7 @@ def matches(column: str, pattern: str) -> Check:
     return _check(rules.Matches(column, pattern))
 
 
+@declares("length", error=CheckDefinitionError)
 def length(column: str, low: int | None = None, high: int | None = None) -> Check:
     """Texts in `column` have `low` to `high` characters (Unicode code points); nulls pass.
 
@@ -197,6 +219,7 @@ def length(column: str, low: int | None = None, high: int | None = None) -> Chec
     return _check(rules.Length(column, low, high))
 
 
+@declares("row_count", error=CheckDefinitionError)
 def row_count(low: int | None = None, high: int | None = None) -> Check:
     """The interval has `low` to `high` rows.
 
@@ -206,6 +229,7 @@ def row_count(low: int | None = None, high: int | None = None) -> Check:
     return _check(rules.RowCount(low, high), Scope.INTERVAL)
 
 
+@declares("freshness", error=CheckDefinitionError, allow_empty=arguments.FLAG)
 def freshness(
     column: str, max_age: timedelta, *, max_ahead: timedelta | None = None, allow_empty: bool = False
 ) -> Check:
@@ -221,6 +245,7 @@ def freshness(
     return _check(rules.Freshness(column, max_age, max_ahead, allow_empty))
 
 
+@declares("references", error=CheckDefinitionError, columns=_COLUMNS, target_columns=optional(_COLUMNS))
 def references(columns: str | Iterable[str], table: str, target_columns: str | Iterable[str] | None = None) -> Check:
     """Each value of `columns` in the interval occurs in `table` (`layer.name`).
 
@@ -240,6 +265,7 @@ def references(columns: str | Iterable[str], table: str, target_columns: str | I
     return Check(rule, f"references({', '.join(own)}, {rule.table})", scope=Scope.INTERVAL)
 
 
+@declares("mean_between", error=CheckDefinitionError, allow_empty=arguments.FLAG)
 def mean_between(
     column: str, low: float | Decimal | None = None, high: float | Decimal | None = None, *, allow_empty: bool = False
 ) -> Check:
@@ -254,6 +280,7 @@ def mean_between(
     return _check(rules.MeanBetween(column, low, high, allow_empty))
 
 
+@declares("quantile_between", error=CheckDefinitionError, allow_empty=arguments.FLAG)
 def quantile_between(
     column: str,
     q: float,
@@ -275,6 +302,7 @@ def quantile_between(
     return Check(rule, f"quantile_between({column}, {q:g})")
 
 
+@declares("expression", error=CheckDefinitionError, name=arguments.text("'net is positive'"))
 def expression(name: str, condition: "str | Callable[[], Column]") -> Check:
     """Each row satisfies `condition`: SQL text, or a function that returns a pyspark Column.
 

@@ -5,27 +5,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from asgard.common.errors import AsgardError
+from asgard.common.places import raised, raised_on_worker
 
 MAX_ERROR = 500
 _SPARK_ERROR = re.compile(r"\[[A-Z0-9_]+(?:\.[A-Z0-9_]+)*\] [^\n]+")
 _SQLSTATE = re.compile(r"\s*SQLSTATE: .*$")
-_PYTHON_ERROR = re.compile(r"^(\w+(?:\.\w+)*(?:Error|Exception|Exit|Interrupt)\b[^\n]*)$", re.MULTILINE)
 
 
 def one_line(error: Exception) -> str:
-    """An error's own words: Spark's error class and message, or a Python error's type and text."""
+    """An error's own words: Spark's error class and message, or a Python error's type, text and line of the user's."""
     if isinstance(error, AsgardError):
         return f"{error.message} {error.hint}".strip()
     text = str(error)
     spark = _SPARK_ERROR.search(text)
-    python = _PYTHON_ERROR.findall(text)
-    if spark:
+    python = raised_on_worker(text)
+    if python is not None:
+        line = str(python)
+    elif spark:
         line = _SQLSTATE.sub("", spark[0])
-    elif "Python worker" in text and python:
-        line = python[-1]
     else:
-        first = next((line.strip() for line in text.splitlines() if line.strip()), "")
-        line = f"{type(error).__name__}: {first}" if first else type(error).__name__
+        line = str(raised(error))
     return line if len(line) <= MAX_ERROR else line[: MAX_ERROR - 1] + "…"
 
 

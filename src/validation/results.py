@@ -1,7 +1,7 @@
 """What an audit found: per check, per table, and as one verdict; all of it can be written as JSON."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -57,6 +57,19 @@ class CheckResult:
     def blocks(self) -> bool:
         """It keeps the run from publishing: it failed as an error, or could not be answered at all."""
         return not self.passed and (self.severity is Severity.ERROR or self.answered_by is AnsweredBy.ERROR)
+
+    def told(self) -> Iterator[str]:
+        """A failed check, as a person reads it: what was measured and demanded, how many rows, how to find them."""
+        if self.error:
+            yield f"{self.name}: {self.error}"
+            return
+        measured, bounds = (
+            ", ".join(f"{name}={value}" for name, value in each.items()) for each in (self.measured, self.bounds)
+        )
+        failing = f", {self.failing_rows:,} of {self.checked_rows or 0:,} rows fail" if self.failing_rows else ""
+        yield f"{self.name}: measured {measured or 'nothing'}; demanded {bounds}{failing}"
+        if self.sample_sql:
+            yield f"  {self.sample_sql}"
 
     def to_json(self) -> dict[str, object]:
         """Plain values that `json.dumps(..., allow_nan=False)` takes."""
@@ -126,11 +139,25 @@ class AuditOutcome:
         """No check of any table blocks."""
         return all(table.passed for table in self.tables)
 
+    @property
+    def warnings(self) -> tuple[tuple[str, CheckResult], ...]:
+        """The checks that failed without blocking, each with its table."""
+        return tuple((table.table, result) for table in self.tables for result in table.warnings)
+
+    def warnings_json(self) -> list[dict[str, object]]:
+        """The same as plain values for JSON."""
+        kept = ("name", "failing_rows", "checked_rows", "measured", "bounds")
+        return [
+            {"table": table, **{name: value for name, value in result.to_json().items() if name in kept}}
+            for table, result in self.warnings
+        ]
+
     def to_json(self) -> dict[str, object]:
         """Plain values for JSON."""
         return {
             "passed": self.passed,
             "as_of": self.as_of.isoformat(),
+            "warnings": self.warnings_json(),
             "tables": [table.to_json() for table in self.tables],
         }
 

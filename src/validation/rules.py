@@ -264,7 +264,7 @@ class Expression:
                     "expression: the condition is empty.", hint="Give SQL such as 'sales_value >= discount'."
                 )
             scalar(self.condition, "expression: the condition")
-        elif not callable(self.condition):
+        elif not callable(self.condition) or isinstance(self.condition, type):
             raise CheckDefinitionError(
                 f"expression: the condition is a {type(self.condition).__name__}.",
                 hint="Give SQL text, or a function without arguments that returns a Column.",

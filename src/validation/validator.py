@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from asgard.common.errors import UsageError
+from asgard.common.stopping import require_none
 from asgard.validation import rules
 from asgard.validation.batch import AuditedTable, RelationReader
 from asgard.validation.checks import Check
@@ -71,6 +72,7 @@ def run_plan(
     with quiet():
         for batch in plan.batches:
             results |= _run_batch(batch, as_of, relation, sample_rows)
+    require_none()  # a check that a signal cut off has not failed
     ordered = tuple(results[check.name] for check in plan.checks)
     return TableAudit(plan.table, ordered, time.monotonic() - started)
 

@@ -1,6 +1,7 @@
 """Faults 18, 19, 56: a full disk, a polite stop, and secrets that must not leak."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +13,12 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 from tests.conftest import Fresh
-from tests.faults.test_run_kills import PATIENCE_SECONDS, wait_until
 from tests.support.runs import declared, rows_of, values, write_rows
+from tests.support.stopping import started
 
-from asgard.common.errors import EnvironmentSetupError
+from asgard.common.errors import EnvironmentSetupError, ServiceError
 from asgard.common.names import parse_audit_branch
-from asgard.common.settings import Secret, Settings
+from asgard.common.settings import Secret, Settings, load_settings
 from asgard.lakehouse.history import list_runs
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.run import RunAuditFailedError
@@ -52,17 +53,16 @@ def test_sigterm_stops_within_seconds_and_keeps_the_branch(
     run_id = f"20260101t000000-term-{target.name[2:]}"
     head = lake.nessie.head("main")
     arguments = ["backfill", "-p", str(path), "--run-id", run_id, "--dir", str(project.project_dir)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "asgard.cli", *arguments], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    wait_until(block.exists, "the job computes")
-    sent = time.monotonic()
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=PATIENCE_SECONDS)
-    assert time.monotonic() - sent < 30
-    assert process.returncode == 143
-    assert "terminated" in said
-    assert "Traceback" not in said
+    with started([sys.executable, "-m", "asgard.cli", *arguments]) as process:
+        process.wait_for(block.exists)
+        sent = time.monotonic()
+        code, said = process.stop(signal.SIGTERM)
+        assert time.monotonic() - sent < 30
+        assert code == 143
+        assert said.count("terminated: nothing was published that isn't complete\n") == 1
+        assert "Traceback" not in said
+        assert "rror" not in said
+        assert process.left() == []
     assert lake.nessie.head("main") == head
     branches = [parse_audit_branch(ref.name) for ref in lake.nessie.references("audit_")]
     assert (run_id, 1) in branches
@@ -93,6 +93,30 @@ def test_a_full_disk_is_said_in_words_and_main_is_as_it_was(
     with pytest.raises(EnvironmentSetupError, match="disk is full"):
         write_rows(tight, declared(fresh.table()), rows)
     assert lake.nessie.head("main") == head
+
+
+@pytest.mark.parametrize("free", [0, 40_000])
+def test_services_on_a_full_disk_say_so_and_none_is_left(free: int, small_disk: Path) -> None:
+    others = os.open(small_disk / "others", os.O_CREAT | os.O_WRONLY)
+    os.posix_fallocate(others, 0, shutil.disk_usage(small_disk).free - free // 4096 * 4096)
+    os.close(others)
+    folder = small_disk / "project"
+    with started([sys.executable, "-m", "asgard.cli", "up", "--only", "mlflow", "--dir", str(folder)]) as process:
+        code, said = process.ended()
+        assert code == 1
+        assert f"the disk of {folder} is full.\nhint: Free some space there, or choose another folder" in said
+        assert "Traceback" not in said
+        assert process.left() == []
+
+
+def test_an_mlflow_on_a_full_disk_is_said_so() -> None:
+    from mlflow.exceptions import MlflowException
+
+    from asgard.model.mlflow_client import in_words
+
+    settings = load_settings({"mlflow_tracking_uri": "http://127.0.0.1:1"})
+    with pytest.raises(ServiceError, match="can't write: its disk is full"), in_words(settings):
+        raise MlflowException("(sqlite3.OperationalError) database or disk is full")  # as a full tmpfs made it say
 
 
 def test_secrets_appear_nowhere(

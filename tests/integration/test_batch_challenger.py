@@ -1,6 +1,8 @@
 """Champion and challenger in one run: each entity by its own version, once, and told apart."""
 
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from asgard.features.register import registered_views
 from asgard.lakehouse.lake import Lakehouse
 from asgard.model.challenge import Side, assigned
 from asgard.model.predictor import Predictor
+from asgard.monitoring.events import EventLog, Outcome
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -52,6 +55,35 @@ def by_customer(rows: list[Mapping[str, Any]]) -> dict[int, tuple[str, float]]:
     """Version and score of each customer, as published."""
     assert len({row["customer_id"] for row in rows}) == len(rows)
     return {row["customer_id"]: (row["model_version"], row["prediction"]) for row in rows}
+
+
+def test_a_challenger_that_drops_rows_with_nulls_publishes_nothing(
+    lake: Lakehouse, spark: "SparkSession", fresh: Fresh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both sides are right while there are no nulls; then neither says anything, and the execution counts as failed."""
+    shop = LearningShop.begin(lake, tmp_path, fresh.table().name)
+    shop.publish()
+    train(shop, name="drops")
+    train(shop, "--seed", "9", name="drops")
+    promote(shop, name="drops")
+    command = ["batch-predict", "-m", shop.model("drops"), "--challenger", "1.0.1", "--share", "0.3"]
+    assert answer(shop, capsys, *command)["rows"] == CUSTOMERS
+    before = published(shop, "drops")
+    shop.backfill("IF(customer_id % 10 = 7, NULL, amount)")
+    failed = failures(lake)
+    capsys.readouterr()
+    assert shop.run(*command) == 1
+    assert re.search(r"The model gave \d+ predictions for \d+ rows", capsys.readouterr().err)
+    assert published(shop, "drops") == before
+    assert failures(lake) == failed + 1
+    assert "has no version 7.0.0" in refusal(shop, capsys, "batch-predict", "-m", f"{shop.model('drops')}@7.0.0")
+    assert failures(lake) == failed + 2
+
+
+def failures(lake: Lakehouse) -> int:
+    """Executions of batch-predict that failed."""
+    events = EventLog(lake.storage).events(datetime.now(UTC))
+    return sum(each.job == "batch-predict" and each.outcome is Outcome.FAILED for each in events)
 
 
 def test_each_customer_is_predicted_by_its_own_version_once(

@@ -67,16 +67,21 @@ def test_what_a_run_published_is_counted(counting_lake: Lakehouse, fresh: Fresh)
     rows = [(n, None if n < 3 else "x", float("nan") if n == 0 else 1.0) for n in range(10)]
     write_counted(lake, table, values(lake.spark, ddl, rows), job)
     found = totals(lake)
-    assert values_of(found, "asgard_rows_written_total", str(name)) == {(): 10}
-    assert values_of(found, "asgard_feature_null_rate", str(name)) == {("id",): 0, ("email",): 0.3, ("score",): 0}
+    assert values_of(found, "asgard_rows_written_total", str(name), "main") == {(): 10}
+    assert values_of(found, "asgard_feature_null_rate", str(name), "main") == {
+        ("id",): 0,
+        ("email",): 0.3,
+        ("score",): 0,
+    }
     assert values_of(found, "asgard_checks_total", str(name)) == {(): 3}
     assert values_of(found, "asgard_checks_failed_total", str(name)) == {("error",): 0}
     assert values_of(found, "asgard_job_success_total", job) == {(): 1}
-    (published,) = values_of(found, "asgard_table_last_publish_timestamp_seconds", str(name)).values()
+    (published,) = values_of(found, "asgard_table_last_publish_timestamp_seconds", str(name), "main").values()
     assert before - 1 <= published <= datetime.now(UTC).timestamp() + 1
     file = lake.settings.metrics_textfile
     assert file is not None
-    assert f'asgard_job_success_total{{environment="{ENVIRONMENT}",job_name="{job}"}} 1.0' in file.read_text()
+    labels = f'environment="{ENVIRONMENT}",job_name="{job}",warehouse="{lake.settings.warehouse}"'
+    assert f"asgard_job_success_total{{{labels}}} 1.0" in file.read_text()
 
 
 def test_a_failed_audit_is_a_failure_and_writes_nothing(counting_lake: Lakehouse, fresh: Fresh) -> None:
@@ -88,9 +93,9 @@ def test_a_failed_audit_is_a_failure_and_writes_nothing(counting_lake: Lakehouse
     assert values_of(found, "asgard_job_failure_total", job) == {(): 1}
     assert values_of(found, "asgard_job_success_total", job) == {(): 0}
     assert values_of(found, "asgard_checks_failed_total", str(name)) == {("error",): 1, ("warn",): 1}
-    assert values_of(found, "asgard_rows_written_total", str(name)) == {(): 0}
-    assert values_of(found, "asgard_feature_null_rate", str(name)) == {}
-    assert values_of(found, "asgard_table_last_publish_timestamp_seconds", str(name)) == {}
+    assert values_of(found, "asgard_rows_written_total", str(name), "main") == {(): 0}
+    assert values_of(found, "asgard_feature_null_rate", str(name), "main") == {}
+    assert values_of(found, "asgard_table_last_publish_timestamp_seconds", str(name), "main") == {}
 
 
 def test_a_backfill_counts_once_with_all_its_runs_or_none(counting_lake: Lakehouse, fresh: Fresh) -> None:
@@ -109,8 +114,8 @@ def test_a_backfill_counts_once_with_all_its_runs_or_none(counting_lake: Lakehou
         backfill_job.run(backfill_job.Params(), lake, pipeline, lambda _line: None)
     found = totals(lake)
     assert values_of(found, "asgard_job_success_total", "backfill") == {(): before + 2}
-    assert values_of(found, "asgard_rows_written_total", str(target)) == {(): 2}
-    assert values_of(found, "asgard_feature_null_rate", str(target)) == {("id",): 0, ("nothing",): 1}
+    assert values_of(found, "asgard_rows_written_total", str(target), "main") == {(): 2}
+    assert values_of(found, "asgard_feature_null_rate", str(target), "main") == {("id",): 0, ("nothing",): 1}
 
 
 def test_a_warehouse_without_events_has_known_jobs_only(tmp_path: Path) -> None:

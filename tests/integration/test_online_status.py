@@ -26,12 +26,12 @@ def test_status_counts_publishes_not_snapshots(lake: Lakehouse, fresh: Fresh) ->
     online.sync()
     first = online.content()
     assert behind() == (0, False)
-    session, work = lake.spark, frame(lake, [(3, 0, 30.0, 3)])
+    work = frame(lake, [(3, 0, 30.0, 3)])
 
     def twice(attempt: Attempt) -> None:
         attempt.write(online.table, work)
         branch = identifier(online.table.name, attempt.branch)
-        session.sql(f"INSERT INTO {branch} SELECT * FROM {branch} LIMIT 1")
+        attempt.session.sql(f"INSERT INTO {branch} SELECT * FROM {branch} LIMIT 1")
 
     execute(lake, RunRequest("test"), twice, lambda _line: None)
     state = TableState.load(online.content().metadata_location, lake.settings)

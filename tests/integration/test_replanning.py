@@ -14,9 +14,9 @@ from asgard.common.names import TableName
 from asgard.jobs import backfill_job
 from asgard.jobs.backfill_job import Params
 from asgard.lakehouse.files import TableState
-from asgard.lakehouse.history import lineage
 from asgard.lakehouse.intervals import TimeRange
 from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.lineage import lineage
 from asgard.lakehouse.pipeline import Pipeline
 from asgard.lakehouse.records import RunRecords
 from asgard.lakehouse.run import RunResult, Status

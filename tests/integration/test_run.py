@@ -11,8 +11,9 @@ from asgard.common.errors import RunError, UnknownTableError, UsageError
 from asgard.common.names import TableName, check_run_id, parse_audit_branch
 from asgard.lakehouse.attempt import Attempt, Isolation
 from asgard.lakehouse.files import TableState
-from asgard.lakehouse.history import lineage, list_runs
+from asgard.lakehouse.history import list_runs
 from asgard.lakehouse.lake import Lakehouse, identifier
+from asgard.lakehouse.lineage import lineage
 from asgard.lakehouse.records import RunRecords
 from asgard.lakehouse.run import RunAuditFailedError, Status
 from asgard.lakehouse.snapshots import resolve

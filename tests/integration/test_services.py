@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from tests.support.stopping import started
 from typer.testing import CliRunner
 
 from asgard.common.errors import EnvironmentSetupError, UsageError
@@ -64,6 +66,24 @@ def pids(folder: Path) -> dict[str, int]:
 
 def states(settings: Settings) -> dict[str, State]:
     return {one.name: one.state for one in services.status(settings)}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_up_that_is_stopped_leaves_nothing_running(number: signal.Signals, tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    command = [sys.executable, "-m", "asgard.cli", "up", "--only", "nessie", "--only", "redis", "--dir", str(folder)]
+    with started(command) as process:
+        process.wait_for(lambda: "java" in process.left() and (folder / "redis" / "process.json").exists())
+        code, said = process.stop(number)
+        assert code == 128 + number
+        assert said.splitlines()[-1].endswith(": nothing was published that isn't complete")
+        assert "rror" not in said
+        assert process.left() == []
+    assert set(states(settings_for(folder)).values()) == {State.STOPPED}
+    assert not (folder / "services.json").exists()
+    services.up(settings_for(folder), only=["redis"])
+    assert states(settings_for(folder))["redis"] is State.RUNNING
+    services.down(settings_for(folder))
 
 
 def test_two_starters_at_once_start_one_set(shared: Path) -> None:

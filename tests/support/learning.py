@@ -59,6 +59,16 @@ def boosted(data):
     return lightgbm.train({{**params, **data.params}}, lightgbm.Dataset(data.features, data.target), 12)
 
 
+def dropping(data):
+    import pandas
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    made = make_pipeline(FunctionTransformer(pandas.DataFrame.dropna), LogisticRegression())
+    return made.fit(data.features, data.target)
+
+
 def broken(data):
     raise ValueError("no idea")
 
@@ -68,6 +78,9 @@ shop.add(model("churn_{suffix}", trainer=boosted, params={{"num_leaves": 7}}, mi
 shop.add(model("strict_{suffix}", trainer=boosted, minimum={{"roc_auc": 0.9999}}, **given))
 shop.add(model("broken_{suffix}", trainer=broken, **given))
 shop.add(model("plain_{suffix}", trainer=boosted, features=("amount", "visits"), **given))
+shop.add(
+    model("drops_{suffix}", trainer=dropping, format="pickle", features=("amount", "visits"), **given)
+)
 shop.add(model("script_{suffix}", trainer={script!r}, features=("amount", "visits"), **given))
 """
 _SCRIPT = """

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyspark import SparkContext
 
 from asgard.common.errors import DeclarationError, UsageError
 from asgard.lakehouse.loading import load_pipeline
@@ -159,7 +160,7 @@ def test_a_wrong_declaration_keeps_its_own_words() -> None:
     with pytest.raises(DeclarationError, match=r"^Table bronze\.a \(source\): mode merge needs keys"):
         load_pipeline("wrong_shop.py")
     write("misnamed_shop.py", ONE.format(name="misnamed") + "misnamed.source('Bronze')\n")
-    with pytest.raises(UsageError, match=r"^'Bronze' is not a table name"):
+    with pytest.raises(UsageError, match=r"^Table Bronze: name: 'Bronze' is not a table name"):
         load_pipeline("misnamed_shop.py")
 
 
@@ -176,3 +177,34 @@ def test_two_files_of_the_same_name() -> None:
     assert load_pipeline("first/same_shop.py").name == "first"
     with pytest.raises(UsageError, match="Python knows 'same_shop' as"):
         load_pipeline("second/same_shop.py")
+
+
+@pytest.mark.parametrize("reference", ["shop_folder", "shop_folder/", "shop_folder:one", "shop_folder/pipeline.py"])
+@pytest.mark.parametrize("init", ["", "VERSION = 1\n"])
+def test_a_package_whose_pipeline_stands_in_its_module_of_that_name(reference: str, init: str) -> None:
+    write("shop_folder/__init__.py", init)
+    write("shop_folder/pipeline.py", ONE.format(name="one"))
+    assert load_pipeline(reference).name == "one"
+
+
+def test_what_a_package_holds_itself_comes_first() -> None:
+    write("own_folder/__init__.py", ONE.format(name="mine"))
+    write("own_folder/pipeline.py", ONE.format(name="other"))
+    assert load_pipeline("own_folder").name == "mine"
+
+
+def test_a_package_with_neither() -> None:
+    write("bare_folder/__init__.py", "")
+    write("bare_folder/pipeline.py", "")
+    with pytest.raises(UsageError, match="should hold one Pipeline; it holds none"):
+        load_pipeline("bare_folder")
+
+
+def test_a_module_that_starts_a_session_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SparkContext, "_active_spark_context", None)
+    start = "from pyspark import SparkContext\nSparkContext._active_spark_context = object()\n"
+    write("sparkling_shop.py", start + ONE.format(name="sparkling"))
+    with pytest.raises(DeclarationError, match="starts a SparkSession of its own while it is imported"):
+        load_pipeline("sparkling_shop.py")
+    sys.modules.pop("sparkling_shop")
+    assert load_pipeline("sparkling_shop.py").name == "sparkling"  # the session is there: it may be asked for

@@ -64,7 +64,7 @@ def samples(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
 
 
 def value(text: str, name: str, **labels: str) -> float | None:
-    return samples(text).get((name, frozenset(labels.items())))
+    return samples(text).get((name, frozenset({"warehouse": "", **labels}.items())))
 
 
 def exposed(log: EventLog, now: datetime = NOW) -> str:
@@ -93,9 +93,9 @@ def test_every_definition_is_exposed_with_its_type_and_help() -> None:
 
 
 def test_counts_of_jobs_tables_and_checks() -> None:
-    facts = TableFacts(10, 4, {"warn": 1}, NOW, {"email": 0.25, "id": 0.0})
+    facts = TableFacts(10, 4, {"warn": 1}, {"run-1": NOW}, {"email": 0.25, "id": 0.0})
     worse = TableFacts(0, 4, {"error": 2})
-    newer = TableFacts(5, 4, {}, NOW + timedelta(hours=1), {"email": 0.5})
+    newer = TableFacts(5, 4, {}, {"run-4": NOW + timedelta(hours=1)}, {"email": 0.5})
     text = metrics.exposition(
         metrics.count(
             [
@@ -117,15 +117,15 @@ def test_counts_of_jobs_tables_and_checks() -> None:
     assert value(text, "asgard_job_duration_seconds_bucket", le="600.0", **job) == 3
     assert value(text, "asgard_job_duration_seconds_bucket", le="+Inf", **job) == 3
     assert value(text, "asgard_run_step_duration_seconds_sum", step="write", **job) == 5
-    assert value(text, "asgard_rows_written_total", **table) == 15
+    assert value(text, "asgard_rows_written_total", target="main", **table) == 15
     assert value(text, "asgard_checks_total", **table) == 12
     assert value(text, "asgard_checks_failed_total", severity="error", **table) == 2
     assert value(text, "asgard_checks_failed_total", severity="warn", **table) == 1
-    assert value(text, "asgard_feature_null_rate", column="email", **table) == 0.5
+    assert value(text, "asgard_feature_null_rate", column="email", target="main", **table) == 0.5
     assert (
-        value(text, "asgard_feature_null_rate", column="id", **table) is None
+        value(text, "asgard_feature_null_rate", column="id", target="main", **table) is None
     )  # the newest publish has no such column
-    published = value(text, "asgard_table_last_publish_timestamp_seconds", **table)
+    published = value(text, "asgard_table_last_publish_timestamp_seconds", target="main", **table)
     assert published == (NOW + timedelta(hours=1)).timestamp()
     succeeded = value(text, "asgard_job_last_success_timestamp_seconds", **job)
     assert succeeded == (NOW + timedelta(minutes=4, seconds=9)).timestamp()
@@ -145,20 +145,21 @@ facts_of_tables = st.dictionaries(
         rows_written=st.integers(0, 9),
         checks=st.integers(0, 9),
         checks_failed=st.dictionaries(st.sampled_from(["error", "warn"]), st.integers(1, 3)),
-        published=st.none() | moments,
+        publishes=st.dictionaries(st.sampled_from(["one", "two", "three"]), moments, max_size=2),
         null_rate=rates,
     ),
     max_size=2,
 )
 some_events = st.lists(
     st.builds(
-        lambda number, outcome, job, environment, seconds, tables: event(
-            number, outcome, job=job, environment=environment, seconds=seconds, tables=tables
+        lambda number, outcome, job, environment, target, seconds, tables: event(
+            number, outcome, job=job, environment=environment, target=target, seconds=seconds, tables=tables
         ),
         number=st.integers(0, 500),
         outcome=st.sampled_from(list(Outcome)),
         job=st.sampled_from(["ingest", "backfill", "other"]),
         environment=st.sampled_from(["test", "prod"]),
+        target=st.sampled_from(["main", "dev"]),
         seconds=st.none() | st.integers(0, 10_000).map(float),
         tables=facts_of_tables,
     ),
@@ -195,6 +196,63 @@ def test_totals_are_the_naive_count_and_never_shrink(
         assert value(text, name, job_name=job, environment=environment) == number
 
 
+@settings(deadline=None)
+@given(found=some_events, held=st.sets(st.tuples(st.sampled_from(["main", "dev"]), st.sampled_from(["one", "two"]))))
+def test_the_last_publish_is_the_newest_that_its_target_holds(
+    found: list[JobEvent], held: set[tuple[str, str]]
+) -> None:
+    text = metrics.exposition(metrics.count(found, "test", "w", lambda target, run_id: (target, run_id) in held))
+    wanted: dict[tuple[str, str, str], float] = {}
+    for own in found:
+        for table, facts in own.tables.items():
+            for target in {own.target} if facts.publishes else ():
+                for each in found:
+                    if each.environment == own.environment and table in each.tables:
+                        for run_id, moment in each.tables[table].publishes.items():
+                            if (target, run_id) in held:
+                                key = (table, target, own.environment)
+                                wanted[key] = max(wanted.get(key, 0.0), moment.timestamp())
+    shown = {
+        (labels["table"], labels["target"], labels["environment"]): number
+        for (name, pairs), number in samples(text).items()
+        if name == "asgard_table_last_publish_timestamp_seconds" and (labels := dict(pairs))["warehouse"] == "w"
+    }
+    assert shown == wanted
+
+
+def test_null_rates_of_a_publish_that_was_rolled_back_are_not_shown() -> None:
+    older = TableFacts(1, publishes={"older": NOW}, null_rate={"a": 0.5})
+    newer = TableFacts(1, publishes={"newer": NOW + timedelta(hours=1)}, null_rate={"a": 0.25})
+    found = [event(1, tables={"gold.t": older}), event(2, tables={"gold.t": newer})]
+    labels = {"table": "gold.t", "column": "a", "target": "main", "environment": "test"}
+    for held, rate in (({"older", "newer"}, 0.25), ({"older"}, 0.5), (set[str](), None)):
+        text = metrics.exposition(metrics.count(found, "test", stands=lambda _, run_id, held=held: run_id in held))
+        assert value(text, "asgard_feature_null_rate", **labels) == rate
+
+
+def test_an_event_of_an_older_version_counts_for_main() -> None:
+    line = {
+        "id": "20240301t120000-000001",
+        "job": "backfill",
+        "environment": "test",
+        "started": NOW.isoformat(),
+        "tables": {"gold.t": {"published": NOW.isoformat(), "null_rate": {"a": 1}, "rows_written": 7}},
+    }
+    found = JobEvent.decode(json.dumps(line).encode())
+    text = metrics.exposition(metrics.count([found], "test", stands=lambda *_: False))
+    labels = {"table": "gold.t", "target": "main", "environment": "test"}
+    assert value(text, "asgard_table_last_publish_timestamp_seconds", **labels) == NOW.timestamp()
+    assert value(text, "asgard_feature_null_rate", column="a", **labels) == 1
+    assert value(text, "asgard_rows_written_total", **labels) == 7
+
+
+def test_two_warehouses_on_one_host_have_no_series_in_common() -> None:
+    both = [samples(metrics.exposition(metrics.count([event(1)], "test", name))) for name in ("file:/a", "file:/b")]
+    assert not set(both[0]) & set(both[1])
+    assert {dict(labels)["warehouse"] for _, labels in both[0]} == {"file:/a"}
+
+
+@settings(deadline=None)
 @given(found=some_events)
 def test_an_event_survives_its_file(found: list[JobEvent]) -> None:
     for each in found:
@@ -310,7 +368,7 @@ def test_a_killed_job_is_a_failure_once_its_renewal_expired(killed: Storage) -> 
         text = exposed(log, now + LATER)
         assert value(text, "asgard_job_failure_total", **job) == 1
         assert value(text, "asgard_job_duration_seconds_count", **job) is None
-        assert value(text, "asgard_rows_written_total", table="gold.a", environment="test") == 7
+        assert value(text, "asgard_rows_written_total", table="gold.a", target="main", environment="test") == 7
         log.settle(now + LATER)
     assert value(exposed(log, now), "asgard_job_failure_total", **job) == 1  # written down: no clock brings it back
     assert list(killed.list("events/open")) == []
@@ -375,7 +433,9 @@ def test_the_command_prints_what_prometheus_reads(
     arguments = ["--dir", str(found.project_dir), "--set", "environment=test"]
     assert run_job(metrics_command.metrics, arguments) == 0
     text = capsys.readouterr().out
-    assert value(text, "asgard_job_success_total", job_name="ingest", environment="test") == 1
+    assert (
+        value(text, "asgard_job_success_total", job_name="ingest", environment="test", warehouse=found.warehouse) == 1
+    )
     assert run_job(metrics_command.metrics, [*arguments, "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)["metrics"]
     assert [one["name"] for one in printed] == [definition.name for definition in metrics.DEFINITIONS]

@@ -102,6 +102,12 @@ def gateway() -> Iterator[Callable[[Callable[[Handler], None]], Gateway]]:
 
 
 Start = Callable[[Callable[[Handler], None]], Gateway]
+SETTINGS = load_settings({"environment": "test"}, environment={})
+
+
+def everything() -> Callable[[str, str], bool]:
+    """Every run stands."""
+    return lambda _target, _run_id: True
 
 
 @pytest.fixture
@@ -126,7 +132,7 @@ def successes(text: str) -> float:
 def test_the_totals_are_put_as_one_group_of_the_warehouse(gateway: Start, storage: Storage) -> None:
     server = gateway(take)
     end_a_job(storage)
-    push(server.url, WAREHOUSE, lambda: read_totals(EventLog(storage), "test"))
+    push(server.url, WAREHOUSE, lambda: read_totals(EventLog(storage), SETTINGS, everything))
     assert list(server.groups) == ["/metrics/job/asgard/warehouse@base64/czM6Ly9sYWtlL2ljZWJlcmc="]
     assert successes(next(iter(server.groups.values()))) == 1
     assert server.puts == 1
@@ -140,14 +146,14 @@ def test_a_count_that_moved_during_the_push_is_pushed_again(gateway: Start, stor
 
     server = gateway(another_job_ends)
     end_a_job(storage)
-    push(server.url, WAREHOUSE, lambda: read_totals(EventLog(storage), "test"))
+    push(server.url, WAREHOUSE, lambda: read_totals(EventLog(storage), SETTINGS, everything))
     assert successes(next(iter(server.groups.values()))) == 2
 
 
 def test_a_gateway_that_refuses_is_named(gateway: Start, storage: Storage) -> None:
     server = gateway(refuse)
     with pytest.raises(ServiceError, match=f"{server.url} did not take the metrics: .*500"):
-        push(server.url, WAREHOUSE, lambda: read_totals(EventLog(storage), "test"))
+        push(server.url, WAREHOUSE, lambda: read_totals(EventLog(storage), SETTINGS, everything))
 
 
 @pytest.mark.parametrize("behave", [hang, drip])
@@ -157,7 +163,7 @@ def test_a_gateway_that_hangs_does_not_hang_the_job(
     server = gateway(behave)
     began = time.monotonic()
     with pytest.raises(ServiceUnreachableError, match=r"did not answer within 0\.5 s|timed out"):
-        push(server.url, WAREHOUSE, lambda: read_totals(EventLog(storage), "test"), limit=0.5)
+        push(server.url, WAREHOUSE, lambda: read_totals(EventLog(storage), SETTINGS, everything), limit=0.5)
     assert time.monotonic() - began < HANGS_FOR, "it waited for the gateway"
 
 
@@ -166,7 +172,7 @@ def test_nothing_at_the_address(storage: Storage) -> None:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(ServiceError, match="did not take the metrics"):
-        push(address, WAREHOUSE, lambda: read_totals(EventLog(storage), "test"))
+        push(address, WAREHOUSE, lambda: read_totals(EventLog(storage), SETTINGS, everything))
 
 
 def test_export_says_what_went_wrong_and_raises_nothing(gateway: Start, tmp_path: Path, storage: Storage) -> None:
@@ -180,7 +186,7 @@ def test_export_says_what_went_wrong_and_raises_nothing(gateway: Start, tmp_path
         environment={},
     )
     said = list[str]()
-    export(settings, storage, said.append)
+    export(settings, storage, everything, said.append)
     assert [line.split(":")[0] for line in said] == ["metrics were not written", "metrics were not pushed"]
 
 
@@ -191,7 +197,7 @@ def test_export_to_both(gateway: Start, tmp_path: Path, storage: Storage) -> Non
     )
     end_a_job(storage)
     said = list[str]()
-    export(settings, storage, said.append)
+    export(settings, storage, everything, said.append)
     assert said == []
     assert successes(file.read_text()) == 1
     assert next(iter(server.groups.values())) == file.read_text()
@@ -203,7 +209,7 @@ def test_readers_of_the_textfile_see_whole_files_that_never_go_back(tmp_path: Pa
 
     def job() -> None:
         end_a_job(storage)
-        write_textfile(file, lambda: read_totals(EventLog(storage), "test"))
+        write_textfile(file, lambda: read_totals(EventLog(storage), SETTINGS, everything))
 
     with ThreadPoolExecutor(4) as pool:
         jobs = [pool.submit(job) for _ in range(40)]
@@ -241,7 +247,7 @@ def test_a_real_pushgateway_takes_it(tmp_path: Path, storage: Storage) -> None:
                     time.sleep(0.05)
             for number in (1, 2):
                 end_a_job(storage)
-                push(url, WAREHOUSE, lambda: read_totals(EventLog(storage), "test"))
+                push(url, WAREHOUSE, lambda: read_totals(EventLog(storage), SETTINGS, everything))
                 text = urllib3.request("GET", f"{url}/metrics", timeout=5).data.decode()
                 assert successes(text) == number
             assert f'warehouse="{WAREHOUSE}"' in text

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asgard.common.names import CommitHash, TableName
@@ -112,11 +112,13 @@ def played(steps: list[tuple[Any, ...]]) -> Branch:
     return branch
 
 
+@settings(deadline=None)
 @given(st.lists(own_steps, max_size=12))
 def test_what_only_the_run_did_is_its_own(steps: list[tuple[Any, ...]]) -> None:
     assert played(steps).found() == []
 
 
+@settings(deadline=None)
 @given(st.lists(own_steps, max_size=8), foreign_steps, st.lists(st.one_of(own_steps, foreign_steps), max_size=8))
 def test_whatever_a_stranger_did_among_it_is_found(
     before: list[tuple[Any, ...]], foreign: tuple[Any, ...], after: list[tuple[Any, ...]]

@@ -57,6 +57,24 @@ def test_a_bucket_is_a_warehouse() -> None:
     assert load({"ASGARD_WAREHOUSE": "s3a://b/w"}).warehouse == "s3://b/w"
 
 
+@pytest.mark.parametrize(
+    ("variable", "text", "name", "value"),
+    [
+        ("LOG_LEVEL", "debug", "log_level", "DEBUG"),
+        ("ASGARD_LOG_LEVEL", "Info", "log_level", "INFO"),
+        ("LOG_LEVEL", "warn", "log_level", "WARNING"),
+        ("ASGARD_SPARK_DRIVER_MEMORY", "2G", "spark_driver_memory", "2g"),
+        ("ASGARD_MODEL_HOLD_GRACE", "7D", "model_hold_grace", "7d"),
+        ("ASGARD_WAREHOUSE", "S3://b/W", "warehouse", "s3://b/W"),
+        ("ASGARD_WAREHOUSE", "S3A://b/w", "warehouse", "s3://b/w"),
+        ("ASGARD_WAREHOUSE", "FILE:///w/X", "warehouse", "file:///w/X"),
+        ("NESSIE_URI", "HTTP://h:1/api/v2", "nessie_uri", "http://h:1"),
+    ],
+)
+def test_letter_case_that_means_nothing(variable: str, text: str, name: str, value: str) -> None:
+    assert getattr(load({variable: text}), name) == value
+
+
 def test_services_of_the_project_folder_are_found(tmp_path: Path) -> None:
     services = {"services": {"nessie": {"url": "http://127.0.0.1:1"}, "redis": {"url": "redis://127.0.0.1:2/0"}}}
     (tmp_path / SERVICES_FILE).write_text(json.dumps(services))

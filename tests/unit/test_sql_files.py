@@ -108,7 +108,10 @@ def test_the_querys_function_names_its_inputs_and_binds_the_interval(tmp_path: P
     window: Any = type("Window", (), {"start": 1, "end": 2})()
     assert declared.function(sales=frame, products=frame, interval=window) == "rows"
     assert frame.views == ["sales", "products"]
-    assert frame.asked == (QUERY, {"start": 1, "end": 2})
+    above = frame.asked[0].removesuffix(QUERY)  # so Spark's line numbers are the file's
+    assert set(above) == {"\n"}
+    assert (HEADER + QUERY).splitlines()[len(above)] == QUERY.splitlines()[0]
+    assert frame.asked == (above + QUERY, {"start": 1, "end": 2})
 
 
 def test_without_interval_there_is_nothing_to_bind(tmp_path: Path) -> None:
@@ -116,7 +119,7 @@ def test_without_interval_there_is_nothing_to_bind(tmp_path: Path) -> None:
     assert list(inspect.signature(declared.function).parameters) == ["sales"]
     frame: Any = Frame()
     declared.function(sales=frame)
-    assert frame.asked == ("SELECT * FROM sales", {})
+    assert frame.asked == ("\n\n\nSELECT * FROM sales", {})  # its line in the file
 
 
 def test_windows_line_ends_and_blank_lines_are_fine(tmp_path: Path) -> None:

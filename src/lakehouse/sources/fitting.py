@@ -15,6 +15,7 @@ from asgard.lakehouse.schema_changes import quoted
 from asgard.lakehouse.sources.converted_numbers import converted, is_numeric
 from asgard.lakehouse.sources.exact_numbers import FLOATING_DIGITS, SPACES, WHOLE_BITS, exact_numbers
 from asgard.lakehouse.sources.moments import read_moment
+from asgard.lakehouse.sources.nested import can_lose, is_nested, json_of, nested_value
 from asgard.lakehouse.sources.own_columns import RAW
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ def _raw(kept: "Mapping[str, Column]") -> "Column":
 
 def _can_miss(wanted: Wanted) -> bool:
     """Whether a value may not fit the column."""
+    if is_nested(wanted.source) and is_nested(wanted.target):
+        return can_lose(wanted.source, wanted.target)
     same = wanted.source == wanted.target or (wanted.source, wanted.target) == ("timestamp_ntz", "timestamp")
     return not same and wanted.target not in ("string", "binary")
 
@@ -119,7 +122,7 @@ def _kept(value: "Column", given: "Column", wanted: Wanted, timestamp_format: st
         if wanted.target in ("timestamp", "timestamp_ntz"):
             is_long = F.lit(True) if timestamp_format else F.length(given) > _LONGEST_WITH_MICROS
             missed = missed | (is_long & given.rlike(_FINER_THAN_MICROS))
-    return F.when(missed, given.cast("string"))
+    return F.when(missed, json_of(given) if is_nested(wanted.source) else given.cast("string"))
 
 
 def _value(given: "Column", wanted: Wanted, timestamp_format: str | None) -> "Column":
@@ -134,6 +137,12 @@ def _value(given: "Column", wanted: Wanted, timestamp_format: str | None) -> "Co
     if source == NANOSECONDS:
         whole = given - F.pmod(given, F.lit(1000))
         return F.timestamp_micros(F.call_function("div", whole, F.lit(1000)))
+    if is_nested(source) and is_nested(target):
+
+        def leaf(part: "Column", one: str, other: str) -> "Column":
+            return _value(part, Wanted(wanted.name, one, other), timestamp_format)
+
+        return nested_value(given, source, target, leaf)
     if not _can_miss(wanted):
         return given.cast(target)
     if source == "string":

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asgard.common.errors import RunError, UsageError
+from asgard.common.errors import RunError
 from asgard.common.names import TableName
 from asgard.common.spark import explained
 from asgard.lakehouse.attempt import Attempt
 from asgard.lakehouse.declaration import Table
+from asgard.lakehouse.declared_columns import declared_schema
 from asgard.lakehouse.lake import identifier
-from asgard.lakehouse.schema_changes import quoted
+from asgard.lakehouse.schema_changes import quoted, type_sql
 from asgard.lakehouse.sources.columns import Known
 from asgard.lakehouse.sources.files import printable
 from asgard.lakehouse.sources.own_columns import CORRUPT, INGESTED_AT, OWN, RAW, RUN_ID, SOURCE_FILE, SOURCE_ROW
@@ -25,28 +26,18 @@ def known_columns(attempt: Attempt, table: Table) -> Known:
     Raises:
         UsageError: the declared columns are no DDL.
     """
-    from pyspark.errors import PySparkException
-    from pyspark.sql.types import StructType
-
     types: dict[str, str] = {}
     undeclared: set[str] = set()
     session = attempt.session
     if table.columns is not None:
-        try:
-            declared = StructType.fromDDL(table.columns)
-        except PySparkException as error:
-            raise UsageError(
-                f"The columns of {table.name} can't be read: {table.columns!r}.",
-                hint="Write them as in SQL: 'id bigint, name string, price decimal(10,2)'.",
-            ) from error
-        types = {one.name: one.dataType.simpleString() for one in declared.fields}  # type: ignore[attr-defined]
+        types = {one.name: type_sql(one.dataType) for one in declared_schema(table).fields}
     if attempt.has(table.name):
         existing = session.table(identifier(table.name, attempt.branch)).schema
         spelled = {name.lower() for name in types}
         for one in existing.fields:
             name = table.renames.get(one.name, one.name)
             if name.lower() not in spelled and one.name not in OWN:
-                types[name] = one.dataType.simpleString()
+                types[name] = type_sql(one.dataType)
                 undeclared.add(name)
     return Known(types, table.renames, table.contract, frozenset(undeclared))
 

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import InputDataError
-from asgard.lakehouse.schema_changes import quoted
+from asgard.lakehouse.schema_changes import quoted, type_sql
 from asgard.lakehouse.sources.files import SourceFile, printable, unreadable
 from asgard.lakehouse.sources.fitting import NANOSECONDS
 from asgard.lakehouse.sources.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from pyarrow.parquet import ParquetSchema
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import DataType
 
 _THREADS = 8
 _BATCH_ROWS = 10_000
@@ -56,7 +57,7 @@ class Footer:
     @property
     def needs_staging(self) -> bool:
         """Whether Spark can't read it where it is."""
-        unknown = any(str(one.type) == "halffloat" for one in self.schema)
+        unknown = any(str(kind) == "halffloat" for one in self.schema for _, kind in _parts(one.type, one.name))
         return unknown or self.file.s3 is not None or PurePath(self.file.location).name.startswith(("_", "."))
 
 
@@ -103,20 +104,40 @@ def _what_else(file: SourceFile) -> str:
 def _require_readable(file: SourceFile, columns: "pa.Schema") -> None:
     import pyarrow as pa
 
-    for one in columns:
-        if pa.types.is_time(one.type) or pa.types.is_duration(one.type):
+    found = [part for one in columns for part in _parts(one.type, one.name)]
+    for path, kind in found:
+        if pa.types.is_time(kind) or pa.types.is_duration(kind):
             raise InputDataError(
-                f"{printable(file.name)}: column {one.name} is {one.type}, a time of day or a span, which Spark "
-                "can't read.",
+                f"{printable(file.name)}: column {path} is {kind}, a time of day or a span, which Spark can't read.",
                 hint="Write it as text or as a number of microseconds.",
             )
-    lower = [one.name.lower() for one in columns]
-    twice = sorted({name for name in lower if lower.count(name) > 1})
-    if twice:
-        raise InputDataError(
-            f"{printable(file.name)} has columns whose names differ in case only, or not at all: {', '.join(twice)}.",
-            hint="Spark takes them for the same: rename them in the file.",
-        )
+    structs = [
+        [kind.field(place).name for place in range(kind.num_fields)] for _, kind in found if pa.types.is_struct(kind)
+    ]
+    for names in ([one.name for one in columns], *structs):
+        lower = [name.lower() for name in names]
+        twice = sorted({name for name in lower if lower.count(name) > 1})
+        if twice:
+            raise InputDataError(
+                f"{printable(file.name)} has columns whose names differ in case only, or not at all: "
+                f"{', '.join(twice)}.",
+                hint="Spark takes them for the same: rename them in the file.",
+            )
+
+
+def _parts(kind: "pa.DataType", path: str) -> "Iterator[tuple[str, pa.DataType]]":
+    """A type and all types in it, each with its path."""
+    import pyarrow as pa
+
+    yield path, kind
+    if pa.types.is_struct(kind):
+        for place in range(kind.num_fields):
+            yield from _parts(kind.field(place).type, f"{path}.{kind.field(place).name}")
+    elif pa.types.is_map(kind):
+        yield from _parts(kind.key_type, f"{path}.key")
+        yield from _parts(kind.item_type, f"{path}.value")
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        yield from _parts(kind.value_type, f"{path}.element")
 
 
 def _nanoseconds(schema: "ParquetSchema", columns: "pa.Schema") -> frozenset[str]:
@@ -143,13 +164,38 @@ def parquet_rows(
 
     Returns:
         The columns, `_corrupt` (null), `_source_file`, `_source_row` (1-based in the file); and the type of each
-        column: Spark's short name, or `nanoseconds`.
+        column: Spark's short name, `nanoseconds`, or `void` where all is null.
     """
     read = _staged if footers[0].needs_staging else _in_place
     rows = read(session, footers, names)
-    types = {name: rows.schema[name].dataType.simpleString() for name in names}
+    types = {
+        name: type_sql(_with_voids(one.type, rows.schema[name].dataType))
+        for name, one in zip(names, footers[0].schema, strict=True)
+    }
     spelled = dict(zip(footers[0].own, names, strict=True))
     return rows, types | {spelled[own]: NANOSECONDS for own in footers[0].nanoseconds}
+
+
+def _with_voids(kind: "pa.DataType", read: "DataType") -> "DataType":
+    """The type that Spark reads a column as, with `void` for what is null everywhere: Spark says int or text there."""
+    import pyarrow as pa
+    from pyspark.sql.types import ArrayType, MapType, NullType, StructField, StructType
+
+    if pa.types.is_null(kind):
+        return NullType()
+    if isinstance(kind, pa.BaseExtensionType):
+        return read
+    match read:
+        case StructType():
+            parts = zip(range(kind.num_fields), read.fields, strict=True)
+            return StructType([StructField(f.name, _with_voids(kind.field(at).type, f.dataType)) for at, f in parts])
+        case ArrayType():
+            return ArrayType(_with_voids(kind.value_type, read.elementType))
+        case MapType():
+            key = _with_voids(kind.key_type, read.keyType)
+            return MapType(key, _with_voids(kind.item_type, read.valueType))
+        case _:
+            return read
 
 
 def _in_place(session: "SparkSession", footers: Sequence[Footer], names: Sequence[str]) -> "DataFrame":

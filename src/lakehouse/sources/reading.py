@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 from asgard.common.errors import InputDataError
 from asgard.common.spark import explained
-from asgard.lakehouse.schema_changes import widens
+from asgard.lakehouse.declaration import Contract
+from asgard.lakehouse.schema_changes import quoted, widens
 from asgard.lakehouse.sources.columns import FileColumns, Known, all_columns, named
 from asgard.lakehouse.sources.files import SourceFile, printable
 from asgard.lakehouse.sources.fitting import NANOSECONDS, Wanted, fitted_columns
 from asgard.lakehouse.sources.formats import Format, TextOptions
 from asgard.lakehouse.sources.inference import Guess
 from asgard.lakehouse.sources.moments import columns_that_start_so, unlike
+from asgard.lakehouse.sources.nested import VOID, Growth, refused, settled
 from asgard.lakehouse.sources.parquet import group_footers, parquet_rows, read_footers
 from asgard.lakehouse.sources.text import Survey, TextFile, survey_all, text_rows
 
@@ -158,7 +160,27 @@ class Reading:
         names = named(known, ((footer.file.name, footer.own) for footer in footers))
         columns = self._columns(known, names)
         groups = group_footers(footers, [one.names for one in names])
-        return typed_rows([parquet_rows(session, group, called) for called, group in groups], columns, known, say)
+        parts = []
+        for called, group in groups:
+            rows, types = parquet_rows(session, group, called)
+            parts.append(Part(rows, types, tuple(footer.file.name for footer in group)))
+        order = [footer.file.name for footer in footers]
+        return typed_rows(self.table, parts, order, columns, known, say, allow_missing=self.allow_missing)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows that have types already.
+
+    Attributes:
+        rows: of the sources.
+        types: of each of the table's columns that they have: Spark's short name, `nanoseconds` or `void`.
+        sources: the files that they come from, or the database table.
+    """
+
+    rows: "DataFrame"
+    types: Mapping[str, str]
+    sources: tuple[str, ...]
 
 
 def _joined(files: Sequence[FileColumns], surveys: Sequence[Survey]) -> dict[str, Guess]:
@@ -171,37 +193,63 @@ def _joined(files: Sequence[FileColumns], surveys: Sequence[Survey]) -> dict[str
 
 
 def typed_rows(
-    parts: "Sequence[tuple[DataFrame, Mapping[str, str]]]", columns: Sequence[str], known: Known, say: Say
+    table: str,
+    parts: Sequence[Part],
+    order: Sequence[str],
+    columns: Sequence[str],
+    known: Known,
+    say: Say,
+    *,
+    allow_missing: bool = False,
 ) -> "DataFrame":
     """Rows that have types already, in the types of a table's columns.
 
     Args:
-        parts: rows, and the type of each of the table's columns that they have.
+        table: its name, for messages.
+        parts: the rows.
+        order: their sources, as they were given.
         columns: of the table, in order.
         known: the columns that have a type already; a new one gets that of the rows.
         say: told about columns that the table lacks so far.
+        allow_missing: whether structs may lack fields, which are null then.
+
+    Raises:
+        ContractError: a column is of another kind than the table's, or its structs have other fields.
     """
-    types = dict(known.types)
-    for _, found in parts:
-        for name, kind in found.items():
-            types[name] = wider(
-                types.get(name), landing_type(kind), fixed=name in known.types and name not in known.undeclared
+    by_source = {source: part.types for part in parts for source in part.sources}
+    types: dict[str, str | None] = dict(known.types)
+    for source in order:
+        for name, kind in by_source[source].items():
+            growth = Growth(
+                table,
+                source,
+                fixed=name in known.types and name not in known.undeclared,
+                frozen=name in known.types and known.contract is Contract.FROZEN,
+                allow_missing=allow_missing,
             )
-    tell(known, {name: types[name] for name in columns}, say)
-    fitted = [
-        fitted_columns(
-            _with_missing(rows, columns, found),
-            [Wanted(name, found.get(name, "string"), types[name]) for name in columns],
-        )
-        for rows, found in parts
-    ]
+            types[name] = growth.grown(name, types.get(name), landing_type(kind))
+    reached = {name: settled(types.get(name)) for name in columns}
+    tell(known, reached, say)
+    fitted = [_fitted(table, part, reached) for part in parts]
     return reduce(lambda one, other: one.unionByName(other), fitted)
 
 
-def _with_missing(rows: "DataFrame", columns: Sequence[str], found: Mapping[str, str]) -> "DataFrame":
+def _fitted(table: str, part: Part, types: Mapping[str, str]) -> "DataFrame":
+    from pyspark.errors import AnalysisException
     from pyspark.sql import functions as F
 
-    return rows.withColumns({name: F.lit(None).cast("string") for name in columns if name not in found})
+    found = {name: kind for name, kind in part.types.items() if kind != VOID}
+    rows = part.rows.withColumns({name: F.lit(None).cast(kind) for name, kind in types.items() if name not in found})
+    wanted = [Wanted(name, found.get(name, kind), kind) for name, kind in types.items()]
+    try:
+        return fitted_columns(rows, wanted)
+    except AnalysisException:
+        for one in wanted:
+            try:
+                fitted_columns(rows.select(quoted(one.name)), [one])
+            except AnalysisException as error:
+                raise refused(table, part.sources[0], one.name, one.target, one.source) from error
+        raise
 
 
 def wider(old: str | None, new: str, *, fixed: bool) -> str:

@@ -1,0 +1,70 @@
+"""The processes that this one started, and those that they started: found, and ended."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+POLL_SECONDS = 0.05
+_Row = tuple[int, int, int, bool]
+"""Process, its parent, its process group, and whether it lives: one that ended and was not waited for does not."""
+
+
+def descendants() -> frozenset[int]:
+    """The processes that this one started, directly or not, and that live."""
+    return frozenset(_living(set()))
+
+
+def end_descendants(polite: float, limit: float, spare: frozenset[int] = frozenset()) -> None:
+    """End every descendant of this process: politely, and after `polite` seconds by SIGKILL.
+
+    A process whose parent ended first is known by its group, if that is not this process's own.
+
+    Args:
+        polite: seconds for which they may clean up behind themselves.
+        limit: seconds after which what still lives is left alone.
+        spare: those to leave alone from the start.
+    """
+    groups: set[int] = set()
+    asked: set[int] = set()
+    began = time.monotonic()
+    while alive := _living(groups) - spare:
+        waited = time.monotonic() - began
+        if waited > limit:
+            return
+        for pid in alive if waited > polite else alive - asked:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL if waited > polite else signal.SIGTERM)
+        asked |= alive
+        time.sleep(POLL_SECONDS)
+
+
+def _living(groups: set[int]) -> set[int]:
+    """The descendants that live now, and all members of their groups; adds to those that are known."""
+    rows = list(_processes())
+    found, parents = set[int](), {os.getpid()}
+    while parents:
+        parents = {pid for pid, parent, _, _ in rows if parent in parents} - found
+        found |= parents
+    groups |= {group for pid, _, group, _ in rows if pid in found} - {os.getpgrp()}
+    return {pid for pid, _, group, lives in rows if lives and (pid in found or group in groups)}
+
+
+def _processes() -> Iterator[_Row]:
+    """Every process of this machine."""
+    if sys.platform == "linux":
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                with suppress(OSError, IndexError, ValueError):
+                    state, parent, group = (entry / "stat").read_text().rpartition(")")[2].split()[:3]
+                    yield int(entry.name), int(parent), int(group), state not in "ZX"
+        return
+    with subprocess.Popen(["ps", "-axo", "pid=,ppid=,pgid=,state="], stdout=subprocess.PIPE, text=True) as listing:
+        for line in listing.stdout or ():
+            pid, parent, group, state = line.split()[:4]
+            if int(pid) != listing.pid:
+                yield int(pid), int(parent), int(group), not state.startswith("Z")

@@ -1,0 +1,106 @@
+"""What a command answers on stdout: with `--json` exactly one object, whatever else is printed."""
+
+import ctypes
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from asgard.common.errors import AsgardError
+from asgard.common.logging import redact
+from asgard.common.stopping import tell_by
+
+_HELP = frozenset({"--help", "-h", "--version"})
+
+
+def wants_json(words: Sequence[str]) -> bool:
+    """Whether a command line asks for one object; with `--help` it asks for something else."""
+    options = words[: words.index("--")] if "--" in words else words
+    return "--json" in options and _HELP.isdisjoint(options)
+
+
+def give(content: object) -> None:
+    """Answer with one object: at the end of the command, or now if none was asked for."""
+    if _answer is None:
+        sys.stdout.write(_text(content))
+    else:
+        _answer.content = content
+
+
+def alone_on_stdout(work: Callable[[], tuple[int, AsgardError | None]], *, own: bool) -> int:
+    """Do the work of a command, and then print its one object; what else is printed meanwhile goes to stderr.
+
+    Args:
+        work: gives the exit code and the error, and may call `give`.
+        own: the process ends with this command, so that stdout stays closed to all others.
+    """
+    global _answer
+    answer = _answer = _Answer()
+    undo = tell_by(answer.stopped)
+    try:
+        code, error = work()
+        answer.print(code, error)
+    finally:
+        undo()
+        if not own:
+            answer.close()
+            _answer = None
+    return code
+
+
+class _Answer:
+    """The object to come, and the only way to stdout."""
+
+    def __init__(self) -> None:
+        self.content: object = None
+        self._before = sys.stdout
+        sys.stdout.flush()
+        self._saved = os.dup(1)
+        try:
+            self._is_real = sys.stdout.fileno() == 1
+        except (OSError, ValueError):  # a test's, or a notebook's
+            self._is_real = False
+        with suppress(OSError):  # stderr is closed
+            os.dup2(2, 1)  # for what writes there without Python: processes, the JVM
+        sys.stdout = sys.stderr
+
+    def print(self, code: int, error: AsgardError | None) -> None:
+        content = {} if self.content is None else self.content
+        if error is not None:
+            told = {"error": redact(error.message), "details": list(map(redact, error.details)), "hint": error.hint}
+            content = {**(content if isinstance(content, dict) else {}), **told}
+        if code and isinstance(content, dict):
+            content = {**content, "exit_code": int(code)}
+        text = _text(content)
+        if self._is_real:
+            data = text.encode()
+            while data:
+                data = data[os.write(self._saved, data) :]
+        else:
+            self._before.write(text)
+
+    def stopped(self, line: str, code: int) -> None:
+        with suppress(OSError, ValueError):
+            os.write(2, f"{line}\n".encode())
+        with suppress(OSError, ValueError):
+            self.print(code, AsgardError(line, hint="Give the same command again."))
+
+    def close(self) -> None:
+        sys.stderr.flush()
+        if self._is_real:
+            with suppress(OSError, ValueError):
+                sys.__stdout__.flush()  # type: ignore[union-attr]
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).fflush(None)  # what a C library has printed so far
+        os.dup2(self._saved, 1)
+        os.close(self._saved)
+        sys.stdout = self._before
+
+
+def _text(content: Any) -> str:
+    return json.dumps(content, indent=2, allow_nan=False, default=str) + "\n"
+
+
+_answer: _Answer | None = None

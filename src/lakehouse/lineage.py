@@ -1,0 +1,199 @@
+"""Where a table's rows come from: runs, inputs at their snapshots, source files, and what no run accounts for.
+
+Three places know a part of it. The records say which run made a snapshot, and from what. Nessie's history of the
+table says which snapshots it was published with, also where a writer left only the last one in the metadata. And
+the ledger, published with a bronze table's rows, says which files they came from.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asgard.common.errors import AsgardError
+from asgard.common.names import TableName
+from asgard.lakehouse.declaration import WriteMode
+from asgard.lakehouse.files import TableState
+from asgard.lakehouse.history import RunSummary, list_runs
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.nessie import Content, LogEntry
+from asgard.lakehouse.records import AttemptRecord
+from asgard.lakehouse.snapshots import At
+from asgard.lakehouse.sources.ledger import ledger_table
+
+_RUN = "asgard.run-id"
+_LEDGER_COLUMNS = ("source", "ingested_at")
+
+
+@dataclass(frozen=True)
+class LineageNode:
+    """One state of a table: the run that made it, the states that it was computed from, and raw files.
+
+    Attributes:
+        run: that made this snapshot, or where none did, the newest recorded one before it.
+        made_by_run: whether `run` made this snapshot.
+        unrecorded: how many snapshots that its rows may come from no recorded run made.
+        files: of a bronze table: what its rows were ingested from, oldest first.
+        keys: of a table of predictions: the columns that name an entity.
+    """
+
+    table: TableName
+    snapshot_id: int
+    run: RunSummary | None
+    inputs: "tuple[LineageNode, ...]"
+    files: tuple[str, ...]
+    made_by_run: bool = True
+    unrecorded: int = 0
+    keys: tuple[str, ...] = ()
+
+    @property
+    def predicted_by(self) -> tuple[str, ...]:
+        """For a table of predictions, the models of its newest recorded run, e.g. `churn@1.2.0`."""
+        return tuple(each["model"] for each in _predictions(self.run.attempt)) if self.run else ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        run = self.run.attempt if self.run and self.made_by_run else None
+        return {
+            "table": str(self.table),
+            "snapshot_id": self.snapshot_id,
+            "run_id": run.run_id if run else None,
+            "job": run.start.get("job") if run else None,
+            "code_version": run.start.get("code_version") if run else None,
+            "commit": self.run.commit if self.run and run else None,
+            "last_recorded_run": self.run.attempt.run_id if self.run else None,
+            "unrecorded_snapshots": self.unrecorded,
+            "models": list(self.predicted_by),
+            "files": list(self.files),
+            "inputs": [node.to_json() for node in self.inputs],
+        }
+
+
+def lineage(lake: Lakehouse, table: TableName, at: At) -> LineageNode:
+    """Where the rows of a table come from: runs, inputs at their snapshots, and source files.
+
+    Raises:
+        UnknownTableError: it is not there.
+    """
+    content = lake.content(table, str(at))
+    return _Walk(lake, at, _makers(lake)).node(table, content.snapshot_id, frozenset())
+
+
+def _makers(lake: Lakehouse) -> dict[tuple[str, int], RunSummary]:
+    """Who made each snapshot: a snapshot's id is its own, so it doesn't matter where its run stands now."""
+    return {
+        (name, write["snapshot_id"]): summary
+        for summary in list_runs(lake)
+        if summary.attempt.outcome.get("status") != "conflict"
+        for name, write in summary.attempt.record.get("writes", {}).items()
+    }
+
+
+@dataclass(frozen=True)
+class _State:
+    """A snapshot that a table had, and what is known of where it came from."""
+
+    snapshot: int
+    is_own: bool
+
+
+class _Walk:
+    def __init__(self, lake: Lakehouse, at: At, makers: Mapping[tuple[str, int], RunSummary]) -> None:
+        self._lake, self._at, self._makers = lake, at, makers
+
+    def node(self, table: TableName, snapshot: int, above: frozenset[TableName]) -> LineageNode:
+        if table in above:
+            return LineageNode(table, snapshot, self._makers.get((str(table), snapshot)), (), ())
+        history = self._history(table, snapshot)
+        unrecorded, newest = 0, None
+        for state in self._states(table, snapshot, history):
+            maker = self._makers.get((str(table), state.snapshot))
+            newest = newest or maker
+            if maker is None and not state.is_own:
+                unrecorded += 1
+            if maker is not None and maker.attempt.record["writes"][str(table)].get("mode") == WriteMode.REPLACE:
+                break  # nothing of what was there before is left
+        inputs = tuple(
+            self.node(name, source, above | {table})
+            for name, source in (_inputs_of(table, newest.attempt) if newest else ())
+        )
+        return LineageNode(
+            table=table,
+            snapshot_id=snapshot,
+            run=newest,
+            inputs=inputs,
+            files=self._files(table, snapshot, history),
+            made_by_run=(str(table), snapshot) in self._makers,
+            unrecorded=unrecorded,
+            keys=self._entity_keys(table, history),
+        )
+
+    def _history(self, table: TableName, snapshot: int) -> list[tuple[LogEntry, Content]]:
+        """The table's commits, newest first, from the newest that gave it the snapshot; none if it never had it."""
+        found: list[tuple[LogEntry, Content]] = []
+        for entry, content in self._lake.nessie.history(str(self._at), table):
+            if content is None or not content.is_table:  # it was dropped: what was before is another table
+                break
+            if found or content.snapshot_id == snapshot:
+                found.append((entry, content))
+        return found
+
+    def _states(self, table: TableName, snapshot: int, history: Sequence[tuple[LogEntry, Content]]) -> Iterator[_State]:
+        """The snapshots that a table grew from, newest first: of its metadata, then what only its history tells."""
+        state = self._state(history)
+        seen: set[int] = set()
+        if state is not None:
+            for each in reversed(state.ancestors(snapshot)):
+                seen.add(each)
+                yield _State(each, _RUN in state.summaries[each])
+        for entry, content in history:
+            if content.snapshot_id not in seen and content.snapshot_id > 0:
+                seen.add(content.snapshot_id)
+                yield _State(content.snapshot_id, _RUN in entry.properties)
+        if not seen:
+            yield _State(snapshot, is_own=False)
+
+    def _state(self, history: Sequence[tuple[LogEntry, Content]]) -> TableState | None:
+        try:
+            return TableState.load(history[0][1].metadata_location, self._lake.settings) if history else None
+        except AsgardError:
+            return None
+
+    def _files(self, table: TableName, snapshot: int, history: Sequence[tuple[LogEntry, Content]]) -> tuple[str, ...]:
+        """The source files of a bronze table at a snapshot, oldest first: of its ledger at the same commit."""
+        if table.layer != "bronze":
+            return ()
+        ledger = ledger_table(table).name
+        commit = f"{self._at.reference}@{history[0][0].hash}" if history else str(self._at)
+        content = self._lake.nessie.content(commit, ledger)
+        if content is not None and content.is_table:
+            rows = TableState.load(content.metadata_location, self._lake.settings).rows(_LEDGER_COLUMNS)
+            ordered = sorted(rows, key=lambda row: (row["ingested_at"], row["source"]))
+            return tuple(dict.fromkeys(str(row["source"]) for row in ordered))
+        makers = [self._makers.get((str(table), each.snapshot)) for each in self._states(table, snapshot, history)]
+        recorded = [maker.attempt.record.get("details", {}).get("files", ()) for maker in reversed(makers) if maker]
+        return tuple(dict.fromkeys(str(file["path"]) for files in recorded for file in files))
+
+    def _entity_keys(self, table: TableName, history: Sequence[tuple[LogEntry, Content]]) -> tuple[str, ...]:
+        if not table.name.endswith("_predictions"):
+            return ()
+        state = self._state(history)
+        return tuple(filter(None, state.properties.get("asgard.keys", "").split(","))) if state else ()
+
+
+def _inputs_of(table: TableName, attempt: AttemptRecord) -> Iterator[tuple[TableName, int]]:
+    """The tables that a run computed `table` from, read from the base or written by itself."""
+    record = attempt.record
+    steps: Sequence[Mapping[str, Any]] = record.get("params", {}).get("steps", ())
+    names = next((step["reads"] for step in steps if step["table"] == str(table)), ())
+    for name in names:
+        source = record["writes"].get(name) or record["reads"].get(name)
+        if source:
+            yield TableName.parse(name), int(source["snapshot_id"])
+    views = [view for version in _predictions(attempt) for view in version["views"]]
+    yield from dict.fromkeys((TableName.parse(view["table"]), int(view["snapshot_id"])) for view in views)
+
+
+def _predictions(attempt: AttemptRecord) -> Sequence[Mapping[str, Any]]:
+    """The model versions that a run predicted by, as it noted them."""
+    found: Sequence[Mapping[str, Any]] = attempt.record.get("details", {}).get("prediction", {}).get("versions", ())
+    return found

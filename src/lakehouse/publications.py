@@ -1,0 +1,71 @@
+"""Which runs a reference holds now: by its log, with what was merged into it.
+
+A run's outcome says that it published; whether that still stands only the log of its target ref can tell. Someone
+may have assigned the ref to an earlier commit, or merged the branch that the run published to.
+"""
+
+import heapq
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+
+from asgard.common.errors import UnknownReferenceError
+from asgard.common.names import LOG_MARGIN, CommitHash, RunId, run_id_time
+from asgard.lakehouse.nessie import LogEntry, Nessie
+
+Key = tuple[str, str]
+"""A run id, and the attempt."""
+
+
+def reachable(nessie: Nessie, reference: str) -> Iterator[LogEntry]:
+    """Every commit that a reference holds, its own and merged ones, newest first.
+
+    Raises:
+        UnknownReferenceError: there is no such reference.
+    """
+    seen: set[CommitHash] = set()
+    waiting: list[tuple[float, int, LogEntry, Iterator[LogEntry]]] = []
+
+    def put(log: Iterator[LogEntry]) -> None:
+        entry = next(log, None)
+        if entry is not None and entry.hash not in seen:  # what is below a commit that was seen comes with that one
+            seen.add(entry.hash)
+            heapq.heappush(waiting, (-entry.committed.timestamp(), len(seen), entry, log))
+
+    put(nessie.log(reference))
+    while waiting:
+        _, _, entry, log = heapq.heappop(waiting)
+        yield entry
+        put(log)
+        if entry.merged is not None:
+            with suppress(UnknownReferenceError):  # collected since; its rows are in the merge
+                put(nessie.log("", at=entry.merged))
+
+
+class Publications:
+    """The runs of one reference; its log is read only as far back as is asked for."""
+
+    def __init__(self, nessie: Nessie, reference: str) -> None:
+        self._log = reachable(nessie, reference)
+        self._known: dict[Key, LogEntry] = {}
+        self._oldest: datetime | None = None
+
+    def of(self, run_id: RunId, attempt: int | str | None = None) -> LogEntry | None:
+        """The newest commit of a run (of one attempt, if given) that the reference holds; None if there is none.
+
+        Raises:
+            UnknownReferenceError: there is no such reference.
+        """
+        since = run_id_time(run_id) - LOG_MARGIN
+        while (found := self._found(run_id, attempt)) is None and (self._oldest is None or self._oldest >= since):
+            entry = next(self._log, None)
+            if entry is None:
+                return None
+            self._oldest = entry.committed
+            key = (entry.properties.get("asgard.run-id", ""), entry.properties.get("asgard.attempt", ""))
+            for each in (key, (key[0], "")):
+                self._known.setdefault(each, entry)
+        return found
+
+    def _found(self, run_id: RunId, attempt: int | str | None) -> LogEntry | None:
+        return self._known.get((run_id, "" if attempt is None else str(attempt)))
