@@ -57,6 +57,16 @@ PLACES: dict[str, tuple[Callable[[Kind], Kind], Callable[[Any], Any]]] = {
 }
 
 
+def test_text_in_a_list_is_the_number_that_it_says_or_null_with_its_json(spark: SparkSession, tmp_path: Path) -> None:
+    texts = ["0.1", "-0.0", "1e300", "NaN", "9007199254740993", "1e-400", "x"]
+    within = Kind("array", (Kind("struct", (Kind("string"),), ("n",)),))
+    known = Known({"v": "array<struct<n:double>>"})
+    frame = read(spark, one(within, *([{"n": text}] for text in texts)), folder=tmp_path / "x", known=known)
+    rows = frame.selectExpr("string(v[0].n)", RAW).collect()
+    assert [row[0] for row in rows] == ["0.1", "-0.0", "1.0E300", "NaN", None, None, None]
+    assert [row[1] and row[1]["v"] for row in rows] == [None] * 4 + [f'[{{"n":"{text}"}}]' for text in texts[4:]]
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_fields_in_another_order_or_case_and_added_ones(spark: SparkSession, tmp_path: Path, place: str) -> None:
     within, put = PLACES[place]

@@ -140,6 +140,8 @@ def _value(given: "Column", wanted: Wanted, timestamp_format: str | None) -> "Co
     if is_nested(source) and is_nested(target):
 
         def leaf(part: "Column", one: str, other: str) -> "Column":
+            if one == "string" and is_numeric(other):
+                return _nested_number(part, other)
             return _value(part, Wanted(wanted.name, one, other), timestamp_format)
 
         return nested_value(given, source, target, leaf)
@@ -185,6 +187,21 @@ def _written_number(text: "Column", kind: str) -> "Column":
         text.rlike(rf"\.[0-9]{{{scale}}}[0-9]*[1-9]")
     )
     return F.when(~F.coalesce(rounded, F.lit(True)), value)
+
+
+def _nested_number(text: "Column", kind: str) -> "Column":
+    """Text inside of a struct, array or map as a number, where no Python function can run.
+
+    A floating-point number is taken with as few digits as always survive in one.
+    """
+    from pyspark.sql import functions as F
+
+    value = _written_number(text, kind)
+    if kind not in FLOATING_DIGITS:
+        return value
+    digits = F.regexp_replace(F.regexp_replace(text, "[eE].*$|[^0-9]", ""), "^0+", "")
+    is_few = (F.length(digits) <= FLOATING_DIGITS[kind]) & ((value != 0) | (digits == ""))
+    return F.when(is_few | text.rlike(_SPECIAL), value)
 
 
 def _numbers(texts: "Column", kind: str) -> "Column":
