@@ -63,10 +63,8 @@ def read_moment(text: "Column", pattern: str, kind: str = "timestamp") -> "Colum
     return F.try_to_timestamp(F.trim(text, F.lit(SPACES)), F.lit(pattern)).cast(kind)
 
 
-def columns_that_start_so(
-    session: "SparkSession", samples: Mapping[str, Sequence[str]], pattern: str
-) -> tuple[str, ...]:
-    """Of columns with some of their texts, those whose texts are all of the pattern.
+def columns_like(session: "SparkSession", samples: Mapping[str, Sequence[str]], pattern: str) -> tuple[str, ...]:
+    """Of columns with some of their texts, those of which a text is of the pattern.
 
     Raises:
         UsageError: Java does not know the pattern.
@@ -79,10 +77,10 @@ def columns_that_start_so(
     frame = session.createDataFrame([*rows, (None, "")], "name string, text string")
     try:
         session._jvm.java.time.format.DateTimeFormatter.ofPattern(pattern)  # type: ignore[union-attr]
-        wrong = frame.where(read_moment(F.col("text"), pattern).isNull()).select("name").distinct().collect()
+        found = frame.where(read_moment(F.col("text"), pattern).isNotNull()).select("name").distinct().collect()
     except (Py4JError, PySparkException) as error:
         raise UsageError(f"--timestamp-format {pattern!r} is no pattern that Java reads.", hint=_HINT) from error
-    return tuple(name for name, texts in samples.items() if texts and name not in {row["name"] for row in wrong})
+    return tuple(name for name in samples if name in {row["name"] for row in found})
 
 
 def unlike(rows: "DataFrame", columns: Sequence[str], pattern: str) -> dict[str, int]:

@@ -14,7 +14,7 @@ from asgard.lakehouse.sources.files import SourceFile, printable
 from asgard.lakehouse.sources.fitting import NANOSECONDS, Wanted, fitted_columns
 from asgard.lakehouse.sources.formats import Format, TextOptions
 from asgard.lakehouse.sources.inference import Guess
-from asgard.lakehouse.sources.moments import columns_that_start_so, unlike
+from asgard.lakehouse.sources.moments import columns_like, unlike
 from asgard.lakehouse.sources.nested import VOID, Growth, refused, settled
 from asgard.lakehouse.sources.parquet import group_footers, parquet_rows, read_footers
 from asgard.lakehouse.sources.text import Survey, TextFile, survey_all, text_rows
@@ -144,7 +144,7 @@ class Reading:
     ) -> dict[str, str]:
         """Of the new columns, those whose texts are all times of the pattern; it is said where there is none."""
         pattern = self.timestamp_format or ""
-        likely = columns_that_start_so(session, fresh, pattern)
+        likely = columns_like(session, fresh, pattern)
         rows, _ = text_rows(session, files, [one.names for one in names], dict.fromkeys(likely, "string"))
         others = unlike(rows, likely, pattern)
         for name, count in others.items():
