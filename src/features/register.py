@@ -204,17 +204,16 @@ def tidy_holds(lake: Lakehouse, say: Say = lambda _line: None) -> None:
 def _tell_foreign(lake: Lakehouse, registrations: Registrations, say: Say) -> None:
     """Name what has the name of a view's hold, and is none.
 
-    A tag that has no record of a hold, and the number and the commit of a registration, was made before there were
-    such records: it gets one.
+    A tag that has no record of a hold, but exactly the name and the commit of a registration's, was made before there
+    were such records: it gets one.
     """
     for each in foreign_to(lake, KIND):
         held = _held_by(each.name, each.hash)
         if held is None:
             continue
-        view, number, commit = held
-        known = {(one.number, one.commit) for one in registrations.history(KIND, view)}
-        if each.kind is RefKind.TAG and base_name(each.name) == each.name and (number, commit) in known:
-            adopt(lake, each.name, commit)
+        known = {_hold_of(one): one.commit for one in registrations.history(KIND, held[0])}
+        if each.kind is RefKind.TAG and known.get(each.name) == each.hash:
+            adopt(lake, each.name, each.hash)
         elif known and is_foreign(lake, each):
             say(foreign_words(each))
 
