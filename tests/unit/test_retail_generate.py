@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,7 +24,6 @@ from examples.retail.data import BAD_ROWS, bad_batch, export_journey
 from examples.retail.generate import generate, main
 from examples.retail.planted import DEFECTS, Planted, plant, read_planted
 from examples.retail.synthetic import COUNTRIES, FIRST_DAY, ZONES, local_text, utc_text
-from examples.retail.transforms import EMAIL
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +88,17 @@ def test_the_counts_are_left_beside_the_files(folder: Path) -> None:
     assert len(tickets) == planted["tickets"].rows == 1_350
 
 
+def is_email(text: str) -> bool:
+    """One @, no white space, nothing invisible, a dotted domain: without a regular expression, which would be Java's."""
+    local, _, domain = text.partition("@")
+    parts = domain.split(".")
+    seen = not any(char.isspace() or unicodedata.category(char).startswith("C") for char in text)
+    return seen and bool(local) and "@" not in domain and len(parts) > 1 and all(parts)
+
+
 def test_malformed_emails_are_all_malformed_and_the_others_well_formed(folder: Path) -> None:
     emails = [row["email"].strip().lower() for row in rows(folder / "customers")]
-    bad = [email for email in emails if email and not re.search(EMAIL, email)]
+    bad = [email for email in emails if email and not is_email(email)]
     planted = read_planted(folder)["customers"].defects
     assert (len(bad), emails.count("")) == (planted["email_malformed"], planted["email_missing"])
     assert len({re.sub(r"customer\d+", "x", email) for email in bad}) >= 6, "each way of being malformed is there"
