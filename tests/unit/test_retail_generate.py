@@ -89,7 +89,7 @@ def test_the_counts_are_left_beside_the_files(folder: Path) -> None:
 
 
 def is_email(text: str) -> bool:
-    """One @, no white space, nothing invisible, a dotted domain: without a regular expression, which would be Java's."""
+    """One @, no white space, nothing invisible, a dotted domain: without the pattern, which is Java's."""
     local, _, domain = text.partition("@")
     parts = domain.split(".")
     seen = not any(char.isspace() or unicodedata.category(char).startswith("C") for char in text)

@@ -7,11 +7,13 @@ decimal 0.1 is the double 0.1, and the double 0.1 the float 0.1. Where both read
 
 from typing import TYPE_CHECKING
 
-from asgard.lakehouse.sources.exact_numbers import FLOATING_DIGITS, WHOLE_BITS
+from asgard.lakehouse.sources.exact_numbers import FLOATING_DIGITS, SPACES, WHOLE_BITS
 
 if TYPE_CHECKING:
     from pyspark.sql import Column
 
+_SPECIAL = r"(?i)^([+-]?(inf|infinity)|nan)$"
+_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _EXACT_WHOLE = {"double": 2.0**53, "float": 2.0**24}
 """Up to here every whole number is one of the type."""
 
@@ -48,6 +50,37 @@ def converted(given: "Column", source: str, target: str) -> "Column":
         value = F.when(F.abs(given) < _EXACT_WHOLE[source], by_text).otherwise(whole)
         return F.when(value.cast("string").try_cast(source) == given, value)
     return F.when(value.try_cast(source) == given, value)
+
+
+def written_number(text: "Column", kind: str) -> "Column":
+    """A text as a number, by Spark's own functions; null where it does not give back the text's digits.
+
+    For parts of nested values, which Python functions do not reach. `exact_numbers` takes some more texts: whole numbers
+    that a floating-point number equals, though its shortest text has other digits.
+    """
+    from pyspark.sql import functions as F
+
+    trimmed = F.trim(text, F.lit(SPACES))
+    if kind in WHOLE_BITS:
+        without_zeros = F.when(trimmed.rlike(r"^[+-]?[0-9]+\.0+$"), F.substring_index(trimmed, ".", 1))
+        return F.coalesce(trimmed.try_cast(kind), without_zeros.try_cast(kind))
+    value = trimmed.try_cast(kind)
+    same = trimmed.rlike(_NUMBER) & (_significant(trimmed) == _significant(value.cast("string")))
+    return F.when((same | trimmed.rlike(_SPECIAL)) if kind in FLOATING_DIGITS else same, value)
+
+
+def _significant(text: "Column") -> "Column":
+    """The digits of a number's text without zeros around, and where its point stands: equal for equal numbers."""
+    from pyspark.sql import functions as F
+
+    mantissa = F.regexp_replace(text, "[eE].*|[+-]", "")
+    exponent = F.coalesce(F.nullif(F.regexp_extract(text, "[eE](.*)", 1), F.lit("")), F.lit("0")).try_cast("int")
+    whole = F.substring_index(mantissa, ".", 1)
+    digits = F.regexp_replace(mantissa, r"\.", "")
+    significant = F.regexp_replace(digits, "^0+", "")
+    point = F.length(whole) - F.length(digits) + F.length(significant) + exponent
+    stripped = F.regexp_replace(significant, "0+$", "")
+    return F.when(stripped == "", F.lit("0")).otherwise(F.concat(stripped, F.lit("e"), point.cast("string")))
 
 
 def _is_whole(value: "Column", given: "Column") -> "Column":

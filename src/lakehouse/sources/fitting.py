@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from asgard.common.errors import UsageError
 from asgard.lakehouse.schema_changes import quoted
-from asgard.lakehouse.sources.converted_numbers import converted, is_numeric
-from asgard.lakehouse.sources.exact_numbers import FLOATING_DIGITS, SPACES, WHOLE_BITS, exact_numbers
+from asgard.lakehouse.sources.converted_numbers import converted, is_numeric, written_number
+from asgard.lakehouse.sources.exact_numbers import SPACES, exact_numbers
 from asgard.lakehouse.sources.moments import read_moment
 from asgard.lakehouse.sources.nested import can_lose, is_nested, json_of, nested_value
 from asgard.lakehouse.sources.own_columns import RAW
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 NANOSECONDS = "nanoseconds"
 """Not a type of Spark: a bigint that counts nanoseconds since 1970 (Parquet's TIMESTAMP(NANOS))."""
 
-_SPECIAL = r"(?i)^([+-]?(inf|infinity)|nan)$"
-_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _DATE = r"^\s*[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}\s*$"
 _STARTS_WITH_DATE = r"^\s*[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}"
 _LOCAL_MOMENT = rf"{_STARTS_WITH_DATE}([ T][0-9]{{1,2}}:[0-9]{{1,2}}(:[0-9]{{1,2}}(\.[0-9]{{1,9}})?)?)?\s*$"
@@ -141,7 +139,7 @@ def _value(given: "Column", wanted: Wanted, timestamp_format: str | None) -> "Co
 
         def leaf(part: "Column", one: str, other: str) -> "Column":
             if one == "string" and is_numeric(other):
-                return _nested_number(part, other)
+                return value_of_text(part, other)
             return _value(part, Wanted(wanted.name, one, other), timestamp_format)
 
         return nested_value(given, source, target, leaf)
@@ -161,47 +159,15 @@ def _value(given: "Column", wanted: Wanted, timestamp_format: str | None) -> "Co
 
 
 def value_of_text(text: "Column", kind: str) -> "Column":
-    """The text of an array's element, as a database writes it, as a type; null where it does not fit.
+    """The text of a part of a nested value as a type; null where it does not fit.
 
-    It is called inside of Spark's `transform`, where no Python function can run. A database writes the shortest text
-    of a floating-point number, so Spark's own casts are exact for it.
+    It is called inside of Spark's `transform`, where no Python function can run.
 
     Raises:
         UsageError: text can't be read as this type.
     """
-    wanted = Wanted("an array's element", "string", kind)
-    return _written_number(text, kind) if is_numeric(kind) else _value(text, wanted, None)
-
-
-def _written_number(text: "Column", kind: str) -> "Column":
-    from pyspark.sql import functions as F
-
-    value = text.try_cast(kind)
-    if kind in WHOLE_BITS:
-        return value
-    if kind in FLOATING_DIGITS:
-        is_number = text.rlike(_NUMBER) & (F.abs(value) != float("inf"))
-        return F.when(is_number | text.rlike(_SPECIAL), value)
-    scale = int(kind[len("decimal(") : -1].split(",")[1])
-    rounded = F.when(text.rlike("[eE]"), text.try_cast("decimal(38,18)") != value).otherwise(
-        text.rlike(rf"\.[0-9]{{{scale}}}[0-9]*[1-9]")
-    )
-    return F.when(~F.coalesce(rounded, F.lit(True)), value)
-
-
-def _nested_number(text: "Column", kind: str) -> "Column":
-    """Text inside of a struct, array or map as a number, where no Python function can run.
-
-    A floating-point number is taken with as few digits as always survive in one.
-    """
-    from pyspark.sql import functions as F
-
-    value = _written_number(text, kind)
-    if kind not in FLOATING_DIGITS:
-        return value
-    digits = F.regexp_replace(F.regexp_replace(text, "[eE].*$|[^0-9]", ""), "^0+", "")
-    is_few = (F.length(digits) <= FLOATING_DIGITS[kind]) & ((value != 0) | (digits == ""))
-    return F.when(is_few | text.rlike(_SPECIAL), value)
+    wanted = Wanted("a part of a nested value", "string", kind)
+    return written_number(text, kind) if is_numeric(kind) else _value(text, wanted, None)
 
 
 def _numbers(texts: "Column", kind: str) -> "Column":
