@@ -61,6 +61,15 @@ def calling_place() -> Place | None:
     return _picked([Place(frame.filename, frame.lineno or 0, frame.name) for frame in frames])
 
 
+def ending_of(error: BaseException) -> str:
+    """How code tried to end the process, as it is written, and where: `sys.exit(0) (shop.py, line 3)`."""
+    place = place_of(error)
+    how = f"raise {type(error).__name__}"
+    if isinstance(error, SystemExit):
+        how = f"sys.exit({'' if error.code is None else repr(error.code)})"
+    return f"{how} ({place})" if place else how
+
+
 def raised(error: BaseException) -> Raised:
     """A Python error of this process."""
     said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")

@@ -4,8 +4,8 @@ from typing import Any
 
 from typer.core import TyperCommand
 
-from asgard.common.endings import ending_of, raised_at
 from asgard.common.errors import RunError, UsageError
+from asgard.common.places import ending_of
 from asgard.common.stopping import received
 
 _MAY_BE_EMPTY = frozenset({"quote", "null_value"})
@@ -35,7 +35,7 @@ class JobCommand(TyperCommand):
             if received() is not None:
                 raise
             raise RunError(
-                f"The command was ended from inside: {ending_of(error)}{raised_at(error)}.",
+                f"The command was ended from inside: {ending_of(error)}.",
                 hint="Raise an exception that says what is wrong; a function that has nothing to do returns.",
             ) from error
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from asgard.common.endings import ending_of, raised_at
 from asgard.common.errors import DeclarationError, UsageError
+from asgard.common.places import ending_of
 from asgard.common.stopping import require_none
 from asgard.lakehouse.pipeline import Pipeline
 from asgard.lakehouse.user_modules import placed
@@ -113,7 +113,7 @@ def _import(name: str, reference: str) -> ModuleType:
     except (SystemExit, KeyboardInterrupt) as error:
         require_none()
         raise DeclarationError(
-            f"Pipeline {reference!r} ended the process while it was imported: {ending_of(error)}{raised_at(error)}.",
+            f"Pipeline {reference!r} ended the process while it was imported: {ending_of(error)}.",
             hint='Take that line out of the module, or put it under `if __name__ == "__main__":`.',
         ) from error
     except Exception as error:

@@ -131,9 +131,9 @@ def jobs(
     shop.publish()
     train(shop)
     promote(shop)
-    path = Path(shop.pipeline())
-    path.write_text(path.read_text().replace("features=[Feature", "online=True,\n        features=[Feature", 1))
-    assert shop.run("features", "apply", "-p", path) == 0
+    path = tmp_path / f"online_{name}.py"
+    path.write_text(Path(shop.pipeline()).read_text().replace("features=[Feature", "online=True, features=[Feature", 1))
+    assert shop.run("features", "apply", "-p", path, "--no-feast") == 0
     data = tmp_path / "rows.csv"
     data.write_text("id,text\n" + "".join(f"{number},text {number}\n" for number in range(5000)))
     pipeline = ["-p", str(path)]

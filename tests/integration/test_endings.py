@@ -108,9 +108,8 @@ def test_a_function_that_ends_the_process_fails_the_run(
     assert backfill(lake, path) == 1
     said = capfd.readouterr().err
     line = next(n for n, text in enumerate(Path(path).read_text().splitlines(), 1) if "exit" in text.lower())
-    if body not in (UDF, PANDAS):
-        assert f"line {line}" in said
-        assert Path(path).name in said
+    assert f"line {line}" in said
+    assert Path(path).name in said
     assert "hint: " in said
     assert "Traceback" not in said
     assert lake.nessie.head("main") == head
