@@ -8,7 +8,7 @@ from asgard.common.places import place_of
 from asgard.common.spark import explained, first_line
 from asgard.lakehouse.declaration import INTERVAL_TYPES, Table, WriteMode
 from asgard.validation.questions import fit
-from asgard.validation.rules import Expression
+from asgard.validation.rules import AfterWrite, Expression
 from asgard.validation.schema import Schema, UnfitCheckError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def _require_analysed(check: "Check", rows: "DataFrame") -> None:
     from pyspark.errors import PySparkException
     from pyspark.sql import functions as F
 
-    if not isinstance(check.rule, Expression):
+    if not isinstance(check.rule, Expression) or isinstance(check.rule.condition, AfterWrite):
         return
     condition = check.rule.condition
     try:

@@ -17,6 +17,7 @@ from asgard.model.batch_table import SCORE, VERSION, is_of
 from asgard.model.metrics import Task
 from asgard.model.versions import finite
 from asgard.validation.checks import Check, expression
+from asgard.validation.rules import AfterWrite
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -94,7 +95,7 @@ class Comparison:
 
     def checks(self) -> list[Check]:
         """The same as checks of the table."""
-        return [expression(name, partial(self._holds, rule)) for name, rule in self.rules.items()]
+        return [expression(name, AfterWrite(partial(self._holds, rule))) for name, rule in self.rules.items()]
 
     def _holds(self, rule: Callable[[Whole], bool]) -> "Column":
         from pyspark.sql import functions as F

@@ -251,6 +251,21 @@ class QuantileBetween:
 
 
 @dataclass(frozen=True)
+class AfterWrite:
+    """A condition that can be made only once the rows are written, from what is there then: it names no columns.
+
+    Attributes:
+        make: gives the condition.
+    """
+
+    make: "Callable[[], Column]"
+
+    def __call__(self) -> "Column":
+        """The condition."""
+        return self.make()
+
+
+@dataclass(frozen=True)
 class Expression:
     """A condition of one's own: a row passes when it is true or null."""
 
