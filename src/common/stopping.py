@@ -18,7 +18,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from asgard.common.descendants import POLL_SECONDS, end_descendants
+from asgard.common.descendants import POLL_SECONDS, descendants, end_descendants
 
 CLEANUP_SECONDS = 8.0
 """How long the cleanup may take: docker kills 10 s after its SIGTERM, Kubernetes 30 s."""
@@ -50,7 +50,7 @@ def stoppable(work: Callable[[], int], own: bool = False) -> int:
     global _stop
     if _stop is not None or threading.current_thread() is not threading.main_thread():
         return work()
-    stop = _stop = _Stop()
+    stop = _stop = _Stop(frozenset() if own else descendants())
     try:
         stop.install()
         try:
@@ -118,9 +118,11 @@ class _Stop:
         raised: `Stopped` was raised for it.
         over: the work has ended, so nobody would catch what the handler raises.
         heard: set once the second thread knows.
+        spare: processes that are not the command's: whoever calls it started them before.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, spare: frozenset[int]) -> None:
+        self.spare = spare
         self.number: int | None = None
         self.raised = False
         self.over = False
@@ -186,12 +188,12 @@ class _Stop:
             return
         self.number = self.number or heard[0]
         self.heard.set()
-        if self.over:
+        if self.over and not self.raised:  # nobody else is going to tell
             self._end_now()
         deadline = time.monotonic() + CLEANUP_SECONDS
         logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # it logs each call that the JVM does not answer
         threading.excepthook = lambda _lost: None
-        end_descendants(POLITE_SECONDS, CLEANUP_SECONDS - 1)
+        end_descendants(POLITE_SECONDS, CLEANUP_SECONDS - 1, self.spare)
         self._ended.set()
         if not self._restored.wait(max(0.0, deadline - time.monotonic())):
             self._end_now()
@@ -203,7 +205,7 @@ class _Stop:
         return self._told()
 
     def _end_now(self) -> None:
-        end_descendants(0, 1.0)
+        end_descendants(0, 1.0, self.spare)
         os._exit(self._told())
 
     def _told(self) -> int:

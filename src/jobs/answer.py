@@ -4,13 +4,14 @@ import ctypes
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from asgard.common.errors import AsgardError
 from asgard.common.logging import redact
-from asgard.common.stopping import tell_by
+from asgard.common.stopping import received, tell_by
 
 _HELP = frozenset({"--help", "-h", "--version"})
 
@@ -42,9 +43,14 @@ def alone_on_stdout(work: Callable[[], tuple[int, AsgardError | None]], *, own: 
     try:
         code, error = work()
         answer.print(code, error)
+    except BaseException:
+        number = received()
+        if number is not None and not own:  # else it is told when the process ends, and printed then
+            answer.print(128 + number, _stopped(f"stopped by signal {number}"))
+        raise
     finally:
-        undo()
         if not own:
+            undo()
             answer.close()
             _answer = None
     return code
@@ -55,6 +61,7 @@ class _Answer:
 
     def __init__(self) -> None:
         self.content: object = None
+        self._once = threading.Lock()
         self._before = sys.stdout
         sys.stdout.flush()
         self._saved = os.dup(1)
@@ -67,6 +74,8 @@ class _Answer:
         sys.stdout = sys.stderr
 
     def print(self, code: int, error: AsgardError | None) -> None:
+        if not self._once.acquire(blocking=False):
+            return  # a signal came when the object was already out
         content = {} if self.content is None else self.content
         if error is not None:
             told = {"error": redact(error.message), "details": list(map(redact, error.details)), "hint": error.hint}
@@ -85,7 +94,7 @@ class _Answer:
         with suppress(OSError, ValueError):
             os.write(2, f"{line}\n".encode())
         with suppress(OSError, ValueError):
-            self.print(code, AsgardError(line, hint="Give the same command again."))
+            self.print(code, _stopped(line))
 
     def close(self) -> None:
         sys.stderr.flush()
@@ -97,6 +106,10 @@ class _Answer:
         os.dup2(self._saved, 1)
         os.close(self._saved)
         sys.stdout = self._before
+
+
+def _stopped(line: str) -> AsgardError:
+    return AsgardError(line, hint="Give the same command again.")
 
 
 def _text(content: Any) -> str:

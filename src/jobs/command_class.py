@@ -8,7 +8,7 @@ from asgard.common.errors import RunError, UsageError
 from asgard.common.places import ending_of
 from asgard.common.stopping import received
 
-_MAY_BE_EMPTY = frozenset({"quote", "null_value"})
+_MAY_BE_EMPTY = frozenset({"quote", "null_value", "delimiter"})
 
 
 class JobCommand(TyperCommand):

@@ -25,6 +25,7 @@ from asgard.lakehouse.unfit_rows import require_rows_fit
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
 SNAPSHOT_PROPERTY = "spark.sql.iceberg.snapshot-property."
 _SHOWN = 5
@@ -101,6 +102,7 @@ class Attempt:
         details: what the job wants in the record beside all that (plain values, e.g. ingested files).
         sealed: the branch's head once nothing more is written; the verdict is bound to it.
         own: the commits of the branch that the attempt made, as far as snapshots don't tell.
+        fitted: the schema of a table's rows that fit its declaration: the next rows of it are not looked at again.
     """
 
     lake: Lakehouse
@@ -120,6 +122,7 @@ class Attempt:
     details: dict[str, Any] = field(default_factory=dict)
     sealed: CommitHash | None = None
     own: OwnCommits = field(default_factory=OwnCommits)
+    fitted: dict[TableName, "StructType"] = field(default_factory=dict)
 
     @cached_property
     def session(self) -> "SparkSession":
@@ -169,11 +172,14 @@ class Attempt:
             raise RunError(f"Attempt {self.number} of run {self.run_id} is sealed.", hint="Write before the audit.")
         if not self.take_over and table.name not in self.writes:
             require_own(table.pipeline, foreign_owners(self.lake, [table], self.at_base))
-        require_rows_fit(table, frame)
+        write = self.writes.get(table.name) or Write(table, self._state(table.name, self.at_base))
+        if self.fitted.get(table.name) != frame.schema:
+            require_rows_fit(table, frame, write.base.columns if write.base else ())
+            self.fitted[table.name] = frame.schema
         if self.writes:
             failpoint("between-tables")
         failpoint("before-write")
-        write = self.writes.setdefault(table.name, Write(table, self._state(table.name, self.at_base)))
+        self.writes[table.name] = write
         wait_until_past(write.changed_ms, str(table.name), self.say)
         self._on_branch(table).write(frame, interval)
         write.changed_ms = max(write.changed_ms, now_ms())

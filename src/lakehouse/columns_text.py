@@ -40,6 +40,7 @@ _NUMBERED = {
     "varchar": (1, 1),
 }
 _NESTED = ("array", "map", "struct")
+_BLANK = re.compile(r"(?:\s|--[^\r\n]*|/\*.*?\*/)*", re.DOTALL)
 _TOKEN = re.compile(
     r"\s*(?:(?P<quoted>`(?:[^`]|``)+`)|(?P<text>'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")|(?P<word>[A-Za-z0-9_]+)|(?P<sign>[<>(),:]))",
     re.DOTALL,
@@ -167,9 +168,15 @@ class _Reader:
         return DeclarationError(f"{shown(self.text)} is not a list of columns: {what}.", hint=hint)
 
 
+def _blank_end(text: str, place: int) -> int:
+    """Where white space and SQL comments end."""
+    blank = _BLANK.match(text, place)
+    return blank.end() if blank else place
+
+
 def _tokens(text: str) -> Iterator[tuple[str, str]]:
     place = 0
-    while place < len(text.rstrip()):
+    while (place := _blank_end(text, place)) < len(text):
         match = _TOKEN.match(text, place)
         if match is None:
             raise DeclarationError(

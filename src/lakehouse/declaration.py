@@ -353,6 +353,10 @@ def _check_table(table: Table, refuse: _Refuse) -> None:
         _check_columns(table, read_columns(table.columns), refuse)
 
 
+_STORED = {"tinyint": "int", "smallint": "int"}
+"""Types that Iceberg lacks, and what columns of them are stored as."""
+
+
 def _check_columns(table: Table, columns: Mapping[str, str], refuse: _Refuse) -> None:
     """What the declaration names is among its columns, and of a type that fits."""
     from asgard.validation.questions import fit
@@ -363,9 +367,11 @@ def _check_columns(table: Table, columns: Mapping[str, str], refuse: _Refuse) ->
         "interval": (table.interval.column,) if table.interval else (),
         "partitioned_by": tuple(each.column for each in table.partition_fields),
     }
+    lower = {column.lower() for column in columns}  # as Spark finds them
     for what, named in wanted.items():
         for column in named:
-            if column not in columns and not column.startswith("_"):
+            is_there = column.lower() in lower if what == "keys" else column in columns
+            if not is_there and not column.startswith("_"):
                 meant = arguments.nearest(column, columns)
                 raise refuse(
                     f"{what} names {column!r}, which `columns` does not.",
@@ -382,7 +388,7 @@ def _check_columns(table: Table, columns: Mapping[str, str], refuse: _Refuse) ->
         if any("." in column or column.startswith("_") for column in check.columns):
             continue  # a field of a struct, or a column that ingest adds: known when rows are there
         try:
-            fit(check, Schema.of(columns))
+            fit(check, Schema.of({name: _STORED.get(kind, kind) for name, kind in columns.items()}))
         except UnfitCheckError as error:
             raise refuse(f"check {check.name}: {error.message}", error.hint) from error
 

@@ -115,8 +115,8 @@ def adopt(lake: Lakehouse, name: BranchName, commit: CommitHash) -> None:
 def foreign_words(other: Reference) -> str:
     """What is said of a branch or tag that has the name of a hold."""
     return (
-        f"{other.kind.lower()} {other.name} has the name of a hold, and was not made by Asgard: rename or drop it if "
-        "nobody needs it."
+        f"{other.kind.lower()} {other.name} has the name of a hold, and Asgard has no record that it made it: it "
+        "stays. Rename or drop it if nobody needs it."
     )
 
 

@@ -193,7 +193,6 @@ def _read_in_words(entities: Entities) -> Iterator[None]:
 
 def _texts(attempt: Attempt, entities: Entities, keys: Sequence[str]) -> "pa.Table":
     """The keys of CSV or TSV files as texts, read on this machine as ingest reads such files."""
-    import pyarrow as pa
 
     with TemporaryDirectory(prefix="asgard-") as folder:
         source, kind = entities.source, entities.kind or Format.CSV
@@ -211,9 +210,7 @@ def _texts(attempt: Attempt, entities: Entities, keys: Sequence[str]) -> "pa.Tab
             for file in files
             for table in _tables(file, kind, PurePosixPath(file.name).name)
         ]
-    together = pa.concat_tables(parts, promote_options="permissive")
-    # Spark takes a batch without rows for the end of them.
-    return pa.Table.from_batches([batch for batch in together.to_batches() if batch.num_rows], together.schema)
+    return _together(parts)
 
 
 def _tables(file: SourceFile, kind: Format, name: str) -> "Iterator[pa.Table]":
@@ -249,7 +246,15 @@ def _by_arrow(files: Sequence[SourceFile], keys: Sequence[str]) -> "pa.Table":
         except (pa.ArrowException, OSError) as error:
             raise UsageError(f"{file.name} can't be read: {str(error).splitlines()[0]}", hint="Is it whole?") from error
         parts.append(part.select([key for key in keys if key in part.column_names]))
-    return pa.concat_tables(parts, promote_options="permissive")
+    return _together(parts)
+
+
+def _together(parts: "Sequence[pa.Table]") -> "pa.Table":
+    """One table of all; Spark takes a batch without rows for the end, so there is none."""
+    import pyarrow as pa
+
+    table = pa.concat_tables(parts, promote_options="permissive")
+    return pa.Table.from_batches([batch for batch in table.to_batches() if batch.num_rows], table.schema)
 
 
 def _as_types(given: "DataFrame", entities: Entities, types: Mapping[str, str]) -> "DataFrame":

@@ -112,7 +112,6 @@ def found_nowhere(modules: Collection[str]) -> list[str]:
     if asked:
         done = subprocess.run(
             [sys.executable, "-P", "-c", _FIND, *asked],
-            cwd="/",
             env=dict(python_environment()),
             capture_output=True,
             text=True,

@@ -41,7 +41,7 @@ from asgard.model.scripts import LOG
 from asgard.model.segments import Segments
 from asgard.model.source import PipelineSource, code_of
 from asgard.model.tracking import TrainingRun, tracked
-from asgard.model.versions import ON_DEMAND_CODE, TRAINER, Binding, BoundView, ModelVersion
+from asgard.model.versions import ON_DEMAND_CODE, TRAINER, Binding, BoundView, ModelVersion, finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,19 +124,22 @@ class Trained:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {
-            "model": self.version.name,
-            "version": str(self.version.version),
-            "mlflow_run": self.run_id,
-            "sha256": self.version.sha256,
-            "metrics": {str(name): value for name, value in self.fitted.metrics.items()},
-            "baseline": {str(name): value for name, value in self.fitted.baseline.items()},
-            "importance": dict(self.fitted.importance),
-            "details": dict(self.fitted.details),
-            "segments": [each.to_json() for each in self.fitted.segments.everyone] if self.fitted.segments else [],
-            "training_set": {name: self.manifest[name] for name in ("rows", "digest", "views", "labels")},
-            "test_from": self.fitted.split.test_from.isoformat(),
-        }
+        content: dict[str, Any] = finite(
+            {
+                "model": self.version.name,
+                "version": str(self.version.version),
+                "mlflow_run": self.run_id,
+                "sha256": self.version.sha256,
+                "metrics": {str(name): value for name, value in self.fitted.metrics.items()},
+                "baseline": {str(name): value for name, value in self.fitted.baseline.items()},
+                "importance": dict(self.fitted.importance),
+                "details": dict(self.fitted.details),
+                "segments": [each.to_json() for each in self.fitted.segments.everyone] if self.fitted.segments else [],
+                "training_set": {name: self.manifest[name] for name in ("rows", "digest", "views", "labels")},
+                "test_from": self.fitted.split.test_from.isoformat(),
+            }
+        )
+        return content
 
 
 def train(lake: Lakehouse, request: TrainRequest, say: Say = print) -> Trained:

@@ -33,6 +33,6 @@ def test_what_can_not_be_cast_to_a_declared_column_is_refused_with_both_types(
 
 @pytest.mark.parametrize("kind", ["varchar(3)", "array<char(2)>", "struct<v:variant>", "interval day"])
 def test_a_declared_type_that_iceberg_lacks_is_refused_with_its_column(spark: SparkSession, kind: str) -> None:
-    table = declared(NAME, columns=f"id int, v {kind}")
-    with pytest.raises(DeclarationError, match=r"column v\S* is (varchar|char|variant|interval day)"):
-        in_declared_columns(table, spark.sql("SELECT 1 AS id, 'x' AS v"))
+    words = r"column v\S* is (varchar|char|variant)|column 'v' has the unknown type 'interval'"
+    with pytest.raises(DeclarationError, match=words):
+        in_declared_columns(declared(NAME, columns=f"id int, v {kind}"), spark.sql("SELECT 1 AS id, 'x' AS v"))

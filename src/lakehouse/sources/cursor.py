@@ -68,7 +68,10 @@ def parse_overlap(text: str) -> Decimal | timedelta:
     match = _DURATION.fullmatch(text.strip().lower())
     if match is None:
         raise UsageError(f"The overlap {text!r} is neither a duration nor a number.", hint=OVERLAP_HINT)
-    return timedelta(**{f"{match[2]}s": float(match[1])})
+    try:
+        return timedelta(**{f"{match[2]}s": float(match[1])})
+    except OverflowError as error:
+        raise UsageError(f"The overlap {text!r} is longer than all of history.", hint=OVERLAP_HINT) from error
 
 
 def read_again_from(watermark: str, overlap: str | None, order: Order) -> str:

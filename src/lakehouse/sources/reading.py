@@ -82,7 +82,8 @@ class Reading:
             fresh = {name: guesses[name].samples for name in columns if name not in known.types}
             types |= self._moments(session, found, names, fresh, known, say)
         tell(known, types, say)
-        rows, wanted = text_rows(session, found, [one.names for one in names], types)
+        by_pattern = self.timestamp_format is not None
+        rows, wanted = text_rows(session, found, [one.names for one in names], types, by_pattern=by_pattern)
         return fitted_columns(rows, wanted, self.timestamp_format)
 
     def _with_header(self, file: SourceFile, known: Known) -> TextFile:

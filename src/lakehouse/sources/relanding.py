@@ -35,11 +35,26 @@ def landed_rows(
     for old, new in renames.items():
         if old in rows.columns and new not in rows.columns:
             rows = rows.withColumnRenamed(old, new)
-    if since is not None and since[0] in rows.columns:
+            rows = rows.withColumn(RAW, _renamed(old, new))
+    if since is not None and since[0].lower() in _lower(rows.columns):
         column = F.col(quoted(since[0]))
-        least = F.lit(since[1]).try_cast(rows.schema[since[0]].dataType)
-        rows = rows.where(column.isNull() | least.isNull() | (column >= least))
+        kind = rows.select(column).schema[0].dataType
+        if kind.typeName() != "string":  # texts have another order than what they say
+            least = F.lit(since[1]).try_cast(kind)
+            rows = rows.where(column.isNull() | least.isNull() | (column >= least))
     return rows
+
+
+def _renamed(old: str, new: str) -> "Column":
+    """`_raw` with a column's new name."""
+    from pyspark.sql import functions as F
+
+    return F.transform_keys(RAW, lambda name, _: F.when(name == old, F.lit(new)).otherwise(name))
+
+
+def _lower(names: Sequence[str]) -> frozenset[str]:
+    """Names as Spark and the table's schema compare them: without letter case."""
+    return frozenset(name.lower() for name in names)
 
 
 def not_landed(rows: "DataFrame", landed: "DataFrame", columns: Sequence[str]) -> "DataFrame":
@@ -53,10 +68,11 @@ def not_landed(rows: "DataFrame", landed: "DataFrame", columns: Sequence[str]) -
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
-    compared = [name for name in columns if name in landed.columns]
+    there = _lower(landed.columns)
+    compared = [name for name in columns if name.lower() in there]
     before = landed.select(
         *(
-            (F.col(quoted(one.name)) if one.name in landed.columns else F.lit(None)).cast(one.dataType).alias(one.name)
+            (F.col(quoted(one.name)) if one.name.lower() in there else F.lit(None)).cast(one.dataType).alias(one.name)
             for one in rows.schema.fields
         )
     )
@@ -74,5 +90,7 @@ def _kept_texts(columns: Sequence[str]) -> "Column":
     """The entries of `_raw` for some columns, in one order."""
     from pyspark.sql import functions as F
 
-    entries = F.filter(F.map_entries(F.col(RAW)), lambda entry: entry["key"].isin(list(columns)))
+    entries = F.filter(
+        F.map_entries(F.col(RAW)), lambda entry: F.lower(entry["key"]).isin([name.lower() for name in columns])
+    )
     return F.coalesce(F.array_sort(entries), F.array().cast("array<struct<key:string,value:string>>"))

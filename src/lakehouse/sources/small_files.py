@@ -5,6 +5,7 @@ apart, here it is an error: a key or a label must not get lost.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ class SmallFile:
 
     Attributes:
         name: how messages call it.
-        columns: as its header names them, without white space around.
+        columns: as its header names them, without white space around; `column_3` for one without a name.
     """
 
     name: str
@@ -45,10 +46,14 @@ class SmallFile:
             found = TextFile(file, kind, TextOptions()).with_header()
         except InputDataError as error:
             raise _unread(name, kind, error) from error
-        columns = tuple(column.strip() for column in found.own)
-        twice = sorted({column for column in columns if columns.count(column) > 1})
+        columns = tuple(column.strip() or f"column_{place}" for place, column in enumerate(found.own, start=1))
+        counts = Counter(column.casefold() for column in columns)
+        twice = [column for column in columns if counts[column.casefold()] > 1]
         if twice:
-            raise UsageError(f"{name} names {', '.join(twice)} twice.", hint="Name each column once in its first line.")
+            raise UsageError(
+                f"{name} names {', '.join(sorted({*twice}))} twice.",
+                hint="Name each column once in its first line; letter case does not count.",
+            )
         return cls(name, found, columns)
 
     def tables(self) -> Iterator["pa.Table"]:

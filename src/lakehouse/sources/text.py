@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _DELIMITERS = ",;\t|"
+_TIMES = ("timestamp", "timestamp_ntz")
 _AT_ONCE = 8 << 20
 """Bytes up to which files are surveyed here, without a Spark job."""
 
@@ -168,7 +169,12 @@ def survey_all(session: "SparkSession", files: Sequence[TextFile]) -> list[Surve
 
 
 def text_rows(
-    session: "SparkSession", files: Sequence[TextFile], names: Sequence[Sequence[str]], types: Mapping[str, str]
+    session: "SparkSession",
+    files: Sequence[TextFile],
+    names: Sequence[Sequence[str]],
+    types: Mapping[str, str],
+    *,
+    by_pattern: bool = False,
 ) -> "tuple[DataFrame, list[Wanted]]":
     """The records of the files, as texts and, where a text is one, as numbers and plain values.
 
@@ -177,6 +183,7 @@ def text_rows(
         files: with their own columns.
         names: what the table calls the columns of each file.
         types: column of the table -> its type, in order.
+        by_pattern: times are left as texts, whatever they look like: a pattern is going to read them.
 
     Returns:
         The table's columns as texts, those with values as well, `_corrupt`, `_source_file`, `_source_row` (1-based,
@@ -186,12 +193,13 @@ def text_rows(
     from pyspark.sql import functions as F
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    kinds = [number_type(kind) or arrow_type(kind) for kind in types.values()]
+    read = {name: "string" if by_pattern and kind in _TIMES else kind for name, kind in types.items()}
+    kinds = [number_type(kind) or arrow_type(kind) for kind in read.values()]
     fields = [(f"c{place}", pa.string()) for place in range(len(kinds))]
     fields += [(f"v{place}", kind) for place, kind in enumerate(kinds) if kind is not None]
     schema = pa.schema([*fields, (CORRUPT, pa.string()), (SOURCE_FILE, pa.string()), (SOURCE_ROW, pa.int64())])
     groups = in_groups(session, list(zip(files, names, strict=True)), lambda one: one[0].file.size)
-    rows = on_workers(session, len(groups), partial(_read_group, groups, types, schema), from_arrow_schema(schema))
+    rows = on_workers(session, len(groups), partial(_read_group, groups, read, schema), from_arrow_schema(schema))
     wanted = [
         Wanted(name, "string", types[name], parsed=None if kind is None else f"parsed {place}")
         for place, (name, kind) in enumerate(zip(types, kinds, strict=True))
