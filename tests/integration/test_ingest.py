@@ -82,6 +82,7 @@ class TestTimesOfAPattern:
         [
             ("yyyy-dd-MM", "2024-03-04", datetime(2024, 4, 3)),  # else a date, the 4th of March
             ("yyyyMMdd", "20240304", datetime(2024, 3, 4)),  # else a number
+            ("yyyy-dd-MM HH:mm:ss", "2024-02-01 10:00:00", datetime(2024, 1, 2, 10)),  # else the 1st of February
         ],
     )
     def test_it_comes_before_what_the_text_else_would_be(

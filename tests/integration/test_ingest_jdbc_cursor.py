@@ -11,6 +11,7 @@ from tests.support.runs import rows_of
 from asgard.common.errors import InputDataError, UsageError
 from asgard.common.settings import Secret
 from asgard.jobs.ingest_job import IngestResult, Params, bronze_table, run
+from asgard.lakehouse.declaration import Table
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.run import Status
 from asgard.lakehouse.sources.jdbc import JdbcSource
@@ -22,7 +23,8 @@ def shop(lake: Lakehouse) -> Lakehouse:
 
 
 def ingest(lake: Lakehouse, table: object, source: JdbcSource) -> IngestResult:
-    return run(Params(table=bronze_table(str(table)), database=source), lake)
+    declared = table if isinstance(table, Table) else bronze_table(str(table))
+    return run(Params(table=declared, database=source), lake)
 
 
 @pytest.mark.parametrize(("kind", "value"), [("timestamptz", "2024-01-01 10:00:00.123456+00"), ("date", "2024-01-01")])
@@ -90,6 +92,23 @@ def test_a_column_that_comes_or_is_renamed_lands_nothing_again(
     assert ingest(shop, table, source).landed.rows == 1
     found = rows_of(shop, table, "id", "more", "_raw")
     assert found == [(1, None, None), (2, None, {"price": "NaN"}), (3, 6, None)]
+
+
+@pytest.mark.parametrize("columns", ["id string, price decimal(5,2)", "ID bigint, PRICE decimal(5,2)"])
+def test_a_cursor_that_lands_as_text_or_under_another_letter_case(
+    shop: Lakehouse, postgres: Postgres, fresh: Fresh, columns: str
+) -> None:
+    name, table = fresh.table().name, fresh.table("bronze")
+    source = postgres.source(name, cursor="id", overlap="5")
+    postgres.sql(
+        f"CREATE TABLE {name} (id int, price numeric(5,2)); INSERT INTO {name} VALUES (9, 1), (10, 2), (12, 3)"
+    )
+    ingest(shop, bronze_table(str(table), columns=columns.lower()), source)
+    declared = bronze_table(str(table), columns=columns)
+    assert ingest(shop, declared, source).run.status is Status.UNCHANGED
+    postgres.sql(f"INSERT INTO {name} VALUES (12, 4), (11, 3)")
+    assert ingest(shop, declared, source).landed.rows == 2
+    assert sorted(int(row[0]) for row in rows_of(shop, table, "id")) == [9, 10, 11, 12, 12]
 
 
 def test_what_is_no_cursor(shop: Lakehouse, postgres: Postgres, fresh: Fresh) -> None:

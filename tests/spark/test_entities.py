@@ -45,6 +45,13 @@ def test_keys_of_a_csv_get_their_types(spark: SparkSession, tmp_path: Path) -> N
         assert read(spark, source, types) == expected
 
 
+def test_keys_behind_a_file_without_rows_are_there_too(spark: SparkSession) -> None:
+    tables = [pa.table({"customer_id": pa.array(keys, pa.int64())}) for keys in ([1, 2], [], [3])]
+    together = entities_module._together(tables)
+    assert [batch.num_rows for batch in together.to_batches()] == [2, 1]
+    assert [row[0] for row in spark.createDataFrame(together).collect()] == [1, 2, 3]
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

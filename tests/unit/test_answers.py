@@ -2,12 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.stopping import PATIENCE_SECONDS, started
 
 from asgard.cli.app import COMMANDS, main
 
@@ -49,6 +51,16 @@ class TestOneObject:
         assert done.returncode == error_of(done.stdout)["exit_code"] == 2
         assert "No Nessie is set" in error_of(done.stdout)["error"]
         assert set(done.stderr.splitlines()) >= NOISE
+
+    def test_a_signal(self, tmp_path: Path) -> None:
+        (tmp_path / "slow.py").write_text("import pathlib, time\npathlib.Path('ready').touch()\ntime.sleep(600)\n")
+        command = [sys.executable, "-m", "asgard.cli", "plan", "-p", "slow.py", "--json"]
+        with started(command, cwd=tmp_path, stdout=subprocess.PIPE) as process:
+            process.wait_for((tmp_path / "ready").exists)
+            process.send(signal.SIGTERM)
+            out, said = process.process.communicate(timeout=PATIENCE_SECONDS)
+        assert (process.process.returncode, said) == (143, "terminated: nothing was published that isn't complete\n")
+        assert error_of(out)["exit_code"] == 143
 
     def test_without_json_a_pipeline_prints_where_it_likes(self, noisy: Path) -> None:
         assert set(asgard(noisy, "plan", "-p", "noisy.py").stdout.splitlines()) == NOISE

@@ -12,6 +12,7 @@ from asgard.lakehouse.columns_text import read_columns
         ("id bigint", {"id": "bigint"}),
         ("id LONG, name String NOT NULL", {"id": "bigint", "name": "string"}),
         ("id: int, b: dec", {"id": "int", "b": "decimal(10,0)"}),
+        ("id bigint, -- whose\n/* the\nsum */ total double -- in dollars", {"id": "bigint", "total": "double"}),
         ("a decimal(5, 2) COMMENT 'with, a comma', b numeric(3)", {"a": "decimal(5,2)", "b": "decimal(3,0)"}),
         ("`odd ``name` double", {"odd `name": "double"}),
         (

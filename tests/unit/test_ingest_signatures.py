@@ -223,6 +223,13 @@ class TestJsonLines:
 
 
 @pytest.mark.parametrize(
+    "head", [b"PAR1,PAR2\n1,2\n", b"FEA1,FEA2\n1,2\n", b"name".ljust(254, b"x") + b",mustard\n", b"ORCA,id\n"]
+)
+def test_text_that_begins_like_another_file_is_text(head: bytes) -> None:
+    assert what_it_is(head) is None
+
+
+@pytest.mark.parametrize(
     ("data", "hint"),
     [
         (CSV.encode(), "It looks like text: say its format, e.g. --format csv."),

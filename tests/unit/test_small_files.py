@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from asgard.common.errors import UsageError
@@ -40,6 +40,8 @@ def test_what_pythons_csv_module_writes(
     zipped: bool,
     kind: Format,
 ) -> None:
+    # Python does not quote a carriage return where lines end with a line feed: such a record is refused, in words.
+    assume(quoting != csv.QUOTE_MINIMAL or end == "\r\n" or not any("\r" in field for row in rows for field in row))
     text = io.StringIO()
     delimiter = "\t" if kind is Format.TSV else ","
     header = ("key", "other", "last")
@@ -90,3 +92,15 @@ def test_a_column_that_is_there_twice(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("a, a \n1,2\n")
     with pytest.raises(UsageError, match=r"x\.csv names a twice"):
         SmallFile.open(local_file(str(tmp_path / "x.csv")), Format.CSV, "x.csv")
+
+
+def test_columns_without_a_name_have_one_and_letter_case_does_not_tell_two_apart(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(",id,\n0,7,x\n")
+    file = SmallFile.open(local_file(str(tmp_path / "x.csv")), Format.CSV, "x")
+    assert file.columns == ("column_1", "id", "column_3")
+    with duckdb.connect() as connection:
+        rows = connection.execute(f"SELECT * FROM {typed_texts(connection, file, ())}").fetchall()
+    assert rows == [(0, 7, "x")]
+    (tmp_path / "y.csv").write_text("id,ID\n1,2\n")
+    with pytest.raises(UsageError, match="names ID, id twice"):
+        SmallFile.open(local_file(str(tmp_path / "y.csv")), Format.CSV, "y")

@@ -130,6 +130,25 @@ def work():
         assert process.left() == []
 
 
+def test_what_the_caller_started_before_lives_on_and_so_does_the_caller(tmp_path: Path) -> None:
+    code = f"""{HEAD}
+before = subprocess.Popen(['sleep', '600'])
+def work():
+    during = subprocess.Popen(['sleep', '600']); (here / 'during').write_text(str(during.pid))
+    rest()
+code = stoppable(work)
+assert before.poll() is None
+before.kill(); before.wait()
+raise SystemExit(100 + (code == 143))"""
+    for turn in range(5):  # the second thread must not end a process that goes on
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        with started([sys.executable, "-c", code, str(folder)]) as process:
+            process.wait_for((folder / "ready").exists)
+            assert process.stop(signal.SIGTERM) == (101, LINES[signal.SIGTERM])
+            assert process.left() == []
+
+
 def test_a_signal_to_the_group_is_one_signal(tmp_path: Path) -> None:
     with program(tmp_path, "def work():\n    subprocess.run(['sleep', '600']) if not ready() else 0") as process:
         process.wait_for(lambda: "sleep" in process.left())
