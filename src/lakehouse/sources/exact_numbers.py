@@ -22,6 +22,8 @@ FLOATING_DIGITS: Mapping[str, int] = {"double": 15, "float": 6}
 """Spark's floating-point numbers, and how many digits of a decimal number always survive in them (IEEE 754)."""
 
 SPACES = " \t\r\n\f\v"
+_SURE_DIGITS = {8: 2, 16: 4, 32: 9, 64: 18}
+"""How many digits a whole number of so many bits always has room for."""
 _DECIMAL_TYPE = re.compile(r"decimal\((\d+),(\d+)\)")
 _PLAIN_WHOLE = "^-?[0-9]{1,18}$"
 _PLAIN_DECIMAL = r"^-?[0-9]{1,19}(\.[0-9]{1,19})?$"
@@ -77,12 +79,27 @@ def exact_numbers(texts: "pa.Array", kind: str) -> "pa.Array":
             return texts.cast(arrow)
         plain = pc.if_else(is_plain, texts, nothing).cast(arrow)
         rest = pc.if_else(is_plain, nothing, texts)
-    except pa.ArrowInvalid:  # too large, or with more digits than the type has
-        plain, rest = pa.nulls(len(texts), arrow), texts
+    except pa.ArrowInvalid:  # one is too large, or has more digits than the type
+        fits = pc.fill_null(pc.match_substring_regex(texts, _surely_fits(kind)), True)
+        plain = pc.if_else(fits, texts, nothing).cast(arrow)
+        rest = pc.if_else(fits, nothing, texts)
     each = rest.dictionary_encode()
     read = _reader(kind)
     values = pa.array([None if text is None else read(text) for text in each.dictionary.to_pylist()], arrow)
     return pc.coalesce(plain, values.take(each.indices))
+
+
+def _surely_fits(kind: str) -> str:
+    """A pattern of plain numbers that a type holds, whatever their digits are."""
+    if kind in FLOATING_DIGITS:
+        return _PLAIN_FLOATING
+    if kind in WHOLE_BITS:
+        return rf"^-?[0-9]{{1,{_SURE_DIGITS[WHOLE_BITS[kind]]}}}$"
+    decimal = _DECIMAL_TYPE.fullmatch(kind)
+    assert decimal is not None, kind  # noqa: S101 - the caller asked for a numeric type
+    precision, scale = int(decimal[1]), int(decimal[2])
+    whole = f"[0-9]{{1,{precision - scale}}}" if precision > scale else "0"
+    return rf"^-?{whole}(\.[0-9]{{1,{scale}}})?$" if scale else f"^-?{whole}$"
 
 
 def exact_number(text: str, kind: str) -> Any:

@@ -50,6 +50,7 @@ def _is_whole(texts: "pa.Array") -> bool:
 
 
 def _is_double(texts: "pa.Array") -> bool:
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     if not _all_match(texts, _NUMBER):
@@ -57,6 +58,8 @@ def _is_double(texts: "pa.Array") -> bool:
     digits = pc.utf8_length(pc.replace_substring_regex(texts, "[eE].*|[-.]", ""))
     exponents = pc.match_substring_regex(texts, "[0-9][eE]")
     doubtful = texts.filter(pc.or_(pc.greater(digits, _SAFE_DIGITS), exponents))
+    if _casts(doubtful, pa.float64()):
+        doubtful = doubtful.filter(pc.not_equal(doubtful.cast(pa.float64()).cast(pa.string()), doubtful))
     return all(_survives(text) for text in doubtful.unique().to_pylist())
 
 
