@@ -36,11 +36,27 @@ def end_descendants(polite: float, limit: float, spare: frozenset[int] = frozens
         waited = time.monotonic() - began
         if waited > limit:
             return
-        for pid in alive if waited > polite else alive - asked:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL if waited > polite else signal.SIGTERM)
-        asked |= alive
+        if waited > polite:
+            _send(signal.SIGKILL, _stopped(groups, spare))
+        else:
+            _send(signal.SIGTERM, alive - asked)
+            asked |= alive
         time.sleep(POLL_SECONDS)
+
+
+def _stopped(groups: set[int], spare: frozenset[int]) -> set[int]:
+    """All descendants, each of them stopped: none can start another one, which its end would hide from us."""
+    stopped = set[int]()
+    while new := _living(groups) - spare - stopped:
+        _send(signal.SIGSTOP, new)
+        stopped |= new
+    return stopped
+
+
+def _send(number: signal.Signals, pids: set[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
 
 
 def _living(groups: set[int]) -> set[int]:
