@@ -173,3 +173,15 @@ def test_what_can_not_be_explained_is_said(shop: LearningShop, capsys: pytest.Ca
     assert found["features"] == []
     assert "is gone, or not whole any more" in found["missing"][0]
     assert found["model"]["stage"] == "Production"
+
+
+def test_without_a_key_the_table_shows_what_it_came_from_and_how_to_ask(
+    shop: LearningShop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert shop.run("lineage", table_of(shop)) == 0
+    printed = capsys.readouterr().out
+    view = registered_views(shop.lake, [f"view_{shop.suffix}"])[0]
+    assert f"predicted by {shop.model('plain')}@1.0.0" in printed
+    assert f"{view.table.name}  snapshot {view.table.snapshot_id}" in printed
+    assert f"asgard lineage {table_of(shop)} --key customer_id=VALUE" in printed
