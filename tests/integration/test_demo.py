@@ -1,6 +1,7 @@
 """`asgard demo` as real processes, on a small part of the real data: killed, finished, called again."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -219,8 +220,10 @@ def test_commands_look_up_what_the_demo_left(first: dict[str, Any], folder: Path
 
 def test_metrics_are_written_too(first: dict[str, Any], folder: Path) -> None:
     text = (folder / "metrics.prom").read_text()
-    assert 'asgard_job_failure_total{environment="local",job_name="ingest"} 1.0' in text
-    assert 'asgard_rows_written_total{environment="local",table="bronze.products"}' in text
+    assert re.search(r'asgard_job_failure_total{environment="local",job_name="ingest",warehouse="[^"]+"} 1\.0', text)
+    assert re.search(
+        r'asgard_rows_written_total{environment="local",table="bronze\.products",target="main",warehouse="[^"]+"}', text
+    )
 
 
 def test_a_second_call_needs_no_spark_and_says_what_was_there(

@@ -290,7 +290,7 @@ def test_latencies_are_observed_also_of_what_fails(url: str, redis: Store) -> No
     observe = lookup_latency("test", registry)
 
     def count() -> float | None:
-        labels = {"model": VIEW, "side": "", "source": "lookup", "environment": "test"}
+        labels = {"model": VIEW, "side": "", "source": "lookup", "environment": "test", "warehouse": ""}
         return registry.get_sample_value("asgard_prediction_latency_seconds_count", labels)
 
     client = OnlineStore(url, timeout=10, observe=observe)

@@ -1,9 +1,9 @@
 """Texts as numbers, many at once and without Spark: the number that a text says, or null where a type can't hold it.
 
 Zeros in front and behind, a plus sign, an exponent and white space around do not change a number. A floating-point
-number is what a text says if it equals it (`9007199254740992`), or if its shortest text does (`0.1`): the text whose
-digits it gives back. So a double holds any number of up to 15 digits within its range, and neither
-`9007199254740993` nor `0.10000000000000001`.
+number is what a text says if it prints as that number with as many digits: `0.1`, `0.10000000000000001` (C's `%.17g`),
+`9007199254740992`. So a double holds any number of up to 15 digits within its range, and neither
+`9007199254740993` nor `0.100000000000000001`.
 """
 
 import re
@@ -178,13 +178,16 @@ def _float(text: str) -> "np.float32 | None":
 
 
 def _says(text: str, value: float, shortest: str) -> bool:
-    """Whether a number's text says the floating-point number: by equality, or by its shortest text."""
+    """Whether a number's text says the floating-point number: it prints as the text, with as many digits."""
     if value in (float("inf"), float("-inf")):
         return False
     if value == 0:
         return not re.search("[1-9]", re.split("[eE]", text)[0])  # else it is too small for the type
     number = _as_decimal(text)
-    return number is not None and (number == Decimal(shortest) or number == Decimal(value))
+    if number is None:
+        return False
+    printed = Decimal(f"{value:.{len(number.as_tuple().digits) - 1}e}")
+    return number in (Decimal(shortest), Decimal(value), printed)
 
 
 def _as_decimal(text: str) -> Decimal | None:
