@@ -563,7 +563,7 @@ class TestDamage:
                 path.unlink()
             else:
                 path = folder / "code" / "evil.py"
-                path.parent.mkdir()
+                path.parent.mkdir(exist_ok=True)
                 path.write_text("import os")
         named = str(path.relative_to(folder))
         before = ledger(http, lived).read()
