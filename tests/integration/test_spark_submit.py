@@ -62,7 +62,8 @@ def test_backfill_by_spark_submit_with_a_pipeline_in_a_zip(
     attempt = list_runs(lake, run_id=RunResult(run["run_id"], 1, run["status"]).run_id)[0].attempt
     assert attempt.start["code_version"] == "stamped-in-the-zip"
 
-    wrong = submit(project, repository_root / "spark-apps" / "backfill_job.py", [package], ["--pipeline", "no_such"])
+    options = ["--pipeline", "no_such", "--dir", str(project.project_dir)]
+    wrong = submit(project, repository_root / "spark-apps" / "backfill_job.py", [package], options)
     assert wrong.returncode == 2
     said = wrong.stdout + wrong.stderr  # spark-submit joins the two
     assert "error: There is no pipeline" in said
