@@ -55,8 +55,8 @@ def converted(given: "Column", source: str, target: str) -> "Column":
 def written_number(text: "Column", kind: str) -> "Column":
     """A text as a number, by Spark's own functions; null where it does not give back the text's digits.
 
-    For parts of nested values, which Python functions do not reach. `exact_numbers` takes some more texts: whole
-    numbers that a floating-point number equals, though its shortest text has other digits.
+    For parts of nested values, which Python functions do not reach. `exact_numbers` takes some more texts: those
+    that a floating-point number prints, with as many digits, though its shortest text has others (C's `%.17g`).
     """
     from pyspark.sql import functions as F
 

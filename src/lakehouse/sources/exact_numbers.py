@@ -95,9 +95,7 @@ def _surely_fits(kind: str) -> str:
         return _PLAIN_FLOATING
     if kind in WHOLE_BITS:
         return rf"^-?[0-9]{{1,{_SURE_DIGITS[WHOLE_BITS[kind]]}}}$"
-    decimal = _DECIMAL_TYPE.fullmatch(kind)
-    assert decimal is not None, kind  # noqa: S101 - the caller asked for a numeric type
-    precision, scale = int(decimal[1]), int(decimal[2])
+    precision, scale = _precision_and_scale(kind)
     whole = f"[0-9]{{1,{precision - scale}}}" if precision > scale else "0"
     return rf"^-?{whole}(\.[0-9]{{1,{scale}}})?$" if scale else f"^-?{whole}$"
 
@@ -125,10 +123,15 @@ def _reader(kind: str) -> Callable[[str], Any]:
         return partial(_whole, bits=WHOLE_BITS[kind])
     if kind in FLOATING_DIGITS:
         return _double if kind == "double" else _float
+    precision, scale = _precision_and_scale(kind)
+    return partial(_decimal, precision=precision, scale=scale)
+
+
+def _precision_and_scale(kind: str) -> tuple[int, int]:
     decimal = _DECIMAL_TYPE.fullmatch(kind)
     if decimal is None:
         raise ValueError(f"{kind} is no numeric type")
-    return partial(_decimal, precision=int(decimal[1]), scale=int(decimal[2]))
+    return int(decimal[1]), int(decimal[2])
 
 
 def _whole(text: str, bits: int) -> int | None:
