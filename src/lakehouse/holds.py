@@ -75,7 +75,7 @@ def hold(
         other = _held(lake, own, commit, ref or lake.target)
         if other is None:
             return own
-        say(f"{foreign_words(other)} The hold is {name}.{number + 1}")
+        say(f"{foreign_words(other)} The hold is {name}.{number + 1}.")
     raise AssertionError("count ends never")
 
 
@@ -91,7 +91,7 @@ def release(lake: Lakehouse, name: BranchName, say: Say = lambda _line: None) ->
     own = _path(name, CommitHash("")).removesuffix(".")
     recorded = [path for path in _recorded(lake, kind_of(name)) if path.rpartition(".")[0] == own]
     if there is not None and _path_of(there) not in recorded:
-        say(f"{foreign_words(there)} It stays")
+        say(foreign_words(there))
     elif there is not None:
         with suppress(UnknownReferenceError, ConflictError):  # gone, or not ours any more, since
             lake.nessie.delete(there)

@@ -22,9 +22,10 @@ from typing import Any
 from asgard.common.errors import AsgardError, RunError
 from asgard.common.heartbeat import beating
 from asgard.common.names import RunId
-from asgard.common.storage import Storage
+from asgard.common.storage import Entry, Storage
 
 _MAX_ATTEMPTS = 1000
+_TIME_LENGTH = len("20240131t235959")
 _PATH = re.compile(r"runs/[^/]+/\d+(?:\.(?:start|outcome))?\.json")
 
 
@@ -47,7 +48,7 @@ class RunRecords:
 
     def reserve(self, run_id: RunId, start: Mapping[str, Any]) -> int:
         """Take the next attempt number of a run, one that was never used before, and note its start."""
-        taken = [attempt for attempt, _, _ in self._parts(run_id)]
+        taken = [_parse(entry.path)[1] for entry in self._entries(run_id)]
         for attempt in range(max(taken, default=0) + 1, _MAX_ATTEMPTS):
             if self._storage.create(f"runs/{run_id}/{attempt}.start.json", _encode(start)):
                 return attempt
@@ -68,13 +69,18 @@ class RunRecords:
         self._storage.write(f"runs/{run_id}/{attempt}.outcome.json", _encode(outcome))
 
     def attempts(self, run_id: RunId | None = None, *, limit: int | None = None) -> list[AttemptRecord]:
-        """The stored attempts, of one run or of all, newest first; no more than `limit`."""
+        """The stored attempts, of one run or of all, newest first; no more than `limit`.
+
+        Run ids tell the second of a run's start; of runs of one second, the one whose first file is newer is newer.
+        """
         parts: dict[tuple[RunId, int], dict[str, str]] = {}
-        for path in self._paths(run_id):
-            run, attempt, part = _parse(path)
-            parts.setdefault((run, attempt), {})[part] = path
-        newest = sorted(parts.items(), reverse=True)[:limit]
-        return [AttemptRecord(run, number, **self._load(paths)) for (run, number), paths in newest]
+        written: dict[RunId, datetime] = {}
+        for entry in self._entries(run_id):
+            run, attempt, part = _parse(entry.path)
+            parts.setdefault((run, attempt), {})[part] = entry.path
+            written[run] = min(entry.modified, written.get(run, entry.modified))
+        newest = sorted(parts, key=lambda key: (key[0][:_TIME_LENGTH], written[key[0]], *key), reverse=True)[:limit]
+        return [AttemptRecord(*key, **self._load(parts[key])) for key in newest]
 
     def _load(self, paths: Mapping[str, str]) -> dict[str, Any]:
         return {part: self._storage.read_json(path) or {} for part, path in paths.items()}
@@ -104,15 +110,10 @@ class RunRecords:
             with suppress(AsgardError):  # left behind, it is only a sign of life that grows old
                 self._storage.delete(path)
 
-    def _parts(self, run_id: RunId) -> Iterator[tuple[int, str, str]]:
-        for path in self._paths(run_id):
-            _, attempt, part = _parse(path)
-            yield attempt, part, path
-
-    def _paths(self, run_id: RunId | None) -> Iterator[str]:
+    def _entries(self, run_id: RunId | None) -> Iterator[Entry]:
         for entry in self._storage.list(f"runs/{run_id}" if run_id else "runs"):
             if _PATH.fullmatch(entry.path):
-                yield entry.path
+                yield entry
 
 
 def _parse(path: str) -> tuple[RunId, int, str]:
