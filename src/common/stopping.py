@@ -7,6 +7,7 @@ the processes that this one started (the JVM first of all), and when the cleanup
 ends while a signal is in was stopped by it, whatever error says otherwise: see `received` and `require_none`.
 """
 
+import atexit
 import contextlib
 import logging
 import os
@@ -53,6 +54,8 @@ def stoppable(work: Callable[[], int], own: bool = False) -> int:
     stop = _stop = _Stop(frozenset() if own else descendants())
     try:
         stop.install()
+        if own:
+            atexit.register(stop.ignore)
         try:
             code = work()
         finally:
@@ -153,6 +156,11 @@ class _Stop:
         sys.unraisablehook = self._hook
         self._restored.set()
         os.close(self._writing)  # ends the thread
+
+    def ignore(self) -> None:
+        """While Python takes itself down it has no handlers any more, and a signal would end a command that is done."""
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
 
     def forget(self) -> None:
         """In a forked child: its signals are its own affair, and must not reach the parent by the pipe."""

@@ -73,6 +73,18 @@ def test_whatever_becomes_of_the_exception(work: str, number: signal.Signals, tm
         assert process.stop(number) == (128 + number, LINES[number])
 
 
+@pytest.mark.parametrize("number", LINES)
+def test_a_command_that_is_done_has_its_own_code(number: signal.Signals, tmp_path: Path) -> None:
+    work = (
+        "class Late:\n    def __init__(self): self.file, self.sleep = here / 'ready', time.sleep\n"
+        "    def __del__(self):\n        self.file.touch()\n        self.sleep(1)\n"
+        "late = Late()\n"
+        "def work(): return 7"
+    )
+    with program(tmp_path, work) as process:  # Python takes itself down, and has no handlers any more
+        assert process.stop(number) == (7, "")
+
+
 HANGING = {
     "cleanup": "def work():\n    try: rest()\n    finally: time.sleep(600)",
     "code outside of Python": "def work():\n    ready(); ctypes.CDLL(None).sleep(600)",
