@@ -16,7 +16,7 @@ from asgard.common.descendants import descendants, end_descendants
 from asgard.common.errors import AsgardError, EnvironmentSetupError, RunError, ServiceError
 from asgard.common.places import place_of, raised, raised_on_worker
 from asgard.common.settings import Secret, Settings, python_environment, set_for_children
-from asgard.common.stopping import claim_signals, received, require_none
+from asgard.common.stopping import keeping_handlers, received
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -54,11 +54,8 @@ def open_session(
     try:
         if not submitted:
             _start_java(options)
-        session = builder.getOrCreate()
-        claim_signals()  # PySpark has put a handler of its own in place
-    except KeyboardInterrupt:  # that handler's
-        require_none()
-        raise
+        with keeping_handlers():
+            session = builder.getOrCreate()
     except (PySparkException, RuntimeError, OSError) as error:
         raise EnvironmentSetupError(
             f"Spark did not start: {first_line(error)}",

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -90,10 +90,25 @@ def require_none() -> None:
         raise Stopped
 
 
-def claim_signals() -> None:
-    """Make the handlers those of `stoppable` again, after a library has put its own in their place."""
-    if _stop is not None and threading.current_thread() is threading.main_thread():
-        _stop.claim()
+@contextlib.contextmanager
+def keeping_handlers() -> Iterator[None]:
+    """Whatever handler a library sets in this block, those of `stoppable` stay.
+
+    PySpark's own handler of SIGINT calls the JVM, and so it fails where the signal arrives in the middle of a call.
+    """
+    if _stop is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    set_handler = signal.signal
+
+    def guarded(number: int, handler: Any) -> Any:
+        return signal.getsignal(number) if number in _WORDS else set_handler(number, handler)
+
+    signal.signal = guarded  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        signal.signal = set_handler
 
 
 def tell_by(tell: Tell) -> Callable[[], None]:
@@ -140,9 +155,6 @@ class _Stop:
         self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
         self._wakeup = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
         threading.Thread(target=self._listen, name="signals", daemon=True).start()
-        self.claim()
-
-    def claim(self) -> None:
         for number in _WORDS:
             current = signal.getsignal(number)
             if current not in (signal.SIG_IGN, self._on_signal):  # nohup, and what a shell starts with &

@@ -53,6 +53,11 @@ WORKS = {
         "def theirs(*_): raise KeyboardInterrupt\n"
         "def work():\n    signal.signal(signal.SIGINT, theirs); signal.signal(signal.SIGTERM, theirs); rest()"
     ),
+    "a library's own handler, while it starts": (
+        "def theirs(*_): os.write(2, b'theirs'); raise KeyboardInterrupt\n"
+        "def work():\n    with stopping.keeping_handlers():\n"
+        "        signal.signal(signal.SIGINT, theirs); signal.signal(signal.SIGTERM, theirs); rest()"
+    ),
     "where nothing can be raised": (
         "class Slow:\n    def __del__(self):\n        ready()\n        end = time.monotonic() + 600\n"
         "        while time.monotonic() < end: pass\n"
