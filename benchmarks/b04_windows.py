@@ -13,7 +13,7 @@ from pathlib import Path
 from pyspark.sql import functions as F
 
 from asgard.common.settings import load_settings
-from asgard.common.spark import open_session
+from asgard.common.spark_utils import open_session
 from asgard.features.windows import aggregate, duration, windowed
 from benchmarks.harness import Row, interleave, parse, ratio, report, spread
 

@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from asgard.common.settings import load_settings
-from asgard.common.spark import open_session
+from asgard.common.spark_utils import open_session
 from asgard.model import predict_udf, score_frame
 from asgard.model.artifact import Artifact, ModelSpec
 from asgard.model.formats import Format, dump

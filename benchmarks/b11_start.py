@@ -6,7 +6,7 @@ from pathlib import Path
 
 from asgard.common.java import Purpose, find_java
 from asgard.common.settings import Settings
-from asgard.common.spark import spark_jars
+from asgard.common.spark_utils import spark_jars
 from benchmarks.harness import Row, interleave, parse, project, ratio, report, spread
 
 EMPTY = """

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from asgard.common.settings import load_settings
-from asgard.common.spark import open_session
+from asgard.common.spark_utils import open_session
 from asgard.model import score_frame
 from asgard.model.artifact import Artifact, ModelSpec
 from asgard.model.formats import Format, dump

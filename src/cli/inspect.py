@@ -389,7 +389,7 @@ def settings(directory: DirOption = None, settings: SetOption = None, as_json: J
 
 def jars(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
     """Print the jars that spark-submit needs, for its --jars."""
-    from asgard.common.spark import spark_jars
+    from asgard.common.spark_utils import spark_jars
 
     paths = [str(path) for path in spark_jars(settings_from(settings, directory))]
     if as_json:

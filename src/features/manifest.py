@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from asgard.common.git import code_version
+from asgard.common.git_utils import code_version
 from asgard.common.settings import Settings
 from asgard.features import duck
 from asgard.features.duck import quoted

@@ -9,7 +9,7 @@ from typing import Any
 
 from asgard.common.errors import ConflictError, UnknownReferenceError, UsageError
 from asgard.common.failpoints import failpoint
-from asgard.common.git import code_version
+from asgard.common.git_utils import code_version
 from asgard.common.names import BranchName, CommitHash, TableName
 from asgard.features import duck
 from asgard.features.pinned import Facts, PinnedTable, PinnedView, require_columns

@@ -10,7 +10,7 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asgard.common.spark import explain
+from asgard.common.spark_utils import explain
 from asgard.features.duck import TIME, text
 from asgard.features.joining import Join, Names, with_on_demand, with_on_demand_schema
 from asgard.features.pinned import PinnedTable, PinnedView

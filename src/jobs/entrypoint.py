@@ -8,7 +8,7 @@ import typer
 
 from asgard.common.errors import AsgardError, ExitCode, UsageError
 from asgard.common.logging import logger, redact
-from asgard.common.spark import explain
+from asgard.common.spark_utils import explain
 from asgard.common.stopping import received, stoppable
 from asgard.jobs.answer import alone_on_stdout, wants_json
 from asgard.jobs.command_class import JobCommand

@@ -18,7 +18,7 @@ import typer
 from asgard.common.errors import UsageError
 from asgard.common.names import RunId, TableName, check_run_id
 from asgard.common.settings import redact_url
-from asgard.common.spark import explained
+from asgard.common.spark_utils import explained
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
 from asgard.jobs.options import DirOption, JsonOption, RunIdOption, SetOption, TakeOverOption, settings_from

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from asgard.common.errors import ExitCode, UsageError
-from asgard.common.spark import explained
+from asgard.common.spark_utils import explained
 from asgard.features.engines import Engine
 from asgard.features.views import FeatureView
 from asgard.jobs.counted import counted

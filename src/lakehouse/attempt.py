@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from asgard.common.errors import RunError
 from asgard.common.failpoints import failpoint
 from asgard.common.names import BranchName, CommitHash, RunId, TableName
-from asgard.common.spark import explained
+from asgard.common.spark_utils import explained
 from asgard.lakehouse.clock import now_ms, wait_until_past
 from asgard.lakehouse.declaration import Table
 from asgard.lakehouse.files import TableState

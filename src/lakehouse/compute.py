@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import RunError
-from asgard.common.spark import explained
+from asgard.common.spark_utils import explained
 from asgard.lakehouse.attempt import Attempt
 from asgard.lakehouse.declaration import INTERVAL_PARAMETER, Table
 from asgard.lakehouse.intervals import TimeRange

@@ -9,7 +9,7 @@ from asgard.common.errors import UnknownTableError, WarehouseMismatchError
 from asgard.common.logging import configure_logging
 from asgard.common.names import BranchName, TableName
 from asgard.common.settings import Secret, Settings, set_for_children
-from asgard.common.spark import open_session
+from asgard.common.spark_utils import open_session
 from asgard.common.storage import Storage
 from asgard.lakehouse.nessie import Content, Nessie
 

@@ -23,10 +23,10 @@ from asgard.common.errors import (
     UsageError,
 )
 from asgard.common.failpoints import failpoint
-from asgard.common.git import CodeVersion, code_version
+from asgard.common.git_utils import CodeVersion, code_version
 from asgard.common.logging import logger, redact
 from asgard.common.names import LOG_MARGIN, BranchName, CommitHash, RunId, audit_branch, new_run_id, run_id_time
-from asgard.common.spark import explained
+from asgard.common.spark_utils import explained
 from asgard.lakehouse.attempt import Attempt, Isolation
 from asgard.lakehouse.audit import Verdict, audit
 from asgard.lakehouse.lake import Lakehouse

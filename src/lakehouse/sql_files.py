@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from asgard.common.arguments import split_list
 from asgard.common.errors import DeclarationError, RunError
-from asgard.common.spark import first_line
+from asgard.common.spark_utils import first_line
 from asgard.lakehouse.declaration import Daily, Hourly, Monthly, Weekly, Yearly
 from asgard.lakehouse.intervals import Cadence, TimeRange
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from asgard.common.errors import ContractError, DeclarationError, InputDataError
 from asgard.common.names import BranchName
-from asgard.common.spark import explained
+from asgard.common.spark_utils import explained
 from asgard.lakehouse.alignment import aligned_frame
 from asgard.lakehouse.declaration import PartitionField, Table, WriteMode
 from asgard.lakehouse.declared_columns import in_declared_columns

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from asgard.common.arguments import nearest
 from asgard.common.errors import DeclarationError
 from asgard.common.places import place_of
-from asgard.common.spark import explained, first_line
+from asgard.common.spark_utils import explained, first_line
 from asgard.lakehouse.declaration import INTERVAL_TYPES, Table, WriteMode
 from asgard.lakehouse.stored_types import stored_schema
 from asgard.validation.questions import fit

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asgard.common.errors import EnvironmentSetupError, RunError
-from asgard.common.git import code_version
+from asgard.common.git_utils import code_version
 from asgard.common.names import BranchName, CommitHash, RunId, TableName
 from asgard.common.settings import Settings, load_settings
 from asgard.jobs import backfill_job, ingest_job

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from asgard.common.errors import RunError
-from asgard.common.git import CodeVersion
+from asgard.common.git_utils import CodeVersion
 from asgard.common.names import SnapshotId
 from asgard.features.function_digest import digest_of
 from asgard.features.pinned import PinnedView

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from asgard.common.git import STAMP, code_version
+from asgard.common.git_utils import STAMP, code_version
 from asgard.common.settings import load_settings
 
 

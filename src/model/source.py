@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from asgard.common.git import CodeVersion, code_version, repository_of, state_of
+from asgard.common.git_utils import CodeVersion, code_version, repository_of, state_of
 from asgard.common.settings import Settings, python_environment
 from asgard.lakehouse.loading import names_path, path_of
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import DeclarationError, UsageError
 from asgard.common.failpoints import failpoint
-from asgard.common.git import CodeVersion
+from asgard.common.git_utils import CodeVersion
 from asgard.features.engines import Engine
 from asgard.features.function_digest import digest_of
 from asgard.features.labels import Labels

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asgard.common.spark import explain
+from asgard.common.spark_utils import explain
 from asgard.features.pinned import PinnedView
 from asgard.features.spark_join import column_of, visible_rows
 from asgard.features.types import to_arrow

@@ -86,7 +86,7 @@ def test_while_spark_starts_in_a_program_of_ones_own(project: Settings) -> None:
     program = """
 import sys
 from asgard.common.settings import load_settings
-from asgard.common.spark import open_session
+from asgard.common.spark_utils import open_session
 open_session(load_settings({"project_dir": sys.argv[1]}), "own", {}, {})
 """
     with started([sys.executable, "-c", program, str(project.project_dir)]) as process:

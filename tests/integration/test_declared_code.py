@@ -16,7 +16,7 @@ from tests.support.runs import declared, rows_of, run_work, values, write_rows
 from asgard import Daily, Pipeline
 from asgard.common.errors import AsgardError, DeclarationError, RunError, UsageError
 from asgard.common.names import TableName
-from asgard.common.spark import explained
+from asgard.common.spark_utils import explained
 from asgard.jobs import backfill_job, ingest_job
 from asgard.jobs.backfill_job import Params
 from asgard.jobs.reporting import show_runs

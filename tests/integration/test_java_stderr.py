@@ -8,7 +8,7 @@ from asgard.common.settings import Settings
 PROGRAM = """
 import sys
 from asgard.common.settings import load_settings
-from asgard.common.spark import open_session
+from asgard.common.spark_utils import open_session
 session = open_session(load_settings({"project_dir": sys.argv[1]}), "stderr", {}, {})
 assert session.range(3).count() == 3
 assert session.conf.get("spark.sql.session.timeZone") == "UTC"

@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from asgard.common.errors import AsgardError, ContractError, InputDataError
 from asgard.common.settings import load_settings
-from asgard.common.spark import explain
+from asgard.common.spark_utils import explain
 from asgard.lakehouse.sources import text as text_module
 from asgard.lakehouse.sources import workers
 from asgard.lakehouse.sources.columns import Known

@@ -15,7 +15,7 @@ from tests.support.models import NAMES, TYPES, artifact, as_torchscript, drops_r
 from tests.support.segments import different, segmented
 
 from asgard.common.errors import ArtifactError, UsageError
-from asgard.common.spark import explain
+from asgard.common.spark_utils import explain
 from asgard.model import predict_udf, score_frame
 from asgard.model.artifact import Artifact, ModelSpec
 from asgard.model.formats import Format, dump

@@ -8,7 +8,7 @@ from tests.unit.test_model_on_demand import TestFailures as Failing
 from tests.unit.test_model_on_demand import declared, of_decimals
 
 from asgard.common.errors import UsageError
-from asgard.common.spark import explained
+from asgard.common.spark_utils import explained
 from asgard.features.joining import Join
 from asgard.features.spark_join import with_on_demand_frame
 

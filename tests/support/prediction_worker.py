@@ -10,7 +10,7 @@ from tests.support.models import NAMES, Stubborn, artifact, rows
 
 from asgard.common.errors import AsgardError
 from asgard.common.settings import load_settings
-from asgard.common.spark import explained, open_session
+from asgard.common.spark_utils import explained, open_session
 from asgard.model import score_frame
 from asgard.model.formats import Format
 

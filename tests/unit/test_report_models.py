@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from tests.support.pages import NASTY, Page
 
-from asgard.common.git import CodeVersion
+from asgard.common.git_utils import CodeVersion
 from asgard.common.names import BranchName, CommitHash, SnapshotId, TableName
 from asgard.lakehouse.snapshots import At
 from asgard.local.demo_models import Origin

@@ -7,7 +7,7 @@ import pytest
 
 from asgard.common.errors import AsgardError, RunError, ServiceError
 from asgard.common.settings import Settings, load_settings
-from asgard.common.spark import explain, explained
+from asgard.common.spark_utils import explain, explained
 from asgard.jobs import backfill_job, ingest_job
 from asgard.jobs.entrypoint import run_job
 from asgard.lakehouse.lake import Lakehouse

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from asgard.common.errors import RunError
 from asgard.common.names import TableName
-from asgard.common.spark import explained
+from asgard.common.spark_utils import explained
 from asgard.lakehouse.attempt import Attempt
 from asgard.lakehouse.declaration import Table
 from asgard.lakehouse.declared_columns import declared_schema

@@ -6,7 +6,7 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import InputDataError
-from asgard.common.spark import explained
+from asgard.common.spark_utils import explained
 from asgard.lakehouse.declaration import Contract
 from asgard.lakehouse.schema_changes import quoted, widens
 from asgard.lakehouse.sources.columns import FileColumns, Known, all_columns, named
