@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from asgard.common.settings import load_settings
 from asgard.common.spark_utils import open_session
 from asgard.model import predict_udf, score_frame
-from asgard.model.artifact import Artifact, ModelSpec
-from asgard.model.formats import Format, dump
-from asgard.model.mlflow_quiet import import_mlflow
-from asgard.model.signature import Column, Signature
+from asgard.model.artifacts.artifact import Artifact, ModelSpec
+from asgard.model.artifacts.formats import Format, dump
+from asgard.model.artifacts.signature import Column, Signature
+from asgard.model.mlflow_access.mlflow_quiet import import_mlflow
 from benchmarks.harness import Row, interleave, parse, ratio, report, spread
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from pathlib import Path
 from asgard.common.settings import load_settings
 from asgard.common.spark_utils import open_session
 from asgard.model import score_frame
-from asgard.model.artifact import Artifact, ModelSpec
-from asgard.model.formats import Format, dump
-from asgard.model.signature import Column, Signature
+from asgard.model.artifacts.artifact import Artifact, ModelSpec
+from asgard.model.artifacts.formats import Format, dump
+from asgard.model.artifacts.signature import Column, Signature
 from benchmarks.b05_prediction import FEATURES, make_rows, train, write
 from benchmarks.harness import Row, parse, report
 from benchmarks.peaks import in_a_process, java, mib, peak

@@ -6,7 +6,7 @@ import typer
 
 if TYPE_CHECKING:
     from asgard.lakehouse.lineage import LineageNode
-    from asgard.model.explain import Explained, Used
+    from asgard.model.provenance.explain import Explained, Used
     from asgard.model.versions import Binding
 
 

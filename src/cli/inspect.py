@@ -341,7 +341,7 @@ def lineage(
     at = resolve(lake, ref)
     if entity:
         from asgard.lakehouse.loading import load_pipeline
-        from asgard.model.explain import explain
+        from asgard.model.provenance.explain import explain
 
         explained = explain(lake, name, at, entity, model_version, load_pipeline(pipeline) if pipeline else None)
         if as_json:

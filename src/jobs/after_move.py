@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def settle(registry: "Registry", connect: "Callable[[], Lakehouse]", name: str) -> None:
     """Make the holds of a model right; what fails is left to the next mover."""
-    from asgard.model.holds import release_abandoned, settle_holds
+    from asgard.model.ledger.holds import release_abandoned, settle_holds
 
     try:
         model = registry.model(name)
@@ -36,8 +36,8 @@ def settle(registry: "Registry", connect: "Callable[[], Lakehouse]", name: str) 
 
 def warn_of_views(connect: "Callable[[], Lakehouse]", version: "ModelVersion") -> None:
     """Say which views batch-predict will not read by a version that is in use now, and what to do."""
-    from asgard.model.learned_from import changed_views
     from asgard.model.lifecycle import Stage
+    from asgard.model.provenance.learned_from import changed_views
 
     if version.stage not in (Stage.STAGING, Stage.PRODUCTION) or not version.binding.views:
         return

@@ -17,12 +17,12 @@ from asgard.jobs.options import DirOption, JsonOption, SetOption, settings_from
 from asgard.lakehouse.intervals import parse_moment
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.loading import load_pipeline
-from asgard.model.batch import Predicted, predict
-from asgard.model.batch_counts import SideCounts
-from asgard.model.batch_request import Challenger, PredictRequest
-from asgard.model.challenge import Side
-from asgard.model.entities import Entities
-from asgard.model.learned_from import functions_of, pinned_views
+from asgard.model.batch.challenge import Side
+from asgard.model.batch.counts import SideCounts
+from asgard.model.batch.entities import Entities
+from asgard.model.batch.predict import Predicted, predict
+from asgard.model.batch.request import Challenger, PredictRequest
+from asgard.model.provenance.learned_from import functions_of, pinned_views
 from asgard.model.registry import Registry
 from asgard.model.versions import ModelVersion, split_name
 from asgard.monitoring.events import PredictionFacts

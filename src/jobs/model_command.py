@@ -20,9 +20,9 @@ from asgard.jobs.reporting import show_json, show_table
 
 if TYPE_CHECKING:
     from asgard.lakehouse.lake import Lakehouse
-    from asgard.model.artifact import Artifact
+    from asgard.model.artifacts.artifact import Artifact
+    from asgard.model.ledger.transitions import Move
     from asgard.model.lifecycle import Ledger
-    from asgard.model.moves import Move
     from asgard.model.registry import Registry
     from asgard.model.versions import ModelVersion
 
@@ -119,7 +119,7 @@ def promote(
 ) -> None:
     """Move a version to its next stage."""
     from asgard.model.gates import BUILT_IN, load_gate
-    from asgard.model.holds import problems_with_data
+    from asgard.model.ledger.holds import problems_with_data
     from asgard.model.lifecycle import Stage
     from asgard.model.registry import Registry
     from asgard.model.versions import require_version
@@ -157,7 +157,7 @@ def rollback(
     as_json: JsonOption = False,
 ) -> None:
     """Bring an archived version back to Production."""
-    from asgard.model.holds import require_data
+    from asgard.model.ledger.holds import require_data
     from asgard.model.lifecycle import Version
     from asgard.model.registry import Registry
     from asgard.model.versions import split_name
@@ -224,9 +224,9 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Show what two versions differ in."""
-    from asgard.model import comparison
+    from asgard.model.artifacts.segments import segments_of
+    from asgard.model.provenance import comparison
     from asgard.model.registry import Registry
-    from asgard.model.segments import segments_of
 
     registry = Registry.of(settings_from(settings, directory))
     one, other = registry.find(before), registry.find(after)
@@ -270,7 +270,7 @@ def _require_expectation(text: str) -> None:
 
 
 def _verified(registry: "Registry", version: "ModelVersion") -> "tuple[Artifact | None, ArtifactError | None]":
-    from asgard.model.registered import require_intact
+    from asgard.model.ledger.registered import require_intact
 
     try:
         return registry.artifact(require_intact(version)), None
@@ -293,7 +293,7 @@ def _show_move(done: "Move", *, as_json: bool) -> None:
 def _described(
     version: "ModelVersion", ledger: "Ledger", artifact: "Artifact | None", problem: ArtifactError | None
 ) -> dict[str, Any]:
-    from asgard.model.segments import segments_of
+    from asgard.model.artifacts.segments import segments_of
     from asgard.model.versions import finite
 
     segments = segments_of(artifact)
@@ -314,7 +314,7 @@ def _described(
 def _show(
     version: "ModelVersion", ledger: "Ledger", artifact: "Artifact | None", problem: ArtifactError | None
 ) -> None:
-    from asgard.model.segments import segments_of
+    from asgard.model.artifacts.segments import segments_of
 
     binding = version.binding
     typer.echo(f"{version} is in {version.stage}; registered {version.created[:19]} by {version.created_by}")
@@ -372,7 +372,7 @@ def _section(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 
 def _files(artifact: "Artifact | None") -> list[dict[str, Any]]:
-    from asgard.model.artifact import hash_of
+    from asgard.model.artifacts.artifact import hash_of
 
     files = artifact.files if artifact else {}
     return [

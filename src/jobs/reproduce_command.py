@@ -24,7 +24,7 @@ def reproduce(
 ) -> int:
     """Train a version again, and compare."""
     from asgard.lakehouse.lake import Lakehouse
-    from asgard.model import reproduce as again
+    from asgard.model.provenance import reproduce as again
     from asgard.model.registry import Registry
 
     lake = Lakehouse.connect(settings_from(settings, directory), "asgard model")

@@ -16,8 +16,8 @@ from asgard.jobs.entrypoint import run_job
 from asgard.jobs.options import DirOption, JsonOption, PipelineOption, SetOption, settings_from
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.loading import load_pipeline
-from asgard.model.source import PipelineSource
-from asgard.model.training import Trained, TrainRequest, train
+from asgard.model.training.source import PipelineSource
+from asgard.model.training.training import Trained, TrainRequest, train
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -142,7 +142,7 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
     from asgard.lakehouse.snapshots import resolve
     from asgard.local import demo_models, demo_online
     from asgard.local.report import write_report
-    from asgard.model.source import PipelineSource
+    from asgard.model.training.source import PipelineSource
 
     began = time.monotonic()
     _require_extra()

@@ -16,15 +16,15 @@ from asgard.jobs import batch_predict_job, train_job
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.pipeline import Pipeline
 from asgard.local.report_models import Evaluated, ModelFacts, Predictions
-from asgard.model.batch_request import PredictRequest
+from asgard.model.batch.request import PredictRequest
 from asgard.model.gates import BUILT_IN
-from asgard.model.holds import problems_with_data, settle_holds
-from asgard.model.learned_from import functions_of, pinned_views
+from asgard.model.ledger.holds import problems_with_data, settle_holds
 from asgard.model.lifecycle import Stage
 from asgard.model.metrics import Metric
+from asgard.model.provenance.learned_from import functions_of, pinned_views
 from asgard.model.registry import Registry
-from asgard.model.source import PipelineSource, code_of
-from asgard.model.training import TrainRequest
+from asgard.model.training.source import PipelineSource, code_of
+from asgard.model.training.training import TrainRequest
 from asgard.model.versions import ON_DEMAND_CODE, Binding, ModelVersion
 
 Say = Callable[[str], None]

@@ -14,7 +14,7 @@ from asgard.local.demo_models import Modelled
 from asgard.local.demo_online import LOOKED_AT, Served
 from asgard.local.report_models import metric_rows
 from asgard.local.report_online import OnlineFacts, changes, sync_lines
-from asgard.model.batch_table import SCORE
+from asgard.model.batch.table import SCORE
 
 
 def show(story: Story) -> None:

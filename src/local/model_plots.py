@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 from asgard.local.plots import FIRST, MUTED, SECOND, Plot, svg_of
 from asgard.local.report_models import Evaluated, ModelFacts, Predictions
-from asgard.model.batch_table import SCORE
+from asgard.model.batch.table import SCORE
 from asgard.model.metrics import THRESHOLD, Metric
-from asgard.model.plots import Colours, Picture, pictures
+from asgard.model.training.plots import Colours, Picture, pictures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,11 +10,11 @@ from asgard.common.names import SnapshotId, TableName
 from asgard.features.views import lasting
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.lake import Lakehouse
-from asgard.model.batch_request import WHOLE
-from asgard.model.batch_table import SCORE
+from asgard.model.batch.request import WHOLE
+from asgard.model.batch.table import SCORE
 from asgard.model.metrics import Curves, Metric
 from asgard.model.registry import Registry
-from asgard.model.tracking import read_json
+from asgard.model.training.tracking import read_json
 from asgard.model.versions import ModelVersion, finite
 
 if TYPE_CHECKING:

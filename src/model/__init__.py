@@ -3,13 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asgard.model.artifact import Artifact
+    from asgard.model.artifacts.artifact import Artifact
     from asgard.model.udf import predict_udf, score_frame
 
 __all__ = ["Artifact", "predict_udf", "score_frame"]
 
 _HOMES = dict.fromkeys(("predict_udf", "score_frame"), "asgard.model.udf")
-_HOMES["Artifact"] = "asgard.model.artifact"
+_HOMES["Artifact"] = "asgard.model.artifacts.artifact"
 
 
 def __getattr__(name: str) -> Any:

@@ -13,9 +13,9 @@ from asgard.common.errors import DeclarationError
 from asgard.common.names import check_identifier
 from asgard.features.aggregates import duration
 from asgard.lakehouse.intervals import parse_moment
-from asgard.model.formats import Format
+from asgard.model.artifacts.formats import Format
+from asgard.model.artifacts.segments import Unknown, Value
 from asgard.model.metrics import Metric, Task
-from asgard.model.segments import Unknown, Value
 from asgard.model.splits import TimeSplit
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from asgard.model.lifecycle import Stage, Version
 from asgard.model.versions import Binding
 
 if TYPE_CHECKING:
-    from asgard.model.signature import Signature
+    from asgard.model.artifacts.signature import Signature
 
 
 class PromotionRefusedError(AsgardError):
@@ -83,7 +83,7 @@ def signature_is_compatible(facts: Facts) -> str | None:
         return None
     if facts.production_signature is None:
         return f"the files of {facts.production}, in Production, can't be read to compare with: archive it first"
-    from asgard.model.signature import breaks
+    from asgard.model.artifacts.signature import breaks
 
     broken = breaks(facts.production_signature, facts.signature)
     if not broken:

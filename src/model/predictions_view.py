@@ -15,8 +15,8 @@ from asgard.common.arguments import declares
 from asgard.common.errors import DeclarationError
 from asgard.common.names import check_identifier
 from asgard.features.views import SHARED, Codec, Feature, FeatureView, feature_view
-from asgard.model.batch_request import predictions_of
-from asgard.model.batch_table import AS_OF, PREDICTED_AT, SCORE, VERSION
+from asgard.model.batch.request import predictions_of
+from asgard.model.batch.table import AS_OF, PREDICTED_AT, SCORE, VERSION
 from asgard.model.declaration import Model
 from asgard.model.metrics import Task
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import ArtifactError
-from asgard.model.artifact import MANIFEST, Artifact, hash_of
-from asgard.model.predictor import Predictor
+from asgard.model.artifacts.artifact import MANIFEST, Artifact, hash_of
+from asgard.model.scoring.predictor import Predictor
 
 if TYPE_CHECKING:
     import numpy as np

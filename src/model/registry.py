@@ -14,22 +14,23 @@ from typing import TYPE_CHECKING
 from asgard.common.errors import ArtifactError, UsageError
 from asgard.common.failpoints import failpoint
 from asgard.common.settings import Settings
-from asgard.model import ledger_run, moves
 from asgard.model.gates import Facts, Gate, require_all
-from asgard.model.ledger_run import LedgerRun
+from asgard.model.ledger import ledger_run
+from asgard.model.ledger import transitions as moves
+from asgard.model.ledger.ledger_run import LedgerRun
+from asgard.model.ledger.model_files import download, upload
+from asgard.model.ledger.projection import Shown, is_behind, try_to_bring_up_to_date
+from asgard.model.ledger.registered import RegisteredModel, require_intact, version_of
+from asgard.model.ledger.transitions import Move
 from asgard.model.lifecycle import Kind, Stage, Version, next_version
-from asgard.model.mlflow_client import connect, in_words
-from asgard.model.model_files import download, upload
-from asgard.model.moves import Move
-from asgard.model.projection import Shown, is_behind, try_to_bring_up_to_date
-from asgard.model.registered import RegisteredModel, require_intact, version_of
+from asgard.model.mlflow_access.client import connect, in_words
 from asgard.model.versions import Binding, ModelVersion, facts_sha256, facts_tags, split_name
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-    from asgard.model.artifact import Artifact
-    from asgard.model.signature import Signature
+    from asgard.model.artifacts.artifact import Artifact
+    from asgard.model.artifacts.signature import Signature
 
 _LONGEST_TAG = 100_000
 Audit = Callable[[ModelVersion], Sequence[str]]
@@ -127,7 +128,7 @@ class Registry:
                 the newest.
             ServiceError: MLflow failed.
         """
-        from asgard.model.artifact import MANIFEST, Artifact, hash_of, require_portable
+        from asgard.model.artifacts.artifact import MANIFEST, Artifact, hash_of, require_portable
 
         manifest = folder / MANIFEST
         artifact = Artifact.read(folder, hash_of(manifest.read_bytes()) if manifest.is_file() else "")
@@ -257,7 +258,7 @@ class Registry:
         """
         with in_words(self.settings):
             path = download(self.client, version, folder)
-        from asgard.model.artifact import Artifact
+        from asgard.model.artifacts.artifact import Artifact
 
         return Artifact.read(path, version.sha256)
 
@@ -285,7 +286,7 @@ class Registry:
     ) -> Version:
         if bump or not model.everything:
             return next_version(model.ledger.latest, bump)
-        from asgard.model.signature import breaks
+        from asgard.model.artifacts.signature import breaks
 
         newest = model.everything[-1]
         if newest.sha256 not in fetched:

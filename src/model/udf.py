@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import UsageError
-from asgard.model.artifact import Artifact
-from asgard.model.predictor import Predictor, cached
+from asgard.model.artifacts.artifact import Artifact
+from asgard.model.scoring.predictor import Predictor, cached
 
 if TYPE_CHECKING:
     import pyarrow as pa

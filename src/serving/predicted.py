@@ -10,8 +10,8 @@ from asgard.features import duck
 from asgard.features.duck import text
 from asgard.features.pinned import PinnedTable
 from asgard.features.views import FeatureView
-from asgard.model.batch_request import CHALLENGED, REST, WHOLE
-from asgard.model.batch_table import AS_OF, PREDICTED_AT, RUN, SCOPE, SNAPSHOT, VERSION
+from asgard.model.batch.request import CHALLENGED, REST, WHOLE
+from asgard.model.batch.table import AS_OF, PREDICTED_AT, RUN, SCOPE, SNAPSHOT, VERSION
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -112,7 +112,7 @@ def test_services_on_a_full_disk_say_so_and_none_is_left(free: int, small_disk: 
 def test_an_mlflow_on_a_full_disk_is_said_so() -> None:
     from mlflow.exceptions import MlflowException
 
-    from asgard.model.mlflow_client import in_words
+    from asgard.model.mlflow_access.client import in_words
 
     settings = load_settings({"mlflow_tracking_uri": "http://127.0.0.1:1"})
     with pytest.raises(ServiceError, match="can't write: its disk is full"), in_words(settings):

@@ -13,8 +13,8 @@ from tests.support.predicting import answer, promote, published, refusal, regist
 
 from asgard.features.register import registered_views
 from asgard.lakehouse.lake import Lakehouse
-from asgard.model.challenge import Side, assigned
-from asgard.model.predictor import Predictor
+from asgard.model.batch.challenge import Side, assigned
+from asgard.model.scoring.predictor import Predictor
 from asgard.monitoring.events import EventLog, Outcome
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from asgard.common.settings import Settings
 from asgard.lakehouse.intervals import TimeRange
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.sql_files import read_sql_file
-from asgard.model.artifact import Artifact, ModelSpec, hash_of
-from asgard.model.formats import Format
-from asgard.model.segments import ModelFile, Segment, Segments, Unknown, file_of
-from asgard.model.signature import Column, Signature
+from asgard.model.artifacts.artifact import Artifact, ModelSpec, hash_of
+from asgard.model.artifacts.formats import Format
+from asgard.model.artifacts.segments import ModelFile, Segment, Segments, Unknown, file_of
+from asgard.model.artifacts.signature import Column, Signature
 
 Run = Callable[[str], tuple[int, str]]
 

@@ -23,7 +23,7 @@ from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.nessie import Reference
 from asgard.lakehouse.snapshots import resolve
 from asgard.model.gates import PromotionRefusedError
-from asgard.model.holds import (
+from asgard.model.ledger.holds import (
     ABANDONED_AFTER,
     Settled,
     held_meanwhile,
@@ -33,8 +33,8 @@ from asgard.model.holds import (
     require_data,
     settle_holds,
 )
+from asgard.model.ledger.registered import RegisteredModel
 from asgard.model.lifecycle import Kind, Ledger, Stage, Transition, Version
-from asgard.model.registered import RegisteredModel
 from asgard.model.registry import Registry
 from asgard.model.versions import Binding, BoundView, ModelVersion
 
@@ -268,7 +268,7 @@ class TestRollbackAgainstAnotherMover:
                 done = settle_holds(lake, registry.model(name), lambda: registry.model(name), later)
                 dropped.extend(each.removeprefix(f"hold_model_{name}_") for each in done.dropped)
 
-        monkeypatch.setattr("asgard.model.moves.failpoint", other_mover)
+        monkeypatch.setattr("asgard.model.ledger.transitions.failpoint", other_mover)
         options = ("--dir", str(lake.settings.project_dir), "--set", f"mlflow_tracking_uri={uri}")
         assert main(["model", "rollback", name, *options]) == 0
         assert dropped == [hold_of_first]

@@ -10,7 +10,7 @@ from tests.support.learning import LearningShop
 
 from asgard.common.settings import load_settings
 from asgard.lakehouse.lake import Lakehouse
-from asgard.model.mlflow_client import connect
+from asgard.model.mlflow_access.client import connect
 from asgard.model.registry import Registry
 
 if TYPE_CHECKING:

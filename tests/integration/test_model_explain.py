@@ -18,8 +18,8 @@ from asgard.common.settings import load_settings
 from asgard.features.pinned import local_path
 from asgard.features.register import registered_views
 from asgard.lakehouse.lake import Lakehouse
-from asgard.model.predictor import Predictor
 from asgard.model.registry import Registry
+from asgard.model.scoring.predictor import Predictor
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -14,11 +14,11 @@ from tests.support.registered_models import register
 from tests.support.segments import different, segmented
 
 from asgard.common.settings import load_settings, python_environment
-from asgard.model.artifact import Artifact
-from asgard.model.formats import Format
+from asgard.model.artifacts.artifact import Artifact
+from asgard.model.artifacts.formats import Format
 from asgard.model.lifecycle import Stage, Version
-from asgard.model.predictor import Predictor
 from asgard.model.registry import Registry
+from asgard.model.scoring.predictor import Predictor
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -133,7 +133,7 @@ class TestRegistered:
 def test_spark_udf_takes_whole_numbers_with_nulls(spark: "SparkSession", tmp_path: Path) -> None:
     import pyarrow as pa
 
-    from asgard.model.mlflow_quiet import import_mlflow
+    from asgard.model.mlflow_access.mlflow_quiet import import_mlflow
 
     mlflow: Any = import_mlflow()
     made = artifact()

@@ -20,15 +20,15 @@ from asgard.cli.app import main
 from asgard.common.errors import ArtifactError, ConflictError, ServiceError, ServiceUnreachableError, UsageError
 from asgard.common.settings import Settings, load_settings, python_environment
 from asgard.local import services
-from asgard.model import ledger_run
+from asgard.model.artifacts.signature import Column, Signature
 from asgard.model.gates import BUILT_IN, Facts, PromotionRefusedError
-from asgard.model.ledger_run import LedgerRun
+from asgard.model.ledger import ledger_run
+from asgard.model.ledger.ledger_run import LedgerRun
+from asgard.model.ledger.model_files import download
+from asgard.model.ledger.projection import Shown, bring_up_to_date
 from asgard.model.lifecycle import Kind, LifecycleError, Stage, Version
-from asgard.model.mlflow_client import connect
-from asgard.model.model_files import download
-from asgard.model.projection import Shown, bring_up_to_date
+from asgard.model.mlflow_access.client import connect
 from asgard.model.registry import Registry
-from asgard.model.signature import Column, Signature
 from asgard.model.versions import Binding, ModelVersion
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -55,7 +55,7 @@ for number in range(4):
 CONNECT = """
 import os, sys
 from asgard.common.settings import load_settings
-from asgard.model.mlflow_client import connect
+from asgard.model.mlflow_access.client import connect
 settings = load_settings({"project_dir": sys.argv[1]})
 before = dict(os.environ)
 connect(settings).search_registered_models()

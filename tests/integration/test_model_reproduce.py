@@ -22,8 +22,8 @@ from asgard.features.pinned import local_path
 from asgard.features.register import registered_views
 from asgard.lakehouse.holds import hold, hold_name
 from asgard.lakehouse.lake import Lakehouse
-from asgard.model import environment
-from asgard.model.mlflow_client import connect
+from asgard.model.artifacts import environment
+from asgard.model.mlflow_access.client import connect
 from asgard.model.registry import Registry
 
 if TYPE_CHECKING:

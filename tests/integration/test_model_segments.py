@@ -20,9 +20,9 @@ from asgard.cli.app import main
 from asgard.common.names import TableName
 from asgard.common.settings import load_settings
 from asgard.lakehouse.lake import Lakehouse
-from asgard.model.mlflow_client import connect
-from asgard.model.predictor import Predictor
+from asgard.model.mlflow_access.client import connect
 from asgard.model.registry import Registry
+from asgard.model.scoring.predictor import Predictor
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

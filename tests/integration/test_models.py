@@ -17,9 +17,9 @@ from asgard.common.settings import load_settings
 from asgard.features.register import registered_views
 from asgard.lakehouse.lake import Lakehouse
 from asgard.model import predict_udf
-from asgard.model.mlflow_client import connect
-from asgard.model.predictor import Predictor
+from asgard.model.mlflow_access.client import connect
 from asgard.model.registry import Registry
+from asgard.model.scoring.predictor import Predictor
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

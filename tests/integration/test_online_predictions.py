@@ -23,7 +23,7 @@ from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.pipeline import Pipeline
 from asgard.lakehouse.run import RunRequest, execute
 from asgard.lakehouse.snapshots import resolve
-from asgard.model.batch_request import REST, WHOLE
+from asgard.model.batch.request import REST, WHOLE
 from asgard.model.declaration import model
 from asgard.model.predictions_view import predictions_view
 from asgard.serving import OnlineStore, Status

@@ -10,11 +10,11 @@ from pyspark.sql import DataFrame, SparkSession
 from tests.unit.test_batch_request import INPUTS, TWO, artifact, challenger, request
 from tests.unit.test_batch_whole import NULLABLE
 
-from asgard.model.batch import _greatest
-from asgard.model.batch_request import PredictRequest
-from asgard.model.batch_table import PROBABILITIES, predictions_table
-from asgard.model.batch_whole import Comparison, Whole, last_whole, whole_now
-from asgard.model.signature import Signature
+from asgard.model.artifacts.signature import Signature
+from asgard.model.batch.full_run import Comparison, Whole, last_whole, whole_now
+from asgard.model.batch.predict import _greatest
+from asgard.model.batch.request import PredictRequest
+from asgard.model.batch.table import PROBABILITIES, predictions_table
 
 MOMENT = datetime(2024, 1, 1, tzinfo=UTC)
 VIP, ALL, REST = "entities of vip.csv", "all", "all that were not predicted yet"

@@ -19,8 +19,8 @@ from tests.integration.test_ingest_s3 import Bucket, bucket
 
 from asgard.common.errors import UsageError
 from asgard.common.settings import Settings
-from asgard.model import entities as entities_module
-from asgard.model.entities import Entities, entities_frame
+from asgard.model.batch.entities import Entities, entities_frame
+from asgard.model.batch.predict import entities as entities_module
 
 __all__ = ["bucket"]
 ONE = {"customer_id": "bigint"}

@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from asgard.common.errors import UsageError
-from asgard.model.challenge import Side, assigned, assigned_column
+from asgard.model.batch.challenge import Side, assigned, assigned_column
 
 SCHEMA = "name string, number bigint, small int, flag boolean, day date"
 

@@ -17,11 +17,11 @@ from tests.support.segments import different, segmented
 from asgard.common.errors import ArtifactError, UsageError
 from asgard.common.spark_utils import explain
 from asgard.model import predict_udf, score_frame
-from asgard.model.artifact import Artifact, ModelSpec
-from asgard.model.formats import Format, dump
-from asgard.model.predictor import Predictor
-from asgard.model.segments import Unknown
-from asgard.model.signature import Column, Signature
+from asgard.model.artifacts.artifact import Artifact, ModelSpec
+from asgard.model.artifacts.formats import Format, dump
+from asgard.model.artifacts.segments import Unknown
+from asgard.model.artifacts.signature import Column, Signature
+from asgard.model.scoring.predictor import Predictor
 
 COUNT = 1500
 DDL = "id bigint, " + ", ".join(f"{name} {kind}" for name, kind in zip(NAMES, TYPES, strict=True))

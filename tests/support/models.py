@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from asgard.model.artifact import Artifact, ModelSpec
-from asgard.model.formats import Format, dump
-from asgard.model.signature import Column, Signature
+from asgard.model.artifacts.artifact import Artifact, ModelSpec
+from asgard.model.artifacts.formats import Format, dump
+from asgard.model.artifacts.signature import Column, Signature
 
 NAMES = ("age", "spent", "visits", "member")
 TYPES = ("double", "double", "bigint", "boolean")
@@ -108,7 +108,7 @@ def as_torchscript(double: bool = True) -> Any:
 
 
 def as_pyfunc(predict: Callable[..., Any] | None = None) -> Any:
-    from asgard.model.mlflow_quiet import import_mlflow
+    from asgard.model.mlflow_access.mlflow_quiet import import_mlflow
 
     mlflow = import_mlflow()
     made: Any = type(

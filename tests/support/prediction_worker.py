@@ -12,7 +12,7 @@ from asgard.common.errors import AsgardError
 from asgard.common.settings import load_settings
 from asgard.common.spark_utils import explained, open_session
 from asgard.model import score_frame
-from asgard.model.formats import Format
+from asgard.model.artifacts.formats import Format
 
 COUNT = 4000
 

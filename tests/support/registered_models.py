@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from asgard.common.settings import Settings
-from asgard.model.artifact import Artifact, ModelSpec
-from asgard.model.formats import Format
+from asgard.model.artifacts.artifact import Artifact, ModelSpec
+from asgard.model.artifacts.formats import Format
+from asgard.model.artifacts.signature import Column, Signature
 from asgard.model.registry import Registry
-from asgard.model.signature import Column, Signature
 from asgard.model.versions import Binding, ModelVersion
 
 SIGNATURE = Signature((Column("visits", "bigint"), Column("spend", "double")), "binary", ("stays", "leaves"))

@@ -5,10 +5,10 @@ from typing import Any
 
 from tests.support.models import fitted, rows, signature, target
 
-from asgard.model.artifact import Artifact, ModelSpec, hash_of
-from asgard.model.formats import Format, dump
-from asgard.model.segments import ModelFile, Segment, Segments, Unknown, Value, file_of
-from asgard.model.signature import Column, Signature
+from asgard.model.artifacts.artifact import Artifact, ModelSpec, hash_of
+from asgard.model.artifacts.formats import Format, dump
+from asgard.model.artifacts.segments import ModelFile, Segment, Segments, Unknown, Value, file_of
+from asgard.model.artifacts.signature import Column, Signature
 
 Given = Mapping[Value, tuple[Format, Any]]
 

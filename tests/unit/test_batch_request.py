@@ -14,11 +14,11 @@ from asgard.common.names import TableName
 from asgard.features.pinned import Facts, PinnedView
 from asgard.features.views import Feature, feature_view
 from asgard.lakehouse.sources.formats import Format
-from asgard.model.batch_request import Challenger, PredictRequest
-from asgard.model.challenge import Side
-from asgard.model.entities import Entities, Unknown
+from asgard.model.artifacts.signature import Column, Signature
+from asgard.model.batch.challenge import Side
+from asgard.model.batch.entities import Entities, Unknown
+from asgard.model.batch.request import Challenger, PredictRequest
 from asgard.model.lifecycle import Stage, Version
-from asgard.model.signature import Column, Signature
 from asgard.model.versions import Binding, ModelVersion
 
 INPUTS = (Column("visits", "bigint"), Column("spend", "double"))

@@ -8,10 +8,10 @@ from tests.unit.test_batch_request import TWO, artifact, challenger, request, ve
 
 from asgard.common.errors import UsageError
 from asgard.jobs.batch_predict_job import find, find_challenger
-from asgard.model.batch import Predicted
-from asgard.model.batch_counts import SideCounts
-from asgard.model.batch_whole import Comparison, Whole
-from asgard.model.challenge import Side
+from asgard.model.batch.challenge import Side
+from asgard.model.batch.counts import SideCounts
+from asgard.model.batch.full_run import Comparison, Whole
+from asgard.model.batch.predict import Predicted
 
 NULLABLE = replace(TWO, segment="visits", nullable=True)
 LAST = Whole(100, 90, 0.5, 0.2)

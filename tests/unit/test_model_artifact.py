@@ -10,11 +10,11 @@ import pytest
 from tests.support.models import Malicious, artifact, fitted, signature
 
 from asgard.common.errors import ArtifactError, UsageError
-from asgard.model import bundled
-from asgard.model.artifact import MANIFEST, SPEC, Artifact, ModelSpec, hash_of
-from asgard.model.formats import Format, dump, load
-from asgard.model.predictor import Predictor
-from asgard.model.signature import dumps
+from asgard.model.artifacts import bundled
+from asgard.model.artifacts.artifact import MANIFEST, SPEC, Artifact, ModelSpec, hash_of
+from asgard.model.artifacts.formats import Format, dump, load
+from asgard.model.artifacts.signature import dumps
+from asgard.model.scoring.predictor import Predictor
 
 FILES = (
     *("MLmodel", SPEC, MANIFEST, "model.pkl", "requirements.txt", "conda.yaml", "python_env.yaml"),

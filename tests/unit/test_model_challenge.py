@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgard.common.errors import UsageError
-from asgard.model.challenge import Side, assigned
+from asgard.model.batch.challenge import Side, assigned
 
 KEYS = st.lists(st.one_of(st.none(), st.text(), st.integers(), st.booleans(), st.dates()), min_size=1, max_size=3)
 
@@ -29,7 +29,7 @@ def test_what_is_assigned_stays_assigned() -> None:
 
 def test_another_process_with_other_hashes_assigns_the_same() -> None:
     code = (
-        "from asgard.model.challenge import assigned; "
+        "from asgard.model.batch.challenge import assigned; "
         "print(''.join(str(assigned((f'é{n}', n), 0.5, 's'))[2] for n in range(64)))"
     )
     ends = {

@@ -12,14 +12,17 @@ from tests.support.distributions import install
 from tests.support.models import signature
 
 from asgard.common.settings import python_environment
-from asgard.model.environment import differences, imported_versions, installed_versions, not_from_an_index
-from asgard.model.mlflow_files import CONDA, PYTHON_ENV, REQUIREMENTS, TRAINED_WITH, made
+from asgard.model.artifacts.environment import differences, imported_versions, installed_versions, not_from_an_index
+from asgard.model.artifacts.mlflow_folder import CONDA, PYTHON_ENV, REQUIREMENTS, TRAINED_WITH, made
 
 
 def imported(folder: Path, code: str) -> dict[str, str]:
     """What a process that runs some code says that it imported."""
     path = f"{folder}:{python_environment().get('PYTHONPATH', '')}"
-    told = "import json; from asgard.model.environment import imported_versions; print(json.dumps(imported_versions()))"
+    told = (
+        "import json; from asgard.model.artifacts.environment import imported_versions;"
+        "print(json.dumps(imported_versions()))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", f"{code}\n{told}"],
         capture_output=True,

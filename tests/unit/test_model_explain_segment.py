@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from asgard.model.explain_segment import Chosen, chosen
-from asgard.model.formats import Format
-from asgard.model.segments import ModelFile, Segment, Segments, Unknown
+from asgard.model.artifacts.formats import Format
+from asgard.model.artifacts.segments import ModelFile, Segment, Segments, Unknown
+from asgard.model.provenance.explain_parts import Chosen, chosen
 
 FILE = ModelFile("segments/0/model.txt", Format.LIGHTGBM, "ab")
 

@@ -8,9 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from asgard.common.errors import ArtifactError, UsageError
-from asgard.model.ledger_run import decode, encode
+from asgard.model.ledger.ledger_run import decode, encode
+from asgard.model.ledger.registered import RegisteredModel, require_intact, version_of
 from asgard.model.lifecycle import Kind, Ledger, Stage, Version
-from asgard.model.registered import RegisteredModel, require_intact, version_of
 from asgard.model.versions import BINDING, METRICS, Binding, facts_sha256, facts_tags
 
 V1 = Version(1, 0, 0)

@@ -13,12 +13,12 @@ import pytest
 from tests.support.distributions import install
 
 from asgard.common.errors import ArtifactError, RunError, UsageError
+from asgard.model.artifacts.signature import Column, Signature
 from asgard.model.declaration import FitResult, TrainingData, model
-from asgard.model.examples import Examples
-from asgard.model.fitting import Fitted, fit
-from asgard.model.mlflow_quiet import import_mlflow
-from asgard.model.predictor import Predictor
-from asgard.model.signature import Column, Signature
+from asgard.model.mlflow_access.mlflow_quiet import import_mlflow
+from asgard.model.scoring.predictor import Predictor
+from asgard.model.training.examples import Examples
+from asgard.model.training.fitting import Fitted, fit
 
 ROWS = 200
 
@@ -142,8 +142,8 @@ def kept_by_mlflow(data):
         found = fitted(module.kept_by_mlflow, tmp_path)
         found.artifact.save(tmp_path / "kept")
         code = (
-            "import sys; from pathlib import Path; from asgard.model.artifact import Artifact\n"
-            "from asgard.model.predictor import Predictor; import numpy\n"
+            "import sys; from pathlib import Path; from asgard.model.artifacts.artifact import Artifact\n"
+            "from asgard.model.scoring.predictor import Predictor; import numpy\n"
             f"model = Predictor(Artifact.read(Path({str(tmp_path / 'kept')!r}), {found.artifact.sha256!r}))\n"
             "print(model.score(numpy.array([[0.5, 1.0], [-3.0, 0.0]])).tolist(), 'own_pipeline' in sys.modules)"
         )

@@ -24,11 +24,11 @@ from tests.support.models import (
 )
 
 from asgard.common.errors import ArtifactError, EnvironmentSetupError, UsageError
-from asgard.model.artifact import Artifact, ModelSpec
-from asgard.model.formats import Format, dump, format_of, load
-from asgard.model.matrix import matrix, numbers
-from asgard.model.predictor import Predictor, cached
-from asgard.model.signature import Column, Signature
+from asgard.model.artifacts.artifact import Artifact, ModelSpec
+from asgard.model.artifacts.formats import Format, dump, format_of, load
+from asgard.model.artifacts.signature import Column, Signature
+from asgard.model.scoring.matrix import matrix, numbers
+from asgard.model.scoring.predictor import Predictor, cached
 
 TASKS = ("binary", "multiclass", "regression")
 ONNX_TOLERANCE = 1e-5
@@ -93,7 +93,7 @@ class TestSameAsInProcess:
         assert np.array_equal(predicted(Format.PYFUNC, "binary", model, given), expected)
 
     def test_a_folder_that_a_flavour_saved(self, tmp_path: Path) -> None:
-        from asgard.model.mlflow_quiet import import_mlflow
+        from asgard.model.mlflow_access.mlflow_quiet import import_mlflow
 
         import_mlflow()
         import mlflow.lightgbm
@@ -127,7 +127,7 @@ class TestIndependence:
 
     @pytest.mark.parametrize("size", [1, 7, 63, 64, 65, 300])
     def test_of_the_batch_for_flavours_of_mlflow(self, tmp_path: Path, size: int) -> None:
-        from asgard.model.mlflow_quiet import import_mlflow
+        from asgard.model.mlflow_access.mlflow_quiet import import_mlflow
 
         import_mlflow()
         import mlflow.sklearn
@@ -224,8 +224,10 @@ class TestTypes:
 
     def test_nothing_heavy_is_imported_to_know(self) -> None:
         code = (
-            "import sys; from asgard.model.formats import format_of; format_of(type('M', (), {'predict': 1})());"
-            "from asgard.model import Artifact, signature, formats, predictor; import asgard.model.pyfunc;"
+            "import sys; from asgard.model.artifacts.formats import format_of;"
+            "format_of(type('M', (), {'predict': 1})());"
+            "from asgard.model import Artifact; from asgard.model.artifacts import signature, formats;"
+            "from asgard.model.scoring import predictor; import asgard.model.pyfunc;"
             "print([n for n in ('mlflow', 'sklearn', 'lightgbm', 'onnxruntime', 'torch', 'skops', 'pyspark', 'pandas')"
             " if n in sys.modules])"
         )
@@ -371,7 +373,7 @@ class TestPredictor:
 def test_mlflow_loads_a_folder_of_asgard(tmp_path: Path) -> None:
     import pandas as pd
 
-    from asgard.model.mlflow_quiet import import_mlflow
+    from asgard.model.mlflow_access.mlflow_quiet import import_mlflow
 
     given = pd.DataFrame(rows(), columns=list(NAMES))
     given["member"] = rows(gaps=False)[:, 3] > 0

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from asgard.common.errors import UsageError
-from asgard.model.ledger_run import decode, encode
+from asgard.model.ledger.ledger_run import decode, encode
 from asgard.model.lifecycle import Kind, Ledger, LifecycleError, Stage, Transition, Version, next_version
 
 VERSIONS = st.builds(Version, st.integers(0, 3), st.integers(0, 3), st.integers(0, 3))

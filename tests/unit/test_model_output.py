@@ -18,12 +18,12 @@ from tests.support.models import rows as matrix_of
 from tests.support.segments import segmented
 
 from asgard.common.errors import ArtifactError
-from asgard.model.artifact import Artifact, ModelSpec
-from asgard.model.formats import Format, dump, load
-from asgard.model.output import predictions
-from asgard.model.predictor import Predictor
-from asgard.model.segmented import Segmented
-from asgard.model.segments import Unknown
+from asgard.model.artifacts.artifact import Artifact, ModelSpec
+from asgard.model.artifacts.formats import Format, dump, load
+from asgard.model.artifacts.segments import Unknown
+from asgard.model.scoring.output import predictions
+from asgard.model.scoring.predictor import Predictor
+from asgard.model.scoring.segmented import Segmented
 
 NUMBERS = ("float64", "float32", "int64", "bool")
 KINDS = (*NUMBERS, "Float64", "object", "str", "complex128")

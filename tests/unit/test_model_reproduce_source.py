@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.unit.test_batch_request import version
 
-from asgard.model.reproduce import NotReproducibleError, reproduce
+from asgard.model.provenance.reproduce import NotReproducibleError, reproduce
 from asgard.model.versions import Binding
 
 

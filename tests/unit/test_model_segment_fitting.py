@@ -13,16 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from asgard.common.errors import DeclarationError, RunError, UsageError
+from asgard.model.artifacts.formats import Format
+from asgard.model.artifacts.segments import MOST, Segment, Segments
 from asgard.model.declaration import FitResult, Model, TrainingData, model
-from asgard.model.examples import Examples, load_examples
-from asgard.model.fitting import Fitted, fit
-from asgard.model.formats import Format
 from asgard.model.metrics import Metric
-from asgard.model.outcome import fitting_together
-from asgard.model.predictor import Predictor
-from asgard.model.scripts import LOG
-from asgard.model.segments import MOST, Segment, Segments
-from asgard.model.training import TrainRequest
+from asgard.model.scoring.predictor import Predictor
+from asgard.model.training.examples import Examples, load_examples
+from asgard.model.training.fitting import Fitted, fit
+from asgard.model.training.outcome import fitting_together
+from asgard.model.training.scripts import LOG
+from asgard.model.training.training import TrainRequest
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 SIZES = {"books": 160, "food": 240, "toys": 120}

@@ -15,14 +15,14 @@ from tests.support.models import NAMES, fitted, rows, signature
 from tests.support.segments import different, segmented
 
 from asgard.common.errors import ArtifactError, UsageError
-from asgard.model import segmented as segmented_module
-from asgard.model.artifact import Artifact
-from asgard.model.formats import Format, dump, load
-from asgard.model.loaded import Loaded
-from asgard.model.predictor import Predictor
-from asgard.model.segmented import Segmented
-from asgard.model.segments import ModelFile, Segment, Segments, Unknown, grouped, segments_of, values_of
-from asgard.model.signature import Column, Signature, breaks
+from asgard.model.artifacts.artifact import Artifact
+from asgard.model.artifacts.formats import Format, dump, load
+from asgard.model.artifacts.segments import ModelFile, Segment, Segments, Unknown, grouped, segments_of, values_of
+from asgard.model.artifacts.signature import Column, Signature, breaks
+from asgard.model.scoring import segmented as segmented_module
+from asgard.model.scoring.predictor import Predictor
+from asgard.model.scoring.segmented import Segmented
+from asgard.model.scoring.single_model import Loaded
 
 COUNT = 300
 WHOLE = (Format.LIGHTGBM, fitted(Format.LIGHTGBM, num_leaves=3))
@@ -239,7 +239,7 @@ class TestKept:
             Segments.read(b"{}")
 
     def test_mlflow_loads_it(self, tmp_path: Path) -> None:
-        from asgard.model.mlflow_quiet import import_mlflow
+        from asgard.model.mlflow_access.mlflow_quiet import import_mlflow
 
         models = {1: MODELS["food"], 2: MODELS["books"]}
         folder = segmented(models, kind="bigint").save(tmp_path / "model")

@@ -4,7 +4,7 @@ import pytest
 from tests.support.models import signature
 
 from asgard.common.errors import DeclarationError, UsageError
-from asgard.model.signature import Column, Signature, breaks
+from asgard.model.artifacts.signature import Column, Signature, breaks
 
 GIVEN = {"age": "double", "spent": "double", "visits": "bigint", "member": "boolean", "name": "string"}
 

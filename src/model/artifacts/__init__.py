@@ -1,0 +1,1 @@
+"""A model's files: their formats, signature, segments and environment, and what they promise."""

@@ -1,0 +1,124 @@
+"""What each format makes of a fitted model."""
+
+import io
+import pickle
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from asgard.common.errors import UsageError
+from asgard.model.artifacts.formats import TRUSTED, Format
+from asgard.model.artifacts.pickled import found_nowhere, modules_of
+
+_BY_PICKLE = (
+    "Use parts of scikit-learn only; or, if you trust who trains it, keep it as pickle: model(..., format='pickle')."
+)
+
+
+def _lightgbm(model: Any) -> bytes:
+    import lightgbm
+
+    booster = getattr(model, "booster_", model)
+    if not isinstance(booster, lightgbm.Booster):
+        raise UsageError(f"{type(model).__name__} is no LightGBM model.", hint="Leave the format out.")
+    return booster.model_to_string().encode()  # type: ignore[no-any-return, unused-ignore]
+
+
+def _skops(model: Any) -> bytes:
+    import skops.io
+
+    foreign = _foreign_parts(model)
+    if foreign:
+        raise UsageError(
+            f"The model can't be kept as skops: it has parts that are not scikit-learn's, {', '.join(foreign)}.",
+            hint=_BY_PICKLE,
+        )
+    content: bytes = skops.io.dumps(model)
+    odd = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
+    if odd:
+        raise UsageError(
+            f"The model can't be kept as skops: it is made of {', '.join(odd)}, which may run code when loaded.",
+            hint=_BY_PICKLE,
+        )
+    return content
+
+
+def _foreign_parts(model: Any) -> list[str]:
+    """Estimators in a model of scikit-learn's, such as a step of a pipeline, that come from elsewhere."""
+    if not hasattr(model, "get_params"):
+        return []
+    parts = [model, *model.get_params().values()]
+    kinds = {type(each) for each in parts if hasattr(each, "fit") and not isinstance(each, type)}
+    names = {f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}" for kind in kinds}
+    return sorted(name for name in names if not name.startswith("sklearn."))
+
+
+def _onnx(model: Any) -> bytes:
+    import onnx
+
+    onnx.checker.check_model(model)
+    return model.SerializeToString()  # type: ignore[no-any-return, unused-ignore]
+
+
+def _torchscript(model: Any) -> bytes:
+    import torch
+
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*torch\.jit\.\w+` is deprecated")  # it works on, to PyTorch 3
+        scripted = model if isinstance(model, torch.jit.ScriptModule) else torch.jit.script(model.eval())
+        torch.jit.save(scripted, buffer)
+    return buffer.getvalue()
+
+
+def _pyfunc(model: Any) -> bytes:
+    if isinstance(model, Path):
+        return _packed(model)
+    packed = _saved(model)
+    alone = [sys.modules[name] for name in found_nowhere(modules_of(packed, Format.PYFUNC)) if name in sys.modules]
+    return _saved(model, alone) if alone else packed
+
+
+def _saved(model: Any, by_value: Sequence[ModuleType] = ()) -> bytes:
+    """An MLflow PythonModel's folder; what is of these modules is kept in it, and not looked for when it is loaded."""
+    import cloudpickle  # type: ignore[import-untyped, unused-ignore]
+
+    from asgard.model.mlflow_access.mlflow_quiet import import_mlflow
+
+    mlflow = import_mlflow()
+    with tempfile.TemporaryDirectory(prefix="asgard-model-") as name, ExitStack() as registered:
+        for module in by_value:
+            if module.__name__ not in cloudpickle.list_registry_pickle_by_value():
+                cloudpickle.register_pickle_by_value(module)
+                registered.callback(cloudpickle.unregister_pickle_by_value, module)
+        folder = Path(name) / "model"
+        mlflow.pyfunc.save_model(str(folder), python_model=model, pip_requirements=["mlflow"])
+        return _packed(folder)
+
+
+def _packed(folder: Path) -> bytes:
+    """A folder as one file, the same bytes for the same files."""
+    if not (folder / "MLmodel").is_file():
+        raise UsageError(f"{folder} is no model folder of MLflow: it has no MLmodel.", hint="Save it by a flavour.")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(each for each in folder.rglob("*") if each.is_file()):
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), date_time=(1980, 1, 1, 0, 0, 0))
+            archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+DUMPS: Mapping[Format, Callable[[Any], bytes]] = {
+    Format.LIGHTGBM: _lightgbm,
+    Format.SKOPS: _skops,
+    Format.PICKLE: lambda model: pickle.dumps(model, protocol=5),
+    Format.ONNX: _onnx,
+    Format.TORCHSCRIPT: _torchscript,
+    Format.PYFUNC: _pyfunc,
+}

@@ -1,0 +1,108 @@
+"""The files that make an artifact a model folder of MLflow's, written by hand: `mlflow.pyfunc` and its UI read them.
+
+`MLmodel` is YAML, of which JSON is a part.
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from asgard.model.artifacts import bundled
+from asgard.model.artifacts.environment import installed_versions, not_from_an_index
+from asgard.model.artifacts.signature import Column, Signature, dumps
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MODEL, REQUIREMENTS, EXAMPLE = "MLmodel", "requirements.txt", "input_example.json"
+CONDA, PYTHON_ENV = "conda.yaml", "python_env.yaml"
+TRAINED_WITH = "asgard/trained_with.txt"
+"""All that the trainer had imported, as requirements; `requirements.txt` has what predictions need."""
+REGISTERED = "registered_model_meta"
+"""What MLflow writes into a model's folder when somebody gets it by its registered name."""
+LOADER = "asgard.model.pyfunc"
+_TYPES = {"boolean": "boolean", "string": "string", "binary": "binary", "date": "datetime", "timestamp": "datetime"}
+_NOT_INSTALLED = ("python", "java")
+_OF_MLFLOW = ("mlflow", "numpy", "pandas", "pyarrow")
+"""What MLflow's door needs, whatever the model is."""
+
+
+def is_mlflows_own(path: str) -> bool:
+    """Whether a file beside a model's is one that MLflow, or a Python that it started, wrote: it is never read."""
+    return path == REGISTERED or (path.startswith(f"{bundled.FOLDER}/") and "__pycache__" in path.split("/"))
+
+
+def made(
+    signature: Signature,
+    trained_with: Mapping[str, str],
+    example: "pd.DataFrame | None",
+    needs: Collection[str] = (),
+) -> dict[str, bytes]:
+    """Content by path.
+
+    Args:
+        signature: of the model. Columns of 64 bits are `any` to MLflow, which refuses nulls in a column of whole
+            numbers, and whole numbers in a column of doubles; other numbers are `double`.
+        trained_with: versions of what the trainer had imported.
+        example: some rows of the input.
+        needs: distributions that its predictions need; in the version that it was trained with, or else as installed.
+    """
+    here = installed_versions({*needs, *_OF_MLFLOW})
+    python = trained_with.get("python", here["python"])
+    serving = {name: trained_with.get(name, version) for name, version in here.items()}
+    columns = [
+        {"type": _type(column, is_segment=column.name == signature.segment), "name": column.name, "required": True}
+        for column in signature.inputs
+    ]
+    output: dict[str, Any] = {"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1]}}
+    if signature.task == "multiclass":
+        output["tensor-spec"]["shape"].append(len(signature.classes))
+    model: dict[str, Any] = {
+        "flavors": {
+            "python_function": {
+                "loader_module": LOADER,
+                "python_version": python,
+                "code": bundled.FOLDER,
+                "env": {"conda": CONDA, "virtualenv": PYTHON_ENV},
+            }
+        },
+        "signature": {"inputs": json.dumps(columns), "outputs": json.dumps([output]), "params": None},
+    }
+    requirements = _requirements(serving)
+    wanted = [line for line in requirements.decode().splitlines() if not line.startswith("#")]
+    files = {
+        **bundled.files(),
+        REQUIREMENTS: requirements,
+        TRAINED_WITH: _requirements(trained_with),
+        PYTHON_ENV: dumps({"python": python, "build_dependencies": ["pip"], "dependencies": [f"-r {REQUIREMENTS}"]}),
+        CONDA: dumps(
+            {
+                "name": "mlflow-env",
+                "channels": ["conda-forge"],
+                "dependencies": [f"python={python}", "pip", {"pip": wanted}],
+            }
+        ),
+    }
+    if example is not None:
+        model["saved_input_example_info"] = {
+            "artifact_path": EXAMPLE,
+            "type": "dataframe",
+            "pandas_orient": "split",
+        }
+        files[EXAMPLE] = (example.to_json(orient="split", index=False, double_precision=15) + "\n").encode()
+    return files | {MODEL: dumps(model)}
+
+
+def _type(column: Column, *, is_segment: bool) -> str:
+    return _TYPES.get(column.type, "long" if is_segment else "any" if column.type == "bigint" else "double")
+
+
+def _requirements(trained_with: Mapping[str, str]) -> bytes:
+    """Exact versions; what no index has is a comment."""
+    wanted = {name: version for name, version in sorted(trained_with.items()) if name not in _NOT_INSTALLED}
+    elsewhere = not_from_an_index(wanted)
+    lines = [
+        f"# {name}=={version} is from a folder, a file or a repository" if name in elsewhere else f"{name}=={version}"
+        for name, version in wanted.items()
+    ]
+    return ("\n".join(lines) + "\n").encode()

@@ -1,0 +1,1 @@
+"""Batch predictions: what to predict, from which snapshots, into which table."""

@@ -1,0 +1,95 @@
+"""What is counted while rows pass: each batch's seconds as a side scored it, and the rows of it that are written."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from asgard.model.batch.challenge import Side
+from asgard.model.batch.latency import Latency
+from asgard.model.batch.table import SCORE, VERSION
+from asgard.model.versions import ModelVersion
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, Observation
+
+SECONDS = "__seconds"
+
+
+@dataclass(frozen=True)
+class SideCounts:
+    """What one side predicted.
+
+    Attributes:
+        rows: newly predicted.
+        scored: those whose prediction is not null.
+        mean: of their scores; None for several classes, or if none has one.
+        latency: seconds by Arrow batch.
+    """
+
+    version: ModelVersion
+    rows: int = 0
+    scored: int = 0
+    mean: float | None = None
+    latency: Latency = field(default_factory=Latency)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"model": str(self.version), "rows": self.rows, "null": self.null, "mean": self.mean}
+
+    @property
+    def null(self) -> int:
+        """Rows without a prediction."""
+        return self.rows - self.scored
+
+
+class Counting:
+    """Counts of one attempt, by side; nothing until its rows were written.
+
+    Args:
+        versions: that predict, by side.
+    """
+
+    def __init__(self, versions: dict[Side, ModelVersion]) -> None:
+        self._versions = versions
+        self.clear()
+
+    def clear(self) -> None:
+        """An attempt begins, or wrote nothing."""
+        self._batches: dict[Side, Observation] = {}
+        self._rows: Observation | None = None
+
+    def timed(self, scored: "DataFrame", side: Side) -> "DataFrame":
+        """Scored rows of a side, without the seconds, which are counted."""
+        from pyspark.sql import Observation
+        from pyspark.sql import functions as F
+
+        seen = self._batches[side] = Observation(f"batches of the {side}")
+        return scored.observe(seen, *Latency.observed(F.col(SECONDS))).drop(SECONDS)
+
+    def counted(self, frame: "DataFrame") -> "DataFrame":
+        """The rows that are written."""
+        from pyspark.sql import Observation
+        from pyspark.sql import functions as F
+
+        single = dict(frame.dtypes)[SCORE] == "double"
+        metrics = []
+        for side, version in self._versions.items():
+            own = F.col(VERSION) == str(version.version)
+            total = F.sum(F.when(own, F.col(SCORE))) if single else F.lit(None).cast("double")
+            scored = own & F.col(SCORE).isNotNull()
+            metrics += [F.count_if(own).alias(f"rows_{side}"), F.count_if(scored).alias(f"scored_{side}")]
+            metrics.append(total.alias(f"total_{side}"))
+        self._rows = Observation("predictions")
+        return frame.observe(self._rows, *metrics)
+
+    def found(self) -> dict[Side, SideCounts]:
+        """What each side did."""
+        if self._rows is None:
+            return {side: SideCounts(version) for side, version in self._versions.items()}
+        seen = self._rows.get
+        found = {}
+        for side, version in self._versions.items():
+            scored, total = int(seen[f"scored_{side}"]), seen[f"total_{side}"]
+            mean = total / scored if scored and total is not None else None
+            latency = Latency.of(self._batches[side].get)
+            found[side] = SideCounts(version, int(seen[f"rows_{side}"]), scored, mean, latency)
+        return found

@@ -1,0 +1,154 @@
+"""Predictions of all entities: what there is of them after a run, held against the last ones.
+
+A run over all entities adds what is missing: all of it, or the rest, where some were predicted before (by `--entities`,
+or another run). What counts is the earlier part and the rest together: the newest prediction of each entity.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from asgard.lakehouse.attempt import Attempt
+from asgard.model.batch.request import CHALLENGED, REST, WHOLE, PredictRequest
+from asgard.model.batch.table import SCORE, VERSION, is_of
+from asgard.model.metrics import Task
+from asgard.model.versions import finite
+from asgard.validation.checks import Check, expression
+from asgard.validation.rules import AfterWrite
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+DEVIATION_SHARE = 0.1
+"""So much of the standard deviation a mean near 0 counts as, when a shift is a share of it."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What the newest predictions of all entities amount to.
+
+    Attributes:
+        entities: that were predicted.
+        scored: those whose prediction is not null.
+        mean, deviation: of the scores; None for several classes, or if there is none.
+    """
+
+    entities: int
+    scored: int
+    mean: float | None = None
+    deviation: float | None = None
+
+    @property
+    def null_share(self) -> float:
+        """Of the entities, 0 to 1."""
+        return 1 - self.scored / self.entities if self.entities else 0.0
+
+    def mean_range(self, max_shift: float) -> tuple[float, float] | None:
+        """Where the next mean may lie; None if there is no scale to say it in.
+
+        A shift is a share of the mean, or of a tenth of the standard deviation if that is more.
+        """
+        if self.mean is None or not math.isfinite(self.mean):
+            return None
+        deviation = self.deviation if self.deviation is not None and math.isfinite(self.deviation) else 0.0
+        scale = max(abs(self.mean), deviation * DEVIATION_SHARE)
+        return (self.mean - max_shift * scale, self.mean + max_shift * scale) if scale else None
+
+    def __str__(self) -> str:
+        mean = "" if self.mean is None else f", mean {self.mean:.4f}"
+        return f"{self.scored:,} predictions that are not null of {self.entities:,} entities{mean}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What there is after a run, held against the last run over all entities.
+
+    Attributes:
+        last: what there was after that.
+        now: gives what there is now; called once the rows are written.
+    """
+
+    request: PredictRequest
+    last: Whole
+    now: Callable[[], Whole]
+
+    @property
+    def rules(self) -> Mapping[str, Callable[[Whole], bool]]:
+        """What is demanded, by the name of its check."""
+        request, last = self.request, self.last
+        rules: dict[str, Callable[[Whole], bool]] = {
+            "volume against the last run": lambda now: now.scored >= int(last.scored * request.min_volume)
+        }
+        if request.nullable:
+            most = last.null_share + request.max_null_rise
+            rules["nulls against the last run"] = lambda now: (
+                now.null_share <= most or math.isclose(now.null_share, most)
+            )
+        shift = last.mean_range(request.max_mean_shift)
+        if shift is not None:
+            low, high = shift
+            rules["mean against the last run"] = lambda now: now.mean is not None and low <= now.mean <= high
+        return rules
+
+    def checks(self) -> list[Check]:
+        """The same as checks of the table."""
+        return [expression(name, AfterWrite(partial(self._holds, rule))) for name, rule in self.rules.items()]
+
+    def _holds(self, rule: Callable[[Whole], bool]) -> "Column":
+        from pyspark.sql import functions as F
+
+        return F.lit(rule(self.now()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        plain: dict[str, Any] = finite({"last": asdict(self.last), "now": asdict(self.now())})
+        return plain
+
+    def __str__(self) -> str:
+        return f"in all {self.now()}; after the last run over all entities {self.last}"
+
+
+def whole_now(attempt: Attempt, request: PredictRequest, moment: datetime) -> Whole:
+    """What there is from these versions and snapshots as of this moment, as the attempt sees it."""
+    return measured(attempt.read(request.table).where(is_of(request, moment)), request)
+
+
+def last_whole(attempt: Attempt, request: PredictRequest) -> Whole | None:
+    """What there was after the last run over all entities, whoever challenged in it; None if there was none."""
+    from pyspark.sql import functions as F
+
+    if not attempt.has(request.table):
+        return None
+    table = attempt.read(request.table, guard=True)
+    scope = F.col("scope")
+    whole = scope.isin(WHOLE, REST) | scope.startswith(f"{WHOLE}, ") | scope.startswith(f"{REST}, ")
+    found = table.where(whole).orderBy(F.col("predicted_at").desc()).limit(1).collect()
+    if not found:
+        return None
+    (newest,) = found
+    same = (F.col("features_as_of") == F.lit(newest["features_as_of"])) & (
+        F.col("predicted_at") <= F.lit(newest["predicted_at"])
+    )
+    if f", {CHALLENGED} " not in newest["scope"]:
+        for column in (VERSION, "feature_snapshot"):
+            same &= F.col(column) == F.lit(newest[column])
+    return measured(table.where(same), request)
+
+
+def measured(rows: "DataFrame", request: PredictRequest) -> Whole:
+    """What rows of the table amount to, of each entity the newest one."""
+    from pyspark.sql import functions as F
+
+    newest = rows.groupBy(*request.keys).agg(F.max_by(SCORE, "predicted_at").alias(SCORE))
+    single = request.task is not Task.MULTICLASS
+    mean, deviation = (F.avg(SCORE), F.stddev_pop(SCORE)) if single else (F.lit(None), F.lit(None))
+    (found,) = newest.agg(
+        F.count("*").alias("entities"),
+        F.count(SCORE).alias("scored"),
+        mean.alias("mean"),
+        deviation.alias("deviation"),
+    ).collect()
+    return Whole(**found.asDict())

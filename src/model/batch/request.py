@@ -1,0 +1,250 @@
+"""What a batch prediction is asked for: versions, their features, and which entities."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from asgard.common.errors import UsageError
+from asgard.common.names import TableName
+from asgard.features.pinned import PinnedView
+from asgard.features.views import OnDemandFeature
+from asgard.model.artifacts.artifact import Artifact
+from asgard.model.batch.challenge import Side, require_share, require_splittable
+from asgard.model.batch.entities import Entities
+from asgard.model.metrics import Task
+from asgard.model.versions import ModelVersion
+
+WHOLE = "all"
+"""Scope of a run that predicted every entity; with a challenger, more follows after a comma."""
+REST = "all that were not predicted yet"
+"""Scope of a run over every entity that found some of them predicted; more may follow, too."""
+CHALLENGED = "challenger"
+"""What a scope names the challenger by."""
+
+
+def predictions_of(model: str) -> TableName:
+    """The table of a model's predictions."""
+    return TableName("gold", f"{model}_predictions")
+
+
+@dataclass(frozen=True)
+class Challenger:
+    """A version that predicts a share of the entities instead of the champion.
+
+    Attributes:
+        version, artifact, views, on_demand: as in `PredictRequest`.
+        share: of the entities, from 0 to 1.
+        salt: of the split; "" for the version's name, e.g. `churn@1.2.0`.
+    """
+
+    version: ModelVersion
+    artifact: Artifact
+    views: tuple[PinnedView, ...]
+    on_demand: tuple[OnDemandFeature, ...]
+    share: float
+    salt: str = ""
+
+    @property
+    def used_salt(self) -> str:
+        """The one that was given, or the version's name."""
+        return self.salt or str(self.version)
+
+
+@dataclass(frozen=True)
+class PredictRequest:
+    """What to predict, by which version, from which features.
+
+    Attributes:
+        version, artifact: of the model; the artifact's bytes were verified.
+        views: pinned, those of the model in its order.
+        on_demand: functions over the views that the model learned from.
+        moment: features count as known then; None: at the newest event timestamp of the views.
+        entities: those to predict; None: all.
+        where: SQL condition on keys and features.
+        top: only so many of the greatest, by `by`.
+        by: `score`, or a feature.
+        max_mean_shift: how far the mean may be from the last run's, as a share of it.
+        min_volume: predictions that are not null, that there must be, as a share of the last run's.
+        max_null_rise: how much the share of null predictions may rise since the last run, 0 to 1.
+        challenger: predicts a share of them instead; None: nobody.
+    """
+
+    version: ModelVersion
+    artifact: Artifact
+    views: tuple[PinnedView, ...]
+    on_demand: tuple[OnDemandFeature, ...] = ()
+    moment: datetime | None = None
+    entities: Entities | None = None
+    where: str | None = None
+    top: int | None = None
+    by: str = "score"
+    max_mean_shift: float = 0.5
+    min_volume: float = 0.5
+    max_null_rise: float = 0.1
+    challenger: Challenger | None = None
+
+    @property
+    def table(self) -> TableName:
+        """Where the predictions go."""
+        return predictions_of(self.version.name)
+
+    @property
+    def task(self) -> Task:
+        """What is predicted."""
+        return Task(self.artifact.spec.signature.task)
+
+    @property
+    def nullable(self) -> bool:
+        """Whether a prediction may be null: of a segment that a model does not know."""
+        return any(each.artifact.spec.signature.nullable for each in self.sides.values())
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What names an entity, over all views."""
+        return tuple(dict.fromkeys(key for pinned in self.views for key in pinned.view.keys))
+
+    @property
+    def feature_snapshot(self) -> str:
+        """The snapshots of the views' tables, in order, by comma."""
+        states = dict.fromkeys((pinned.table.name, pinned.table.snapshot_id) for pinned in self.views)
+        return ",".join(str(snapshot) for _, snapshot in states)
+
+    @property
+    def sides(self) -> Mapping[Side, "PredictRequest"]:
+        """What each side is asked for, as if it were alone."""
+        champion, other = replace(self, challenger=None), self.challenger
+        if other is None:
+            return {Side.CHAMPION: champion}
+        challenger = replace(
+            champion, version=other.version, artifact=other.artifact, views=other.views, on_demand=other.on_demand
+        )
+        return {Side.CHAMPION: champion, Side.CHALLENGER: challenger}
+
+    @property
+    def chosen(self) -> str:
+        """Which entities it is about, in words; "" for all of them."""
+        parts = [f"entities of {self.entities.name}"] if self.entities else []
+        parts += [f"where {self.where}"] if self.where else []
+        parts += [f"top {self.top} by {self.by}"] if self.top else []
+        return ", ".join(parts)
+
+    @property
+    def scope(self) -> str:
+        """`all`, or which entities it is about; and who challenges."""
+        return ", ".join([self.chosen or WHOLE, *self._split])
+
+    @property
+    def rest_scope(self) -> str:
+        """The same where some of all entities were predicted before."""
+        return ", ".join([self.chosen or REST, *self._split])
+
+    @property
+    def _split(self) -> list[str]:
+        other = self.challenger
+        return [f"{CHALLENGED} {other.version.version} {other.share:g}"] if other else []
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Keys, features and on-demand features that there will be, and their types."""
+        found = dict(self.key_types)
+        found |= {each.name: each.type for pinned in self.views for each in pinned.view.features}
+        return found | {each.name: each.type for each in self.on_demand}
+
+    @property
+    def key_types(self) -> Mapping[str, str]:
+        """Type of each key."""
+        return {key: pinned.table.columns[key].type for pinned in self.views for key in pinned.view.keys}
+
+    def require_fit(self) -> None:
+        """Refuse what can't be predicted, before Spark starts.
+
+        Raises:
+            UsageError: the features are not those of the signature, an option makes no sense, or the challenger can't
+                stand beside the champion.
+        """
+        for each in self.sides.values():
+            each.artifact.spec.signature.require_columns(each.columns)
+            if each.by != "score" and each.by not in each.columns:
+                raise UsageError(f"--by is {each.by!r}.", hint=f"Use score, or one of {', '.join(each.columns)}.")
+        if min(self.max_mean_shift, self.min_volume, self.max_null_rise) < 0:
+            raise UsageError(
+                "--max-mean-shift, --min-volume and --max-null-rise are shares, from 0.", hint="E.g. 0.5 for a half."
+            )
+        if self.top is not None and self.top < 1:
+            raise UsageError(f"--top is {self.top}.", hint="Give how many, from 1.")
+        if self.top and self.by == "score" and self.task is Task.MULTICLASS:
+            raise UsageError("The scores of several classes have no order.", hint="Say --by with a feature.")
+        if self.entities is not None:
+            self.entities.require_there()
+        if self.challenger is not None:
+            _require_comparable(self, self.challenger)
+
+    def known_at(self) -> datetime:
+        """The moment, or that of the newest row of all views: one for both sides.
+
+        Raises:
+            UsageError: the views were not measured, and no moment is given.
+        """
+        if self.moment is not None:
+            return self.moment
+        views = [pinned for each in self.sides.values() for pinned in each.views]
+        newest = [pinned.facts.last for pinned in views if pinned.facts and pinned.facts.last is not None]
+        if not newest:
+            raise UsageError("The views have no row with a timestamp.", hint="Say --moment, or look at the gold table.")
+        return datetime.fromtimestamp(max(newest) / 1_000_000, UTC)
+
+    def described(self, moment: datetime) -> dict[str, Any]:
+        """What the run's record says of the prediction."""
+        other = self.challenger
+        return {
+            "moment": moment.isoformat(),
+            "scope": self.scope,
+            "split": {"share": other.share, "salt": other.used_salt, "keys": list(self.keys)} if other else None,
+            "versions": [{"side": str(side), **each._version_described()} for side, each in self.sides.items()],
+        }
+
+    def _version_described(self) -> dict[str, Any]:
+        return {
+            "model": str(self.version),
+            "sha256": self.version.sha256,
+            "mlflow_run": self.version.run_id,
+            "views": [
+                {**pinned.describe(), "target": pinned.table.at.reference, "declared": pinned.view.to_json()}
+                for pinned in self.views
+            ],
+            "on_demand": [each.name for each in self.on_demand],
+        }
+
+
+def _require_comparable(request: PredictRequest, challenger: Challenger) -> None:
+    """Refuse a challenger that can't stand beside the champion in one table."""
+    champion, other = request.sides.values()
+    require_share(challenger.share)
+    if champion.version.version == other.version.version:
+        raise UsageError(
+            f"{champion.version} can't challenge itself.",
+            hint="Say --challenger with another version; or leave it out.",
+        )
+    one, two = champion.artifact.spec.signature, other.artifact.spec.signature
+    if (one.task, one.classes) != (two.task, two.classes):
+        raise UsageError(
+            f"{champion.version} gives {_output(champion)}, {other.version} gives {_output(other)}: "
+            "their predictions can't stand in one table.",
+            hint=f"`asgard model compare {champion.version} {other.version}` shows both; predict by each alone.",
+        )
+    if dict(champion.key_types) != dict(other.key_types):
+        raise UsageError(
+            f"{champion.version} names entities by {_keys(champion)}, {other.version} by {_keys(other)}.",
+            hint="Predict by each alone, or train the challenger on views with the same keys.",
+        )
+    require_splittable(champion.key_types, request.keys)
+
+
+def _output(request: PredictRequest) -> str:
+    signature = request.artifact.spec.signature
+    return f"{signature.task} of {', '.join(signature.classes)}" if signature.classes else str(signature.task)
+
+
+def _keys(request: PredictRequest) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in request.key_types.items())

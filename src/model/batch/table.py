@@ -1,0 +1,101 @@
+"""The table of a model's predictions: its rows, the checks of a run, and what earlier runs wrote."""
+
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from functools import reduce
+from typing import TYPE_CHECKING
+
+from asgard.lakehouse.attempt import Attempt
+from asgard.lakehouse.declaration import Table, WriteMode, declare_table
+from asgard.model.batch.request import PredictRequest
+from asgard.model.metrics import Task
+from asgard.validation.checks import Check, between, expression, not_null, row_count, unique
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame
+
+SCORE = "prediction"
+VERSION = "model_version"
+SNAPSHOT = "feature_snapshot"
+AS_OF = "features_as_of"
+PREDICTED_AT = "predicted_at"
+SCOPE = "scope"
+RUN = "run_id"
+_ONCE = (VERSION, SNAPSHOT, AS_OF)
+"""What an entity is predicted once for."""
+PROBABILITIES = f"forall({SCORE}, each -> coalesce(each BETWEEN 0 AND 1, false))"
+"""Of several classes: each from 0 to 1, none null; to Spark NaN is greater than any number."""
+
+
+def predictions_table(request: PredictRequest, compared: Sequence[Check] = ()) -> Table:
+    """The predictions' table, with the checks of this run.
+
+    Args:
+        request: what is predicted.
+        compared: checks against the last run, of a run over all entities.
+    """
+    never_null = (*request.keys, *(() if request.nullable else (SCORE,)), VERSION, PREDICTED_AT)
+    checks: list[Check] = [
+        *map(not_null, never_null),
+        unique(*request.keys, *_ONCE),
+        row_count(1).over("added"),
+    ]
+    if request.task is Task.MULTICLASS:
+        checks.append(expression("probabilities", PROBABILITIES))
+    else:
+        low, high = (0, 1) if request.task is Task.BINARY else (-sys.float_info.max, sys.float_info.max)
+        checks.append(between(SCORE, low, high))  # NaN and infinity are in no range
+    return declare_table(
+        str(request.table),
+        mode=WriteMode.APPEND,
+        keys=(*request.keys, *_ONCE),
+        checks=[*checks, *compared],
+        description=f"What versions of the model {request.version.name} say of each entity.",
+        module="asgard.model.batch.table",
+        pipeline=f"model {request.version.name}",
+    )
+
+
+def with_origin(scored: "DataFrame", request: PredictRequest) -> "DataFrame":
+    """Scored rows, with the version that scored them and the snapshots that it read."""
+    from pyspark.sql import functions as F
+
+    version, snapshot = F.lit(str(request.version.version)), F.lit(request.feature_snapshot)
+    return scored.withColumn(VERSION, version).withColumn(SNAPSHOT, snapshot)
+
+
+def table_rows(scored: "DataFrame", attempt: Attempt, keys: Sequence[str], moment: datetime, scope: str) -> "DataFrame":
+    """What is written of scored rows that have their origin."""
+    from pyspark.sql import functions as F
+
+    return scored.select(
+        *keys,
+        SCORE,
+        VERSION,
+        SNAPSHOT,
+        F.lit(moment).alias(AS_OF),
+        F.lit(scope).alias(SCOPE),
+        F.lit(str(attempt.run_id)).alias(RUN),
+        F.lit(attempt.as_of).alias(PREDICTED_AT),
+    )
+
+
+def predicted_before(attempt: Attempt, request: PredictRequest, moment: datetime) -> "DataFrame | None":
+    """Entities and versions of what was predicted before, from these snapshots and as of this moment; None for none."""
+    if not attempt.has(request.table):
+        return None
+    rows = attempt.read(request.table, guard=True).where(is_of(request, moment))
+    found = rows.select(*request.keys, VERSION)
+    return None if found.isEmpty() else found
+
+
+def is_of(request: PredictRequest, moment: datetime) -> "Column":
+    """Whether a row is from the request's versions and their snapshots, as of this moment."""
+    from pyspark.sql import functions as F
+
+    origins = [
+        (F.col(VERSION) == str(each.version.version)) & (F.col(SNAPSHOT) == each.feature_snapshot)
+        for each in request.sides.values()
+    ]
+    return reduce(lambda one, other: one | other, origins) & (F.col(AS_OF) == F.lit(moment))

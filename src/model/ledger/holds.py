@@ -1,0 +1,246 @@
+"""What a model's version keeps of the lakehouse: holds on the published states that it learned from.
+
+A version holds the commits of its feature snapshots by tags `hold_model_<name>_<version>-<commit>` until it is
+archived, and a grace after (setting `model_hold_grace`), in which a rollback finds everything there. Whoever moves a
+version of the model makes the holds what the ledger then asks for.
+
+A reproduction holds the same commits meanwhile by tags of its own, `hold_reproduce_<name>_<version>-<moment>-...`.
+"""
+
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from asgard.common.errors import AsgardError, UsageError
+from asgard.common.names import BranchName, CommitHash, check_run_id
+from asgard.features.aggregates import duration
+from asgard.features.labels import Labels
+from asgard.features.pinned import PinnedTable
+from asgard.lakehouse.history import list_runs
+from asgard.lakehouse.holds import base_name, hold, hold_name, holds_of, release
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.snapshots import At
+from asgard.model.gates import PromotionRefusedError
+from asgard.model.ledger.registered import RegisteredModel
+from asgard.model.lifecycle import Ledger, Stage, Version
+from asgard.model.versions import Binding, BoundView, ModelVersion
+
+ABANDONED_AFTER = timedelta(days=7)
+"""A reproduction that began so long ago is dead, and its holds are dropped."""
+_KIND, _REPRODUCTION = "model", "reproduce"
+_OWNED = re.compile(r"(\d+\.\d+\.\d+)-([0-9a-f]+)")
+_BEGAN = re.compile(r".*-(\d{8}t\d{6})-[0-9a-f]+-[0-9a-f]+")
+_MOMENT = "%Y%m%dt%H%M%S"
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What was done to make the holds of a model right.
+
+    Attributes:
+        dropped: tags that nothing needed.
+        made: tags that were missing.
+        problems: what could not be held, and why, in words.
+    """
+
+    dropped: tuple[BranchName, ...]
+    made: tuple[BranchName, ...]
+    problems: tuple[str, ...]
+
+
+def hold_version(lake: Lakehouse, name: str, version: Version, binding: Binding) -> None:
+    """Keep what a version learned from; fine if it is kept already.
+
+    Raises:
+        UnknownReferenceError: a commit is gone.
+    """
+    for commit in binding.commits:
+        hold(lake, _hold_of(name, version, commit), commit)
+
+
+def settle_holds(
+    lake: Lakehouse, model: RegisteredModel, read: Callable[[], RegisteredModel], now: datetime
+) -> Settled:
+    """Make the holds of a model's versions what its ledger asks for. Every mover does, after its transition.
+
+    Holds of versions that were archived longer than the grace ago go, and those of failed registrations; those that are
+    missing are made. A hold of a version that is not registered yet stays: it is somebody's who is about to. So do all
+    of a version whose binding can't be believed, until it is over.
+
+    Of two movers one always sees what the other did, since the ledger is read again after the holds were changed, until
+    it stood still. Say that one brings a version back which the other, who read the ledger earlier, takes for over. If
+    the other drops its hold before the first looks at the holds, the first makes it again. If later, then also after
+    the first one's transition: the other finds that when it reads again, and makes the hold itself. Who is killed
+    between dropping and reading leaves that to the next mover.
+
+    Args:
+        lake: where the holds are.
+        model: as it was read after the move.
+        read: reads it again.
+        now: the moment that counts.
+    """
+    grace = duration(lake.settings.model_hold_grace)
+    dropped: dict[BranchName, None] = {}
+    made: dict[BranchName, None] = {}
+    while True:
+        problems = []
+        wanted = {
+            (each.version, commit): each
+            for each in model.versions
+            if not is_over(model.ledger, each.version, now, grace)
+            for commit in each.binding.commits
+        }
+        unknown = {each.version for each in model.damaged if not is_over(model.ledger, each.version, now, grace)}
+        there = _holds_by_version(lake, model.name)
+        for name, held in there.items():
+            if held[0] in model.ledger.stages and held[0] not in unknown and held not in wanted:
+                release(lake, name)
+                dropped[name] = None
+                made.pop(name, None)
+        for (version, commit), each in wanted.items():
+            if (version, commit) in there.values():
+                continue
+            try:
+                name = hold(lake, _hold_of(model.name, version, commit), commit)
+            except UsageError as error:  # no such commit any more, or another Nessie has it
+                problems.append(f"{each} learned from: {error.message}")
+            else:
+                made[name] = None
+                dropped.pop(name, None)
+        again = read()
+        if again.ledger.next_number == model.ledger.next_number:
+            return Settled(tuple(dropped), tuple(made), tuple(problems))
+        model = again
+
+
+def is_over(ledger: Ledger, version: Version, now: datetime, grace: timedelta) -> bool:
+    """Whether a version was archived longer than the grace ago."""
+    last = ledger.steps_of(version)[-1]
+    archived = datetime.fromisoformat(last.transition.when)
+    return last.after is Stage.ARCHIVED and now.astimezone(UTC) - archived > grace
+
+
+@contextmanager
+def held_meanwhile(lake: Lakehouse, version: ModelVersion) -> Iterator[None]:
+    """Keep what a version learned from while it is reproduced, whatever becomes of the version.
+
+    Raises:
+        UnknownReferenceError: a commit is gone.
+    """
+    names: list[BranchName] = []
+    began = f"{datetime.now(UTC):{_MOMENT}}-{secrets.token_hex(4)}"
+    try:
+        for commit in version.binding.commits:
+            name = hold_name(_REPRODUCTION, version.name, f"{version.version}-{began}-{commit[:16]}")
+            names.append(hold(lake, name, commit))
+        yield
+    finally:
+        for name in names:
+            release(lake, name)
+
+
+def release_abandoned(lake: Lakehouse, now: datetime) -> list[BranchName]:
+    """Drop the holds of reproductions that were killed: of those that began too long ago to be alive.
+
+    Returns:
+        The names of the tags that were dropped.
+    """
+    dropped = []
+    for name in sorted(holds_of(lake, _REPRODUCTION)):
+        began = _BEGAN.fullmatch(base_name(name))
+        if began and now - datetime.strptime(began[1], _MOMENT).replace(tzinfo=UTC) > ABANDONED_AFTER:
+            release(lake, name)
+            dropped.append(name)
+    return dropped
+
+
+def problems_with_data(lake: Lakehouse, binding: Binding) -> list[str]:
+    """What is wrong with the published states that a version learned from; nothing, most of the time.
+
+    Each is looked up at its commit of the target ref, where only audited runs publish; its files have to be there, as
+    have those of a table of labels.
+    """
+    found = [_problem(lake, each) for each in binding.views]
+    return [problem for problem in (*found, _problem_of_labels(lake, binding)) if problem is not None]
+
+
+def require_data(lake: Lakehouse, version: ModelVersion) -> None:
+    """Hold a version's snapshots again, and make sure that they can be read.
+
+    Raises:
+        PromotionRefusedError: they can't; the message names each.
+    """
+    try:
+        hold_version(lake, version.name, version.version, version.binding)
+        problems = problems_with_data(lake, version.binding)
+    except UsageError as error:  # no such commit any more
+        problems = [error.message]
+    if problems:
+        raise PromotionRefusedError(
+            f"What {version} learned from is not there any more: nothing was moved.",
+            hint="Roll back to a newer version, or train again.",
+            details=tuple(problems),
+        )
+
+
+def _problem(lake: Lakehouse, bound: BoundView) -> str | None:
+    what = f"{bound.view} ({bound.table} at snapshot {bound.snapshot_id})"
+    at = At(bound.target, bound.commit)
+    try:
+        content = lake.content(bound.table, str(at))
+        if content.snapshot_id != bound.snapshot_id:
+            return f"{what}: {bound.target} had snapshot {content.snapshot_id} at commit {bound.commit[:12]}"
+        pinned = PinnedTable.of(lake.settings, bound.table, at, bound.metadata_location, bound.snapshot_id)
+        gone = _gone(pinned)
+    except AsgardError as error:
+        return f"{what}: {error.message}"
+    if gone:
+        return f"{what}: {gone}"
+    run_id = pinned.state.summary("asgard.run-id")
+    if run_id and not _is_published(lake, run_id):
+        return (
+            f"{what}: run {run_id}, which made it, has no audited publish on {lake.target}, or its record was changed"
+        )
+    return None
+
+
+def _problem_of_labels(lake: Lakehouse, binding: Binding) -> str | None:
+    """What is wrong with the table of labels; None for a file, which nobody holds."""
+    labels = binding.details.get("labels", {})
+    table, commit = Labels(labels.get("source", "")).table, labels.get("commit")
+    if table is None or not commit:
+        return None
+    try:
+        gone = _gone(PinnedTable.load(lake, table, At(lake.target, CommitHash(commit))))
+    except AsgardError as error:
+        return f"labels ({table}): {error.message}"
+    return f"labels ({table}): {gone}" if gone else None
+
+
+def _gone(pinned: PinnedTable) -> str:
+    """Which of a table's data files are gone, in words; "" if all are there."""
+    io = pinned.state.table.io
+    gone = [path for path in pinned.files if not io.new_input(path).exists()]
+    return f"{len(gone)} of {len(pinned.files)} data files are gone, {gone[0]} first" if gone else ""
+
+
+def _is_published(lake: Lakehouse, run_id: str) -> bool:
+    runs = list_runs(lake, run_id=check_run_id(run_id))
+    return any(each.is_published and each.intact is not False for each in runs)
+
+
+def _holds_by_version(lake: Lakehouse, model: str) -> dict[BranchName, tuple[Version, CommitHash]]:
+    """The holds of a model's versions, with the version and the commit."""
+    prefix, found = hold_name(_KIND, model, ""), {}
+    for name, commit in holds_of(lake, _KIND, f"{model}_").items():
+        owned = _OWNED.fullmatch(base_name(name).removeprefix(prefix))
+        if owned:
+            found[name] = (Version.parse(owned[1]), commit)
+    return found
+
+
+def _hold_of(name: str, version: Version, commit: CommitHash) -> BranchName:
+    return hold_name(_KIND, name, f"{version}-{commit[:16]}")

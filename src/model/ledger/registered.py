@@ -1,0 +1,155 @@
+"""A model in the registry: all of its versions, and what its ledger says of them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from asgard.common.errors import ArtifactError, ConflictError, UsageError
+from asgard.model.ledger.projection import Shown
+from asgard.model.lifecycle import Ledger, Stage, Version
+from asgard.model.versions import BINDING, METRICS, Binding, ModelVersion, facts_sha256
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A model with all of its versions, and its ledger.
+
+    Attributes:
+        versions: whose facts are as they were registered, oldest first.
+        damaged: the others: their `problem` says why; they have no binding and no metrics.
+    """
+
+    name: str
+    ledger: Ledger
+    versions: tuple[ModelVersion, ...]
+    damaged: tuple[ModelVersion, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, ledger: Ledger, shown: Shown) -> "RegisteredModel":
+        """A model as its ledger says, with what MLflow's tags add to it."""
+        found = [
+            version_of(name, version, ledger, shown.versions[number].run_id or "", shown.versions[number].tags)
+            for version, number in ledger.mlflow_versions.items()
+            if number in shown.versions
+        ]
+        intact, damaged = (
+            tuple(each for each in found if bool(each.problem) is is_damaged) for is_damaged in (False, True)
+        )
+        return cls(name, ledger, intact, damaged)
+
+    @property
+    def everything(self) -> tuple[ModelVersion, ...]:
+        """All versions, damaged ones too, oldest first."""
+        return tuple(sorted((*self.versions, *self.damaged), key=lambda each: each.version))
+
+    def version(self, version: Version) -> ModelVersion:
+        """One of them.
+
+        Raises:
+            UsageError: there is no such version.
+            ArtifactError: its facts are not those that were registered.
+        """
+        return require_intact(self._known(version))
+
+    @property
+    def production(self) -> ModelVersion | None:
+        """The one in Production, also if it is damaged."""
+        return next((each for each in self.everything if each.stage is Stage.PRODUCTION), None)
+
+    def require_production(self, expect: str) -> None:
+        """Make sure that what a person saw in Production is there: a version, `none`, or "" for whatever there is.
+
+        Raises:
+            ConflictError: it is not.
+            UsageError: it is no version.
+        """
+        wanted = None if expect.lower() == "none" else Version.parse(expect) if expect else self.ledger.production
+        if self.ledger.production != wanted:
+            raise ConflictError(
+                f"In Production of {self.name} is {self.ledger.production or 'none'}, not {expect}: nothing was moved.",
+                hint="Somebody moved it since you looked; decide again from there.",
+            )
+
+    def choose(self, what: str) -> ModelVersion:
+        """One version: by its number, its stage, `latest`, or "" for Production, or else the newest.
+
+        Raises:
+            UsageError: there is none such, or the stage has several.
+            ArtifactError: its facts are not those that were registered.
+        """
+        return require_intact(self.look(what))
+
+    def look(self, what: str) -> ModelVersion:
+        """The same, to be looked at or archived: also a damaged one.
+
+        Raises:
+            UsageError: there is none such, or the stage has several.
+        """
+        everything = self.everything
+        if not what or what.lower() == "latest":
+            newest = everything[-1] if everything else None
+            found = newest if what else self.production or newest
+            if found is None:
+                raise UsageError(f"Model {self.name} has no version yet.", hint="`asgard train` registers one.")
+            return found
+        if what[0].isdigit():
+            return self._known(Version.parse(what))
+        stage = Stage.parse(what)
+        there = [each for each in everything if each.stage is stage]
+        if len(there) == 1:
+            return there[0]
+        if there and stage is Stage.STAGING and self.ledger.staging:
+            return self._known(self.ledger.staging)
+        count = f"{len(there)} versions" if there else "no version"
+        raise UsageError(f"Model {self.name} has {count} in {stage}.", hint=f"Name one: {self._have()}.")
+
+    def _known(self, version: Version) -> ModelVersion:
+        found = next((each for each in self.everything if each.version == version), None)
+        if found is None:
+            raise UsageError(f"Model {self.name} has no version {version}.", hint=f"There is: {self._have()}.")
+        return found
+
+    def _have(self) -> str:
+        newest = reversed(self.everything[-10:])
+        return ", ".join(f"{each.version} ({each.stage})" for each in newest) or "none yet"
+
+
+def version_of(name: str, version: Version, ledger: Ledger, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
+    """A version as its ledger and its tags say; the tags count only if they are those that were registered."""
+    born = ledger.steps_of(version)[0].transition
+    binding, metrics, problem = Binding(), {}, ""
+    try:
+        if facts_sha256(tags) == born.facts_sha256:
+            binding, metrics = Binding.from_json(json.loads(tags[BINDING])), json.loads(tags[METRICS])
+        else:
+            problem = f"The metrics or the binding of {name}@{version} are not those that were registered"
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        problem = f"What {name}@{version} is bound to can't be read, a newer Asgard may have registered it: {error}"
+    return ModelVersion(
+        name=name,
+        version=version,
+        mlflow_version=ledger.mlflow_versions[version],
+        stage=ledger.stages[version],
+        run_id=run_id,
+        created=born.when,
+        created_by=born.who,
+        sha256=born.sha256,
+        binding=binding,
+        metrics=metrics,
+        problem=problem,
+    )
+
+
+def require_intact(version: ModelVersion) -> ModelVersion:
+    """Refuse a version whose facts can't be believed.
+
+    Raises:
+        ArtifactError: its tags differ from what the ledger has of them.
+    """
+    if version.problem:
+        raise ArtifactError(
+            f"{version.problem}.",
+            hint=f"Who edited {BINDING} or {METRICS} of version {version.mlflow_version} in MLflow? Put them back, or "
+            "archive it and train again.",
+        )
+    return version

@@ -1,0 +1,113 @@
+"""Moves of versions: the next transition of a model's ledger, unless what a move starts from is not there any more.
+
+That is the compare-and-swap: who finds the next number taken reads again, and either takes the one after, or has lost.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from asgard.common.errors import ConflictError
+from asgard.common.failpoints import failpoint
+from asgard.model.ledger.ledger_run import LedgerRun
+from asgard.model.ledger.projection import try_to_bring_up_to_date
+from asgard.model.lifecycle import Kind, Ledger, Stage, Transition, Version
+from asgard.model.versions import ModelVersion
+
+
+@dataclass(frozen=True)
+class Move:
+    """How a move ended.
+
+    Attributes:
+        version: as it is now.
+        transition: the entry; None if the version was there already.
+        archived: the version that left Production for it.
+    """
+
+    version: ModelVersion
+    transition: Transition | None
+    archived: Version | None = None
+
+
+def propose(
+    run: LedgerRun,
+    ledger: Ledger,
+    kind: Kind,
+    version: Version,
+    to: Stage,
+    why: str,
+    *,
+    mlflow_version: str = "",
+    sha256: str = "",
+    facts_sha256: str = "",
+) -> Transition:
+    """The next entry of a ledger, by the user of the settings, now.
+
+    Raises:
+        LifecycleError: no rule allows it.
+    """
+    return ledger.propose(
+        kind,
+        version,
+        to,
+        who=run.settings.user,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        why=why,
+        token=secrets.token_hex(8),
+        mlflow_version=mlflow_version,
+        sha256=sha256,
+        facts_sha256=facts_sha256,
+    )
+
+
+def write(
+    run: LedgerRun,
+    seen: Ledger,
+    kind: Kind,
+    version: Version,
+    to: Stage,
+    why: str,
+    *,
+    relies_on_production: bool = False,
+) -> tuple[Transition, Version | None]:
+    """Write a move, and bring what MLflow shows up to it.
+
+    Args:
+        run: the model's ledger.
+        seen: what it said when the move was decided.
+        kind: of the move.
+        version: to move.
+        to: its new stage.
+        why: in words.
+        relies_on_production: whether it was decided by what is in Production.
+
+    Returns:
+        The entry, and the version that left Production for it.
+
+    Raises:
+        ConflictError: somebody else moved what this move starts from.
+        LifecycleError: no rule allows it.
+    """
+    ledger, before = seen, seen.stages[version]
+    relies = relies_on_production or Stage.PRODUCTION in (to, before)
+    while True:
+        entry = propose(run, ledger, kind, version, to, why)
+        failpoint("before-model-transition")
+        if run.append(entry):
+            break
+        ledger = run.read()
+        if ledger.stages[version] is not before or (relies and ledger.production != seen.production):
+            raise _lost(run.name, version, to, ledger)
+    failpoint("after-model-transition")
+    try_to_bring_up_to_date(run, ledger.then(entry))
+    return entry, ledger.production if to is Stage.PRODUCTION else None
+
+
+def _lost(name: str, version: Version, to: Stage, ledger: Ledger) -> ConflictError:
+    last = next(each for each in reversed(ledger.transitions) if each.kind is not Kind.REGISTER)
+    return ConflictError(
+        f"{name}@{version} was not moved to {to}: {last.who} moved {name}@{last.version} to {last.to} at the same time "
+        f"(transition {last.number}, {last.when}).",
+        hint=f"`asgard model show {name}` has what counts now; decide again from there.",
+    )

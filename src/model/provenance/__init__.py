@@ -1,0 +1,1 @@
+"""Where a prediction or a version came from: explain, compare and reproduce."""

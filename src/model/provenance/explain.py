@@ -1,0 +1,358 @@
+"""Explain a prediction: its version, the feature values that were used, and how each of them came to be.
+
+All of it is read where it was: the values at the snapshots that the run noted, by the rules of point in time at the
+moment that it noted. No Spark is needed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from asgard.common.errors import AsgardError, UsageError
+from asgard.common.names import TableName, check_run_id
+from asgard.features import duck
+from asgard.features.duck import TIME, quoted
+from asgard.features.joining import Join
+from asgard.features.pinned import PinnedTable, PinnedView
+from asgard.features.types import to_duckdb
+from asgard.lakehouse.history import RunSummary, list_runs
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.lineage import LineageNode, lineage
+from asgard.lakehouse.snapshots import At
+from asgard.model.artifacts.artifact import Artifact
+from asgard.model.artifacts.segments import segments_of
+from asgard.model.batch.holds import is_held
+from asgard.model.provenance.bound import pinned_view
+from asgard.model.provenance.explain_on_demand import computed
+from asgard.model.provenance.explain_parts import Chosen, chosen
+from asgard.model.provenance.learned_from import functions_of
+from asgard.model.registry import Registry
+from asgard.model.versions import BoundView, ModelVersion, finite
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from asgard.lakehouse.pipeline import Pipeline
+
+NOT_KEYS = ("prediction", "model_version", "feature_snapshot", "features_as_of", "scope", "run_id", "predicted_at")
+"""Columns of a table of predictions beside the entity's."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Used:
+    """What one view gave for a prediction.
+
+    Attributes:
+        values: of each feature.
+        learned: which of them are inputs of the model itself; None where its files could not be read.
+        event: the moment of the row that counted; None where none did.
+    """
+
+    bound: BoundView
+    values: Mapping[str, Any] = field(hash=False)
+    learned: frozenset[str] | None
+    event: datetime | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        bound = {name: value for name, value in self.bound.to_json().items() if name != "declared"}
+        learned = sorted(self.learned) if self.learned is not None else None
+        return {**bound, "values": dict(self.values), "inputs": learned, "event": _iso(self.event)}
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A prediction, and where it comes from.
+
+    Attributes:
+        row: of the table of predictions.
+        model: its name.
+        version: as the registry has it now; None if it can't be asked.
+        run: that published the prediction.
+        used: the feature values, by view.
+        on_demand: features that were computed from them by the model's pipeline.
+        computed: their values, computed again.
+        segment: which of a segmented model's models predicted; None for a model without segments.
+        sources: the views' tables at their snapshots, down to the files.
+        missing: what could not be found, in words.
+    """
+
+    row: Mapping[str, Any] = field(hash=False)
+    model: str
+    version: ModelVersion | None
+    run: RunSummary
+    used: tuple[Used, ...]
+    on_demand: tuple[str, ...]
+    computed: Mapping[str, Any] = field(hash=False)
+    segment: Chosen | None
+    sources: tuple[LineageNode, ...]
+    missing: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        run = self.run.to_json()
+        version = self.version
+        shown: dict[str, Any] = finite(
+            {
+                "prediction": {
+                    name: _iso(each) if isinstance(each, datetime) else each for name, each in self.row.items()
+                },
+                "model": {
+                    "version": self.model,
+                    "stage": version.stage if version else None,
+                    "trained_by": version.created_by if version else None,
+                    "registered": version.created if version else None,
+                    "mlflow_run": version.run_id if version else None,
+                    "code_version": version.binding.code_version if version else None,
+                    "dirty": version.binding.dirty if version else None,
+                    "trained_on": {str(table): each for table, each in version.binding.tables.items()}
+                    if version
+                    else {},
+                },
+                "run": {name: run[name] for name in ("run_id", "job", "code_version", "dirty", "commit", "user")},
+                "features": [each.to_json() for each in self.used],
+                "on_demand": list(self.on_demand),
+                "computed": dict(self.computed),
+                "segment": self.segment.to_json() if self.segment else None,
+                "sources": [each.to_json() for each in self.sources],
+                "missing": list(self.missing),
+            }
+        )
+        return shown
+
+
+def explain(
+    lake: Lakehouse,
+    table: TableName,
+    at: At,
+    entity: Mapping[str, str],
+    version: str | None = None,
+    pipeline: "Pipeline | None" = None,
+) -> Explained:
+    """Explain the newest prediction of an entity.
+
+    Args:
+        lake: where the predictions are.
+        table: of the predictions.
+        at: as which commit has it.
+        entity: value of each key, as text.
+        version: of the model, e.g. `1.2.0`; None: whichever predicted last.
+        pipeline: that declares the model's on-demand features; None: their values are named as missing.
+
+    Raises:
+        UsageError: the table holds no predictions, an unknown or missing key, or no such row.
+        UnknownTableError: there is no such table.
+    """
+    pinned = PinnedTable.load(lake, table, at)
+    _require_keys(pinned, entity)
+    with duck.connect(lake.settings) as connection:
+        row = _newest(connection, pinned, entity, version)
+        run = _run(lake, row["run_id"])
+        noted = _noted(run, row["model_version"])
+        missing: list[str] = []
+        found, artifact = _version(lake, noted["model"], missing)
+        learned = frozenset(artifact.spec.signature.names) if artifact else None
+        used, views, sources = [], [], {}
+        for raw in noted["views"]:
+            bound = BoundView.from_json(raw)
+            try:
+                view = pinned_view(lake.settings, bound)
+                used.append(_used(connection, view, bound, row, learned))
+                views.append(view)
+            except AsgardError as error:
+                missing.append(f"values of {bound.view}: {error.message}{_why_gone(lake, noted['model'], run)}")
+            try:
+                node = lineage(lake, bound.table, At(bound.target, bound.commit))
+                sources[bound.table, bound.snapshot_id] = node
+            except AsgardError as error:
+                missing.append(f"lineage of {bound.table}: {error.message}")
+    made = _computed(noted, found, pipeline, views, used, row, missing)
+    values = {name: value for each in used for name, value in each.values.items()}
+    return Explained(
+        row=row,
+        model=noted["model"],
+        version=found,
+        run=run,
+        used=tuple(used),
+        on_demand=tuple(noted["on_demand"]),
+        computed=made,
+        segment=_segment(artifact, {**row, **values, **made}, missing),
+        sources=tuple(sources.values()),
+        missing=tuple(missing),
+    )
+
+
+def _require_keys(table: PinnedTable, entity: Mapping[str, str]) -> None:
+    lacking = [name for name in NOT_KEYS if name not in table.columns]
+    if lacking:
+        raise UsageError(
+            f"{table.name} holds no predictions: it has no column {', '.join(lacking)}.",
+            hint="Tables of predictions are called gold.<model>_predictions; leave out --key for any other.",
+        )
+    keys = [name for name in table.columns if name not in NOT_KEYS]
+    unknown = [name for name in entity if name not in keys]
+    if unknown:
+        raise UsageError(
+            f"{table.name} has no key {', '.join(map(repr, unknown))}.",
+            hint=f"Its entities are named by {', '.join(keys)}.",
+        )
+    missing = [name for name in keys if name not in entity]
+    if missing:
+        raise UsageError(
+            f"An entity of {table.name} is named by {', '.join(keys)}.",
+            hint=f"Say also {' '.join(f'--key {name}=...' for name in missing)}.",
+        )
+
+
+def _newest(
+    connection: "DuckDBPyConnection", table: PinnedTable, entity: Mapping[str, str], version: str | None
+) -> dict[str, Any]:
+    for name, value in entity.items():
+        kind = to_duckdb(table.columns[name].type)
+        if connection.execute(f"SELECT TRY_CAST(? AS {kind}) IS NULL", [value]).fetchall()[0][0]:
+            raise UsageError(
+                f"{value!r} is no {table.columns[name].type}, which {name} is.", hint=f"--key {name}=VALUE"
+            )
+    conditions = [f"{quoted(name)} = CAST(? AS {to_duckdb(table.columns[name].type)})" for name in entity]
+    conditions += ["model_version = ?"] if version else []
+    names = tuple(table.columns)
+    found = connection.execute(
+        f"SELECT {', '.join(map(quoted, names))} FROM {duck.rows_of(connection, table, names)} "
+        f"WHERE {' AND '.join(conditions)} ORDER BY predicted_at DESC, model_version DESC LIMIT 1",
+        [*entity.values(), *([version] if version else [])],
+    ).fetchall()
+    if not found:
+        which = ", ".join(f"{name} = {value}" for name, value in entity.items())
+        raise UsageError(
+            f"{table.name} has no prediction of {which}{f' by version {version}' if version else ''}.",
+            hint="It was not predicted, or not published on this ref.",
+        )
+    return dict(zip(names, found[0], strict=True))
+
+
+def _run(lake: Lakehouse, run_id: str) -> RunSummary:
+    for each in list_runs(lake, run_id=check_run_id(run_id)):
+        if each.is_published:
+            return each
+    raise UsageError(
+        f"Run {run_id}, which made the prediction, has no record any more.", hint="Was _asgard/runs cleaned up?"
+    )
+
+
+def _noted(run: RunSummary, version: str) -> dict[str, Any]:
+    """What a run noted of its predictions by a version."""
+    noted = run.attempt.record.get("details", {}).get("prediction", {})
+    found = [each for each in noted.get("versions", ()) if each["model"].rpartition("@")[2] == version]
+    if not found:
+        raise UsageError(
+            f"Run {run.attempt.run_id} noted nothing of its predictions by version {version}.",
+            hint="Only batch-predict does.",
+        )
+    return dict(found[0])
+
+
+def _why_gone(lake: Lakehouse, model: str, run: RunSummary) -> str:
+    """Why what a prediction read may not be there any more; "" if it should be."""
+    try:
+        if is_held(lake, model.partition("@")[0], run.attempt.run_id):
+            return ""
+    except AsgardError:
+        return ""
+    return " Newer predictions took over from these, and only what the newest ones read is held."
+
+
+def _version(lake: Lakehouse, name: str, missing: list[str]) -> tuple[ModelVersion | None, Artifact | None]:
+    """The version as it is now, and its files."""
+    try:
+        registry = Registry.of(lake.settings)
+        found = registry.find(name)
+    except AsgardError as error:
+        missing.append(f"the registry's word on {name}: {error.message}")
+        return None, None
+    try:
+        return found, registry.artifact(found)
+    except AsgardError as error:
+        missing.append(f"the files of {name}: {error.message}")
+        return found, None
+
+
+def _computed(
+    noted: Mapping[str, Any],
+    version: ModelVersion | None,
+    pipeline: "Pipeline | None",
+    views: Sequence[PinnedView],
+    used: Sequence[Used],
+    row: Mapping[str, Any],
+    missing: list[str],
+) -> dict[str, Any]:
+    """The values of the on-demand features, as far as their code and what they are computed from are there."""
+    names = noted["on_demand"]
+    if not names:
+        return {}
+    what = f"values of {', '.join(names)}"
+    if pipeline is None:
+        missing.append(f"{what}: the code of the model's pipeline computes them. Say --pipeline.")
+    elif version is None or len(views) < len(noted["views"]):
+        missing.append(f"{what}: what they are computed from is missing.")
+    else:
+        try:
+            return computed(functions_of(version, pipeline), views, [each.values for each in used], row)
+        except AsgardError as error:
+            missing.append(f"{what}: {error.message}")
+    return {}
+
+
+def _segment(artifact: Artifact | None, values: Mapping[str, Any], missing: list[str]) -> Chosen | None:
+    """Which of a segmented model's models predicted."""
+    try:
+        segments = segments_of(artifact)
+    except AsgardError as error:
+        missing.append(f"the segment: {error.message}")
+        return None
+    if segments is None:
+        return None
+    found = chosen(segments, values)
+    if found is None:
+        missing.append(f"the segment: the value of {segments.column} is missing.")
+    return found
+
+
+def _used(
+    connection: "DuckDBPyConnection",
+    view: PinnedView,
+    bound: BoundView,
+    row: Mapping[str, Any],
+    learned: frozenset[str] | None,
+) -> Used:
+    """A view's row as a label of the prediction's moment would see it."""
+    moment = _utc(row["features_as_of"])
+    at = (moment - _EPOCH) // timedelta(microseconds=1)
+    keys = ", ".join(
+        f"CAST(? AS {to_duckdb(view.table.columns[key].type)}) AS {quoted(f'__key_{key}')}" for key in view.view.keys
+    )
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE asked AS SELECT {keys}, {at}::BIGINT AS {TIME}",
+        [row[key] for key in view.view.keys],
+    )
+    names = Join.of([view], ()).names
+    sql = duck.join_sql(lambda table, columns: duck.rows_of(connection, table, columns), "asked", (), [view], names)
+    found = connection.execute(sql)
+    columns = [each[0] for each in found.description or ()]
+    values = dict(zip(columns, found.fetchall()[0], strict=True))
+    event = values.get("__event_0")
+    return Used(
+        bound=bound,
+        values={name: values[name] for name in view.view.feature_names},
+        learned=learned & set(view.view.feature_names) if learned is not None else None,
+        event=datetime.fromtimestamp(event / 1_000_000, UTC) if event is not None else None,
+    )
+
+
+def _utc(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _iso(value: datetime | None) -> str | None:
+    return _utc(value).isoformat() if value is not None else None

@@ -1,0 +1,303 @@
+"""Reproduce a version: the same snapshots, code, parameters and seed, trained again and held against what was recorded.
+
+Nothing is registered or logged. The code is that of the recorded commit, in a folder of its own, run by a process of
+its own with the Asgard and the libraries that are installed now.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from asgard.common.errors import AsgardError, RunError, UsageError
+from asgard.common.git_utils import checked_out, has_commit
+from asgard.common.settings import as_variables, python_environment
+from asgard.features.labels import Labels
+from asgard.features.pinned import PinnedTable
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.snapshots import At
+from asgard.model.artifacts.artifact import hash_of
+from asgard.model.artifacts.environment import differences
+from asgard.model.ledger.holds import held_meanwhile, release_abandoned
+from asgard.model.provenance.bound import pinned_table
+from asgard.model.provenance.retrain import Job
+from asgard.model.registry import Registry
+from asgard.model.training.source import PipelineSource
+from asgard.model.versions import TRAINER, ModelVersion, finite
+
+Say = Callable[[str], None]
+_TOLD_LINES = 12
+
+
+class NotReproducibleError(AsgardError):
+    """Something that a version was made from is missing: nothing was trained."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One thing that was recorded, and what it is now.
+
+    Attributes:
+        decides: whether a difference means that the version was not reproduced.
+    """
+
+    what: str
+    recorded: Any
+    now: Any
+    decides: bool = True
+
+    @property
+    def same(self) -> bool:
+        """Whether they are equal, bit for bit; no number equals no number."""
+        return json.dumps(self.recorded, sort_keys=True) == json.dumps(self.now, sort_keys=True)
+
+    @property
+    def difference(self) -> str:
+        """In words."""
+        if self.same:
+            return "same"
+        numbers = [each for each in (self.recorded, self.now) if isinstance(each, int | float)]
+        by = f" by {numbers[1] - numbers[0]:+.3g}" if len(numbers) == 2 else ""
+        return f"differs{by}{'' if self.decides else ' (decides nothing)'}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of training a version again.
+
+    Attributes:
+        reasons: why it may differ, in words: Python or libraries of other versions.
+    """
+
+    version: ModelVersion
+    source: PipelineSource
+    comparisons: tuple[Comparison, ...]
+    reasons: tuple[str, ...] = field(default=())
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether everything that decides is the same."""
+        return all(each.same for each in self.comparisons if each.decides)
+
+    def __str__(self) -> str:
+        return "reproduced" if self.reproduced else "differs"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        shown: dict[str, Any] = finite(
+            {
+                "version": str(self.version),
+                "verdict": str(self),
+                "reasons": list(self.reasons),
+                "code_version": self.source.commit,
+                "snapshots": {str(name): each for name, each in self.version.binding.tables.items()},
+                "comparisons": [{**asdict(each), "same": each.same} for each in self.comparisons],
+            }
+        )
+        return shown
+
+
+def reproduce(lake: Lakehouse, version: ModelVersion, pipeline: str | None = None, say: Say = print) -> Verdict:
+    """Train a version again and compare.
+
+    Args:
+        lake: where its snapshots are.
+        version: which.
+        pipeline: where its pipeline is, if it is not found where it was.
+        say: called with one line about each step.
+
+    Raises:
+        NotReproducibleError: what it was made from is not there any more; the message says what.
+        ArtifactError: its files are not those that were registered.
+        RunError: the process that trains died.
+    """
+    with _in_words(version):
+        source = _source(version, pipeline)
+        repository = Path(_require_repository(version, source))
+        artifact = Registry.of(lake.settings).artifact(version)
+        release_abandoned(lake, datetime.now(UTC))
+        with held_meanwhile(lake, version), checked_out(repository, source.commit) as tree:
+            labels, labels_ref = _labels(lake, version, source, tree)
+            for bound in version.binding.views:
+                pinned_table(lake.settings, bound)
+            say(f"training {version} again by the code of {source.commit[:12]}")
+            job = Job(
+                reference=source.reference_in(tree),
+                repository=str(repository),
+                tree=str(tree),
+                model=version.name,
+                binding=version.binding.to_json(),
+                labels=labels,
+                labels_ref=labels_ref,
+            )
+            found = _trained_again(lake, job, source, tree, say)
+    compared = compare(version, found, hash_of(artifact.content))
+    changed = tuple(f"installed since: {each}" for each in differences(dict(artifact.spec.trained_with)))
+    return Verdict(version, source, compared, changed)
+
+
+def compare(version: ModelVersion, found: Mapping[str, Any], file_sha256: str) -> tuple[Comparison, ...]:
+    """What was recorded of a version beside what training it again gave.
+
+    Args:
+        version: with what its training recorded.
+        found: the same facts of the new training. What its trainer told may be a duration, so it decides nothing.
+        file_sha256: of the version's model file. Some formats have the time in theirs, so it decides nothing.
+    """
+    details = version.binding.details
+    told = dict(version.binding.trainer_details)
+    comparable = details["digest_method"] == found["digest_method"]
+    metrics = (*version.metrics, *(name for name in found["metrics"] if name not in version.metrics))
+    return (
+        Comparison("data digest", details["digest"], found["digest"], comparable),
+        *(
+            Comparison(name.replace("_", " "), details.get(name), found[name])
+            for name in ("rows", "train_rows", "test_rows", "test_from")
+        ),
+        Comparison("params", details["params"], found["params"]),
+        *(Comparison(name, version.metrics.get(name), found["metrics"].get(name)) for name in metrics),
+        Comparison("predictions of the sample", details["sample"]["scores"], found["sample"]["scores"]),
+        Comparison("predictions of the test", details["sample"]["sha256"], found["sample"]["sha256"]),
+        *([Comparison("trainer's details", told, found[TRAINER], decides=False)] if told or found[TRAINER] else []),
+        Comparison("model file", file_sha256, found["file_sha256"], decides=False),
+    )
+
+
+@contextmanager
+def _in_words(version: ModelVersion) -> Iterator[None]:
+    """What can't be found any more is not the caller's mistake."""
+    try:
+        yield
+    except UsageError as error:
+        raise NotReproducibleError(
+            f"{version} can't be reproduced: {error.message}", hint=error.hint, details=error.details
+        ) from error
+
+
+def _source(version: ModelVersion, pipeline: str | None) -> PipelineSource:
+    """Where the pipeline of a version is, and the commit that trained it."""
+    binding = version.binding
+    noted = binding.details.get("source")
+    if "sample" not in binding.details:
+        raise UsageError("its training noted no data and no predictions.", hint="Only what `asgard train` made is.")
+    if noted is None and pipeline is None:
+        raise UsageError(
+            "nobody noted where its pipeline is.",
+            hint="Say --pipeline with its place, e.g. --pipeline examples/retail.",
+        )
+    recorded = PipelineSource.from_json(noted) if noted else None
+    commit = recorded.commit if recorded and recorded.commit else binding.code_version
+    dirty = recorded.dirty if recorded and recorded.commit else binding.dirty
+    if dirty:
+        raise UsageError(
+            f"it was trained by files that differed from commit {commit[:12]} (dirty), and nobody kept them.",
+            hint="Commit, and train again.",
+        )
+    found = PipelineSource.of(pipeline) if pipeline else recorded
+    if found is None or found.repository is None:
+        raise UsageError(
+            f"its pipeline {found.reference if found else ''} is in no git repository.",
+            hint="Say --pipeline with its place in one that has the commit; or commit it, and train again.",
+        )
+    given = {**found.to_json(), "commit": commit, "dirty": False}
+    return PipelineSource.from_json({**given, "folder": recorded.folder} if recorded and not pipeline else given)
+
+
+def _require_repository(version: ModelVersion, source: PipelineSource) -> str:
+    repository = source.repository or ""
+    if not Path(repository).is_dir():
+        raise UsageError(
+            f"the repository of its pipeline, {repository}, is not there.", hint="Say --pipeline with where it is now."
+        )
+    if not has_commit(Path(repository), source.commit):
+        raise UsageError(
+            f"{repository} does not have the commit {source.commit or 'that trained it'}.",
+            hint="Fetch it: git fetch --all; or say --pipeline with a clone that has it.",
+        )
+    return repository
+
+
+def _labels(lake: Lakehouse, version: ModelVersion, source: PipelineSource, tree: Path) -> tuple[str, str | None]:
+    """Where the labels are, and the commit to read them at if in a table.
+
+    Raises:
+        UsageError: they are gone, or are not what they were.
+    """
+    noted = version.binding.details["labels"]
+    if "sha256" not in noted:
+        table = Labels(noted["source"]).table
+        if table is not None:
+            PinnedTable.load(lake, table, At(lake.target, noted["commit"])).require_files()
+        return noted["source"], noted["commit"]
+    places = [source.working_folder(tree) / noted["source"], Path(source.folder) / noted["source"]]
+    there = [place for place in places if place.is_file()]
+    for place in there:
+        with place.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() == noted["sha256"]:
+                return str(place), None
+    raise UsageError(
+        f"its labels {places[-1]} {'were changed' if there else 'are gone'}: "
+        f"expected is a file of SHA-256 {noted['sha256']}.",
+        hint="Put the file back; labels in a table stay what they were.",
+    )
+
+
+def _trained_again(lake: Lakehouse, job: Job, source: PipelineSource, tree: Path, say: Say) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="asgard-reproduce-") as name:
+        folder = Path(name)
+        for file, content in (("job.json", json.dumps(asdict(job))), ("asgard.toml", "")):
+            (folder / file).write_text(content, encoding="utf-8")
+        environment = {
+            **python_environment(),
+            **as_variables(lake.settings),
+            "ASGARD_CONFIG": str(folder / "asgard.toml"),
+            "PYTHONPATH": source.search_path(tree),
+            "PYTHONUNBUFFERED": "1",
+        }
+        command = [
+            sys.executable,
+            "-m",
+            "asgard.model.provenance.retrain",
+            str(folder / "job.json"),
+            str(folder / "result.json"),
+        ]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=source.working_folder(tree),
+                env=environment,
+                text=True,
+                start_new_session=True,  # so that what it starts can be ended with it
+            )
+            with process:
+                try:
+                    for line in process.stdout or ():
+                        say(line.rstrip())
+                    code = process.wait()
+                finally:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+        if code:
+            raise RunError(
+                f"Training {job.model} again ended with exit code {code}.",
+                hint="The end of its log is above.",
+                details=tuple((folder / "log").read_text(errors="replace").splitlines()[-_TOLD_LINES:]),
+            )
+        found: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    if "error" in found:
+        error = found["error"]
+        raise UsageError(error["message"], hint=error["hint"], details=tuple(error["details"]))
+    return found

@@ -1,0 +1,119 @@
+"""The process that trains a version again: its pipeline is that of another folder, its result a file of numbers.
+
+    python -m asgard.model.provenance.retrain JOB RESULT
+
+A process of its own, since the one that asks may have imported the same modules at another commit. Its standard output
+tells what it does; what fails with words is in the result.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from asgard.common.errors import AsgardError, UsageError
+from asgard.common.settings import load_settings
+from asgard.features.views import Declared
+from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.loading import load_pipeline, path_of
+from asgard.model.artifacts.artifact import hash_of
+from asgard.model.declaration import Model, Script
+from asgard.model.provenance.bound import pinned_view
+from asgard.model.training.fitting import fit
+from asgard.model.training.training import TrainRequest, sample_of, training_set
+from asgard.model.versions import TRAINER, Binding
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train again.
+
+    Attributes:
+        reference: of the pipeline, from the working folder.
+        repository, tree: where its files are, and where they are at the wanted commit.
+        model: its name.
+        binding: of the version.
+        labels: table, or path of the file.
+        labels_ref: commit to read a table of labels at.
+    """
+
+    reference: str
+    repository: str
+    tree: str
+    model: str
+    binding: Mapping[str, Any]
+    labels: str
+    labels_ref: str | None
+
+
+def retrain(lake: Lakehouse, job: Job) -> dict[str, Any]:
+    """Train as it was done; nothing is registered, nothing goes to MLflow.
+
+    Raises:
+        AsgardError: see `train`; or the pipeline is not that of the tree.
+    """
+    binding = Binding.from_json(job.binding)
+    details = binding.details
+    pipeline = load_pipeline(job.reference)
+    found = path_of(job.reference)
+    if found is None or not found.is_relative_to(job.tree):
+        raise UsageError(
+            f"Pipeline {job.reference!r} was imported from {found}, not from the files of its commit.",
+            hint="It is installed from elsewhere; say --pipeline with its path in the repository.",
+        )
+    asked = TrainRequest.of(
+        pipeline, job.model, params=details["params"], seed=details["seed"], labels_ref=job.labels_ref
+    )
+    request = replace(asked, model=_moved(replace(asked.model, labels=job.labels), job))
+    declared = Declared.of(pipeline).views
+    views = [pinned_view(lake.settings, each, declared.get(each.view)) for each in binding.views]
+    with tempfile.TemporaryDirectory(prefix="asgard-retrain-") as name:
+        folder = Path(name)
+        with training_set(lake, request, views, folder, _say) as (built, examples):
+            fitted = fit(request.model, examples, request.all_params, request.used_seed, folder, _say)
+    return {
+        "digest": built.manifest["digest"],
+        "digest_method": built.manifest["digest_method"],
+        "rows": built.manifest["rows"],
+        "test_from": fitted.split.test_from.isoformat(),
+        "train_rows": int(fitted.split.train.sum()),
+        "test_rows": int(fitted.split.test.sum()),
+        "params": request.all_params,
+        "metrics": {str(metric): value for metric, value in fitted.metrics.items()},
+        "sample": sample_of(fitted),
+        TRAINER: dict(fitted.details),
+        "file_sha256": hash_of(fitted.artifact.content),
+    }
+
+
+def _moved(model: Model, job: Job) -> Model:
+    """A script of the repository is taken as the commit has it, however its path was written."""
+    trainer = model.trainer
+    if isinstance(trainer, Script) and trainer.path.absolute().is_relative_to(job.repository):
+        return replace(
+            model, trainer=replace(trainer, path=Path(job.tree) / trainer.path.absolute().relative_to(job.repository))
+        )
+    return model
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main(job: str, result: str) -> int:
+    """Do a job that is described in a file, and leave its result in another."""
+    try:
+        lake = Lakehouse.connect(load_settings(), "asgard model reproduce")
+        found = retrain(lake, Job(**json.loads(Path(job).read_text(encoding="utf-8"))))
+    except AsgardError as error:
+        found = {"error": {"message": error.message, "hint": error.hint, "details": list(error.details)}}
+    Path(result).write_text(json.dumps(found), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*sys.argv[1:]))

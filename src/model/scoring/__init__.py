@@ -1,0 +1,1 @@
+"""From a batch of features to scores, in one process."""

@@ -1,0 +1,220 @@
+"""Loaded models of each format behind one method: a matrix of float64 in, predictions in float64 out.
+
+A row's prediction does not depend on the rows that it is scored with, nor on the number of threads: LightGBM and trees
+are so by themselves. Matrix products are not: their last bit depends on how many rows come together, because the rows
+left over at the end take another path. So rows are filled up to whole groups of `_GROUP`, for every format that may
+multiply matrices.
+"""
+
+import io
+import pickle
+import shutil
+import tempfile
+import weakref
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asgard.common.errors import ArtifactError
+from asgard.model.artifacts.formats import TRUSTED, Format, Scorer
+from asgard.model.artifacts.signature import Signature
+from asgard.model.scoring.output import predictions
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    Array = np.ndarray[Any, Any]
+
+_GROUP = 64
+
+
+def _filled(matrix: "Array") -> Any:
+    """The matrix with its last row again and again after it, so that it is of whole groups: rows as the model knows."""
+    import numpy as np
+
+    missing = -len(matrix) % _GROUP
+    return np.concatenate([matrix, np.repeat(matrix[-1:], missing, axis=0)]) if missing else matrix
+
+
+class LightGBM:
+    """A Booster from its own text."""
+
+    def __init__(self, content: bytes, signature: Signature, threads: int) -> None:
+        import lightgbm
+
+        self._booster = lightgbm.Booster(params={"verbosity": -1}, model_str=content.decode())
+        self._signature, self._threads = signature, threads
+        if self._booster.num_feature() != len(signature.inputs):
+            raise ArtifactError(
+                f"The model takes {self._booster.num_feature()} columns, its signature has {len(signature.inputs)}.",
+                hint="The signature is of another model.",
+            )
+
+    def score(self, matrix: "Array") -> "Array":
+        """See `formats.Scorer`."""
+        found = self._booster.predict(matrix, num_threads=self._threads)
+        return predictions(found, len(matrix), self._signature)
+
+
+class ScikitLearn:
+    """An object with `predict_proba` (classifiers) or `predict` (regression)."""
+
+    def __init__(self, model: Any, signature: Signature, threads: int) -> None:
+        self._signature, self._threads = signature, threads
+        method = "predict" if signature.task == "regression" else "predict_proba"
+        if not hasattr(model, method):
+            raise ArtifactError(
+                f"{type(model).__name__} has no {method}, which a {signature.task} model needs.",
+                hint="Wrap it in scikit-learn's CalibratedClassifierCV.",
+            )
+        with suppress(AttributeError):
+            model.set_params(**{name: threads for name in model.get_params() if name.split("__")[-1] == "n_jobs"})
+        self._names = _names_of(model, signature)
+        self._predict = getattr(model, method)
+
+    def score(self, matrix: "Array") -> "Array":
+        """See `formats.Scorer`."""
+        from threadpoolctl import threadpool_limits
+
+        filled, frame = _filled(matrix), None
+        if self._names:
+            import pandas as pd
+
+            frame = pd.DataFrame(filled, columns=self._names, copy=False)
+        with threadpool_limits(self._threads):
+            found = self._predict(filled if frame is None else frame)
+        return predictions(found, len(filled), self._signature, len(matrix), frame)
+
+
+def _names_of(model: Any, signature: Signature) -> list[str]:
+    """The columns by which it was fitted, if it was fitted on a DataFrame."""
+    fitted = getattr(model, "feature_names_in_", None)
+    if fitted is None:
+        return []
+    if list(fitted) != list(signature.names):
+        raise ArtifactError(
+            f"The model was fitted on {', '.join(fitted)}, its signature has {', '.join(signature.names)}.",
+            hint="The signature is of another model.",
+        )
+    return list(signature.names)
+
+
+def _pickled(content: bytes, signature: Signature, threads: int) -> Scorer:
+    return ScikitLearn(pickle.loads(content), signature, threads)  # noqa: S301 - verified by its artifact
+
+
+def _skops(content: bytes, signature: Signature, threads: int) -> Scorer:
+    import skops.io
+
+    odd = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
+    if odd:
+        raise ArtifactError(
+            f"The skops file is made of {', '.join(odd)}, which may run code when loaded.",
+            hint="If your training script made it: leave model.pkl instead. If not, find out who made it.",
+        )
+    return ScikitLearn(skops.io.loads(content, trusted=list(TRUSTED)), signature, threads)
+
+
+class Onnx:
+    """A session of ONNX Runtime on the processor. A graph with 32-bit input gets rounded numbers."""
+
+    def __init__(self, content: bytes, signature: Signature, threads: int) -> None:
+        import numpy as np
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self._signature = signature
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        kinds = {"tensor(float)": np.float32, "tensor(double)": np.float64}
+        if len(inputs) != 1 or inputs[0].type not in kinds:
+            raise ArtifactError(
+                f"The graph takes {', '.join(f'{each.name} {each.type}' for each in inputs)}.",
+                hint="It takes one matrix of float or double: initial_types=[('X', FloatTensorType([None, COLUMNS]))].",
+            )
+        numbers = [each for each in outputs if each.type in kinds]
+        if not numbers:
+            raise ArtifactError(
+                f"The graph gives {', '.join(f'{each.name} {each.type}' for each in outputs)}, and no numbers.",
+                hint="Convert it without ZipMap: options={'zipmap': False}, or zipmap=False.",
+            )
+        self._input, self._kind, self._output = inputs[0].name, kinds[inputs[0].type], numbers[-1].name
+
+    def score(self, matrix: "Array") -> "Array":
+        """See `formats.Scorer`."""
+        filled = _filled(matrix).astype(self._kind, copy=False)
+        found = self._session.run([self._output], {self._input: filled})[0]
+        return predictions(found, len(filled), self._signature, len(matrix))
+
+
+class TorchScript:
+    """A scripted PyTorch module, on the processor, in the type of its own parameters."""
+
+    def __init__(self, content: bytes, signature: Signature, threads: int) -> None:
+        import torch
+
+        self._torch, self._signature, self._threads = torch, signature, threads
+        self._module = torch.jit.load(io.BytesIO(content), map_location="cpu").eval()
+        self._kind = next((each.dtype for each in self._module.parameters()), torch.float64)
+
+    def score(self, matrix: "Array") -> "Array":
+        """See `formats.Scorer`."""
+        filled = _filled(matrix)
+        before = self._torch.get_num_threads()
+        self._torch.set_num_threads(self._threads)
+        try:
+            with self._torch.inference_mode():
+                found = self._module(self._torch.from_numpy(filled).to(self._kind))
+                if isinstance(found, self._torch.Tensor):
+                    found = (found.double() if found.is_floating_point() else found).numpy()
+        finally:
+            self._torch.set_num_threads(before)
+        return predictions(found, len(filled), self._signature, len(matrix))
+
+
+class Pyfunc:
+    """A model of any flavour of MLflow's; it gets a DataFrame with the signature's columns."""
+
+    def __init__(self, content: bytes, signature: Signature, _threads: int) -> None:
+        from asgard.model.mlflow_access.mlflow_quiet import import_mlflow
+
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for name in archive.namelist():
+                if Path(name).is_absolute() or ".." in Path(name).parts:
+                    raise ArtifactError(f"{name} would leave the model's folder.", hint="Find out who made the file.")
+            folder = tempfile.mkdtemp(prefix="asgard-model-")
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)  # some flavours read it later
+            archive.extractall(folder)
+        self._model = import_mlflow().pyfunc.load_model(folder)
+        self._signature = signature
+
+    def score(self, matrix: "Array") -> "Array":
+        """See `formats.Scorer`."""
+        import pandas as pd
+
+        return self.score_rows(pd.DataFrame(matrix, columns=list(self._signature.names)))
+
+    def score_rows(self, rows: "pd.DataFrame") -> "Array":
+        """The same, for rows as pandas has them; text is allowed."""
+        import numpy as np
+
+        count = len(rows)
+        places = np.arange(count + -count % _GROUP).clip(max=count - 1)
+        filled = rows.take(places).reset_index(drop=True) if len(places) > count else rows
+        given = len(filled)
+        return predictions(self._model.predict(filled), given, self._signature, count, filled)
+
+
+SCORERS: Mapping[Format, Callable[[bytes, Signature, int], Scorer]] = {
+    Format.LIGHTGBM: LightGBM,
+    Format.SKOPS: _skops,
+    Format.PICKLE: _pickled,
+    Format.ONNX: Onnx,
+    Format.TORCHSCRIPT: TorchScript,
+    Format.PYFUNC: Pyfunc,
+}

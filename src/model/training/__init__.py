@@ -1,0 +1,1 @@
+"""Training a version: its rows, its script or function, and what is recorded of it."""

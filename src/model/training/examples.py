@@ -1,0 +1,186 @@
+"""The rows of a training set as a model sees them: a matrix of numbers, and what is to be learned."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asgard.common.errors import UsageError
+from asgard.features.types import to_arrow
+from asgard.model.artifacts.segments import TYPES, Unknown, values_of
+from asgard.model.artifacts.signature import Column, Signature
+from asgard.model.declaration import Model
+from asgard.model.metrics import Task
+from asgard.model.scoring.matrix import numbers
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+_NUMERIC = ("tinyint", "smallint", "int", "bigint", "float", "double", "boolean")
+_MOST_CLASSES = 100
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labels with their features.
+
+    Attributes:
+        features: one row per label, float64, nulls as NaN.
+        target: numbers; of a classifier the place of the class in `signature.classes`.
+        times: of the labels, in UTC.
+        entity: the labels' key columns, by row.
+        signature: the features' columns and types, the segment's if there is one, the task and its classes.
+        segment: the segment of each row.
+    """
+
+    features: "pd.DataFrame" = field(hash=False)
+    target: "np.ndarray[Any, Any]" = field(hash=False)
+    times: "pd.Series[Any]" = field(hash=False)
+    entity: "pd.DataFrame" = field(hash=False)
+    signature: Signature
+    segment: "pa.Array | None" = field(default=None, hash=False)
+
+    def matrix(self, rows: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """Features of some rows, as a model scores them."""
+        import numpy as np
+
+        return np.ascontiguousarray(self.features.to_numpy()[rows])
+
+    def segments(self, rows: "np.ndarray[Any, Any]") -> "pa.Array | None":
+        """Segments of some rows; None if there are none."""
+        import pyarrow as pa
+
+        return None if self.segment is None else self.segment.filter(pa.array(rows))
+
+    def head(self, rows: "np.ndarray[Any, Any]", count: int = 5) -> "pd.DataFrame":
+        """The first of some rows, as the signature has them."""
+        found = self.features[rows].head(count)
+        segments = self.segments(rows)
+        if segments is None or self.signature.segment is None:
+            return found
+        return found.assign(**{self.signature.segment: segments.slice(0, count).to_pandas().to_numpy()})
+
+
+def load_examples(path: Path, model: Model, offered: Mapping[str, str], keys: Mapping[str, str]) -> Examples:
+    """Read a training set.
+
+    Args:
+        path: its Parquet file or folder.
+        model: what it is for.
+        offered: the set's feature columns in order, and their types as Spark SQL says them.
+        keys: the set's entity columns, and their types in the views.
+
+    Raises:
+        UsageError: a column is not there or not numeric, labels lack their target, or there are too few classes.
+    """
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    columns = _chosen(model, offered)
+    there = pq.ParquetDataset(path).schema.names
+    lacking = [name for name in (model.target, model.time, model.segment) if name is not None and name not in there]
+    if lacking:
+        raise UsageError(
+            f"The labels of model {model.name} have no column {', '.join(lacking)}.",
+            hint=f"They have {', '.join(name for name in there if name not in offered)}.",
+        )
+    segment = (model.segment,) if model.segment is not None else ()
+    order = list(dict.fromkeys((model.time, *keys, model.target, *columns, *segment)))
+    # In one order, whichever the join gave: what is learned and added up is the same each time, to the last bit.
+    table = pq.read_table(path, columns=order).sort_by([(name, "ascending") for name in order])
+    target, classes = _target(model, table.column(model.target))
+    inputs = tuple(Column(name, offered[name]) for name in columns)
+    values = None
+    if model.segment is not None:
+        given = table.column(model.segment)
+        kind = _segment_type(model, given, {**keys, **offered})
+        inputs += (Column(model.segment, kind),)
+        values = values_of(given.cast(to_arrow(kind)), model.segment, kind)
+    return Examples(
+        features=pd.DataFrame({name: numbers(table.column(name), name) for name in columns}, columns=list(columns)),
+        target=target,
+        times=pd.to_datetime(table.column(model.time).to_pandas(), utc=True),
+        entity=table.select(list(keys)).to_pandas(),
+        signature=Signature(
+            inputs,
+            str(model.task),
+            classes,
+            segment=model.segment,
+            nullable=model.segment is not None and model.unknown_segment is Unknown.NULL,
+        ),
+        segment=values,
+    )
+
+
+def _chosen(model: Model, offered: Mapping[str, str]) -> tuple[str, ...]:
+    """The model's features: those that it names, or every one that is a number."""
+    if not model.features:
+        others = (model.target, model.segment)
+        found = tuple(name for name, kind in offered.items() if _is_number(kind) and name not in others)
+        if not found:
+            raise UsageError(f"Model {model.name} has no feature that is a number.", hint="Name views that have some.")
+        return found
+    lacking = [name for name in model.features if name not in offered]
+    if lacking:
+        raise UsageError(
+            f"Model {model.name} learns from {', '.join(lacking)}, which its views do not have.",
+            hint=f"They have {', '.join(offered)}.",
+        )
+    odd = [f"{name} ({offered[name]})" for name in model.features if not _is_number(offered[name])]
+    if odd:
+        raise UsageError(
+            f"Model {model.name} learns from {', '.join(odd)}: only numbers and booleans can be learned from.",
+            hint="Make numbers of them in the gold table, or in an on-demand feature.",
+        )
+    return model.features
+
+
+def _segment_type(model: Model, column: "pa.ChunkedArray", known: Mapping[str, str]) -> str:
+    """The type of the segment's column as Spark SQL says it: its view's, or of a column of labels the labels'."""
+    import pyarrow as pa
+
+    name = str(model.segment)
+    of, given = pa.types, column.type
+    kind = known.get(name)
+    if kind is None:
+        sorts = ((of.is_integer, "bigint"), (of.is_boolean, "boolean"), (of.is_date, "date"))
+        texts = of.is_string(given) or of.is_large_string(given)
+        kind = "string" if texts else next((each for is_of, each in sorts if is_of(given)), str(given))
+    if kind not in TYPES:
+        raise UsageError(
+            f"The segment {name} of model {model.name} is {kind}.", hint=f"Use a column of {', '.join(TYPES)}."
+        )
+    return kind
+
+
+def _is_number(kind: str) -> bool:
+    return kind in _NUMERIC or kind.startswith("decimal")
+
+
+def _target(model: Model, column: "pa.ChunkedArray") -> "tuple[np.ndarray[Any, Any], tuple[str, ...]]":
+    import numpy as np
+
+    if column.null_count:
+        raise UsageError(
+            f"{column.null_count:,} labels of model {model.name} have no {model.target}.",
+            hint="Drop these labels: what is not known can't be learned.",
+        )
+    if model.task is Task.REGRESSION:
+        values = numbers(column, model.target)
+        if not np.isfinite(values).all():
+            raise UsageError(f"{model.target} of model {model.name} has NaN or infinity.", hint="Drop these labels.")
+        return values, ()
+    given = column.to_pandas()
+    classes = sorted(given.unique())
+    fewest, most = (2, 2) if model.task is Task.BINARY else (2, _MOST_CLASSES)
+    if not fewest <= len(classes) <= most:
+        shown = ", ".join(map(str, classes[:5])) + (", ..." if len(classes) > 5 else "")
+        raise UsageError(
+            f"{model.target} of model {model.name} has {len(classes):,} different values ({shown}), "
+            f"but a {model.task} model learns {fewest if fewest == most else f'{fewest} to {most}'}.",
+            hint="Look at the labels, or declare another task.",
+        )
+    places = {value: place for place, value in enumerate(classes)}
+    return given.map(places).to_numpy(dtype=np.int64), tuple(str(value) for value in classes)

@@ -1,0 +1,169 @@
+"""A user's training script, run as a process of its own: bounded in time, memory and log. It is no sandbox."""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from asgard.common.errors import EnvironmentSetupError, RunError, UsageError
+from asgard.common.settings import python_environment
+from asgard.model.artifacts.formats import Format
+from asgard.model.declaration import Script, TrainingData
+from asgard.model.training.bounded_log import bounded_log
+from asgard.model.training.outcome import Outcome, plain_details
+from asgard.model.training import script_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOG = "training.log"
+DETAILS = "details.json"
+"""What a script may leave beside its model: values of its own, by name."""
+FORMATS = {
+    ".txt": Format.LIGHTGBM,
+    ".skops": Format.SKOPS,
+    ".pkl": Format.PICKLE,
+    ".onnx": Format.ONNX,
+    ".pt": Format.TORCHSCRIPT,
+}
+"""What a script may leave: `model` with one of these endings."""
+_TOLD_LINES = 12
+_HANDED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+"""What a script gets of the environment, beside names that begin alike: anything else may be a secret."""
+
+
+def run_script(script: Script, data: TrainingData, target: str, folder: Path) -> Outcome:
+    """Run a script on training rows.
+
+    Args:
+        script: to run.
+        data: the training rows; of a segment, its value comes as `--segment`.
+        target: name of the target's column in the file that the script gets.
+        folder: of this training: the script's data, log and model come here.
+
+    Returns:
+        The model file that it left, its details, and what its process had imported.
+
+    Raises:
+        UsageError: there is no such script.
+        RunError: it failed, took too long, left no model, or details that are none; with the end of its log.
+    """
+    if not script.path.is_file():
+        raise UsageError(f"There is no training script {script.path}.", hint="Paths start at the working folder.")
+    out = folder / "model"
+    out.mkdir()
+    data.features.assign(**{target: data.target}).to_parquet(folder / "train.parquet")
+    (folder / "params.json").write_text(json.dumps(dict(data.params)), encoding="utf-8")
+    note = folder / "imported.json"
+    command = [
+        *(sys.executable, "-m", script_process.__name__, str(note), str(script.path.absolute())),
+        *("--data", str(folder / "train.parquet"), "--out", str(out)),
+        *("--params", str(folder / "params.json"), "--seed", str(data.seed)),
+        *(("--segment", _as_text(data.segment)) if data.segment is not None else ()),
+    ]
+    log = folder / LOG
+    with bounded_log(log) as stream:
+        code = _run(command, script, folder, stream)
+    _require_success(code, script, log)
+    found = [path for path in sorted(out.iterdir()) if path.stem == "model" and path.suffix in FORMATS]
+    if len(found) != 1:
+        raise RunError(
+            f"The training script {script.path} left {', '.join(path.name for path in found) or 'no model'} in --out.",
+            hint=f"Leave one file: {', '.join(f'model{ending}' for ending in FORMATS)}.",
+            details=_end_of(log),
+        )
+    libraries = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+    return Outcome(found[0].read_bytes(), FORMATS[found[0].suffix], _details(out / DETAILS, script), libraries)
+
+
+def _as_text(segment: object) -> str:
+    """A segment as an argument: dates as ISO has them, booleans as JSON has them."""
+    return json.dumps(segment) if isinstance(segment, bool) else str(segment)
+
+
+def _details(path: Path, script: Script) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(
+            f"{DETAILS} of the training script {script.path} is no JSON: {error}.", hint="json.dump(details, file)"
+        ) from error
+    return plain_details(given, f"the training script {script.path}")
+
+
+def _run(command: list[str], script: Script, folder: Path, stream: int) -> int | None:
+    """Its exit code; None if it took too long. Either way nothing of it runs any more."""
+    environment = {
+        name: value
+        for name, value in python_environment().items()
+        if name in _HANDED_ON or name.startswith(("LC_", "PYTHON", "OMP_", "CUDA_"))
+    }
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=stream,
+        stderr=stream,
+        cwd=folder,
+        env=environment | {"PYTHONPATH": _search_path(environment.get("PYTHONPATH", ""))},
+        start_new_session=True,  # so that what it starts can be ended with it
+        preexec_fn=_bounded(script.memory_mb),
+    )
+    try:
+        return process.wait(script.timeout.total_seconds())
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        _end_group(process)
+
+
+def _search_path(given: str) -> str:
+    """PYTHONPATH with Asgard at its end, wherever this process has it from, so that it hides nothing."""
+    import asgard
+
+    own = Path(asgard.__file__ or "").absolute().parent
+    return os.pathsep.join(filter(None, (given, str(own.parent) if own.name == "asgard" else "")))
+
+
+def _require_success(code: int | None, script: Script, log: Path) -> None:
+    if code is None:
+        raise RunError(
+            f"The training script {script.path} did not end within {script.timeout}.",
+            hint="Give it more time: Script(path, timeout=...).",
+            details=_end_of(log),
+        )
+    if code:
+        reason = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        raise RunError(
+            f"The training script {script.path} ended {reason}.",
+            hint=f"It may have {script.memory_mb} MB of memory: Script(path, memory_mb=...).",
+            details=_end_of(log),
+        )
+
+
+def _bounded(memory_mb: int) -> "Callable[[], None]":
+    """Data, not address space: numeric libraries reserve much more of the latter than they use."""
+    if sys.platform != "linux":
+        raise EnvironmentSetupError("Training scripts are bounded on Linux only.", hint="Train in a container.")
+    limit = memory_mb * 2**20
+
+    def bound() -> None:
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+    return bound
+
+
+def _end_group(process: "subprocess.Popen[bytes]") -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _end_of(log: Path) -> tuple[str, ...]:
+    return tuple(log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TOLD_LINES:])
