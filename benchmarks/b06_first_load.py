@@ -12,8 +12,8 @@ from typing import Any
 
 import hiredis
 
-from asgard.serving.plan import Mode
-from asgard.serving.sync import sync
+from asgard.serving.sync.plan import Mode
+from asgard.serving.sync.sync import sync
 from benchmarks.harness import Row, interleave, parse, ratio, report, spread
 from benchmarks.online_view import FEAST_ROWS, FEATURES, OnlineView, feast_rows, feast_store, online_view
 

@@ -3,8 +3,8 @@
 import time
 from statistics import median
 
-from asgard.serving.plan import Mode
-from asgard.serving.sync import sync
+from asgard.serving.sync.plan import Mode
+from asgard.serving.sync.sync import sync
 from benchmarks.harness import Row, parse, ratio, report, spread
 from benchmarks.online_view import FEATURES, online_view
 

@@ -12,7 +12,7 @@ from statistics import median, quantiles
 from typing import Any
 
 from asgard.serving import OnlineStore
-from asgard.serving.sync import sync
+from asgard.serving.sync.sync import sync
 from benchmarks.harness import Row, parse, report
 from benchmarks.online_view import FEAST_ROWS, FEATURES, feast_rows, feast_store, online_view
 

@@ -11,9 +11,9 @@ import sys
 from asgard.common.settings import load_settings
 from asgard.features.engines import Engine
 from asgard.lakehouse.lake import Lakehouse
-from asgard.serving.plan import Mode
-from asgard.serving.store import Store
-from asgard.serving.sync import sync
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync.plan import Mode
+from asgard.serving.sync.sync import sync
 from benchmarks.harness import Row, parse, report
 from benchmarks.online_view import FEATURES, online_view, the_view
 from benchmarks.peaks import in_a_process, java, mib, peak

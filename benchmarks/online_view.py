@@ -14,7 +14,7 @@ from asgard.features.views import Feature, FeatureView, feature_view
 from asgard.lakehouse.declaration import declare_table
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.run import RunRequest, execute
-from asgard.serving.store import Store
+from asgard.serving.redis_access.store import Store
 from benchmarks.harness import project
 
 FEATURES = tuple(f"f{number}" for number in range(10))

@@ -22,7 +22,7 @@ def lookup_check(
     """Hold logged lookups against the snapshots that they name."""
     from asgard.jobs.reporting import show_json, show_table
     from asgard.lakehouse.lake import Lakehouse
-    from asgard.serving.lookup_check import check
+    from asgard.serving.lookup_audit.check import check
 
     lake = Lakehouse.connect(settings_from(settings, directory), "asgard lookup-check")
     found = check(lake, _lines(logs))

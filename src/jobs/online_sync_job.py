@@ -24,11 +24,11 @@ from asgard.jobs.options import DirOption, JsonOption, SetOption, settings_from
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.loading import load_pipeline
 from asgard.monitoring.events import OnlineFacts
-from asgard.serving.removal import Removed, left_behind, remove
-from asgard.serving.selection import online_views
-from asgard.serving.store import Store
-from asgard.serving.sync import Preview, SyncResult, preview, sync
-from asgard.serving.verify import Verification, verify
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync.removal import Removed, left_behind, remove
+from asgard.serving.sync.selection import online_views
+from asgard.serving.sync.sync import Preview, SyncResult, preview, sync
+from asgard.serving.sync.verify import Verification, verify
 
 
 def run(

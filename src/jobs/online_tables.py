@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import typer
 
 from asgard.jobs.reporting import show_table
-from asgard.serving.removal import Removed
-from asgard.serving.sync import Preview, SyncResult
-from asgard.serving.verify import Verification
+from asgard.serving.sync.removal import Removed
+from asgard.serving.sync.sync import Preview, SyncResult
+from asgard.serving.sync.verify import Verification
 
 
 def show(done: Sequence[Verification] | Sequence[Preview] | Sequence[SyncResult]) -> None:

@@ -21,10 +21,10 @@ from asgard.local import demo_models
 from asgard.local.report_online import OnlineFacts, Seen
 from asgard.model.versions import ModelVersion
 from asgard.serving import OnlineStore
-from asgard.serving.selection import online_views
-from asgard.serving.status import status
-from asgard.serving.store import Store
-from asgard.serving.verify import verify
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync.selection import online_views
+from asgard.serving.sync.status import status
+from asgard.serving.sync.verify import verify
 
 if TYPE_CHECKING:
     from examples.retail.data import Corrections

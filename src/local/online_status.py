@@ -9,7 +9,7 @@ from asgard.common.errors import AsgardError
 from asgard.common.settings import Settings
 
 if TYPE_CHECKING:
-    from asgard.serving.status import ViewStatus
+    from asgard.serving.sync.status import ViewStatus
 
 
 class Online(NamedTuple):
@@ -32,10 +32,10 @@ def online_status(settings: Settings) -> Online:
         return Online()
     from asgard.jobs.each_view import of_each
     from asgard.lakehouse.lake import Lakehouse
-    from asgard.serving.removal import left_behind
-    from asgard.serving.selection import registered_online
-    from asgard.serving.status import status
-    from asgard.serving.store import Store
+    from asgard.serving.redis_access.store import Store
+    from asgard.serving.sync.removal import left_behind
+    from asgard.serving.sync.selection import registered_online
+    from asgard.serving.sync.status import status
 
     try:
         lake, store = Lakehouse.connect(settings), Store.of(settings)

@@ -23,14 +23,14 @@ from typing import Any
 from asgard.common.errors import ServiceError, UsageError
 from asgard.common.settings import Settings, load_settings
 from asgard.features.views import OnDemandFeature
-from asgard.serving.answers import Row, Rows
-from asgard.serving.asked import Answers, Asked, Known, Wanted, changed_over
-from asgard.serving.cache import ValueCache
-from asgard.serving.connection import answered, clients_of
-from asgard.serving.head import Head
-from asgard.serving.kept import KeptConnections
-from asgard.serving.lookup_log import LookupLog
-from asgard.serving.store import Store
+from asgard.serving.lookup.cache import ValueCache
+from asgard.serving.lookup.connections import KeptConnections
+from asgard.serving.lookup.request import Answers, Asked, Known, Wanted, changed_over
+from asgard.serving.lookup.results import Row, Rows
+from asgard.serving.lookup.view_header import Head
+from asgard.serving.lookup_audit.log import LookupLog
+from asgard.serving.redis_access.connection import answered, clients_of
+from asgard.serving.redis_access.store import Store
 
 _TRIES = 5
 """Round trips of one lookup, each of which may find a view changed over; the second nearly always does."""

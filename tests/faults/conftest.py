@@ -9,7 +9,7 @@ from tests.support.online import OnlineView
 from tests.support.online_worker import FEWEST
 
 from asgard.lakehouse.lake import Lakehouse
-from asgard.serving import changes, sending
+from asgard.serving.sync import changes, sending
 
 FIRST = [(customer, 0, float(customer), customer) for customer in range(1, 6)]
 MANY = 2 * FEWEST + 500

@@ -14,10 +14,10 @@ from tests.support.sentinels import PASSWORD, Sentinels, sentinels
 from asgard.common.errors import AsgardError, ServiceError, ServiceUnreachableError
 from asgard.common.settings import load_settings
 from asgard.serving import AsyncOnlineStore, OnlineStore
-from asgard.serving.codecs import Batch
-from asgard.serving.plan import Mode, load_target
-from asgard.serving.rows import codec_of
-from asgard.serving.store import Store
+from asgard.serving.codecs.base import Batch
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync.plan import Mode, load_target
+from asgard.serving.sync.rows import codec_of
 
 
 @pytest.fixture

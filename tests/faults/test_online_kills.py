@@ -12,7 +12,7 @@ from tests.support.redis import RedisProcess, redis_process
 
 from asgard.common.errors import ConflictError, ServiceError, UsageError
 from asgard.common.settings import load_settings
-from asgard.serving.plan import Mode
+from asgard.serving.sync.plan import Mode
 
 
 def use(online: OnlineView, redis: RedisProcess) -> None:

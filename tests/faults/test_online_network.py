@@ -12,8 +12,9 @@ from tests.support.redis_proxy import RedisProxy
 
 from asgard.common.errors import ServiceUnreachableError
 from asgard.common.settings import Settings, load_settings
-from asgard.serving import AsyncOnlineStore, OnlineStore, retries
-from asgard.serving.plan import Mode
+from asgard.serving import AsyncOnlineStore, OnlineStore
+from asgard.serving.redis_access import retries
+from asgard.serving.sync.plan import Mode
 
 TIMEOUT = 0.5
 

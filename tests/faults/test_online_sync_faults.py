@@ -13,11 +13,11 @@ from tests.support.redis import redis_server
 
 from asgard.common.errors import ServiceError
 from asgard.common.settings import load_settings
-from asgard.serving import fence
-from asgard.serving.codecs import Batch
-from asgard.serving.plan import Mode, load_target
-from asgard.serving.rows import codec_of
-from asgard.serving.store import Store
+from asgard.serving.codecs.base import Batch
+from asgard.serving.redis_access import fence
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync.plan import Mode, load_target
+from asgard.serving.sync.rows import codec_of
 
 FAILPOINTS = ("after-token", "after-hold", "after-target", "between-batches", "after-rows", "after-watermark")
 

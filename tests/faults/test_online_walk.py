@@ -16,9 +16,9 @@ from tests.support.redis import RedisProcess, redis_process
 from asgard.common.errors import ConflictError
 from asgard.common.settings import load_settings
 from asgard.lakehouse.lake import Lakehouse
-from asgard.serving import sending
-from asgard.serving import sync as syncing
-from asgard.serving.plan import Mode
+from asgard.serving.sync import sending
+from asgard.serving.sync import sync as syncing
+from asgard.serving.sync.plan import Mode
 
 FAILPOINTS = ("after-token", "after-hold", "after-target", "between-batches", "after-rows", "after-watermark")
 STEPS = 25

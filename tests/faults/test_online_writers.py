@@ -13,11 +13,11 @@ from tests.support.redis import redis_server
 
 from asgard.common.errors import ConflictError
 from asgard.common.names import CommitHash, SnapshotId, TableName
-from asgard.serving.codecs import Batch
-from asgard.serving.fence import Fenced
-from asgard.serving.packed_rows import PackedRows
-from asgard.serving.state import Target
-from asgard.serving.store import Store
+from asgard.serving.codecs.base import Batch
+from asgard.serving.codecs.packed_rows import PackedRows
+from asgard.serving.redis_access.fence import Fenced
+from asgard.serving.redis_access.state import Target
+from asgard.serving.redis_access.store import Store
 
 ENTITIES = range(6)
 VIEW = "turns"

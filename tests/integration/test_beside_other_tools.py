@@ -215,7 +215,7 @@ def test_a_view_whose_table_somebody_dropped_is_said_to_have_none(
     lake: Lakehouse, spark: "SparkSession", fresh: Fresh, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from asgard.local.online_status import online_status
-    from asgard.serving.status import status
+    from asgard.serving.sync.status import status
 
     online = OnlineView(lake, fresh.table("gold").name)
     name, folder = online.view.name, ["--dir", str(lake.settings.project_dir)]

@@ -22,7 +22,7 @@ from asgard.lakehouse.nessie import put as put_operation
 from asgard.lakehouse.registrations import Registrations
 from asgard.lakehouse.run import RunRequest, execute
 from asgard.lakehouse.snapshots import resolve
-from asgard.serving import removal
+from asgard.serving.sync import removal
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -24,8 +24,9 @@ from tests.support.tls import tls_in_front
 
 from asgard.common.errors import ServiceError, ServiceUnreachableError, UsageError
 from asgard.monitoring.lookups import lookup_latency
-from asgard.serving import AsyncOnlineStore, OnlineStore, Status, cache
-from asgard.serving.store import Store
+from asgard.serving import AsyncOnlineStore, OnlineStore, Status
+from asgard.serving.lookup import cache
+from asgard.serving.redis_access.store import Store
 
 TOTALS = {number: float(number) for number in range(200)}
 MOMENT = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=EVENT)

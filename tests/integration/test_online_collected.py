@@ -11,9 +11,9 @@ from tests.support.online import OnlineView
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.nessie import Content
-from asgard.serving import sending
-from asgard.serving import sync as syncing
-from asgard.serving.plan import Mode, load_target
+from asgard.serving.sync import sending
+from asgard.serving.sync import sync as syncing
+from asgard.serving.sync.plan import Mode, load_target
 
 ROWS = [(customer, 0, float(customer), customer) for customer in range(1, 8)]
 

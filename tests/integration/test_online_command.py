@@ -15,7 +15,7 @@ from asgard.common.settings import load_settings
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.nessie import drop, put
 from asgard.local.online_status import online_status
-from asgard.serving.store import Store
+from asgard.serving.redis_access.store import Store
 
 ROWS = [(1, 0, 10.0, 1), (2, 0, 20.0, 2)]
 

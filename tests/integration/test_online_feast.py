@@ -25,12 +25,12 @@ from asgard.features.feast_config import ONLINE_VARIABLE, connection_string, rep
 from asgard.features.views import Codec, Feature
 from asgard.lakehouse.lake import Lakehouse
 from asgard.serving import AsyncOnlineStore, OnlineStore, Row, Status
-from asgard.serving.feast_rows import FeastRows
-from asgard.serving.plan import Mode, load_target
-from asgard.serving.rows import codec_of
-from asgard.serving.state import IN_PLACE
-from asgard.serving.store import Store
-from asgard.serving.verify import verify
+from asgard.serving.codecs.feast_rows import FeastRows
+from asgard.serving.redis_access.state import IN_PLACE
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync.plan import Mode, load_target
+from asgard.serving.sync.rows import codec_of
+from asgard.serving.sync.verify import verify
 
 if TYPE_CHECKING:
     from feast import FeatureStore

@@ -19,13 +19,13 @@ from asgard.features import register
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.snapshots import resolve
 from asgard.serving import AsyncOnlineStore, OnlineStore, Row
-from asgard.serving.kept import KeptConnections
-from asgard.serving.lookup_check import check
-from asgard.serving.lookup_log import LookupLog
-from asgard.serving.plan import Mode
-from asgard.serving.status import status
-from asgard.serving.sync import preview, sync
-from asgard.serving.verify import verify
+from asgard.serving.lookup.connections import KeptConnections
+from asgard.serving.lookup_audit.check import check
+from asgard.serving.lookup_audit.log import LookupLog
+from asgard.serving.sync.plan import Mode
+from asgard.serving.sync.status import status
+from asgard.serving.sync.sync import preview, sync
+from asgard.serving.sync.verify import verify
 
 ROWS = [(customer, 0, float(customer), customer) for customer in range(1, 4)]
 KEYS = [{"customer_id": customer} for customer in (1, 2, 3, 999)]

@@ -21,10 +21,10 @@ from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.run import RunRequest, execute
 from asgard.lakehouse.snapshots import resolve
 from asgard.serving import AsyncOnlineStore, OnlineStore, Status
-from asgard.serving.plan import Mode
-from asgard.serving.store import Store
-from asgard.serving.sync import sync
-from asgard.serving.verify import verify
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync.plan import Mode
+from asgard.serving.sync.sync import sync
+from asgard.serving.sync.verify import verify
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 OLD = NOW - timedelta(days=30)

@@ -30,10 +30,10 @@ from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.run import RunRequest, execute
 from asgard.lakehouse.snapshots import resolve
 from asgard.serving import AsyncOnlineStore, LookupLog, OnlineStore
-from asgard.serving.codecs import HASH_NAMES
-from asgard.serving.lookup_check import Checked, check
-from asgard.serving.store import Store
-from asgard.serving.sync import sync
+from asgard.serving.codecs.base import HASH_NAMES
+from asgard.serving.lookup_audit.check import Checked, check
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync.sync import sync
 
 FIRST = [(1, 0, 10.0, 1), (2, 0, math.nan, 2), (3, 3, 30.0, 3)]
 CUSTOMERS = [{"customer_id": customer} for customer in range(1, 8)]

@@ -13,7 +13,8 @@ from tests.support.redis import redis_server
 from tests.support.redis_view import VIEW, put_view
 
 from asgard.common.errors import UsageError
-from asgard.serving import LookupLog, OnlineStore, lookup_log
+from asgard.serving import LookupLog, OnlineStore
+from asgard.serving.lookup_audit import log as lookup_log
 
 TOTALS = {number: float(number) for number in range(200)}
 ENTITIES = [{"customer_id": customer} for customer in TOTALS]

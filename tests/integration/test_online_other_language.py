@@ -18,8 +18,8 @@ from asgard.lakehouse.declaration import declare_table
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.run import RunRequest, execute
 from asgard.serving import OnlineStore, Status
-from asgard.serving.store import Store
-from asgard.serving.sync import sync
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync.sync import sync
 
 MOMENT = datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 LATER = datetime(2024, 2, 29, 12, 30, 0, 123_456, tzinfo=UTC)

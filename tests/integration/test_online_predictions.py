@@ -27,10 +27,10 @@ from asgard.model.batch.request import REST, WHOLE
 from asgard.model.declaration import model
 from asgard.model.predictions_view import predictions_view
 from asgard.serving import OnlineStore, Status
-from asgard.serving.plan import Mode
-from asgard.serving.store import Store
-from asgard.serving.sync import SyncResult, sync
-from asgard.serving.verify import verify
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync.plan import Mode
+from asgard.serving.sync.sync import SyncResult, sync
+from asgard.serving.sync.verify import verify
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

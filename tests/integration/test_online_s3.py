@@ -16,8 +16,8 @@ from tests.support.s3 import Bucket, serving
 from asgard.common.names import BranchName
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.nessie import Content, drop, put, put_namespace
-from asgard.serving.plan import Mode
-from asgard.serving.verify import verify
+from asgard.serving.sync.plan import Mode
+from asgard.serving.sync.verify import verify
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 SCHEMA = pa.schema(

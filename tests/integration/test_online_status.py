@@ -8,8 +8,8 @@ from asgard.lakehouse.attempt import Attempt
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.lake import Lakehouse, identifier
 from asgard.lakehouse.run import RunRequest, execute
-from asgard.serving.plan import Mode
-from asgard.serving.status import status
+from asgard.serving.sync.plan import Mode
+from asgard.serving.sync.status import status
 
 ROWS = [(1, 0, 10.0, 1), (2, 0, 20.0, 2)]
 

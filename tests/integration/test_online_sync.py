@@ -10,10 +10,10 @@ from asgard.common.errors import ServiceError, UsageError
 from asgard.common.names import BranchName
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.nessie import RefKind
-from asgard.serving.plan import Mode
-from asgard.serving.store import Store
-from asgard.serving.sync import sync
-from asgard.serving.verify import verify
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync.plan import Mode
+from asgard.serving.sync.sync import sync
+from asgard.serving.sync.verify import verify
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from tests.support.online import OnlineView
 
 from asgard.lakehouse.lake import Lakehouse
 from asgard.serving import Status
-from asgard.serving.plan import Mode
-from asgard.serving.verify import verify
+from asgard.serving.sync.plan import Mode
+from asgard.serving.sync.verify import verify
 
 
 @pytest.fixture

@@ -18,13 +18,13 @@ from asgard.lakehouse.declaration import declare_table
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.run import RunRequest, execute
 from asgard.lakehouse.snapshots import resolve
-from asgard.serving.changes import EVENT
-from asgard.serving.plan import Mode, load_target
-from asgard.serving.rows import codec_of
-from asgard.serving.spark_rows import WriteTask
-from asgard.serving.store import Store
-from asgard.serving.sync import SyncResult, sync
-from asgard.serving.verify import verify
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync.changes import EVENT
+from asgard.serving.sync.plan import Mode, load_target
+from asgard.serving.sync.rows import codec_of
+from asgard.serving.sync.spark_rows import WriteTask
+from asgard.serving.sync.sync import SyncResult, sync
+from asgard.serving.sync.verify import verify
 
 if TYPE_CHECKING:
     from asgard.features.views import FeatureView

@@ -17,11 +17,11 @@ from asgard.lakehouse.nessie import Content, put
 from asgard.lakehouse.run import RunRequest, execute
 from asgard.lakehouse.snapshots import resolve
 from asgard.serving import OnlineStore, Status
-from asgard.serving.plan import load_target
-from asgard.serving.rows import codec_of
-from asgard.serving.state import IN_PLACE
-from asgard.serving.store import Store
-from asgard.serving.sync import SyncResult, sync
+from asgard.serving.redis_access.state import IN_PLACE
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync.plan import load_target
+from asgard.serving.sync.rows import codec_of
+from asgard.serving.sync.sync import SyncResult, sync
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Expected = dict[int, tuple[int, float | None, int | None]]

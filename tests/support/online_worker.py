@@ -112,7 +112,7 @@ def _run(folder: Path, arguments: list[str], failpoint: str, redis_url: str) -> 
     """One sync; never returns."""
     from asgard.cli.app import main
     from asgard.common import failpoints
-    from asgard.serving import changes, sending, sync
+    from asgard.serving.sync import changes, sending, sync
 
     said = os.open(folder / str(os.getpid()), os.O_CREAT | os.O_WRONLY)
     for stream in (0, 1, 2):

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 
-from asgard.serving.head import Head
-from asgard.serving.packed import Packed
-from asgard.serving.store import Store
+from asgard.serving.codecs.packed import Packed
+from asgard.serving.lookup.view_header import Head
+from asgard.serving.redis_access.store import Store
 
 VIEW = "totals"
 EVENT = 1_700_000_000_000_000

@@ -11,10 +11,10 @@ from pyspark.sql import functions as F
 from asgard.common.settings import load_settings
 from asgard.features.engines import Engine
 from asgard.lakehouse.lake import Lakehouse
-from asgard.serving import spark_rows
-from asgard.serving.selection import online_views
-from asgard.serving.store import Store
-from asgard.serving.sync import sync
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync import spark_rows
+from asgard.serving.sync.selection import online_views
+from asgard.serving.sync.sync import sync
 
 PARTITIONS = 6
 

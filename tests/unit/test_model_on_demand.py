@@ -20,7 +20,7 @@ from asgard.features.views import Feature, OnDemandFeature, feature_view
 from asgard.model.provenance.explain_on_demand import computed
 from asgard.model.provenance.learned_from import functions_of
 from asgard.model.versions import ON_DEMAND_CODE, Binding, BoundView, ModelVersion
-from asgard.serving.on_demand import compute
+from asgard.serving.lookup.on_demand import compute
 
 CODE = """
 from asgard.features.views import on_demand

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from asgard.serving.exact import plain, plain_key, text, value_of
+from asgard.serving.lookup_audit.json_values import plain, plain_key, text, value_of
 
 VALUES: list[tuple[str, Any]] = [
     ("boolean", True),

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from asgard.common.errors import ContractError, ServiceError, UsageError
 from asgard.features.feast_source import value_type
 from asgard.features.types import to_arrow
-from asgard.serving import protobuf
-from asgard.serving.feast_rows import FeastRows
+from asgard.serving.codecs import protobuf
+from asgard.serving.codecs.feast_rows import FeastRows
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECONDS = st.datetimes(datetime(1902, 1, 1), datetime(2200, 1, 1)).map(lambda found: found.replace(microsecond=0))

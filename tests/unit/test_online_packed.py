@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from asgard.common.errors import ServiceError
 from asgard.features.types import to_arrow
-from asgard.serving.packed import Packed
+from asgard.serving.codecs.packed import Packed
 
 _LONG = st.integers(-(2**63), 2**63 - 1)
 _MICROS = st.integers(-(10**15), 10**15)

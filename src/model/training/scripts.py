@@ -14,9 +14,9 @@ from asgard.common.errors import EnvironmentSetupError, RunError, UsageError
 from asgard.common.settings import python_environment
 from asgard.model.artifacts.formats import Format
 from asgard.model.declaration import Script, TrainingData
+from asgard.model.training import script_process
 from asgard.model.training.bounded_log import bounded_log
 from asgard.model.training.outcome import Outcome, plain_details
-from asgard.model.training import script_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable

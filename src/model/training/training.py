@@ -35,12 +35,12 @@ from asgard.model.ledger.holds import hold_version
 from asgard.model.lifecycle import next_version
 from asgard.model.metrics import Metric
 from asgard.model.registry import Registry
+from asgard.model.training import plots
 from asgard.model.training.examples import Examples, load_examples
 from asgard.model.training.fitting import Fitted, fit, require_good
 from asgard.model.training.scripts import LOG
 from asgard.model.training.source import PipelineSource, code_of
 from asgard.model.training.tracking import TrainingRun, tracked
-from asgard.model.training import plots
 from asgard.model.versions import ON_DEMAND_CODE, TRAINER, Binding, BoundView, ModelVersion, finite
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Any
 
 from asgard.common.errors import ServiceError
 from asgard.common.names import CommitHash, SnapshotId, TableName
-from asgard.serving.connection import answered
+from asgard.serving.redis_access.connection import answered
 
 IN_PLACE = "feast"
 """The generation of rows that are written where readers look for them."""

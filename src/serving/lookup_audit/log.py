@@ -28,8 +28,8 @@ from typing import Any, NamedTuple, Self
 from weakref import WeakMethod
 
 from asgard.common.errors import UsageError
-from asgard.serving.answers import Rows, ViewRows
-from asgard.serving.exact import plain, plain_key, text
+from asgard.serving.lookup.results import Rows, ViewRows
+from asgard.serving.lookup_audit.json_values import plain, plain_key, text
 
 FORMAT = 1
 _AT_ONCE, _PAUSE = 4, 0.0001

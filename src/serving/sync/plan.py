@@ -12,11 +12,11 @@ from asgard.features.pinned import PinnedTable, PinnedView, require_columns
 from asgard.features.views import FeatureView
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.snapshots import At
-from asgard.serving import packed
-from asgard.serving.codecs import RowCodec
-from asgard.serving.head import FORMAT
-from asgard.serving.rows import codec_of
-from asgard.serving.state import Synced, Target
+from asgard.serving.codecs import packed
+from asgard.serving.codecs.base import RowCodec
+from asgard.serving.lookup.view_header import FORMAT
+from asgard.serving.redis_access.state import Synced, Target
+from asgard.serving.sync.rows import codec_of
 
 _MOST_UNFINISHED = 5
 """Targets that did not come about, beyond which comparing everything is cheaper."""

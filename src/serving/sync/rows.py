@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.features.views import FeatureView
-from asgard.serving import changes
-from asgard.serving.beyond import Names
-from asgard.serving.codecs import Batch, Reader, RowCodec, row_codec
+from asgard.serving.codecs.base import Batch, Reader, RowCodec, row_codec
+from asgard.serving.sync import changes
+from asgard.serving.sync.beyond import Names
 
 if TYPE_CHECKING:
     import pyarrow as pa

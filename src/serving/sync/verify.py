@@ -11,14 +11,14 @@ from asgard.features import duck
 from asgard.features.pinned import PinnedView, require_columns
 from asgard.features.views import FeatureView
 from asgard.lakehouse.lake import Lakehouse
-from asgard.serving import changes
-from asgard.serving.beyond import Names
-from asgard.serving.codecs import Batch, RowCodec, Value
-from asgard.serving.head import Head
-from asgard.serving.plan import pinned_table, rule_of
-from asgard.serving.rows import ViewRows
-from asgard.serving.state import Synced
-from asgard.serving.store import Store
+from asgard.serving.codecs.base import Batch, RowCodec, Value
+from asgard.serving.lookup.view_header import Head
+from asgard.serving.redis_access.state import Synced
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync import changes
+from asgard.serving.sync.beyond import Names
+from asgard.serving.sync.plan import pinned_table, rule_of
+from asgard.serving.sync.rows import ViewRows
 
 _SHOWN = 20
 _WIDTH = 1 << 256

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from asgard.common.errors import EnvironmentSetupError, ServiceError, ServiceUnreachableError, SettingsError
 from asgard.common.settings import redact_url
-from asgard.serving.retries import is_tls_refusal, make_retry
+from asgard.serving.redis_access.retries import is_tls_refusal, make_retry
 
 FLOOR = (6, 2)
 """The oldest Redis that is known to work."""

@@ -5,9 +5,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from time import monotonic
 
-from asgard.serving.asked import Found
-from asgard.serving.codecs import Stored
-from asgard.serving.head import Head
+from asgard.serving.codecs.base import Stored
+from asgard.serving.lookup.request import Found
+from asgard.serving.lookup.view_header import Head
 
 
 class ValueCache:

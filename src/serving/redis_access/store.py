@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from asgard.common.errors import SettingsError
 from asgard.common.settings import Settings, redact_url
-from asgard.serving.connection import answered, open_redis, require_fit
-from asgard.serving.fence import Fenced, Pass
-from asgard.serving.state import Synced, ViewKeys, read
+from asgard.serving.redis_access.connection import answered, open_redis, require_fit
+from asgard.serving.redis_access.fence import Fenced, Pass
+from asgard.serving.redis_access.state import Synced, ViewKeys, read
 
 _SCANNED = 5_000
 

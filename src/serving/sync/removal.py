@@ -15,11 +15,11 @@ from asgard.common.failpoints import failpoint
 from asgard.common.names import BranchName
 from asgard.lakehouse.holds import holds_of, release
 from asgard.lakehouse.lake import Lakehouse
-from asgard.serving.selection import registered_online
-from asgard.serving.state import Synced
-from asgard.serving.store import Store
-from asgard.serving.sync import KIND
-from asgard.serving.writing import sweep
+from asgard.serving.redis_access.state import Synced
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync.selection import registered_online
+from asgard.serving.sync.sync import KIND
+from asgard.serving.sync.writing import sweep
 
 _START = f"hold_{KIND}_"
 

@@ -134,11 +134,11 @@ def row_codec(
         EnvironmentSetupError: a library that it needs is not installed.
     """
     if codec == Codec.PACKED:
-        from asgard.serving.packed_rows import PackedRows
+        from asgard.serving.codecs.packed_rows import PackedRows
 
         return PackedRows(keys, features)
     try:
-        from asgard.serving.feast_rows import FeastRows
+        from asgard.serving.codecs.feast_rows import FeastRows
     except ImportError as error:
         raise EnvironmentSetupError(
             f"Codec feast needs {error.name}.", hint="pip install 'asgard-lakehouse[serving]'"

@@ -7,8 +7,8 @@ from typing import Any
 from asgard.features.views import FeatureView
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.nessie import LogEntry
-from asgard.serving.state import Target
-from asgard.serving.store import Store
+from asgard.serving.redis_access.state import Target
+from asgard.serving.redis_access.store import Store
 
 
 @dataclass(frozen=True)

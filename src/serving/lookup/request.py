@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from asgard.common.errors import UsageError
 from asgard.features.views import OnDemandFeature
-from asgard.serving.answers import Rows, ViewRows
-from asgard.serving.codecs import HASH_NAMES, Stored
-from asgard.serving.head import Head
-from asgard.serving.on_demand import compute
-from asgard.serving.store import Store
+from asgard.serving.codecs.base import HASH_NAMES, Stored
+from asgard.serving.lookup.on_demand import compute
+from asgard.serving.lookup.results import Rows, ViewRows
+from asgard.serving.lookup.view_header import Head
+from asgard.serving.redis_access.store import Store
 
 
 class Known(NamedTuple):

@@ -6,8 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from asgard.common.failpoints import failpoint
-from asgard.serving.codecs import Batch, RowCodec
-from asgard.serving.fence import Fenced
+from asgard.serving.codecs.base import Batch, RowCodec
+from asgard.serving.redis_access.fence import Fenced
 
 Given = TypeVar("Given")
 Answer = TypeVar("Answer")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from asgard.features.types import to_arrow
 from asgard.model.versions import finite
-from asgard.serving.codecs import Stored
-from asgard.serving.head import Head
+from asgard.serving.codecs.base import Stored
+from asgard.serving.lookup.view_header import Head
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,15 +11,15 @@ from asgard.features import duck
 from asgard.features.engines import Engine
 from asgard.features.views import Codec
 from asgard.lakehouse.lake import Lakehouse
-from asgard.serving import changes
-from asgard.serving.codecs import Batch, row_codec
-from asgard.serving.fence import Fenced
-from asgard.serving.plan import Mode, Plan
-from asgard.serving.predicted import is_current
-from asgard.serving.rows import ViewRows
-from asgard.serving.sending import send
-from asgard.serving.state import GENERATION, IN_PLACE
-from asgard.serving.store import Store
+from asgard.serving.codecs.base import Batch, row_codec
+from asgard.serving.redis_access.fence import Fenced
+from asgard.serving.redis_access.state import GENERATION, IN_PLACE
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync import changes
+from asgard.serving.sync.current_predictions import is_current
+from asgard.serving.sync.plan import Mode, Plan
+from asgard.serving.sync.rows import ViewRows
+from asgard.serving.sync.sending import send
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -110,7 +110,7 @@ class Writing:
         return Counted(self.rows.seen, sent.written, sent.deleted)
 
     def _by_spark(self, connection: "DuckDBPyConnection", wanted: changes.Changes, *, only_differing: bool) -> Counted:
-        from asgard.serving.spark_rows import WriteTask, write_on_spark
+        from asgard.serving.sync.spark_rows import WriteTask, write_on_spark
 
         pinned, touched = self.rows.pinned, None
         if wanted.relation:

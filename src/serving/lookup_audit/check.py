@@ -22,9 +22,9 @@ from asgard.features.views import Codec, FeatureView
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.registrations import Registrations
 from asgard.lakehouse.snapshots import At
-from asgard.serving import changes
-from asgard.serving.exact import plain, text, value_of
-from asgard.serving.lookup_log import FORMAT, shape_of
+from asgard.serving.lookup_audit.json_values import plain, text, value_of
+from asgard.serving.lookup_audit.log import FORMAT, shape_of
+from asgard.serving.sync import changes
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,7 +7,7 @@ from asgard.common.errors import UsageError
 from asgard.features.joining import computed
 from asgard.features.types import to_arrow
 from asgard.features.views import OnDemandFeature
-from asgard.serving.answers import ViewRows
+from asgard.serving.lookup.results import ViewRows
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,7 +16,7 @@ from asgard.features import duck
 from asgard.features.duck import quoted
 from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.features.views import FeatureView
-from asgard.serving.predicted import current_rows
+from asgard.serving.sync.current_predictions import current_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -24,7 +24,7 @@ from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import ServiceError
-from asgard.serving.codecs import Columns
+from asgard.serving.codecs.base import Columns
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import ContractError
-from asgard.serving.codecs import Columns, Reader, Value
-from asgard.serving.entities import EntityKey
-from asgard.serving.packed import Packed
+from asgard.serving.codecs.base import Columns, Reader, Value
+from asgard.serving.codecs.entity_keys import EntityKey
+from asgard.serving.codecs.packed import Packed
 
 if TYPE_CHECKING:
     import numpy as np

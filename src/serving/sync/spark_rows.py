@@ -14,12 +14,12 @@ from asgard.features.pinned import PinnedView
 from asgard.features.spark_join import column_of, visible_rows
 from asgard.features.types import to_arrow
 from asgard.lakehouse.lake import Lakehouse
-from asgard.serving.changes import EVENT
-from asgard.serving.codecs import Batch, row_codec
-from asgard.serving.fence import Pass
-from asgard.serving.rows import differing, encoded
-from asgard.serving.sending import send
-from asgard.serving.store import Store
+from asgard.serving.codecs.base import Batch, row_codec
+from asgard.serving.redis_access.fence import Pass
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync.changes import EVENT
+from asgard.serving.sync.rows import differing, encoded
+from asgard.serving.sync.sending import send
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -24,13 +24,13 @@ from asgard.features.engines import Engine, choose
 from asgard.features.views import FeatureView
 from asgard.lakehouse.holds import hold, hold_name, holds_of, release
 from asgard.lakehouse.lake import Lakehouse
-from asgard.serving import changes
-from asgard.serving.head import Head
-from asgard.serving.plan import Mode, Plan, load_target, plan, whole_mode
-from asgard.serving.rows import ViewRows
-from asgard.serving.state import Target
-from asgard.serving.store import Store
-from asgard.serving.writing import Counted, Writing, sweep
+from asgard.serving.lookup.view_header import Head
+from asgard.serving.redis_access.state import Target
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync import changes
+from asgard.serving.sync.plan import Mode, Plan, load_target, plan, whole_mode
+from asgard.serving.sync.rows import ViewRows
+from asgard.serving.sync.writing import Counted, Writing, sweep
 
 Say = Callable[[str], None]
 KIND = "online"

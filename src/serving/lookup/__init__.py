@@ -1,0 +1,1 @@
+"""Online lookups: the request, its round trips, and the results."""

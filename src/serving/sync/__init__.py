@@ -1,0 +1,1 @@
+"""Keeping Redis equal to a published snapshot: what changed, writing it, verifying it."""
