@@ -141,8 +141,8 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
     from asgard.lakehouse.lineage import lineage
     from asgard.lakehouse.snapshots import resolve
     from asgard.local import demo_models, demo_online
-    from asgard.local.report import write_report
     from asgard.model.training.source import PipelineSource
+    from asgard.report.page import write_report
 
     began = time.monotonic()
     _require_extra()

@@ -15,7 +15,6 @@ from asgard.features.register import registered_views
 from asgard.jobs import batch_predict_job, train_job
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.pipeline import Pipeline
-from asgard.local.report_models import Evaluated, ModelFacts, Predictions
 from asgard.model.batch.request import PredictRequest
 from asgard.model.gates import BUILT_IN
 from asgard.model.ledger.holds import problems_with_data, settle_holds
@@ -26,6 +25,7 @@ from asgard.model.registry import Registry
 from asgard.model.training.source import PipelineSource, code_of
 from asgard.model.training.training import TrainRequest
 from asgard.model.versions import ON_DEMAND_CODE, Binding, ModelVersion
+from asgard.report.models import Evaluated, ModelFacts, Predictions
 
 Say = Callable[[str], None]
 

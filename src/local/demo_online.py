@@ -18,8 +18,8 @@ from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.pipeline import Pipeline
 from asgard.lakehouse.snapshots import resolve
 from asgard.local import demo_models
-from asgard.local.report_online import OnlineFacts, Seen
 from asgard.model.versions import ModelVersion
+from asgard.report.online import OnlineFacts, Seen
 from asgard.serving import OnlineStore
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync.selection import online_views

@@ -12,9 +12,9 @@ from asgard.lakehouse.run import Status
 from asgard.local.demo import LABELS, METRICS, STORY_TABLE, TRAINING_SET, Refused, Story
 from asgard.local.demo_models import Modelled
 from asgard.local.demo_online import LOOKED_AT, Served
-from asgard.local.report_models import metric_rows
-from asgard.local.report_online import OnlineFacts, changes, sync_lines
 from asgard.model.batch.table import SCORE
+from asgard.report.models import metric_rows
+from asgard.report.online import OnlineFacts, changes, sync_lines
 
 
 def show(story: Story) -> None:

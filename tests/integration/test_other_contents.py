@@ -17,7 +17,7 @@ from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.lineage import lineage
 from asgard.lakehouse.progress import read_progress
 from asgard.lakehouse.snapshots import resolve
-from asgard.local.report_facts import gather
+from asgard.report.facts import gather
 
 VIEW = {"type": "ICEBERG_VIEW", "metadataLocation": "file:/none", "versionId": 1, "schemaId": 1}
 DELTA = {"type": "DELTA_LAKE_TABLE", "metadataLocationHistory": [], "checkpointLocationHistory": []}

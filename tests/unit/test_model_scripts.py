@@ -20,9 +20,9 @@ from asgard.common.errors import RunError, UsageError
 from asgard.common.settings import set_for_children, unset_for_children
 from asgard.model.artifacts.formats import Format
 from asgard.model.declaration import Script, TrainingData
+from asgard.model.training import bounded_log as bounded_log_module
 from asgard.model.training.bounded_log import BEGINNING, END, BoundedLog, bounded_log
 from asgard.model.training.scripts import LOG, run_script
-from asgard.model.training import bounded_log as bounded_log_module
 
 DATA = TrainingData(
     pd.DataFrame({"a": [1.0, 2.0, np.nan], "b": [0.5, 0.25, 0.125]}), pd.Series([0, 1, 1]), {"rounds": 3}, seed=11

@@ -19,13 +19,13 @@ from asgard.lakehouse.history import RunSummary
 from asgard.lakehouse.nessie import LogEntry
 from asgard.lakehouse.records import AttemptRecord
 from asgard.lakehouse.snapshots import At
-from asgard.local.drawings import Box, Line, branch_graph, flow
-from asgard.local.drawings import _lanes as lanes_of
-from asgard.local.plots import Plot, customer_plots, department_plots, training_plots
-from asgard.local.report import render
-from asgard.local.report_facts import Facts, GraphLine, SourceFileFact, TableFact
-from asgard.local.report_features import FeatureFacts, TrainingFact, ViewFact, sample_of
-from asgard.local.report_words import grouped, pairs, seconds, size
+from asgard.report.drawings import Box, Line, branch_graph, flow
+from asgard.report.drawings import _lanes as lanes_of
+from asgard.report.facts import Facts, GraphLine, SourceFileFact, TableFact
+from asgard.report.features import FeatureFacts, TrainingFact, ViewFact, sample_of
+from asgard.report.format import grouped, pairs, seconds, size
+from asgard.report.page import render
+from asgard.report.plots import Plot, customer_plots, department_plots, training_plots
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
 

@@ -17,13 +17,13 @@ from asgard.common.git_utils import CodeVersion
 from asgard.common.names import BranchName, CommitHash, SnapshotId, TableName
 from asgard.lakehouse.snapshots import At
 from asgard.local.demo_models import Origin
-from asgard.local.model_plots import model_plots
-from asgard.local.report import render
-from asgard.local.report_facts import Facts
-from asgard.local.report_models import Evaluated, ModelFacts, Predictions, metric_rows
 from asgard.model.lifecycle import Stage, Version
 from asgard.model.metrics import Task, baseline, curves, evaluate
 from asgard.model.versions import Binding, BoundView, ModelVersion
+from asgard.report.facts import Facts
+from asgard.report.model_plots import model_plots
+from asgard.report.models import Evaluated, ModelFacts, Predictions, metric_rows
+from asgard.report.page import render
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
 SHA = "5f" * 32

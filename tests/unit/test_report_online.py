@@ -11,9 +11,9 @@ from tests.support.pages import NASTY, Page
 
 from asgard.common.names import BranchName, CommitHash
 from asgard.lakehouse.snapshots import At
-from asgard.local.report import render
-from asgard.local.report_facts import Facts
-from asgard.local.report_online import Change, OnlineFacts, Seen, changes
+from asgard.report.facts import Facts
+from asgard.report.online import Change, OnlineFacts, Seen, changes
+from asgard.report.page import render
 
 NOW = datetime(2018, 1, 2, tzinfo=UTC)
 

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from asgard.local.plots import FIRST, MUTED, SECOND, Plot, svg_of
-from asgard.local.report_models import Evaluated, ModelFacts, Predictions
 from asgard.model.batch.table import SCORE
 from asgard.model.metrics import THRESHOLD, Metric
 from asgard.model.training.plots import Colours, Picture, pictures
+from asgard.report.models import Evaluated, ModelFacts, Predictions
+from asgard.report.plots import FIRST, MUTED, SECOND, Plot, svg_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

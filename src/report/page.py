@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 from asgard.common.errors import EnvironmentSetupError
 from asgard.common.storage import new_file
 from asgard.lakehouse.lake import Lakehouse
-from asgard.local import report_runs, report_tables
-from asgard.local.drawings import ROW_HEIGHT, branch_graph, flow
-from asgard.local.report_facts import LAYERS, Facts, gather, layer_of, rows_of_batch
-from asgard.local.report_features import FeatureFacts, gather_features, shown_views
-from asgard.local.report_models import ModelFacts, shown_models
-from asgard.local.report_online import OnlineFacts, shown_online
-from asgard.local.report_words import counted, grouped, pairs, seconds, shown, size
+from asgard.report import runs as report_runs
+from asgard.report import tables as report_tables
+from asgard.report.drawings import ROW_HEIGHT, branch_graph, flow
+from asgard.report.facts import LAYERS, Facts, gather, layer_of, rows_of_batch
+from asgard.report.features import FeatureFacts, gather_features, shown_views
+from asgard.report.format import counted, grouped, pairs, seconds, shown, size
+from asgard.report.models import ModelFacts, shown_models
+from asgard.report.online import OnlineFacts, shown_online
 
 if TYPE_CHECKING:
-    from asgard.local.plots import Plot
+    from asgard.report.plots import Plot
 
 
 def write_report(
@@ -41,7 +42,7 @@ def write_report(
     Raises:
         EnvironmentSetupError: it can't be written.
     """
-    from asgard.local.plots import gold_plots
+    from asgard.report.plots import gold_plots
 
     facts = gather(lake)
     features = gather_features(lake, str(facts.at), training_set)
@@ -121,7 +122,7 @@ def render(
 
 
 def _template(name: str) -> str:
-    return resources.files("asgard.local").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("asgard.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _drawn(plots: Sequence["Plot"]) -> list[Mapping[str, str]]:

@@ -16,7 +16,7 @@ from asgard.lakehouse.registrations import Registration, Registrations
 if TYPE_CHECKING:
     import pandas
 
-    from asgard.local.plots import Plot
+    from asgard.report.plots import Plot
 
 _SAMPLE_ROWS, _SAMPLE_FEATURES = 6, 2
 
@@ -97,7 +97,7 @@ def gather_features(lake: Lakehouse, at: str, training_set: Path | None) -> Feat
 def _training(path: Path, manifest: Mapping[str, Any], views: Sequence[FeatureView]) -> TrainingFact:
     import pyarrow.parquet as pq
 
-    from asgard.local.plots import training_plots
+    from asgard.report.plots import training_plots
 
     rows = pq.read_table(path).to_pandas()
     used = [view for view in views if view.name in manifest["without_features"]]

@@ -20,7 +20,7 @@ from asgard.model.versions import ModelVersion, finite
 if TYPE_CHECKING:
     import pandas
 
-    from asgard.local.plots import Plot
+    from asgard.report.plots import Plot
 
 TOP = 5
 SHOWN: Mapping[Metric, str] = {
@@ -205,7 +205,7 @@ def metric_rows(tested: Sequence[Evaluated]) -> list[dict[str, Any]]:
 
 def shown_models(facts: ModelFacts) -> Mapping[str, Any]:
     """The section of the page."""
-    from asgard.local.model_plots import model_plots
+    from asgard.report.model_plots import model_plots
 
     version, binding = facts.chosen.version, facts.chosen.version.binding
     details, predictions = binding.details, facts.predictions

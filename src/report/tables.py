@@ -6,9 +6,9 @@ from typing import Any
 
 from asgard.common.errors import AsgardError
 from asgard.lakehouse.lake import Lakehouse
-from asgard.local.drawings import Box
-from asgard.local.report_facts import LAYERS, Facts, TableFact, layer_of
-from asgard.local.report_words import counted, grouped, size
+from asgard.report.drawings import Box
+from asgard.report.facts import LAYERS, Facts, TableFact, layer_of
+from asgard.report.format import counted, grouped, size
 
 
 def boxes(facts: Facts) -> list[Box]:

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asgard.lakehouse.history import RunSummary
-from asgard.local.drawings import Line
-from asgard.local.report_facts import Facts, GraphLine, checks_of, rows_of_batch
+from asgard.report.drawings import Line
+from asgard.report.facts import Facts, GraphLine, checks_of, rows_of_batch
 
 STEPS = ("begin", "write", "audit", "publish")
 SAMPLE_ROWS, SAMPLE_COLUMNS = 5, 7

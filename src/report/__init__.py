@@ -1,0 +1,1 @@
+"""The HTML report of a lakehouse: its tables, runs, features, models and online store."""
