@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from asgard.common.settings import Settings, load_settings
-from asgard.local import services
+from asgard.local.services import services
 
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 

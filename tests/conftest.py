@@ -27,7 +27,7 @@ for variable in [name for name in os.environ if name.startswith(("ASGARD_", "NES
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A project folder with Nessie and Redis running; stopped at the end of the test run."""
-    from asgard.local import services
+    from asgard.local.services import services
 
     settings = load_settings({"project_dir": str(tmp_path_factory.mktemp("project"))})
     services.up(settings, only=["nessie", "redis"])

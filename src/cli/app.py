@@ -44,7 +44,7 @@ class Command:
 _LOCAL, _WRITE, _FEATURES, _MODELS, _SERVE, _LOOK = "One machine", "Write", "Features", "Models", "Online", "Look"
 
 COMMANDS = (
-    Command("demo", _LOCAL, "asgard.local.demo:demo", "Run the whole story on real data, from nothing."),
+    Command("demo", _LOCAL, "asgard.local.demo.demo:demo", "Run the whole story on real data, from nothing."),
     Command("up", _LOCAL, "asgard.local.commands:up", "Start Nessie, Redis and MLflow, or find them running."),
     Command("down", _LOCAL, "asgard.local.commands:down", "Stop the services of a project folder; their data stay."),
     Command("status", _LOCAL, "asgard.local.commands:status", "Show the services of a project folder."),

@@ -22,7 +22,7 @@ def up(
 ) -> None:
     """Start Nessie, Redis and MLflow, or find them running."""
     from asgard.common.settings import load_settings
-    from asgard.local import services
+    from asgard.local.services import services
 
     settings = load_settings({"project_dir": directory})
     asked = {"nessie": nessie_port, "redis": redis_port, "mlflow": mlflow_port}
@@ -43,7 +43,7 @@ def down(directory: Folder = None, as_json: Json = False) -> None:
     """Stop the services of a project folder; their data stay."""
     from asgard.common.settings import load_settings
     from asgard.jobs.answer import give
-    from asgard.local import services
+    from asgard.local.services import services
 
     settings = load_settings({"project_dir": directory})
     stopped = services.down(settings, say=_say)
@@ -65,8 +65,8 @@ def _say(line: str) -> None:
 def _print_status(directory: str | None, as_json: bool) -> None:
     from asgard.common.settings import load_settings
     from asgard.jobs.answer import give
-    from asgard.local import services
     from asgard.local.online_status import online_status, show
+    from asgard.local.services import services
 
     settings = load_settings({"project_dir": directory})
     found = services.status(settings)

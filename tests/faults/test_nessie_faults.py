@@ -23,7 +23,7 @@ from asgard.lakehouse.attempt import Attempt
 from asgard.lakehouse.lake import CATALOG, Lakehouse
 from asgard.lakehouse.nessie import _READ_RETRIES
 from asgard.lakehouse.run import RunRequest, Status, execute
-from asgard.local import services
+from asgard.local.services import services
 
 
 @pytest.fixture

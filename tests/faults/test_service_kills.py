@@ -13,10 +13,10 @@ import redis
 import urllib3
 
 from asgard.common.settings import Settings, load_settings
-from asgard.local import services, starting
-from asgard.local.processes import is_locked, lock_holders, start_time, wait_for
-from asgard.local.service import Place, Record, read_record, write_record
-from asgard.local.services import Services, State
+from asgard.local.services import services, starting
+from asgard.local.services.processes import is_locked, lock_holders, start_time, wait_for
+from asgard.local.services.service import Place, Record, read_record, write_record
+from asgard.local.services.services import Services, State
 
 ALL = ("nessie", "mlflow", "redis")
 UP = "import sys; from asgard.common.settings import load_settings; from asgard.local import services; \

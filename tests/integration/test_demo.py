@@ -15,8 +15,8 @@ from tests.support.processes import environment
 
 from asgard.common.errors import EnvironmentSetupError
 from asgard.common.settings import load_settings
-from asgard.local import services
-from asgard.local.demo import find_example
+from asgard.local.demo.demo import find_example
+from asgard.local.services import services
 from asgard.model.registry import Registry
 
 _SMALL_DATA = '''
@@ -258,7 +258,7 @@ def test_the_example_is_found_from_a_clone_only(tmp_path: Path, repository_root:
 
 
 def test_without_the_clone_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from asgard.local import demo
+    from asgard.local.demo import demo
 
     monkeypatch.setattr(demo, "__file__", str(tmp_path / "site-packages" / "asgard" / "local" / "demo.py"))
     with pytest.raises(EnvironmentSetupError, match="not in its package") as raised:

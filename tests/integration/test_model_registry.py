@@ -19,7 +19,7 @@ from tests.support.registered_models import SIGNATURE, artifact, register
 from asgard.cli.app import main
 from asgard.common.errors import ArtifactError, ConflictError, ServiceError, ServiceUnreachableError, UsageError
 from asgard.common.settings import Settings, load_settings, python_environment
-from asgard.local import services
+from asgard.local.services import services
 from asgard.model.artifacts.signature import Column, Signature
 from asgard.model.gates import BUILT_IN, Facts, PromotionRefusedError
 from asgard.model.ledger import ledger_run

@@ -17,18 +17,19 @@ from typer.testing import CliRunner
 
 from asgard.common.errors import EnvironmentSetupError, UsageError
 from asgard.common.settings import Settings, load_settings
-from asgard.local import commands, services
-from asgard.local.ports import HOST
-from asgard.local.processes import is_locked, start_time
-from asgard.local.service import Place
-from asgard.local.services import State
-from asgard.local.starting import ServiceStartError
+from asgard.local import commands
+from asgard.local.services import services
+from asgard.local.services.ports import HOST
+from asgard.local.services.processes import is_locked, start_time
+from asgard.local.services.service import Place
+from asgard.local.services.services import State
+from asgard.local.services.starting import ServiceStartError
 
 NAMES = ["nessie", "mlflow", "redis"]
 UP = """
 import json, sys
 from asgard.common.settings import load_settings
-from asgard.local import services
+from asgard.local.services import services
 up = services.up(load_settings({"project_dir": sys.argv[1]}))
 print(json.dumps({"started": up.started, "urls": dict(up.urls)}))
 """

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from asgard.local.redis_server import server
+from asgard.local.services.redis_server import server
 
 
 class RedisProcess:

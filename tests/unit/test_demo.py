@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from asgard.common.errors import UsageError
-from asgard.local.demo import tell
+from asgard.local.demo.demo import tell
 
 
 def test_an_example_that_is_not_there_starts_no_services(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tests.support.pages import NASTY, Page
 from asgard.common.git_utils import CodeVersion
 from asgard.common.names import BranchName, CommitHash, SnapshotId, TableName
 from asgard.lakehouse.snapshots import At
-from asgard.local.demo_models import Origin
+from asgard.local.demo.models import Origin
 from asgard.model.lifecycle import Stage, Version
 from asgard.model.metrics import Task, baseline, curves, evaluate
 from asgard.model.versions import Binding, BoundView, ModelVersion

@@ -27,8 +27,8 @@ from asgard.lakehouse.pipeline import Pipeline
 from asgard.lakehouse.run import RunAuditFailedError, Status
 
 if TYPE_CHECKING:
-    from asgard.local.demo_models import Modelled
-    from asgard.local.demo_online import Served
+    from asgard.local.demo.models import Modelled
+    from asgard.local.demo.online import Served
 
 Say = Callable[[str], None]
 
@@ -114,7 +114,7 @@ def find_example(start: Path | None = None) -> Path:
         EnvironmentSetupError: it is nowhere.
     """
     here = start or Path.cwd()
-    source = Path(__file__).resolve().parents[2]
+    source = Path(__file__).resolve().parents[3]
     for folder in (source, here, *here.parents):
         if (folder / EXAMPLE / "journey.py").is_file():
             return folder / EXAMPLE
@@ -140,7 +140,8 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
     from asgard.lakehouse.history import describe_tables, list_runs
     from asgard.lakehouse.lineage import lineage
     from asgard.lakehouse.snapshots import resolve
-    from asgard.local import demo_models, demo_online
+    from asgard.local.demo import models as demo_models
+    from asgard.local.demo import online as demo_online
     from asgard.model.training.source import PipelineSource
     from asgard.report.page import write_report
 
@@ -184,10 +185,10 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
 
 def _make_training_set(lake: Lakehouse, pipeline: Pipeline, path: Path, say: Say) -> Mapping[str, Any]:
     """Join the churn labels to what was known at their time; gives the manifest, of an earlier call's set too."""
-    from asgard.features.labels import Labels
+    from asgard.features.joins.labels import Labels
     from asgard.features.register import registered_views
-    from asgard.features.set_files import manifest_of
-    from asgard.features.training_set import SetRequest, build
+    from asgard.features.training_sets.build import SetRequest, build
+    from asgard.features.training_sets.files import manifest_of
     from asgard.features.views import Declared
 
     views = registered_views(lake, [view.name for view in Declared.of(pipeline).features])
@@ -209,7 +210,7 @@ def _require_extra() -> None:
 
 def _start_services(folder: Path, say: Say) -> tuple[Settings, Mapping[str, str]]:
     """Start or find the services; the settings name them and the folder's own warehouse, whatever else is set."""
-    from asgard.local import services
+    from asgard.local.services import services
 
     urls = services.up(load_settings({"project_dir": str(folder)}), say=say).urls
     settings = load_settings(
@@ -317,7 +318,7 @@ def demo(
     bring rows that an audit refuses, and write a report.
     """
     from asgard.jobs.reporting import progress_lines, show_json
-    from asgard.local.demo_output import show
+    from asgard.local.demo.output import show
 
     folder = load_settings({"project_dir": directory}).project_dir
     with progress_lines(quiet=as_json) as say:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from asgard.common.errors import EnvironmentSetupError
-from asgard.local.processes import port_owner, program
+from asgard.local.services.processes import port_owner, program
 
 HOST = "127.0.0.1"
 FIRST, COUNT, SPREAD = 20_000, 12_000, 50

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from asgard.common.errors import AsgardError, EnvironmentSetupError, ServiceError, UsageError
 from asgard.common.settings import Settings
-from asgard.local.ports import check_asked, choose_port, is_free
-from asgard.local.processes import (
+from asgard.local.services.ports import check_asked, choose_port, is_free
+from asgard.local.services.processes import (
     POLL_SECONDS,
     is_locked,
     kill,
@@ -21,7 +21,7 @@ from asgard.local.processes import (
     uptime_seconds,
     wait_for,
 )
-from asgard.local.service import Place, Ports, Record, Say, Service, read_record, write_record
+from asgard.local.services.service import Place, Ports, Record, Say, Service, read_record, write_record
 
 START_SECONDS = 120.0
 HUNG_SECONDS = 10.0

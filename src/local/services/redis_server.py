@@ -10,8 +10,8 @@ from pathlib import Path
 
 from asgard.common.errors import EnvironmentSetupError
 from asgard.common.settings import Settings, python_environment
-from asgard.local.ports import HOST
-from asgard.local.service import Launch, Ports, Say, Service
+from asgard.local.services.ports import HOST
+from asgard.local.services.service import Launch, Ports, Say, Service
 
 FLOOR = (6, 2)
 

@@ -17,7 +17,7 @@ from asgard.lakehouse.intervals import TimeRange
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.pipeline import Pipeline
 from asgard.lakehouse.snapshots import resolve
-from asgard.local import demo_models
+from asgard.local.demo import models as demo_models
 from asgard.model.versions import ModelVersion
 from asgard.report.online import OnlineFacts, Seen
 from asgard.serving import OnlineStore

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asgard.common.settings import Settings
-from asgard.local.ports import HOST
-from asgard.local.processes import command_line, is_locked, start_time
+from asgard.local.services.ports import HOST
+from asgard.local.services.processes import command_line, is_locked, start_time
 
 Say = Callable[[str], None]
 Ports = Mapping[str, int]

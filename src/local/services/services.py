@@ -14,12 +14,12 @@ from pathlib import Path
 from asgard.common.errors import EnvironmentSetupError, UsageError
 from asgard.common.settings import SERVICES_FILE, Settings
 from asgard.common.stopping import Stopped
-from asgard.local.mlflow_server import MLFLOW
-from asgard.local.nessie import NESSIE
-from asgard.local.processes import is_locked, lock_holders, locked, stop, uptime_seconds
-from asgard.local.redis_server import REDIS
-from asgard.local.service import Place, Record, Say, Service, http_url, read_record, write_json, write_record
-from asgard.local.starting import Start, no_space, wait_until_healthy
+from asgard.local.services.mlflow_server import MLFLOW
+from asgard.local.services.nessie import NESSIE
+from asgard.local.services.processes import is_locked, lock_holders, locked, stop, uptime_seconds
+from asgard.local.services.redis_server import REDIS
+from asgard.local.services.service import Place, Record, Say, Service, http_url, read_record, write_json, write_record
+from asgard.local.services.starting import Start, no_space, wait_until_healthy
 
 SERVICES: tuple[Service, ...] = (NESSIE, MLFLOW, REDIS)
 STOP_SECONDS = 15.0

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from asgard.common.settings import Settings, python_environment
-from asgard.local.ports import HOST
-from asgard.local.service import Launch, Ports, Say, Service, answers, http_url
+from asgard.local.services.ports import HOST
+from asgard.local.services.service import Launch, Ports, Say, Service, answers, http_url
 
 
 def _prepare(folder: Path, ports: Ports, settings: Settings, say: Say) -> Launch:

@@ -1,0 +1,1 @@
+"""`asgard demo`: the whole story on the retail example, from nothing."""

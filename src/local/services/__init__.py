@@ -1,0 +1,1 @@
+"""Nessie, MLflow and Redis on this machine: started once, found again, stopped."""
