@@ -12,10 +12,10 @@ from typing import Any
 import duckdb
 
 from asgard.features import register
-from asgard.features.engines import Engine
-from asgard.features.labels import Labels
+from asgard.features.joins.engines import Engine
+from asgard.features.joins.labels import Labels
 from asgard.features.pinned import local_path
-from asgard.features.training_set import SetRequest, build, join_to_file
+from asgard.features.training_sets.build import SetRequest, build, join_to_file
 from asgard.features.views import Feature, feature_view
 from asgard.lakehouse.declaration import declare_table
 from asgard.lakehouse.lake import Lakehouse

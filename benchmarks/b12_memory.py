@@ -13,9 +13,9 @@ import duckdb
 
 from asgard.common.settings import Settings, load_settings
 from asgard.features import register
-from asgard.features.engines import Engine
-from asgard.features.labels import Labels
-from asgard.features.training_set import SetRequest, build
+from asgard.features.joins.engines import Engine
+from asgard.features.joins.labels import Labels
+from asgard.features.training_sets.build import SetRequest, build
 from asgard.features.views import Feature, feature_view
 from asgard.lakehouse.declaration import declare_table
 from asgard.lakehouse.lake import Lakehouse

@@ -9,7 +9,7 @@ import os
 import sys
 
 from asgard.common.settings import load_settings
-from asgard.features.engines import Engine
+from asgard.features.joins.engines import Engine
 from asgard.lakehouse.lake import Lakehouse
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync.plan import Mode

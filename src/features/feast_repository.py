@@ -1,28 +1,5 @@
-"""What a Feast repository declares that Asgard keeps: what is registered, so that `feast apply` there changes nothing.
+"""The former path of `asgard.features.feast.repository`, which Feast repositories import."""
 
-`feast apply` deletes what no Python file of its folder declares. The one that Asgard puts there declares, by this
-module, what the registry has from Asgard.
-"""
+from asgard.features.feast.repository import registered
 
-from pathlib import Path
-from typing import Any
-
-
-def registered(folder: Path) -> dict[str, Any]:
-    """The objects of a repository's registry that Asgard put there, under names of variables.
-
-    Args:
-        folder: of the repository.
-    """
-    from feast import FeatureStore
-
-    from asgard.features.feast_registry import PIPELINE, is_own
-
-    store = FeatureStore(repo_path=str(folder))
-    views = [each for each in store.list_feature_views() if is_own(each)]
-    functions = [each for each in store.list_on_demand_feature_views() if PIPELINE in each.tags]
-    used = {name for view in views for name in view.entities}
-    entities = [each for each in store.list_entities() if each.name in used]
-    requests = {source.name: source for each in functions for source in each.source_request_sources.values()}
-    found = [store.get_project(store.project), *entities, *views, *functions, *requests.values()]
-    return {f"registered_{number}": each for number, each in enumerate(found)}
+__all__ = ["registered"]

@@ -11,7 +11,7 @@ from asgard.common.errors import ConflictError, UnknownReferenceError, UsageErro
 from asgard.common.failpoints import failpoint
 from asgard.common.git_utils import code_version
 from asgard.common.names import BranchName, CommitHash, TableName
-from asgard.features import duck
+from asgard.features.joins import duck
 from asgard.features.pinned import Facts, PinnedTable, PinnedView, require_columns
 from asgard.features.views import FeatureView, lasting
 from asgard.lakehouse.holds import (

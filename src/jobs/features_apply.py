@@ -18,14 +18,15 @@ def apply_views(
 
     register.apply(lake, declared.pipeline, changes, say)
     if feast:
-        from asgard.features import feast_registry
+        from asgard.features.feast import registry as feast_registry
 
         feast_registry.synchronise(lake, tuple(declared.on_demand.values()), say, pipeline=declared.pipeline)
 
 
 def apply_all(lake: "Lakehouse", pipeline: "Pipeline", say: Any) -> None:
     """Register every view of a pipeline whose table is published, at what is published now."""
-    from asgard.features import feast_registry, register
+    from asgard.features import register
+    from asgard.features.feast import registry as feast_registry
     from asgard.features.views import Declared
     from asgard.lakehouse.snapshots import resolve
 
@@ -48,7 +49,8 @@ def require_applicable(lake: "Lakehouse", pipeline: "Pipeline") -> None:
         UsageError: another pipeline registered views of these names.
         DeclarationError: an on-demand feature can't be kept by Feast.
     """
-    from asgard.features import feast_registry, register
+    from asgard.features import register
+    from asgard.features.feast import registry as feast_registry
     from asgard.features.views import Declared
     from asgard.lakehouse.registrations import Registrations
 

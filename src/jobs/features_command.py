@@ -40,7 +40,7 @@ def apply(
     as_json: JsonOption = False,
 ) -> None:
     """Register views at what is published now."""
-    from asgard.features import feast_registry
+    from asgard.features.feast import registry as feast_registry
     from asgard.jobs.features_apply import apply_views
     from asgard.jobs.features_plan import Planned
 
@@ -199,10 +199,10 @@ def training_set(
 ) -> None:
     """Join labels to the features known at their time."""
     from asgard.features import register
-    from asgard.features.engines import Engine
-    from asgard.features.labels import Labels
+    from asgard.features.joins.engines import Engine
+    from asgard.features.joins.labels import Labels
     from asgard.features.pinned import PinnedTable, PinnedView, require_columns
-    from asgard.features.training_set import SetRequest, build, build_table
+    from asgard.features.training_sets.build import SetRequest, build, build_table
     from asgard.features.views import Declared
     from asgard.lakehouse.loading import load_pipeline
     from asgard.lakehouse.snapshots import resolve

@@ -14,7 +14,7 @@ import typer
 
 from asgard.common.errors import ExitCode, UsageError
 from asgard.common.spark_utils import explained
-from asgard.features.engines import Engine
+from asgard.features.joins.engines import Engine
 from asgard.features.views import FeatureView
 from asgard.jobs.counted import counted
 from asgard.jobs.each_view import Tried, of_each

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgard.common.names import SnapshotId, TableName
 from asgard.features.register import KIND
-from asgard.features.set_files import manifest_of
+from asgard.features.training_sets.files import manifest_of
 from asgard.features.views import FeatureView, lasting
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.registrations import Registration, Registrations

@@ -24,7 +24,8 @@ from tests.support.online import OnlineView
 
 from asgard.cli.app import main
 from asgard.common.names import BranchName
-from asgard.features import feast_registry, register
+from asgard.features import register
+from asgard.features.feast import registry as feast_registry
 from asgard.lakehouse.files import TableState
 from asgard.lakehouse.holds import holds_of
 from asgard.lakehouse.lake import Lakehouse

@@ -12,10 +12,10 @@ import pytest
 from tests.conftest import Fresh
 from tests.integration.test_features import START, gold, labels_file, put, registered, view_of
 
-from asgard.features.engines import Engine
-from asgard.features.labels import Labels
+from asgard.features.joins.engines import Engine
+from asgard.features.joins.labels import Labels
 from asgard.features.pinned import PinnedView
-from asgard.features.training_set import SetRequest, build
+from asgard.features.training_sets.build import SetRequest, build
 from asgard.features.views import Feature, feature_view
 from asgard.lakehouse.declaration import declare_table
 from asgard.lakehouse.lake import Lakehouse

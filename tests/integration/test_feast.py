@@ -10,7 +10,8 @@ import pytest
 from tests.conftest import Fresh
 from tests.integration.test_features import START, gold, put, registered, view_of
 
-from asgard.features import feast_registry, register
+from asgard.features import register
+from asgard.features.feast import registry as feast_registry
 from asgard.features.views import Feature, on_demand
 from asgard.lakehouse.declaration import declare_table
 from asgard.lakehouse.lake import Lakehouse
@@ -233,7 +234,7 @@ def tied(lake: Lakehouse, spark: "SparkSession") -> Any:
 
 
 def test_pulls_follow_the_rule_of_training_sets(tied: Any) -> None:
-    from asgard.features.feast_source import SnapshotOfflineStore
+    from asgard.features.feast.source import SnapshotOfflineStore
 
     store, view = tied
     given = {

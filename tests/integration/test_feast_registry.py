@@ -15,7 +15,7 @@ from tests.support.feast import feast_server
 from tests.support.features import ViewShop, expect_whole
 
 from asgard.common.errors import EnvironmentSetupError, ServiceError
-from asgard.features import feast_registry
+from asgard.features.feast import registry as feast_registry
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.registrations import Registrations
 

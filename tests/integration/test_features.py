@@ -13,9 +13,9 @@ from tests.conftest import Fresh
 from asgard.common.errors import ContractError, UsageError
 from asgard.common.names import TableName
 from asgard.features import register
-from asgard.features.engines import Engine
-from asgard.features.labels import Labels
-from asgard.features.training_set import SetRequest, build, build_table
+from asgard.features.joins.engines import Engine
+from asgard.features.joins.labels import Labels
+from asgard.features.training_sets.build import SetRequest, build, build_table
 from asgard.features.views import Feature, FeatureView, feature_view, on_demand
 from asgard.lakehouse.declaration import Table, declare_table
 from asgard.lakehouse.holds import hold, hold_name

@@ -12,9 +12,9 @@ from tests.integration.test_features import START, gold, put, registered, view_o
 
 from asgard.common.errors import ContractError, UsageError
 from asgard.features import register
-from asgard.features.labels import Labels
+from asgard.features.joins.labels import Labels
 from asgard.features.pinned import PinnedView
-from asgard.features.training_set import SetRequest, build
+from asgard.features.training_sets.build import SetRequest, build
 from asgard.features.views import Feature, feature_view
 from asgard.lakehouse.declaration import declare_table
 from asgard.lakehouse.lake import Lakehouse

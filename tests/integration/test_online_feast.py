@@ -20,8 +20,8 @@ from tests.support.redis import redis_server
 
 from asgard.common.errors import ServiceError, UsageError
 from asgard.common.settings import Settings, load_settings
-from asgard.features import feast_registry
-from asgard.features.feast_config import ONLINE_VARIABLE, connection_string, repository
+from asgard.features.feast import registry as feast_registry
+from asgard.features.feast.config import ONLINE_VARIABLE, connection_string, repository
 from asgard.features.views import Codec, Feature
 from asgard.lakehouse.lake import Lakehouse
 from asgard.serving import AsyncOnlineStore, OnlineStore, Row, Status

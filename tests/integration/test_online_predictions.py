@@ -13,10 +13,11 @@ from tests.support.predicting import answer, promote, refusal, train
 
 from asgard.common.errors import DeclarationError
 from asgard.common.names import TableName
-from asgard.features import feast_registry, register
-from asgard.features.engines import Engine
-from asgard.features.labels import Labels
-from asgard.features.training_set import SetRequest, build
+from asgard.features import register
+from asgard.features.feast import registry as feast_registry
+from asgard.features.joins.engines import Engine
+from asgard.features.joins.labels import Labels
+from asgard.features.training_sets.build import SetRequest, build
 from asgard.features.views import Declared, Feature, FeatureView, feature_view
 from asgard.lakehouse.declaration import declare_table
 from asgard.lakehouse.lake import Lakehouse

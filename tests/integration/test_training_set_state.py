@@ -12,11 +12,13 @@ from tests.integration.test_features import gold, labels_file, plain, put, regis
 
 from asgard.cli.app import main
 from asgard.common.errors import RunError, UsageError
-from asgard.features import feast_registry, register, training_set
-from asgard.features.engines import Engine
-from asgard.features.labels import Labels
-from asgard.features.set_files import manifest_of
-from asgard.features.training_set import SetRequest, build, build_table
+from asgard.features import register
+from asgard.features.feast import registry as feast_registry
+from asgard.features.joins.engines import Engine
+from asgard.features.joins.labels import Labels
+from asgard.features.training_sets import build as training_set
+from asgard.features.training_sets.build import SetRequest, build, build_table
+from asgard.features.training_sets.files import manifest_of
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.registrations import Registrations
 from asgard.lakehouse.snapshots import resolve

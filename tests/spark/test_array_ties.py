@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asgard.features.duck import TIME, join_sql
+from asgard.features.joins.duck import TIME, join_sql
+from asgard.features.joins.spark_join import joined_frame
 from asgard.features.pinned import PinnedTable, PinnedView
-from asgard.features.spark_join import joined_frame
 from asgard.features.views import Feature, feature_view
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from tests.unit.test_model_on_demand import declared, of_decimals
 
 from asgard.common.errors import UsageError
 from asgard.common.spark_utils import explained
-from asgard.features.joining import Join
-from asgard.features.spark_join import with_on_demand_frame
+from asgard.features.joins.joining import Join
+from asgard.features.joins.spark_join import with_on_demand_frame
 
 
 def test_over_decimals(spark: SparkSession, tmp_path: Path) -> None:

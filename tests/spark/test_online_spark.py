@@ -12,7 +12,7 @@ from tests.support.online import OnlineView
 
 from asgard.common.errors import ConflictError
 from asgard.features import register
-from asgard.features.engines import Engine
+from asgard.features.joins.engines import Engine
 from asgard.features.views import Feature, feature_view
 from asgard.lakehouse.declaration import declare_table
 from asgard.lakehouse.lake import Lakehouse

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asgard.common.errors import UsageError
-from asgard.features.duck import TIME, join_sql
-from asgard.features.latest import KNOWN, latest_frame
+from asgard.features.joins.duck import TIME, join_sql
+from asgard.features.joins.latest import KNOWN, latest_frame
+from asgard.features.joins.spark_join import joined_frame
 from asgard.features.pinned import Facts, PinnedTable, PinnedView
-from asgard.features.spark_join import joined_frame
 from asgard.features.views import Feature, FeatureView, feature_view
 
 if TYPE_CHECKING:

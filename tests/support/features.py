@@ -9,7 +9,7 @@ from tests.support.runs import declared, write_rows
 
 from asgard.cli.app import main
 from asgard.common.names import TableName
-from asgard.features import feast_registry
+from asgard.features.feast import registry as feast_registry
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.registrations import Registrations
 
@@ -108,7 +108,7 @@ def expect_held(shop: ViewShop, letters: Sequence[str]) -> None:
 
 def expect_whole(shop: ViewShop, letters: Sequence[str], *, gone: Sequence[str] = ()) -> None:
     """The views are registered at the newest snapshot, each with its one hold; Feast has the same, and no others."""
-    from asgard.features.feast_source import SnapshotSource
+    from asgard.features.feast.source import SnapshotSource
 
     registrations = Registrations(shop.lake.storage)
     current = registrations.current("view")

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgard.common.errors import ContractError, ServiceError, UsageError
-from asgard.features.feast_source import value_type
+from asgard.features.feast.source import value_type
 from asgard.features.types import to_arrow
 from asgard.serving.codecs import protobuf
 from asgard.serving.codecs.feast_rows import FeastRows

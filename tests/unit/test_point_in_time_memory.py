@@ -8,8 +8,8 @@ import pytest
 
 from asgard.common.errors import EnvironmentSetupError
 from asgard.common.settings import Settings, load_settings
-from asgard.features import duck
-from asgard.features.duck import TIME, join_sql
+from asgard.features.joins import duck
+from asgard.features.joins.duck import TIME, join_sql
 from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.features.views import Feature, feature_view
 

@@ -6,9 +6,9 @@ import duckdb
 import pytest
 
 from asgard.common.errors import AuditFailedError
-from asgard.features.duck import TIME
+from asgard.features.joins.duck import TIME
+from asgard.features.joins.set_audit import Audit, counts
 from asgard.features.pinned import PinnedTable, PinnedView
-from asgard.features.set_audit import Audit, counts
 from asgard.features.views import Feature, feature_view
 
 VIEWS = [

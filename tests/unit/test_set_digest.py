@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from asgard.features.digest import digest
+from asgard.features.training_sets.digest import digest
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from asgard.common.errors import UsageError
-from asgard.features.set_files import holds_of, manifest_of, manifest_path, put_in_place, require_free
+from asgard.features.training_sets.files import holds_of, manifest_of, manifest_path, put_in_place, require_free
 
 KILLED = -9
 MOVE = """
 import sys
 from pathlib import Path
-from asgard.features.set_files import put_in_place
+from asgard.features.training_sets.files import put_in_place
 put_in_place(Path(sys.argv[1]), Path(sys.argv[2]), {"rows": 2, "holds": ["hold_set_new"]})
 """
 

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from asgard.common.errors import UsageError
-from asgard.features.labels import typed_texts
+from asgard.features.joins.labels import typed_texts
 from asgard.lakehouse.sources.files import local_file
 from asgard.lakehouse.sources.formats import Format
 from asgard.lakehouse.sources.small_files import SmallFile

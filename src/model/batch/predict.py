@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import UsageError
 from asgard.common.names import new_run_id
-from asgard.features.joining import Join
-from asgard.features.latest import KNOWN, latest_frame
+from asgard.features.joins.joining import Join
+from asgard.features.joins.latest import KNOWN, latest_frame
+from asgard.features.joins.spark_join import column_of, with_on_demand_frame
 from asgard.features.pinned import PinnedTable
-from asgard.features.spark_join import column_of, with_on_demand_frame
 from asgard.lakehouse.attempt import Attempt
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.run import RunRequest, RunResult, execute

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from asgard.common.errors import AsgardError, UsageError
 from asgard.common.names import BranchName, CommitHash, check_run_id
 from asgard.features.aggregates import duration
-from asgard.features.labels import Labels
+from asgard.features.joins.labels import Labels
 from asgard.features.pinned import PinnedTable
 from asgard.lakehouse.history import list_runs
 from asgard.lakehouse.holds import base_name, hold, hold_name, holds_of, release

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import AsgardError, UsageError
 from asgard.common.names import TableName, check_run_id
-from asgard.features import duck
-from asgard.features.duck import TIME, quoted
-from asgard.features.joining import Join
+from asgard.features.joins import duck
+from asgard.features.joins.duck import TIME, quoted
+from asgard.features.joins.joining import Join
 from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.features.types import to_duckdb
 from asgard.lakehouse.history import RunSummary, list_runs

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from asgard.features.joining import Join, with_on_demand
+from asgard.features.joins.joining import Join, with_on_demand
 from asgard.features.pinned import PinnedView
 from asgard.features.types import to_arrow
 from asgard.features.views import OnDemandFeature

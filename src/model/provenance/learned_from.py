@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from asgard.common.errors import UsageError
 from asgard.common.names import SnapshotId, TableName
-from asgard.features import duck
 from asgard.features.function_digest import differs
+from asgard.features.joins import duck
 from asgard.features.pinned import PinnedTable, PinnedView, require_columns
 from asgard.features.register import KIND, registered_views
 from asgard.features.views import Declared, FeatureView, OnDemandFeature

@@ -22,7 +22,7 @@ from typing import Any
 from asgard.common.errors import AsgardError, RunError, UsageError
 from asgard.common.git_utils import checked_out, has_commit
 from asgard.common.settings import as_variables, python_environment
-from asgard.features.labels import Labels
+from asgard.features.joins.labels import Labels
 from asgard.features.pinned import PinnedTable
 from asgard.lakehouse.lake import Lakehouse
 from asgard.lakehouse.snapshots import At

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 from asgard.common.errors import DeclarationError, UsageError
 from asgard.common.failpoints import failpoint
 from asgard.common.git_utils import CodeVersion
-from asgard.features.engines import Engine
 from asgard.features.function_digest import digest_of
-from asgard.features.labels import Labels
+from asgard.features.joins.engines import Engine
+from asgard.features.joins.labels import Labels
 from asgard.features.pinned import PinnedView
 from asgard.features.register import registered_views
-from asgard.features.training_set import Built, SetRequest, build
+from asgard.features.training_sets.build import Built, SetRequest, build
 from asgard.features.views import Declared, OnDemandFeature
 from asgard.lakehouse.holds import release
 from asgard.lakehouse.lake import Lakehouse

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import mmh3
 
 from asgard.common.errors import ContractError
-from asgard.features.feast_config import feast_project
+from asgard.features.feast.config import feast_project
 from asgard.serving.codecs import protobuf
 from asgard.serving.codecs.base import HASH_NAMES, Columns, Reader, Value
 from asgard.serving.codecs.entity_keys import EntityKey

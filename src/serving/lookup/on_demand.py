@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import UsageError
-from asgard.features.joining import computed
+from asgard.features.joins.joining import computed
 from asgard.features.types import to_arrow
 from asgard.features.views import OnDemandFeature
 from asgard.serving.lookup.results import ViewRows

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from asgard.common.errors import ContractError, UsageError
 from asgard.common.names import CommitHash, TableName
-from asgard.features import duck
+from asgard.features.joins import duck
 from asgard.features.pinned import PinnedTable, PinnedView, require_columns
 from asgard.features.register import KIND
 from asgard.features.types import to_arrow, to_duckdb

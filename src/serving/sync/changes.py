@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asgard.features import duck
-from asgard.features.duck import quoted
+from asgard.features.joins import duck
+from asgard.features.joins.duck import quoted
 from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.features.views import FeatureView
 from asgard.serving.sync.current_predictions import current_rows

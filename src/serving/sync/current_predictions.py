@@ -6,8 +6,8 @@ customer) has rows there still, of earlier runs; by time alone they would count 
 
 from typing import TYPE_CHECKING
 
-from asgard.features import duck
-from asgard.features.duck import text
+from asgard.features.joins import duck
+from asgard.features.joins.duck import text
 from asgard.features.pinned import PinnedTable
 from asgard.features.views import FeatureView
 from asgard.model.batch.request import CHALLENGED, REST, WHOLE

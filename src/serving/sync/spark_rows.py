@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asgard.common.spark_utils import explain
+from asgard.features.joins.spark_join import column_of, visible_rows
 from asgard.features.pinned import PinnedView
-from asgard.features.spark_join import column_of, visible_rows
 from asgard.features.types import to_arrow
 from asgard.lakehouse.lake import Lakehouse
 from asgard.serving.codecs.base import Batch, row_codec

@@ -19,8 +19,8 @@ from typing import Any
 from asgard.common.errors import ConflictError
 from asgard.common.failpoints import failpoint
 from asgard.common.names import BranchName
-from asgard.features import duck
-from asgard.features.engines import Engine, choose
+from asgard.features.joins import duck
+from asgard.features.joins.engines import Engine, choose
 from asgard.features.views import FeatureView
 from asgard.lakehouse.holds import hold, hold_name, holds_of, release
 from asgard.lakehouse.lake import Lakehouse

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from asgard.common.errors import ConflictError, ServiceError, UsageError
-from asgard.features import duck
+from asgard.features.joins import duck
 from asgard.features.pinned import PinnedView, require_columns
 from asgard.features.views import FeatureView
 from asgard.lakehouse.lake import Lakehouse

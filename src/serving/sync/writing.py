@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import AsgardError, ServiceError, UsageError
-from asgard.features import duck
-from asgard.features.engines import Engine
+from asgard.features.joins import duck
+from asgard.features.joins.engines import Engine
 from asgard.features.views import Codec
 from asgard.lakehouse.lake import Lakehouse
 from asgard.serving.codecs.base import Batch, row_codec

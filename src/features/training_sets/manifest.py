@@ -7,10 +7,10 @@ from typing import Any
 
 from asgard.common.git_utils import code_version
 from asgard.common.settings import Settings
-from asgard.features import duck
-from asgard.features.duck import quoted
-from asgard.features.joining import Join
-from asgard.features.labels import Labels
+from asgard.features.joins import duck
+from asgard.features.joins.duck import quoted
+from asgard.features.joins.joining import Join
+from asgard.features.joins.labels import Labels
 from asgard.features.pinned import PinnedTable
 
 

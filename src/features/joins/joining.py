@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import AsgardError, UsageError
-from asgard.features.labels import require_distinct
+from asgard.features.joins.labels import require_distinct
 from asgard.features.pinned import PinnedView
 from asgard.features.types import to_arrow
 from asgard.features.views import OnDemandFeature

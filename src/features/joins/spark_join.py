@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asgard.common.spark_utils import explain
-from asgard.features.duck import TIME, text
-from asgard.features.joining import Join, Names, with_on_demand, with_on_demand_schema
+from asgard.features.joins.duck import TIME, text
+from asgard.features.joins.joining import Join, Names, with_on_demand, with_on_demand_schema
+from asgard.features.joins.set_audit import Audit, counts
 from asgard.features.pinned import PinnedTable, PinnedView
-from asgard.features.set_audit import Audit, counts
 from asgard.lakehouse.lake import Lakehouse
 
 if TYPE_CHECKING:

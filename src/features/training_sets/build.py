@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import ServiceError
 from asgard.common.names import BranchName, CommitHash, TableName
-from asgard.features import duck
-from asgard.features.digest import DIGEST, column_types, digest
-from asgard.features.duck import TIME, quoted, text
-from asgard.features.engines import Engine, choose
-from asgard.features.joining import Join, with_on_demand, with_on_demand_schema
-from asgard.features.labels import Labels, load_labels
-from asgard.features.manifest import described
+from asgard.features.joins import duck
+from asgard.features.joins.duck import TIME, quoted, text
+from asgard.features.joins.engines import Engine, choose
+from asgard.features.joins.joining import Join, with_on_demand, with_on_demand_schema
+from asgard.features.joins.labels import Labels, load_labels
+from asgard.features.joins.set_audit import Audit, counts
 from asgard.features.pinned import PinnedTable, PinnedView
-from asgard.features.set_audit import Audit, counts
-from asgard.features.set_files import holds_of, put_in_place, remove, require_free
+from asgard.features.training_sets.digest import DIGEST, column_types, digest
+from asgard.features.training_sets.files import holds_of, put_in_place, remove, require_free
+from asgard.features.training_sets.manifest import described
 from asgard.features.views import OnDemandFeature
 from asgard.lakehouse.attempt import Attempt
 from asgard.lakehouse.declaration import WriteMode, declare_table
@@ -125,7 +125,7 @@ def build_table(lake: Lakehouse, request: SetRequest, table: TableName, say: Say
         str(table),
         mode=WriteMode.REPLACE,
         description="A training set: labels with the features that were known at each label's time.",
-        module="asgard.features.training_set",
+        module="asgard.features.training_sets.build",
     )
     labels = request.labels.pinned(lake)
     with (
@@ -167,7 +167,7 @@ def _made(lake: Lakehouse, request: SetRequest, table: PinnedTable | None, made:
         if engine is Engine.DUCKDB:
             audit = _join_here(connection, labels, join, made)
         else:
-            from asgard.features.spark_join import join_on_spark
+            from asgard.features.joins.spark_join import join_on_spark
 
             audit = join_on_spark(lake, connection, labels, join, made)
         audit.require_passed()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from asgard.common.errors import AsgardError, DeclarationError, EnvironmentSetupError, ServiceError
 from asgard.common.failpoints import failpoint
 from asgard.common.settings import Settings, redact_url, unset_for_children
-from asgard.features.feast_config import configuration, feast_project, is_sql, registry_file, repository
+from asgard.features.feast.config import configuration, feast_project, is_sql, registry_file, repository
 from asgard.features.register import KIND
 from asgard.features.views import Codec, Feature, FeatureView, OnDemandFeature
 from asgard.lakehouse.lake import Lakehouse
@@ -35,7 +35,7 @@ _DECLARES = "asgard_registered"
 _REPOSITORY = """# Made by `asgard features apply`: with it, `feast apply` here keeps what Asgard registered.
 from pathlib import Path
 
-from asgard.features.feast_repository import registered
+from asgard.features.feast.repository import registered
 
 globals().update(registered(Path(__file__).parent))
 """
@@ -168,7 +168,7 @@ def _state(
 
 def _stale(store: "FeatureStore", views: "Mapping[str, FeastView]", functions: set[str], pipeline: str) -> list[Any]:
     """What earlier applies put into the registry and nothing needs any more; what others put there stays."""
-    from asgard.features.feast_source import SnapshotSource
+    from asgard.features.feast.source import SnapshotSource
 
     there = store.list_feature_views()
     foreign = [each for each in there if not is_own(each)]
@@ -198,7 +198,7 @@ def _project(lake: Lakehouse) -> "Project":
 
 def is_own(view: "FeastView") -> bool:
     """Whether Asgard put a feature view into a Feast registry."""
-    from asgard.features.feast_source import SnapshotSource
+    from asgard.features.feast.source import SnapshotSource
 
     return isinstance(view.batch_source, SnapshotSource)
 
@@ -210,7 +210,7 @@ def _lacks(each: "OnDemandFeatureView", views: set[str]) -> bool:
 def _entities(registration: Registration) -> "Iterator[Entity]":
     from feast import Entity
 
-    from asgard.features.feast_source import value_type
+    from asgard.features.feast.source import value_type
 
     for key in registration.declared["keys"]:
         yield Entity(name=key, join_keys=[key], value_type=value_type(registration.columns[key]))
@@ -218,7 +218,7 @@ def _entities(registration: Registration) -> "Iterator[Entity]":
 
 def unfit(registration: Registration) -> Feature | None:
     """The first feature of a view that Feast has no type for: such a view is left out, and keeps no other out."""
-    from asgard.features.feast_source import value_type
+    from asgard.features.feast.source import value_type
 
     for feature in FeatureView.from_json(registration.declared).features:
         try:
@@ -233,7 +233,7 @@ def _feast_view(registration: Registration) -> "FeastView":
     from feast import Field
     from feast.types import from_value_type
 
-    from asgard.features.feast_source import SnapshotSource, value_type
+    from asgard.features.feast.source import SnapshotSource, value_type
 
     view = FeatureView.from_json(registration.declared)
     tags = {
@@ -284,7 +284,7 @@ def _feast_function(
     from feast.transformation.pandas_transformation import PandasTransformation
     from feast.types import from_value_type
 
-    from asgard.features.feast_source import value_type
+    from asgard.features.feast.source import value_type
 
     text = _source_of(function)
     known: dict[str, Any] = {"pd": pd, "np": np}

@@ -37,10 +37,10 @@ def configuration(settings: Settings, *, secrets: bool) -> dict[str, Any]:
         address = settings.feast_registry if secrets else _shown_address(settings)
         registry |= {"registry_type": "sql", "path": re.sub("^postgres(ql)?:", "postgresql+psycopg:", address or "")}
     else:
-        store = "asgard.features.feast_source.AtomicRegistryStore"
+        store = "asgard.features.feast.source.AtomicRegistryStore"
         registry |= {"registry_store_type": store, "path": str(registry_file(settings))}
     offline = {
-        "type": "asgard.features.feast_source.SnapshotOfflineStore",
+        "type": "asgard.features.feast.source.SnapshotOfflineStore",
         "project_dir": str(settings.project_dir.resolve()),
     }
     return {

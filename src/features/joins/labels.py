@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from asgard.common.errors import UsageError
 from asgard.common.names import TableName
-from asgard.features.duck import TIME, path_text, quoted, rows_of, text
+from asgard.features.joins.duck import TIME, path_text, quoted, rows_of, text
 from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.features.types import to_duckdb
 from asgard.lakehouse.lake import Lakehouse

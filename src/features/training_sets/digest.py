@@ -10,8 +10,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asgard.features import duck
-from asgard.features.duck import quoted, text
+from asgard.features.joins import duck
+from asgard.features.joins.duck import quoted, text
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

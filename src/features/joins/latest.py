@@ -6,9 +6,9 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import UsageError
-from asgard.features.joining import Names
+from asgard.features.joins.joining import Names
+from asgard.features.joins.spark_join import VISIBLE_AT, Source, column_of, visible_rows
 from asgard.features.pinned import PinnedView
-from asgard.features.spark_join import VISIBLE_AT, Source, column_of, visible_rows
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

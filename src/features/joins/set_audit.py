@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from asgard.common.errors import AuditFailedError
-from asgard.features.duck import TIME
+from asgard.features.joins.duck import TIME
 from asgard.features.pinned import PinnedView
 
 

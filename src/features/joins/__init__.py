@@ -1,0 +1,1 @@
+"""Point-in-time joins: by DuckDB and by Spark, with the same result."""

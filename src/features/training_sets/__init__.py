@@ -1,0 +1,1 @@
+"""Training sets: joined, digested, and written with a manifest."""
