@@ -5,9 +5,9 @@ and a regular expression), and with only those that Iceberg's statistics answer.
 """
 
 from asgard.common.names import TableName
-from asgard.lakehouse.declaration import declare_table
-from asgard.lakehouse.lake import Lakehouse, identifier
-from asgard.lakehouse.run import RunRequest, execute
+from asgard.lakehouse.catalog.lake import Lakehouse, identifier
+from asgard.lakehouse.declaring.declaration import declare_table
+from asgard.lakehouse.runs.run import RunRequest, execute
 from asgard.validation.checks import between, matches, mean_between, not_null, row_count
 from benchmarks.harness import Row, interleave, parse, project, ratio, report, spread
 

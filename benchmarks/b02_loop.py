@@ -11,7 +11,7 @@ from typing import Any
 import urllib3
 
 from asgard.common.names import BranchName, TableName
-from asgard.lakehouse.nessie import Content, Nessie, RefKind, put, put_namespace
+from asgard.lakehouse.catalog.nessie import Content, Nessie, RefKind, put, put_namespace
 from benchmarks.harness import Row, interleave, parse, project, ratio, report
 
 KEY = ("bench", "table")

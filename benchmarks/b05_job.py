@@ -12,9 +12,9 @@ from pathlib import Path
 
 import duckdb
 
-from asgard.lakehouse.declaration import declare_table
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunRequest, execute
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.declaration import declare_table
+from asgard.lakehouse.runs.run import RunRequest, execute
 from benchmarks.harness import Row, parse, project, report, spread
 
 FEATURES = tuple(f"f{number:02d}" for number in range(20))

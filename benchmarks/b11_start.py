@@ -24,7 +24,7 @@ assert spark.range(10).count() == 10
 """
 OURS = """
 from asgard.common.settings import load_settings
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 lake = Lakehouse.connect(load_settings({{"project_dir": {folder!r}}}), "b11")
 assert lake.spark.range(10).count() == 10
 """

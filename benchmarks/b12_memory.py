@@ -17,10 +17,10 @@ from asgard.features.joins.engines import Engine
 from asgard.features.joins.labels import Labels
 from asgard.features.training_sets.build import SetRequest, build
 from asgard.features.views import Feature, feature_view
-from asgard.lakehouse.declaration import declare_table
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunRequest, execute
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.declaring.declaration import declare_table
+from asgard.lakehouse.runs.run import RunRequest, execute
 from benchmarks.harness import Row, parse, project, report
 from benchmarks.peaks import in_a_process, java, mib, peak
 

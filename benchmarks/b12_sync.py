@@ -10,7 +10,7 @@ import sys
 
 from asgard.common.settings import load_settings
 from asgard.features.joins.engines import Engine
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync.plan import Mode
 from asgard.serving.sync.sync import sync

@@ -11,9 +11,9 @@ from typing import Any
 import duckdb
 
 from asgard.features.views import Feature, FeatureView, feature_view
-from asgard.lakehouse.declaration import declare_table
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunRequest, execute
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.declaration import declare_table
+from asgard.lakehouse.runs.run import RunRequest, execute
 from asgard.serving.redis_access.store import Store
 from benchmarks.harness import project
 

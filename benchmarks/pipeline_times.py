@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 from asgard.jobs import backfill_job, ingest_job
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.loading import load_pipeline
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.loading import load_pipeline
 from benchmarks.harness import Row, parse, project, report
 from examples.retail.generate import generate
 

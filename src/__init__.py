@@ -3,14 +3,16 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asgard.lakehouse.declaration import Daily, Hourly, Monthly, Table, Weekly, Yearly
-    from asgard.lakehouse.pipeline import Pipeline
+    from asgard.lakehouse.declaring.declaration import Daily, Hourly, Monthly, Table, Weekly, Yearly
+    from asgard.lakehouse.declaring.pipeline import Pipeline
 
 __version__ = "0.1.0"
 __all__ = ["Daily", "Hourly", "Monthly", "Pipeline", "Table", "Weekly", "Yearly", "__version__"]
 
-_HOMES = dict.fromkeys(("Daily", "Hourly", "Monthly", "Table", "Weekly", "Yearly"), "asgard.lakehouse.declaration")
-_HOMES["Pipeline"] = "asgard.lakehouse.pipeline"
+_HOMES = dict.fromkeys(
+    ("Daily", "Hourly", "Monthly", "Table", "Weekly", "Yearly"), "asgard.lakehouse.declaring.declaration"
+)
+_HOMES["Pipeline"] = "asgard.lakehouse.declaring.pipeline"
 
 
 def __getattr__(name: str) -> Any:

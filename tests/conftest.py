@@ -14,7 +14,7 @@ from tests.support.postgres import Postgres, running_postgres
 
 from asgard.common.names import TableName
 from asgard.common.settings import Settings, load_settings
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from asgard import Monthly, Pipeline
 from asgard.features import user_features
-from asgard.lakehouse.intervals import TimeRange
+from asgard.lakehouse.declaring.intervals import TimeRange
 from asgard.validation.checks import (
     accepted_values,
     between,

@@ -19,7 +19,7 @@ from asgard import Monthly, Pipeline, Weekly
 from asgard.features import user_features
 from asgard.features.views import Feature, feature_view, on_demand
 from asgard.features.windows import aggregate, windowed
-from asgard.lakehouse.intervals import TimeRange
+from asgard.lakehouse.declaring.intervals import TimeRange
 from asgard.model.declaration import model
 from asgard.model.predictions_view import predictions_view
 from asgard.validation.checks import (

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from asgard.lakehouse.lineage import LineageNode
+    from asgard.lakehouse.runs.lineage import LineageNode
     from asgard.model.provenance.explain import Explained, Used
     from asgard.model.versions import Binding
 

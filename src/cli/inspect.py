@@ -20,7 +20,7 @@ from asgard.jobs.options import (
 from asgard.jobs.reporting import progress_lines, show_json, show_table
 
 if TYPE_CHECKING:
-    from asgard.lakehouse.lake import Lakehouse
+    from asgard.lakehouse.catalog.lake import Lakehouse
     from asgard.validation.checks import Check
     from asgard.validation.results import CheckResult
 
@@ -41,7 +41,7 @@ def plan(
 ) -> None:
     """Show what a backfill would compute, read and check."""
     from asgard.jobs import backfill_job
-    from asgard.lakehouse.loading import load_pipeline
+    from asgard.lakehouse.declaring.loading import load_pipeline
 
     declared = load_pipeline(pipeline)
     window = backfill_job.parse_window(start, end)
@@ -94,10 +94,10 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Hold a table on any ref against its checks."""
-    from asgard.lakehouse.audit import audit_published
-    from asgard.lakehouse.loading import load_pipeline
-    from asgard.lakehouse.snapshots import resolve
-    from asgard.lakehouse.sql_files import parse_check
+    from asgard.lakehouse.catalog.snapshots import resolve
+    from asgard.lakehouse.declaring.loading import load_pipeline
+    from asgard.lakehouse.declaring.sql_files import parse_check
+    from asgard.lakehouse.runs.audit import audit_published
 
     name = TableName.parse(table)
     checks: list[Check] = [parse_check(text) for text in check or ()]
@@ -155,8 +155,8 @@ def tables(
     ref: RefOption = None, directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False
 ) -> None:
     """List the tables of a ref: rows, size, snapshot, owner."""
-    from asgard.lakehouse.history import describe_contents
-    from asgard.lakehouse.snapshots import resolve
+    from asgard.lakehouse.catalog.snapshots import resolve
+    from asgard.lakehouse.runs.history import describe_contents
 
     lake = _lake(settings, directory)
     found, others = describe_contents(lake, resolve(lake, ref))
@@ -192,7 +192,7 @@ def runs(
     as_json: JsonOption = False,
 ) -> None:
     """List runs, newest first, and how they ended."""
-    from asgard.lakehouse.history import list_runs
+    from asgard.lakehouse.runs.history import list_runs
 
     lake = _lake(settings, directory)
     wanted = check_run_id(run_id) if run_id else None
@@ -250,7 +250,7 @@ def _show_run(run: dict[str, Any]) -> None:
 
 def branches(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
     """List branches and tags, and the runs they belong to."""
-    from asgard.lakehouse.history import list_branches
+    from asgard.lakehouse.runs.history import list_branches
 
     found = list_branches(_lake(settings, directory))
     if as_json:
@@ -279,8 +279,8 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """Show, table by table, what differs between two refs."""
-    from asgard.lakehouse.history import differences
-    from asgard.lakehouse.snapshots import resolve
+    from asgard.lakehouse.catalog.snapshots import resolve
+    from asgard.lakehouse.runs.history import differences
 
     lake = _lake(settings, directory)
     found = differences(lake, resolve(lake, before), resolve(lake, after))
@@ -329,8 +329,8 @@ def lineage(
 ) -> None:
     """Show where a table's rows, or one prediction, come from."""
     from asgard.cli.explained import show_explained, show_node
-    from asgard.lakehouse.lineage import lineage as find_lineage
-    from asgard.lakehouse.snapshots import resolve
+    from asgard.lakehouse.catalog.snapshots import resolve
+    from asgard.lakehouse.runs.lineage import lineage as find_lineage
 
     name, entity = TableName.parse(table), _entity(key)
     if pipeline and not entity:
@@ -340,7 +340,7 @@ def lineage(
     lake = _lake(settings, directory)
     at = resolve(lake, ref)
     if entity:
-        from asgard.lakehouse.loading import load_pipeline
+        from asgard.lakehouse.declaring.loading import load_pipeline
         from asgard.model.provenance.explain import explain
 
         explained = explain(lake, name, at, entity, model_version, load_pipeline(pipeline) if pipeline else None)
@@ -399,7 +399,7 @@ def jars(directory: DirOption = None, settings: SetOption = None, as_json: JsonO
 
 
 def _lake(given: list[str] | None, directory: str | None) -> "Lakehouse":
-    from asgard.lakehouse.lake import Lakehouse
+    from asgard.lakehouse.catalog.lake import Lakehouse
 
     return Lakehouse.connect(settings_from(given, directory))
 

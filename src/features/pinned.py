@@ -13,10 +13,10 @@ from asgard.common.names import SnapshotId, TableName
 from asgard.common.settings import Settings
 from asgard.features.types import is_key_type, is_scalar
 from asgard.features.views import FeatureView
-from asgard.lakehouse.files import TableState, spark_type
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.registrations import Registration
-from asgard.lakehouse.snapshots import At
+from asgard.lakehouse.catalog.files import TableState, spark_type
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.registrations import Registration
+from asgard.lakehouse.catalog.snapshots import At
 
 if TYPE_CHECKING:
     import pyarrow as pa

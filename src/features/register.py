@@ -14,7 +14,7 @@ from asgard.common.names import BranchName, CommitHash, TableName
 from asgard.features.joins import duck
 from asgard.features.pinned import Facts, PinnedTable, PinnedView, require_columns
 from asgard.features.views import FeatureView, lasting
-from asgard.lakehouse.holds import (
+from asgard.lakehouse.catalog.holds import (
     adopt,
     base_name,
     foreign_to,
@@ -25,10 +25,10 @@ from asgard.lakehouse.holds import (
     is_foreign,
     release,
 )
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import Content, RefKind
-from asgard.lakehouse.registrations import Registration, Registrations
-from asgard.lakehouse.snapshots import At
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import Content, RefKind
+from asgard.lakehouse.catalog.registrations import Registration, Registrations
+from asgard.lakehouse.catalog.snapshots import At
 
 Say = Callable[[str], None]
 KIND = "view"

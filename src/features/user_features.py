@@ -18,7 +18,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from asgard.common.errors import UsageError
-from asgard.lakehouse.intervals import Cadence, TimeRange
+from asgard.lakehouse.declaring.intervals import Cadence, TimeRange
 
 CHURN_AFTER_DAYS = 90
 """A customer without a purchase for longer than this many days counts as churned."""

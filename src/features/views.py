@@ -17,7 +17,7 @@ from asgard.features.types import check_type
 if TYPE_CHECKING:
     import pandas as pd
 
-    from asgard.lakehouse.pipeline import Pipeline
+    from asgard.lakehouse.declaring.pipeline import Pipeline
 
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d|w)")
 _LONGEST_TTL = timedelta(days=3_650_000)

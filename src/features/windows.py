@@ -18,7 +18,7 @@ from asgard.common import arguments
 from asgard.common.arguments import declares, optional
 from asgard.common.errors import DeclarationError, UsageError
 from asgard.features.aggregates import Aggregate, aggregate, direct, duration, is_state, merged, states
-from asgard.lakehouse.intervals import TimeRange
+from asgard.lakehouse.declaring.intervals import TimeRange
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from asgard.common.errors import AsgardError
 
 if TYPE_CHECKING:
-    from asgard.lakehouse.lake import Lakehouse
+    from asgard.lakehouse.catalog.lake import Lakehouse
     from asgard.model.registry import Registry
     from asgard.model.versions import ModelVersion
 

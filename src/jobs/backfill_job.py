@@ -30,16 +30,16 @@ from asgard.jobs.options import (
     TakeOverOption,
     settings_from,
 )
-from asgard.lakehouse.attempt import Attempt, Isolation
-from asgard.lakehouse.compute import compute_step
-from asgard.lakehouse.intervals import TimeRange
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.loading import load_pipeline
-from asgard.lakehouse.pipeline import Pipeline
-from asgard.lakehouse.planning import PlannedRun, plan_runs, still_missing
-from asgard.lakehouse.progress import read_progress
-from asgard.lakehouse.run import RunRequest, RunResult, execute
-from asgard.lakehouse.takeover import require_own
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.intervals import TimeRange
+from asgard.lakehouse.declaring.loading import load_pipeline
+from asgard.lakehouse.declaring.pipeline import Pipeline
+from asgard.lakehouse.declaring.planning import PlannedRun, plan_runs, still_missing
+from asgard.lakehouse.runs.attempt import Attempt, Isolation
+from asgard.lakehouse.runs.progress import read_progress
+from asgard.lakehouse.runs.run import RunRequest, RunResult, execute
+from asgard.lakehouse.runs.steps import compute_step
+from asgard.lakehouse.runs.takeover import require_own
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from asgard.common.errors import UsageError
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
 from asgard.jobs.options import DirOption, JsonOption, SetOption, settings_from
-from asgard.lakehouse.intervals import parse_moment
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.loading import load_pipeline
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.intervals import parse_moment
+from asgard.lakehouse.declaring.loading import load_pipeline
 from asgard.model.batch.challenge import Side
 from asgard.model.batch.counts import SideCounts
 from asgard.model.batch.entities import Entities

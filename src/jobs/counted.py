@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 
 from asgard.common.errors import AsgardError, UnknownReferenceError
 from asgard.common.names import TableName, check_run_id
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import Nessie
-from asgard.lakehouse.publications import Publications
-from asgard.lakehouse.run import RunAuditFailedError, RunResult, Status
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import Nessie
+from asgard.lakehouse.catalog.publications import Publications
+from asgard.lakehouse.runs.run import RunAuditFailedError, RunResult, Status
 from asgard.monitoring.events import EventLog, OnlineFacts, OpenEvent, Outcome, PredictionFacts, TableFacts
 from asgard.monitoring.exporters import export
 

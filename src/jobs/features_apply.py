@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from asgard.features.register import Change
     from asgard.features.views import Declared
-    from asgard.lakehouse.lake import Lakehouse
-    from asgard.lakehouse.pipeline import Pipeline
+    from asgard.lakehouse.catalog.lake import Lakehouse
+    from asgard.lakehouse.declaring.pipeline import Pipeline
 
 
 def apply_views(
@@ -28,7 +28,7 @@ def apply_all(lake: "Lakehouse", pipeline: "Pipeline", say: Any) -> None:
     from asgard.features import register
     from asgard.features.feast import registry as feast_registry
     from asgard.features.views import Declared
-    from asgard.lakehouse.snapshots import resolve
+    from asgard.lakehouse.catalog.snapshots import resolve
 
     declared = Declared.of(pipeline)
     there = lake.nessie.contents(lake.target, {view.table for view in declared.views.values()})
@@ -52,7 +52,7 @@ def require_applicable(lake: "Lakehouse", pipeline: "Pipeline") -> None:
     from asgard.features import register
     from asgard.features.feast import registry as feast_registry
     from asgard.features.views import Declared
-    from asgard.lakehouse.registrations import Registrations
+    from asgard.lakehouse.catalog.registrations import Registrations
 
     declared = Declared.of(pipeline)
     registered = Registrations(lake.storage).current(register.KIND).values()

@@ -17,7 +17,7 @@ from asgard.jobs.reporting import progress_lines, show_json, show_table
 
 if TYPE_CHECKING:
     from asgard.features.views import Declared
-    from asgard.lakehouse.lake import Lakehouse
+    from asgard.lakehouse.catalog.lake import Lakehouse
 
 ViewsOption = Annotated[
     list[str] | None, typer.Option("--view", "-v", help="A feature view. Repeatable; default all of the pipeline's.")
@@ -80,7 +80,7 @@ def diff(
 def list_views(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
     """List the registered feature views."""
     from asgard.features.register import KIND, Standing
-    from asgard.lakehouse.registrations import Registrations
+    from asgard.lakehouse.catalog.registrations import Registrations
 
     lake = _lake(settings, directory)
     found = Registrations(lake.storage).current(KIND).values()
@@ -124,7 +124,7 @@ def show(
     """Show one view: features, files, history."""
     from asgard.features.register import KIND, Standing, registered_views
     from asgard.features.views import lasting
-    from asgard.lakehouse.registrations import Registrations
+    from asgard.lakehouse.catalog.registrations import Registrations
 
     lake = _lake(settings, directory)
     pinned = registered_views(lake, [name])[0]
@@ -204,8 +204,8 @@ def training_set(
     from asgard.features.pinned import PinnedTable, PinnedView, require_columns
     from asgard.features.training_sets.build import SetRequest, build, build_table
     from asgard.features.views import Declared
-    from asgard.lakehouse.loading import load_pipeline
-    from asgard.lakehouse.snapshots import resolve
+    from asgard.lakehouse.catalog.snapshots import resolve
+    from asgard.lakehouse.declaring.loading import load_pipeline
 
     if engine not in tuple(Engine):
         raise UsageError(f"--engine is {engine!r}.", hint=f"Use one of {', '.join(Engine)}.")
@@ -257,8 +257,8 @@ def impact(
 ) -> None:
     """Show what a table's schema change touches."""
     from asgard.features.pinned import PinnedTable
-    from asgard.lakehouse.registrations import Registrations, broken_by
-    from asgard.lakehouse.snapshots import resolve
+    from asgard.lakehouse.catalog.registrations import Registrations, broken_by
+    from asgard.lakehouse.catalog.snapshots import resolve
 
     name = TableName.parse(table)
     lake = _lake(settings, directory)
@@ -337,7 +337,7 @@ def _open(
     settings: list[str] | None, directory: str | None, pipeline: str, *, prune: bool
 ) -> "tuple[Lakehouse, Declared]":
     from asgard.features.views import Declared
-    from asgard.lakehouse.loading import load_pipeline
+    from asgard.lakehouse.declaring.loading import load_pipeline
 
     declared = Declared.of(load_pipeline(pipeline))
     if not declared.views and not prune:
@@ -349,6 +349,6 @@ def _open(
 
 
 def _lake(settings: list[str] | None, directory: str | None) -> "Lakehouse":
-    from asgard.lakehouse.lake import Lakehouse
+    from asgard.lakehouse.catalog.lake import Lakehouse
 
     return Lakehouse.connect(settings_from(settings, directory), "asgard features")

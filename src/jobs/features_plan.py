@@ -11,9 +11,9 @@ from asgard.features import register
 from asgard.features.register import Change
 from asgard.features.views import Declared, FeatureView
 from asgard.jobs.reporting import show_table
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.registrations import Registrations
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.registrations import Registrations
+from asgard.lakehouse.catalog.snapshots import resolve
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from asgard.common.spark_utils import explained
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
 from asgard.jobs.options import DirOption, JsonOption, RunIdOption, SetOption, TakeOverOption, settings_from
-from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.declaration import Table, declare_table
-from asgard.lakehouse.lake import Lakehouse, identifier
-from asgard.lakehouse.loading import load_pipeline
-from asgard.lakehouse.run import RunRequest, RunResult, execute
+from asgard.lakehouse.catalog.lake import Lakehouse, identifier
+from asgard.lakehouse.declaring.declaration import Table, declare_table
+from asgard.lakehouse.declaring.loading import load_pipeline
+from asgard.lakehouse.runs.attempt import Attempt
+from asgard.lakehouse.runs.run import RunRequest, RunResult, execute
 from asgard.lakehouse.sources.database_rows import Landing, landing
 from asgard.lakehouse.sources.files import SourceFile, find_files, hash_files, printable
 from asgard.lakehouse.sources.formats import Format, TextOptions, format_of
@@ -173,7 +173,7 @@ def run(params: Params, lake: Lakehouse, say: Say = lambda _line: None) -> Inges
         ContractError: the data does not fit the table's contract.
         AsgardError: anything else that kept the run from its end. In each case nothing was published.
     """
-    from asgard.lakehouse.takeover import foreign_owners, require_own
+    from asgard.lakehouse.runs.takeover import foreign_owners, require_own
 
     _require_one_source(files=bool(params.sources), database=params.database is not None)
     with counted(lake, "ingest", say) as note:

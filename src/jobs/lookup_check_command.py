@@ -21,7 +21,7 @@ def lookup_check(
 ) -> int:
     """Hold logged lookups against the snapshots that they name."""
     from asgard.jobs.reporting import show_json, show_table
-    from asgard.lakehouse.lake import Lakehouse
+    from asgard.lakehouse.catalog.lake import Lakehouse
     from asgard.serving.lookup_audit.check import check
 
     lake = Lakehouse.connect(settings_from(settings, directory), "asgard lookup-check")

@@ -25,7 +25,7 @@ def lookup(
 ) -> int:
     """Show the features of one entity, as Redis has them."""
     from asgard.jobs.reporting import show_json, show_table
-    from asgard.lakehouse.intervals import parse_moment
+    from asgard.lakehouse.declaring.intervals import parse_moment
     from asgard.serving.online_store import OnlineStore
 
     pairs = _pairs(key)

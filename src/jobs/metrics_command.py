@@ -15,7 +15,7 @@ def metrics(directory: DirOption = None, settings: SetOption = None, as_json: Js
     from asgard.common.storage import Storage
     from asgard.jobs.counted import Standing
     from asgard.jobs.reporting import show_json
-    from asgard.lakehouse.nessie import Nessie
+    from asgard.lakehouse.catalog.nessie import Nessie
     from asgard.monitoring.events import EventLog
     from asgard.monitoring.metrics import add_lags, count, exposition, to_json
 

@@ -19,7 +19,7 @@ from asgard.jobs.options import DirOption, JsonOption, SetOption, settings_from
 from asgard.jobs.reporting import show_json, show_table
 
 if TYPE_CHECKING:
-    from asgard.lakehouse.lake import Lakehouse
+    from asgard.lakehouse.catalog.lake import Lakehouse
     from asgard.model.artifacts.artifact import Artifact
     from asgard.model.ledger.transitions import Move
     from asgard.model.lifecycle import Ledger
@@ -257,7 +257,7 @@ class _Data:
 
     @cached_property
     def lake(self) -> "Lakehouse":
-        from asgard.lakehouse.lake import Lakehouse
+        from asgard.lakehouse.catalog.lake import Lakehouse
 
         return Lakehouse.connect(self._settings, "asgard model")
 

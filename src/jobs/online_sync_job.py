@@ -21,8 +21,8 @@ from asgard.jobs.each_view import Tried, of_each
 from asgard.jobs.entrypoint import run_job
 from asgard.jobs.online_tables import show, show_removed
 from asgard.jobs.options import DirOption, JsonOption, SetOption, settings_from
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.loading import load_pipeline
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.loading import load_pipeline
 from asgard.monitoring.events import OnlineFacts
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync.removal import Removed, left_behind, remove

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from asgard.jobs.answer import give
-from asgard.lakehouse.run import RunResult
+from asgard.lakehouse.runs.run import RunResult
 
 Say = Callable[[str], None]
 

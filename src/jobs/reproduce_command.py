@@ -23,7 +23,7 @@ def reproduce(
     as_json: JsonOption = False,
 ) -> int:
     """Train a version again, and compare."""
-    from asgard.lakehouse.lake import Lakehouse
+    from asgard.lakehouse.catalog.lake import Lakehouse
     from asgard.model.provenance import reproduce as again
     from asgard.model.registry import Registry
 

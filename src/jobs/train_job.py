@@ -14,8 +14,8 @@ from asgard.common.errors import UsageError
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
 from asgard.jobs.options import DirOption, JsonOption, PipelineOption, SetOption, settings_from
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.loading import load_pipeline
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.loading import load_pipeline
 from asgard.model.training.source import PipelineSource
 from asgard.model.training.training import Trained, TrainRequest, train
 

@@ -31,7 +31,7 @@ def online_status(settings: Settings) -> Online:
     if settings.nessie_uri is None or settings.redis_url is None:
         return Online()
     from asgard.jobs.each_view import of_each
-    from asgard.lakehouse.lake import Lakehouse
+    from asgard.lakehouse.catalog.lake import Lakehouse
     from asgard.serving.redis_access.store import Store
     from asgard.serving.sync.removal import left_behind
     from asgard.serving.sync.selection import registered_online

@@ -12,7 +12,7 @@ from asgard.common.arguments import Shape, constructor, declares, optional
 from asgard.common.errors import DeclarationError
 from asgard.common.names import check_identifier
 from asgard.features.aggregates import duration
-from asgard.lakehouse.intervals import parse_moment
+from asgard.lakehouse.declaring.intervals import parse_moment
 from asgard.model.artifacts.formats import Format
 from asgard.model.artifacts.segments import Unknown, Value
 from asgard.model.metrics import Metric, Task

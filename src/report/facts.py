@@ -8,11 +8,11 @@ from typing import Any
 
 from asgard.common.errors import AsgardError
 from asgard.common.names import TableName, audit_branch, parse_audit_branch
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.history import RunSummary, describe_tables, list_runs
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import LogEntry
-from asgard.lakehouse.snapshots import At, resolve
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import LogEntry
+from asgard.lakehouse.catalog.snapshots import At, resolve
+from asgard.lakehouse.runs.history import RunSummary, describe_tables, list_runs
 
 COMMITS_SHOWN = 30
 LAYERS = ("bronze", "silver", "gold")

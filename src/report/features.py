@@ -10,8 +10,8 @@ from asgard.common.names import SnapshotId, TableName
 from asgard.features.register import KIND
 from asgard.features.training_sets.files import manifest_of
 from asgard.features.views import FeatureView, lasting
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.registrations import Registration, Registrations
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.registrations import Registration, Registrations
 
 if TYPE_CHECKING:
     import pandas

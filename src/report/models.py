@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from asgard.common.names import SnapshotId, TableName
 from asgard.features.views import lasting
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.model.batch.request import WHOLE
 from asgard.model.batch.table import SCORE
 from asgard.model.metrics import Curves, Metric

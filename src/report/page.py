@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from asgard.common.errors import EnvironmentSetupError
 from asgard.common.storage import new_file
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.report import runs as report_runs
 from asgard.report import tables as report_tables
 from asgard.report.drawings import ROW_HEIGHT, branch_graph, flow

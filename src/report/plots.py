@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from asgard.common.names import TableName
 from asgard.features.user_features import CHURN_AFTER_DAYS
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse
 
 if TYPE_CHECKING:
     import pandas

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from asgard.lakehouse.history import RunSummary
+from asgard.lakehouse.runs.history import RunSummary
 from asgard.report.drawings import Line
 from asgard.report.facts import Facts, GraphLine, checks_of, rows_of_batch
 

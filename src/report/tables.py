@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from asgard.common.errors import AsgardError
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.report.drawings import Box
 from asgard.report.facts import LAYERS, Facts, TableFact, layer_of
 from asgard.report.format import counted, grouped, size

@@ -8,7 +8,7 @@ from tests.conftest import Fresh
 from tests.support.online import OnlineView
 from tests.support.online_worker import FEWEST
 
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.serving.sync import changes, sending
 
 FIRST = [(customer, 0, float(customer), customer) for customer in range(1, 6)]

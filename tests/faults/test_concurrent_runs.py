@@ -15,10 +15,10 @@ from tests.support.worker import ROWS, two_tables
 
 from asgard.common.names import RunId, TableName
 from asgard.common.settings import Settings
-from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.history import list_runs
-from asgard.lakehouse.lake import Lakehouse, identifier
-from asgard.lakehouse.run import RunRequest, RunResult, Status, execute
+from asgard.lakehouse.catalog.lake import Lakehouse, identifier
+from asgard.lakehouse.runs.attempt import Attempt
+from asgard.lakehouse.runs.history import list_runs
+from asgard.lakehouse.runs.run import RunRequest, RunResult, Status, execute
 
 NUMBERS = sorted(((number,) for number in range(ROWS)), key=repr)
 

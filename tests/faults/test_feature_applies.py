@@ -12,8 +12,8 @@ from tests.faults.test_run_kills import PATIENCE_SECONDS, wait_until
 from tests.support.features import ViewShop, expect_held, expect_whole
 from tests.support.processes import environment
 
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.registrations import Registrations
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.registrations import Registrations
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -20,8 +20,8 @@ from asgard.common.errors import AsgardError, InputDataError
 from asgard.common.names import RunId, TableName
 from asgard.common.settings import Settings
 from asgard.jobs.ingest_job import Params, bronze_table, run
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import Status
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.runs.run import Status
 from asgard.lakehouse.sources.formats import Format
 
 PATIENCE_SECONDS = 240

@@ -11,8 +11,8 @@ from asgard import Daily, Pipeline
 from asgard.common.names import TableName
 from asgard.jobs import backfill_job
 from asgard.jobs.backfill_job import Params
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunAuditFailedError, RunResult, Status
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.runs.run import RunAuditFailedError, RunResult, Status
 
 Event = tuple[int, datetime]
 FEBRUARY = datetime(2024, 2, 1, tzinfo=UTC)

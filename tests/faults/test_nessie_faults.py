@@ -19,18 +19,18 @@ from tests.support.worker import ROWS, two_tables
 from asgard.common.errors import RunError, ServiceUnreachableError, WarehouseMismatchError
 from asgard.common.names import RunId, TableName, audit_branch, parse_audit_branch
 from asgard.common.settings import Settings, load_settings
-from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.lake import CATALOG, Lakehouse
-from asgard.lakehouse.nessie import _READ_RETRIES
-from asgard.lakehouse.run import RunRequest, Status, execute
+from asgard.lakehouse.catalog.lake import CATALOG, Lakehouse
+from asgard.lakehouse.catalog.nessie import _READ_RETRIES
+from asgard.lakehouse.runs.attempt import Attempt
+from asgard.lakehouse.runs.run import RunRequest, Status, execute
 from asgard.local.services import services
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs ask a Nessie that stays away again at once, and a few times only."""
-    monkeypatch.setattr("asgard.lakehouse.publish._PATIENCE_SECONDS", (0.01, 0.01))
-    monkeypatch.setattr("asgard.lakehouse.nessie._READ_RETRIES", _READ_RETRIES.new(backoff_factor=0.01))
+    monkeypatch.setattr("asgard.lakehouse.runs.publish._PATIENCE_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr("asgard.lakehouse.catalog.nessie._READ_RETRIES", _READ_RETRIES.new(backoff_factor=0.01))
 
 
 def through(lake: Lakehouse, proxy: LossyProxy) -> Lakehouse:

@@ -12,7 +12,7 @@ from tests.support.online import OnlineView
 from tests.support.online_worker import Syncs
 
 from asgard.common.errors import UsageError
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.serving.sync.removal import remove
 
 STEPS = ("drop-after-token", "drop-after-head", "drop-after-rows", "drop-after-state", "drop-after-hold")

@@ -10,7 +10,7 @@ from tests.conftest import Fresh
 from tests.support.online import OnlineView
 from tests.support.processes import environment
 
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 
 PATIENCE_SECONDS = 240
 

@@ -15,7 +15,7 @@ from tests.support.redis import RedisProcess, redis_process
 
 from asgard.common.errors import ConflictError
 from asgard.common.settings import load_settings
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.serving.sync import sending
 from asgard.serving.sync import sync as syncing
 from asgard.serving.sync.plan import Mode

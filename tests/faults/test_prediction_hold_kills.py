@@ -15,7 +15,7 @@ from tests.support.learning import CUSTOMERS, LearningShop
 from tests.support.predicting import answer, prediction_holds, promote, published, train
 from tests.support.processes import environment
 
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.model.batch.predict import holds as holding
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from tests.support.worker import ROWS, two_tables
 
 from asgard.common.names import TableName, check_run_id
 from asgard.common.settings import Settings
-from asgard.lakehouse.history import list_runs
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunRequest, Status, execute
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.runs.history import list_runs
+from asgard.lakehouse.runs.run import RunRequest, Status, execute
 
 PATIENCE_SECONDS = 180
 

@@ -23,7 +23,7 @@ from tests.support.shop import at, make_shop, names
 from asgard.cli.app import main
 from asgard.common.names import RunId, TableName, audit_branch
 from asgard.common.settings import DEFINITIONS, Settings
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 
 ORDERS = "id bigint, at timestamp, amount decimal(10,2)"
 LEAKY = """

@@ -19,9 +19,9 @@ from tests.support.stopping import started
 from asgard.common.errors import EnvironmentSetupError, ServiceError
 from asgard.common.names import parse_audit_branch
 from asgard.common.settings import Secret, Settings, load_settings
-from asgard.lakehouse.history import list_runs
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunAuditFailedError
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.runs.history import list_runs
+from asgard.lakehouse.runs.run import RunAuditFailedError
 from asgard.validation.checks import between
 
 SLOW = """

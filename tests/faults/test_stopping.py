@@ -21,8 +21,8 @@ from tests.support.runs import declared, values, write_rows
 from tests.support.stopping import PATIENCE_SECONDS, Started, started
 
 from asgard.common.settings import Settings
-from asgard.lakehouse.history import list_runs
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.runs.history import list_runs
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -13,13 +13,13 @@ from asgard.common.errors import RunError, UsageError
 from asgard.common.names import RunId
 from asgard.jobs import backfill_job
 from asgard.jobs.backfill_job import Params
-from asgard.lakehouse.history import differences
-from asgard.lakehouse.intervals import TimeRange
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.lineage import lineage
-from asgard.lakehouse.pipeline import Pipeline
-from asgard.lakehouse.run import RunAuditFailedError, Status
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.declaring.intervals import TimeRange
+from asgard.lakehouse.declaring.pipeline import Pipeline
+from asgard.lakehouse.runs.history import differences
+from asgard.lakehouse.runs.lineage import lineage
+from asgard.lakehouse.runs.run import RunAuditFailedError, Status
 
 ORDERS = "id bigint, at timestamp, amount decimal(10,2)"
 

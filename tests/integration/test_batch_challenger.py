@@ -12,7 +12,7 @@ from tests.support.learning import CUSTOMERS, LearningShop
 from tests.support.predicting import answer, promote, published, refusal, registry_of, train
 
 from asgard.features.register import registered_views
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.model.batch.challenge import Side, assigned
 from asgard.model.scoring.predictor import Predictor
 from asgard.monitoring.events import EventLog, Outcome

@@ -10,9 +10,9 @@ from tests.support.predicting import answer, promote, published, refusal, train
 from tests.support.runs import declared, values, write_rows
 
 from asgard.common.names import TableName
-from asgard.lakehouse.history import list_runs
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunId
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.runs.history import list_runs
+from asgard.lakehouse.runs.run import RunId
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

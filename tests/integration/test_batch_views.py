@@ -8,7 +8,7 @@ from tests.conftest import Fresh
 from tests.support.learning import CUSTOMERS, LearningShop
 from tests.support.predicting import answer, promote, published, refusal, registry_of, train
 
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

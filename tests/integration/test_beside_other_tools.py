@@ -26,12 +26,12 @@ from asgard.cli.app import main
 from asgard.common.names import BranchName
 from asgard.features import register
 from asgard.features.feast import registry as feast_registry
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.holds import holds_of
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import Content
-from asgard.lakehouse.nessie import put as put_operation
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.holds import holds_of
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import Content
+from asgard.lakehouse.catalog.nessie import put as put_operation
+from asgard.lakehouse.catalog.snapshots import resolve
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -13,8 +13,8 @@ from tests.support.shop import at, make_shop, names
 
 from asgard.cli.app import COMMANDS, main
 from asgard.common.settings import Settings
-from asgard.lakehouse.declaration import declare_table
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.declaration import declare_table
 
 ORDERS = "id bigint, at timestamp, amount decimal(10,2)"
 

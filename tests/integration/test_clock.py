@@ -11,10 +11,10 @@ from tests.support.runs import declared, rows_of, values, write_rows
 
 from asgard.common.errors import EnvironmentSetupError
 from asgard.common.names import TableName
-from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.clock import wait_until_past
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunRequest, Status, execute
+from asgard.lakehouse.catalog.clock import wait_until_past
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.runs.attempt import Attempt
+from asgard.lakehouse.runs.run import RunRequest, Status, execute
 
 
 def written_ahead(lake: Lakehouse, name: TableName, seconds: float) -> None:
@@ -70,7 +70,7 @@ def test_a_clock_that_is_set_back_while_rows_are_computed_is_named(
     table = declared(fresh.table(), mode="append")
     write_rows(lake, table, values(spark, "id bigint", [[1]]))
     written_ahead(lake, table.name, 90)
-    monkeypatch.setattr("asgard.lakehouse.attempt.wait_until_past", lambda *_: None)
+    monkeypatch.setattr("asgard.lakehouse.runs.attempt.wait_until_past", lambda *_: None)
     with pytest.raises(EnvironmentSetupError, match="clock of this machine was set back"):
         write_rows(lake, table, values(spark, "id bigint", [[2]]))
     assert rows_of(lake, table.name) == [(1,)]

@@ -15,11 +15,11 @@ from tests.support.structs import Kind, grown, kinds, plain
 
 from asgard import Daily
 from asgard.common.errors import ContractError, DeclarationError, InputDataError
-from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.declaration import Table
-from asgard.lakehouse.intervals import TimeRange
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import Status
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.declaration import Table
+from asgard.lakehouse.declaring.intervals import TimeRange
+from asgard.lakehouse.runs.attempt import Attempt
+from asgard.lakehouse.runs.run import Status
 
 Rows = Mapping[int, list[Any]]
 """Rows by their id: a value for each column."""

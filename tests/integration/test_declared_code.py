@@ -20,11 +20,11 @@ from asgard.common.spark_utils import explained
 from asgard.jobs import backfill_job, ingest_job
 from asgard.jobs.backfill_job import Params
 from asgard.jobs.reporting import show_runs
-from asgard.lakehouse.compute import compute_step
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.planning import Step
-from asgard.lakehouse.progress import read_progress
-from asgard.lakehouse.run import RunAuditFailedError, RunResult
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.planning import Step
+from asgard.lakehouse.runs.progress import read_progress
+from asgard.lakehouse.runs.run import RunAuditFailedError, RunResult
+from asgard.lakehouse.runs.steps import compute_step
 from asgard.validation.checks import between, expression, length, not_null
 
 HERE = Path(__file__)
@@ -230,7 +230,7 @@ class Owned:
         ingest_job.run(ingest_job.Params(table, (str(file),), **params), self.lake)
 
     def owner(self, table: TableName) -> str:
-        from asgard.lakehouse.files import TableState
+        from asgard.lakehouse.catalog.files import TableState
 
         content = self.lake.content(table, self.lake.target)
         return TableState.load(content.metadata_location, self.lake.settings).properties.get("asgard.pipeline", "")

@@ -18,9 +18,9 @@ from tests.support.runs import rows_of
 from asgard.cli.app import main
 from asgard.common.names import TableName
 from asgard.common.settings import Settings
-from asgard.lakehouse.intervals import TimeRange
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.sql_files import read_sql_file
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.intervals import TimeRange
+from asgard.lakehouse.declaring.sql_files import read_sql_file
 from asgard.model.artifacts.artifact import Artifact, ModelSpec, hash_of
 from asgard.model.artifacts.formats import Format
 from asgard.model.artifacts.segments import ModelFile, Segment, Segments, Unknown, file_of

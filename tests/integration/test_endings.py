@@ -13,8 +13,8 @@ from tests.support.runs import declared, values, write_rows
 
 from asgard.cli.app import main
 from asgard.common.names import TableName
-from asgard.lakehouse.history import list_runs
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.runs.history import list_runs
 
 PIPELINE = """
 import os, subprocess, sys

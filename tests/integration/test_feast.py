@@ -13,10 +13,10 @@ from tests.integration.test_features import START, gold, put, registered, view_o
 from asgard.features import register
 from asgard.features.feast import registry as feast_registry
 from asgard.features.views import Feature, on_demand
-from asgard.lakehouse.declaration import declare_table
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunRequest, execute
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.declaring.declaration import declare_table
+from asgard.lakehouse.runs.run import RunRequest, execute
 
 if TYPE_CHECKING:
     from feast import FeatureStore

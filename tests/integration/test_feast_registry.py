@@ -16,8 +16,8 @@ from tests.support.features import ViewShop, expect_whole
 
 from asgard.common.errors import EnvironmentSetupError, ServiceError
 from asgard.features.feast import registry as feast_registry
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.registrations import Registrations
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.registrations import Registrations
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

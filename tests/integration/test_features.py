@@ -17,12 +17,12 @@ from asgard.features.joins.engines import Engine
 from asgard.features.joins.labels import Labels
 from asgard.features.training_sets.build import SetRequest, build, build_table
 from asgard.features.views import Feature, FeatureView, feature_view, on_demand
-from asgard.lakehouse.declaration import Table, declare_table
-from asgard.lakehouse.holds import hold, hold_name
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.registrations import Registrations
-from asgard.lakehouse.run import RunRequest, execute
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.holds import hold, hold_name
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.registrations import Registrations
+from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.declaring.declaration import Table, declare_table
+from asgard.lakehouse.runs.run import RunRequest, execute
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

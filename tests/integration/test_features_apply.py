@@ -9,8 +9,8 @@ import pytest
 from tests.conftest import Fresh
 from tests.support.features import ViewShop
 
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.registrations import Registration, Registrations
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.registrations import Registration, Registrations
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

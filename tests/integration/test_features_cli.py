@@ -14,9 +14,9 @@ from tests.support.runs import write_rows
 from asgard.cli.app import main
 from asgard.common.names import TableName
 from asgard.common.settings import Settings
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.registrations import Registrations
-from asgard.lakehouse.run import RunAuditFailedError
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.registrations import Registrations
+from asgard.lakehouse.runs.run import RunAuditFailedError
 from asgard.validation.checks import row_count
 
 if TYPE_CHECKING:

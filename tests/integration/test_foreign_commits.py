@@ -13,9 +13,9 @@ from tests.support.runs import declared, rows_of, run_work, values, write_rows
 
 from asgard.common.errors import RunError
 from asgard.common.names import TableName
-from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.lake import Lakehouse, identifier
-from asgard.lakehouse.run import Status
+from asgard.lakehouse.catalog.lake import Lakehouse, identifier
+from asgard.lakehouse.runs.attempt import Attempt
+from asgard.lakehouse.runs.run import Status
 
 ROW = pa.table({"id": pa.array([666], pa.int64())})
 Action = Callable[[Foreign, str, TableName], object]

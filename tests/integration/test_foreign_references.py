@@ -15,13 +15,13 @@ from asgard.common.errors import AsgardError
 from asgard.common.names import BranchName, CommitHash
 from asgard.features import register
 from asgard.features.views import FeatureView
-from asgard.lakehouse import holds
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import Content, Reference, RefKind, put_namespace
-from asgard.lakehouse.nessie import put as put_operation
-from asgard.lakehouse.registrations import Registrations
-from asgard.lakehouse.run import RunRequest, execute
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog import holds
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import Content, Reference, RefKind, put_namespace
+from asgard.lakehouse.catalog.nessie import put as put_operation
+from asgard.lakehouse.catalog.registrations import Registrations
+from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.runs.run import RunRequest, execute
 from asgard.serving.sync import removal
 
 if TYPE_CHECKING:
@@ -375,7 +375,7 @@ def test_an_audit_branch_that_somebody_commits_to_after_the_publish_stays(
 ) -> None:
     from tests.integration.test_features import frame
 
-    from asgard.lakehouse import run
+    from asgard.lakehouse.runs import run
 
     table, said, moved = gold(fresh), list[str](), list[Reference]()
 

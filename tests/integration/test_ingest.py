@@ -19,9 +19,9 @@ from asgard.common.errors import ContractError, DeclarationError, InputDataError
 from asgard.common.names import RunId, TableName
 from asgard.common.settings import Settings
 from asgard.jobs.ingest_job import IngestResult, Params, bronze_table, main, run
-from asgard.lakehouse.declaration import Table
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunAuditFailedError, Status
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.declaration import Table
+from asgard.lakehouse.runs.run import RunAuditFailedError, Status
 from asgard.validation.checks import expression, not_null, row_count
 
 

@@ -14,8 +14,8 @@ from tests.support.zones import process_zone
 from asgard.common.errors import ContractError, InputDataError, ServiceError, ServiceUnreachableError, UsageError
 from asgard.common.settings import Secret
 from asgard.jobs.ingest_job import IngestResult, Params, bronze_table, run
-from asgard.lakehouse.lake import Lakehouse, identifier
-from asgard.lakehouse.run import Status
+from asgard.lakehouse.catalog.lake import Lakehouse, identifier
+from asgard.lakehouse.runs.run import Status
 from asgard.lakehouse.sources.jdbc import JdbcSource
 from asgard.lakehouse.sources.own_columns import RAW
 

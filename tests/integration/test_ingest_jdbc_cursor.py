@@ -11,9 +11,9 @@ from tests.support.runs import rows_of
 from asgard.common.errors import InputDataError, UsageError
 from asgard.common.settings import Secret
 from asgard.jobs.ingest_job import IngestResult, Params, bronze_table, run
-from asgard.lakehouse.declaration import Table
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import Status
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.declaration import Table
+from asgard.lakehouse.runs.run import Status
 from asgard.lakehouse.sources.jdbc import JdbcSource
 
 

@@ -13,8 +13,8 @@ from tests.support.s3 import Bucket, serving
 
 from asgard.common.errors import InputDataError
 from asgard.jobs.ingest_job import IngestResult, Params, bronze_table, run
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import Status
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.runs.run import Status
 
 
 @pytest.fixture

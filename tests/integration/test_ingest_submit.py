@@ -10,7 +10,7 @@ from tests.integration.test_spark_submit import submit
 from tests.support.runs import rows_of
 
 from asgard.common.settings import Settings
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 
 
 def test_ingest_by_spark_submit(

@@ -16,10 +16,10 @@ from asgard.features.joins.labels import Labels
 from asgard.features.pinned import PinnedView
 from asgard.features.training_sets.build import SetRequest, build
 from asgard.features.views import Feature, feature_view
-from asgard.lakehouse.declaration import declare_table
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunRequest, execute
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.declaring.declaration import declare_table
+from asgard.lakehouse.runs.run import RunRequest, execute
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -12,9 +12,9 @@ from tests.support.runs import declared, rows_of, values, write_rows
 from asgard.cli.explained import show_node
 from asgard.common.names import TableName
 from asgard.jobs import ingest_job
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.lineage import lineage
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.runs.lineage import lineage
 
 
 def ingest(lake: Lakehouse, name: TableName, folder: Path, *files: str) -> None:

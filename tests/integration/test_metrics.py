@@ -16,9 +16,9 @@ from asgard import Pipeline
 from asgard.common.settings import load_settings
 from asgard.jobs import backfill_job
 from asgard.jobs.counted import counted
-from asgard.lakehouse.declaration import Table
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunAuditFailedError, RunRequest, execute
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.declaration import Table
+from asgard.lakehouse.runs.run import RunAuditFailedError, RunRequest, execute
 from asgard.monitoring.events import EventLog
 from asgard.monitoring.metrics import Totals, count
 from asgard.validation.checks import not_null, null_rate, row_count

@@ -18,10 +18,10 @@ from tests.support.turns import Turns
 
 from asgard.cli.app import main
 from asgard.common.names import CommitHash, SnapshotId
-from asgard.lakehouse.holds import hold, hold_name, holds_of, release
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import Reference
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.holds import hold, hold_name, holds_of, release
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import Reference
+from asgard.lakehouse.catalog.snapshots import resolve
 from asgard.model.gates import PromotionRefusedError
 from asgard.model.ledger.holds import (
     ABANDONED_AFTER,

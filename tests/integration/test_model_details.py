@@ -9,7 +9,7 @@ from tests.conftest import Fresh
 from tests.support.learning import LearningShop
 
 from asgard.common.settings import load_settings
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.model.mlflow_access.client import connect
 from asgard.model.registry import Registry
 

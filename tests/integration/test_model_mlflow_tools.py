@@ -43,7 +43,7 @@ print(json.dumps({"asgard": asgard.__file__, "found": found}))
 INSTALLED = """
 import sys, mlflow
 mlflow.pyfunc.load_model(sys.argv[1])
-import asgard.lakehouse.pipeline
+import asgard.lakehouse.declaring.pipeline
 print(asgard.__file__, asgard.Pipeline.__name__)
 """
 

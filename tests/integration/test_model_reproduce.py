@@ -20,8 +20,8 @@ from asgard.common.names import TableName
 from asgard.common.settings import load_settings, python_environment
 from asgard.features.pinned import local_path
 from asgard.features.register import registered_views
-from asgard.lakehouse.holds import hold, hold_name
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.holds import hold, hold_name
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.model.artifacts import environment
 from asgard.model.mlflow_access.client import connect
 from asgard.model.registry import Registry

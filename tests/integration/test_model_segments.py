@@ -19,7 +19,7 @@ from tests.support.runs import declared, write_rows
 from asgard.cli.app import main
 from asgard.common.names import TableName
 from asgard.common.settings import load_settings
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.model.mlflow_access.client import connect
 from asgard.model.registry import Registry
 from asgard.model.scoring.predictor import Predictor

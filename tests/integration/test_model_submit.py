@@ -13,7 +13,7 @@ from tests.support.learning import CUSTOMERS, LearningShop
 from tests.support.predicting import promote, published
 
 from asgard.common.settings import Settings
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

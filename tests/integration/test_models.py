@@ -15,7 +15,7 @@ from tests.support.learning import CUSTOMERS, DAYS, LearningShop
 from asgard.common.names import TableName
 from asgard.common.settings import load_settings
 from asgard.features.register import registered_views
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.model import predict_udf
 from asgard.model.mlflow_access.client import connect
 from asgard.model.registry import Registry

@@ -13,10 +13,10 @@ from tests.support.foreign import Foreign
 from tests.support.runs import declared, rows_of, run_work, values, write_rows
 
 from asgard.common.errors import ConflictError, RunError
-from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.declaration import Table
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunRequest, RunResult, Status, execute
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.declaration import Table
+from asgard.lakehouse.runs.attempt import Attempt
+from asgard.lakehouse.runs.run import RunRequest, RunResult, Status, execute
 
 FAILPOINTS = ("after-branch", "before-write", "between-tables", "after-write", "after-audit", "before-publish")
 

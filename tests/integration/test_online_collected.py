@@ -8,9 +8,9 @@ import pytest
 from tests.conftest import Fresh
 from tests.support.online import OnlineView
 
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import Content
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import Content
 from asgard.serving.sync import sending
 from asgard.serving.sync import sync as syncing
 from asgard.serving.sync.plan import Mode, load_target

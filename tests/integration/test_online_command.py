@@ -12,8 +12,8 @@ from tests.support.online import OnlineView
 from asgard.cli.app import main
 from asgard.common.errors import UsageError
 from asgard.common.settings import load_settings
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import drop, put
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import drop, put
 from asgard.local.online_status import online_status
 from asgard.serving.redis_access.store import Store
 

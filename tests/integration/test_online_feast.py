@@ -23,7 +23,7 @@ from asgard.common.settings import Settings, load_settings
 from asgard.features.feast import registry as feast_registry
 from asgard.features.feast.config import ONLINE_VARIABLE, connection_string, repository
 from asgard.features.views import Codec, Feature
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.serving import AsyncOnlineStore, OnlineStore, Row, Status
 from asgard.serving.codecs.feast_rows import FeastRows
 from asgard.serving.redis_access.state import IN_PLACE

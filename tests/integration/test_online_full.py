@@ -16,8 +16,8 @@ from tests.support.redis import redis_process
 from asgard.common.errors import ServiceError
 from asgard.common.settings import load_settings
 from asgard.features import register
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import resolve
 from asgard.serving import AsyncOnlineStore, OnlineStore, Row
 from asgard.serving.lookup.connections import KeptConnections
 from asgard.serving.lookup_audit.check import check

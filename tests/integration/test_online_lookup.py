@@ -16,10 +16,10 @@ from asgard.cli.app import main
 from asgard.common.errors import ServiceUnreachableError, UsageError
 from asgard.features import register
 from asgard.features.views import Feature, FeatureView, feature_view, on_demand
-from asgard.lakehouse.declaration import declare_table
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunRequest, execute
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.declaring.declaration import declare_table
+from asgard.lakehouse.runs.run import RunRequest, execute
 from asgard.serving import AsyncOnlineStore, OnlineStore, Status
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync.plan import Mode

@@ -25,10 +25,10 @@ from tests.support.online_worker import Syncs
 from asgard.cli.app import main
 from asgard.features import register
 from asgard.features.views import Feature, feature_view, on_demand
-from asgard.lakehouse.declaration import declare_table
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunRequest, execute
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.declaring.declaration import declare_table
+from asgard.lakehouse.runs.run import RunRequest, execute
 from asgard.serving import AsyncOnlineStore, LookupLog, OnlineStore
 from asgard.serving.codecs.base import HASH_NAMES
 from asgard.serving.lookup_audit.check import Checked, check

@@ -14,9 +14,9 @@ import pytest
 from tests.conftest import Fresh
 
 from asgard.features.views import Feature, feature_view
-from asgard.lakehouse.declaration import declare_table
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunRequest, execute
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.declaration import declare_table
+from asgard.lakehouse.runs.run import RunRequest, execute
 from asgard.serving import OnlineStore, Status
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync.sync import sync

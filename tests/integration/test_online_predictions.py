@@ -19,11 +19,11 @@ from asgard.features.joins.engines import Engine
 from asgard.features.joins.labels import Labels
 from asgard.features.training_sets.build import SetRequest, build
 from asgard.features.views import Declared, Feature, FeatureView, feature_view
-from asgard.lakehouse.declaration import declare_table
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.pipeline import Pipeline
-from asgard.lakehouse.run import RunRequest, execute
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.declaring.declaration import declare_table
+from asgard.lakehouse.declaring.pipeline import Pipeline
+from asgard.lakehouse.runs.run import RunRequest, execute
 from asgard.model.batch.request import REST, WHOLE
 from asgard.model.declaration import model
 from asgard.model.predictions_view import predictions_view

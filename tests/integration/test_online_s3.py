@@ -14,8 +14,8 @@ from tests.support.online import OnlineView
 from tests.support.s3 import Bucket, serving
 
 from asgard.common.names import BranchName
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import Content, drop, put, put_namespace
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import Content, drop, put, put_namespace
 from asgard.serving.sync.plan import Mode
 from asgard.serving.sync.verify import verify
 

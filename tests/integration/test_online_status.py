@@ -4,10 +4,10 @@ from tests.conftest import Fresh
 from tests.integration.test_features import frame
 from tests.support.online import OnlineView
 
-from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.lake import Lakehouse, identifier
-from asgard.lakehouse.run import RunRequest, execute
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse, identifier
+from asgard.lakehouse.runs.attempt import Attempt
+from asgard.lakehouse.runs.run import RunRequest, execute
 from asgard.serving.sync.plan import Mode
 from asgard.serving.sync.status import status
 

@@ -8,8 +8,8 @@ from tests.support.online import OnlineView
 
 from asgard.common.errors import ServiceError, UsageError
 from asgard.common.names import BranchName
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import RefKind
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import RefKind
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync.plan import Mode
 from asgard.serving.sync.sync import sync

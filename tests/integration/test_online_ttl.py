@@ -7,7 +7,7 @@ from tests.conftest import Fresh
 from tests.integration.test_features import START, view_of
 from tests.support.online import OnlineView
 
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.serving import Status
 from asgard.serving.sync.plan import Mode
 from asgard.serving.sync.verify import verify

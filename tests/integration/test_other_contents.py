@@ -12,11 +12,11 @@ from tests.support.runs import declared, rows_of, run_work, values, write_rows
 from asgard.cli import inspect
 from asgard.common.errors import AsgardError, ServiceError, UnknownTableError
 from asgard.common.names import TableName
-from asgard.lakehouse.history import describe_contents, differences
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.lineage import lineage
-from asgard.lakehouse.progress import read_progress
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.runs.history import describe_contents, differences
+from asgard.lakehouse.runs.lineage import lineage
+from asgard.lakehouse.runs.progress import read_progress
 from asgard.report.facts import gather
 
 VIEW = {"type": "ICEBERG_VIEW", "metadataLocation": "file:/none", "versionId": 1, "schemaId": 1}
@@ -139,7 +139,9 @@ def test_rows_that_delete_files_delete_do_not_count(
 
     assert oracle == 5
     assert counted() == (5, 10, 5)
-    monkeypatch.setattr("asgard.lakehouse.files.TableState.row_count", lambda _self: None)  # as for equality deletes
+    monkeypatch.setattr(
+        "asgard.lakehouse.catalog.files.TableState.row_count", lambda _self: None
+    )  # as for equality deletes
     (row,) = [row for row in differences(lake, before, after) if row["table"] == str(table.name)]
     assert (row["rows_before"], row["rows_after"]) == (10, 5)
 

@@ -10,8 +10,8 @@ from tests.support.predicting import answer, collect, prediction_holds, promote,
 
 from asgard.common.names import BranchName
 from asgard.features.register import registered_views
-from asgard.lakehouse.holds import hold, release
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.holds import hold, release
+from asgard.lakehouse.catalog.lake import Lakehouse
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

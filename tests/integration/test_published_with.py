@@ -8,10 +8,10 @@ from tests.support.runs import declared, write_rows
 
 from asgard.common.errors import UsageError
 from asgard.common.names import BranchName, SnapshotId
-from asgard.lakehouse.holds import hold, hold_name, release
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import RefKind, drop, put_namespace
-from asgard.lakehouse.snapshots import published_with
+from asgard.lakehouse.catalog.holds import hold, hold_name, release
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import RefKind, drop, put_namespace
+from asgard.lakehouse.catalog.snapshots import published_with
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from tests.support.runs import declared, values, write_rows
 
 from asgard.cli.app import main
 from asgard.common.settings import Settings
-from asgard.lakehouse.history import list_runs
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.runs.history import list_runs
 
 WORDS = "the record is not the one that was published"
 

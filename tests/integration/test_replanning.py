@@ -13,14 +13,14 @@ from tests.support.shop import at, make_shop, names
 from asgard.common.names import TableName
 from asgard.jobs import backfill_job
 from asgard.jobs.backfill_job import Params
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.intervals import TimeRange
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.lineage import lineage
-from asgard.lakehouse.pipeline import Pipeline
-from asgard.lakehouse.records import RunRecords
-from asgard.lakehouse.run import RunResult, Status
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.declaring.intervals import TimeRange
+from asgard.lakehouse.declaring.pipeline import Pipeline
+from asgard.lakehouse.runs.lineage import lineage
+from asgard.lakehouse.runs.records import RunRecords
+from asgard.lakehouse.runs.run import RunResult, Status
 
 JANUARY = TimeRange.parse("2024-01-01", "2024-02-01")
 

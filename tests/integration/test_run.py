@@ -8,14 +8,14 @@ from tests.support.runs import declared, rows_of, run_work, values, write_rows
 
 from asgard.common.errors import DeclarationError, RunError, UnknownTableError, UsageError
 from asgard.common.names import TableName, check_run_id, parse_audit_branch
-from asgard.lakehouse.attempt import Attempt, Isolation
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.history import list_runs
-from asgard.lakehouse.lake import Lakehouse, identifier
-from asgard.lakehouse.lineage import lineage
-from asgard.lakehouse.records import RunRecords
-from asgard.lakehouse.run import RunAuditFailedError, Status
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse, identifier
+from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.runs.attempt import Attempt, Isolation
+from asgard.lakehouse.runs.history import list_runs
+from asgard.lakehouse.runs.lineage import lineage
+from asgard.lakehouse.runs.records import RunRecords
+from asgard.lakehouse.runs.run import RunAuditFailedError, Status
 from asgard.validation.checks import between, expression, not_null, references, unique
 from asgard.validation.rules import AfterWrite
 
@@ -245,7 +245,7 @@ def test_a_branch_that_moved_after_its_audit_is_refused(
         if name == "after-audit":
             values(spark, "id bigint", [[999]]).writeTo(identifier(table.name, seen[0].branch)).append()
 
-    monkeypatch.setattr("asgard.lakehouse.run.failpoint", tamper)
+    monkeypatch.setattr("asgard.lakehouse.runs.run.failpoint", tamper)
 
     def work(attempt: Attempt) -> None:
         seen.append(attempt)

@@ -15,9 +15,9 @@ from tests.support.runs import declared, rows_of, values, write_rows
 from asgard.common.java import Purpose, find_java
 from asgard.common.settings import Settings
 from asgard.common.spark_utils import spark_jars
-from asgard.lakehouse.history import list_runs
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunResult
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.runs.history import list_runs
+from asgard.lakehouse.runs.run import RunResult
 
 PIPELINE = """
 from asgard import Pipeline

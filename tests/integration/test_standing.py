@@ -11,9 +11,9 @@ from tests.support.runs import declared, values, write_rows
 
 from asgard.common.names import RunId
 from asgard.jobs.counted import Standing
-from asgard.lakehouse.history import list_runs
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.publications import Publications, reachable
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.publications import Publications, reachable
+from asgard.lakehouse.runs.history import list_runs
 
 
 def branch(foreign: Foreign, name: str) -> None:

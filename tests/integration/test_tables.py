@@ -10,9 +10,9 @@ from tests.support.runs import days, declared, rows_of, values, write_rows
 from asgard import Daily, Monthly
 from asgard.common.errors import AsgardError, ContractError, DeclarationError, InputDataError, UsageError
 from asgard.common.names import SnapshotId
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunAuditFailedError
-from asgard.lakehouse.snapshots import published_at, read_at, read_snapshot, resolve
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import published_at, read_at, read_snapshot, resolve
+from asgard.lakehouse.runs.run import RunAuditFailedError
 from asgard.validation.checks import between, not_null, unique
 
 EVENTS = "id bigint, at timestamp"

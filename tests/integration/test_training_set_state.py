@@ -19,9 +19,9 @@ from asgard.features.joins.labels import Labels
 from asgard.features.training_sets import build as training_set
 from asgard.features.training_sets.build import SetRequest, build, build_table
 from asgard.features.training_sets.files import manifest_of
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.registrations import Registrations
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.registrations import Registrations
+from asgard.lakehouse.catalog.snapshots import resolve
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -147,8 +147,8 @@ class TestCollected:
     ) -> None:
         from asgard.features.pinned import PinnedTable
         from asgard.features.views import Feature
-        from asgard.lakehouse.declaration import declare_table
-        from asgard.lakehouse.run import RunRequest, execute
+        from asgard.lakehouse.declaring.declaration import declare_table
+        from asgard.lakehouse.runs.run import RunRequest, execute
 
         table = declare_table(str(fresh.table("gold")), mode="append")
         rows = lake.spark.sql("SELECT 1L AS customer_id, timestamp'2024-01-01' AS event_timestamp, array(1L) AS many")

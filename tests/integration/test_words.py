@@ -10,11 +10,11 @@ from tests.conftest import Fresh
 from tests.support.runs import declared, run_work, values, write_rows
 
 from asgard.common.errors import AsgardError, RunError, ServiceError, UnknownReferenceError
-from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.history import list_runs
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.runs.attempt import Attempt
+from asgard.lakehouse.runs.history import list_runs
 
 
 def local(address: str) -> Path:
@@ -36,7 +36,7 @@ def test_a_branch_that_vanishes_fails_the_run_and_is_no_mistake_of_the_caller(
 ) -> None:
     table, seen = declared(fresh.table()), list[Attempt]()
     monkeypatch.setattr(
-        "asgard.lakehouse.run.failpoint", lambda name: drop_branch(lake, seen[0]) if name == point else None
+        "asgard.lakehouse.runs.run.failpoint", lambda name: drop_branch(lake, seen[0]) if name == point else None
     )
 
     def work(attempt: Attempt) -> None:
@@ -79,7 +79,8 @@ def test_files_that_are_gone_before_the_audit_are_named(
 ) -> None:
     table, seen = declared(fresh.table()), list[Attempt]()
     monkeypatch.setattr(
-        "asgard.lakehouse.run.failpoint", lambda name: damage(lake, seen[0], table.name) if name == "after-write" else 0
+        "asgard.lakehouse.runs.run.failpoint",
+        lambda name: damage(lake, seen[0], table.name) if name == "after-write" else 0,
     )
 
     def work(attempt: Attempt) -> None:

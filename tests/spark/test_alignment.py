@@ -6,7 +6,7 @@ from tests.support.runs import declared
 
 from asgard.common.errors import DeclarationError
 from asgard.common.names import TableName
-from asgard.lakehouse.declared_columns import in_declared_columns
+from asgard.lakehouse.declaring.declared_columns import in_declared_columns
 
 NAME = TableName("silver", "t")
 

@@ -9,7 +9,7 @@ from pyspark.errors import PySparkException
 from pyspark.sql.types import StructType
 
 from asgard.common.errors import DeclarationError
-from asgard.lakehouse.columns_text import read_columns
+from asgard.lakehouse.declaring.columns_text import read_columns
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -14,9 +14,9 @@ from tests.support.structs import Kind, grown, has_struct, kinds, plain, reorder
 
 from asgard.common.errors import ContractError, InputDataError
 from asgard.common.settings import load_settings
-from asgard.lakehouse.alignment import comparable
-from asgard.lakehouse.declaration import Contract
-from asgard.lakehouse.schema_changes import type_sql
+from asgard.lakehouse.declaring.alignment import comparable
+from asgard.lakehouse.declaring.declaration import Contract
+from asgard.lakehouse.declaring.schema_changes import type_sql
 from asgard.lakehouse.sources.columns import Known
 from asgard.lakehouse.sources.files import find_files, hash_files
 from asgard.lakehouse.sources.formats import Format, TextOptions

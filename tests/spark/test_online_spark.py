@@ -14,10 +14,10 @@ from asgard.common.errors import ConflictError
 from asgard.features import register
 from asgard.features.joins.engines import Engine
 from asgard.features.views import Feature, feature_view
-from asgard.lakehouse.declaration import declare_table
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunRequest, execute
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.declaring.declaration import declare_table
+from asgard.lakehouse.runs.run import RunRequest, execute
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync.changes import EVENT
 from asgard.serving.sync.plan import Mode, load_target

@@ -9,7 +9,7 @@ from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from asgard.lakehouse.intervals import TimeRange
+from asgard.lakehouse.declaring.intervals import TimeRange
 from examples.retail import churn, transforms
 from examples.retail.generate import generate
 from examples.retail.planted import Planted

@@ -8,7 +8,7 @@ from typing import Any
 from chispa import assert_df_equality
 from pyspark.sql import DataFrame, SparkSession
 
-from asgard.lakehouse.intervals import TimeRange
+from asgard.lakehouse.declaring.intervals import TimeRange
 from examples.retail import journey
 from examples.retail.data import BAD_ROWS, bad_batch, corrections, export_journey
 

@@ -10,7 +10,7 @@ from chispa import assert_df_equality
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
-from asgard.lakehouse.intervals import TimeRange
+from asgard.lakehouse.declaring.intervals import TimeRange
 from examples.retail import transforms
 from examples.retail.transforms import first_by_key, newest_delivery, within
 

@@ -11,7 +11,7 @@ from pyspark.sql import DataFrame, Row, SparkSession
 
 from asgard.common.errors import UsageError
 from asgard.features.user_features import as_of_dates, customer_metrics, purchases_from_lines
-from asgard.lakehouse.intervals import Cadence, TimeRange, Unit
+from asgard.lakehouse.declaring.intervals import Cadence, TimeRange, Unit
 
 PURCHASES = "customer_id long, purchased_at timestamp, amount decimal(10,2)"
 OPENED = "customer_id long, opened_at timestamp"

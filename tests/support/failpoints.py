@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import LogEntry
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import LogEntry
 
 FAILPOINTS = (
     "after-branch",

@@ -10,8 +10,8 @@ from tests.support.runs import declared, write_rows
 from asgard.cli.app import main
 from asgard.common.names import TableName
 from asgard.features.feast import registry as feast_registry
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.registrations import Registrations
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.registrations import Registrations
 
 _PIPELINE = """
 from asgard import Pipeline

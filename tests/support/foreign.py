@@ -12,7 +12,7 @@ import urllib3
 from pyiceberg.catalog.sql import SqlCatalog
 
 from asgard.common.names import TableName
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,7 +13,7 @@ from tests.support.runs import declared, write_rows
 
 from asgard.cli.app import main
 from asgard.common.names import TableName
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 
 CUSTOMERS, DAYS = 120, 8
 FEATURES: Mapping[str, str] = {"amount": "double", "visits": "int"}

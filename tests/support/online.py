@@ -10,12 +10,12 @@ from asgard.common.names import BranchName
 from asgard.common.settings import Settings
 from asgard.features import register
 from asgard.features.views import Codec, FeatureView
-from asgard.lakehouse.declaration import Table, declare_table
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import Content, put
-from asgard.lakehouse.run import RunRequest, execute
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import Content, put
+from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.declaring.declaration import Table, declare_table
+from asgard.lakehouse.runs.run import RunRequest, execute
 from asgard.serving import OnlineStore, Status
 from asgard.serving.redis_access.state import IN_PLACE
 from asgard.serving.redis_access.store import Store

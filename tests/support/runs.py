@@ -6,11 +6,11 @@ from typing import Any
 from pyspark.sql import DataFrame
 
 from asgard.common.names import RunId, TableName
-from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.declaration import Table, declare_table
-from asgard.lakehouse.intervals import TimeRange
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunRequest, RunResult, execute
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.declaration import Table, declare_table
+from asgard.lakehouse.declaring.intervals import TimeRange
+from asgard.lakehouse.runs.attempt import Attempt
+from asgard.lakehouse.runs.run import RunRequest, RunResult, execute
 
 
 def declared(name: TableName, **properties: Any) -> Table:

@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from asgard import Daily, Monthly, Pipeline
 from asgard.common.names import TableName
-from asgard.lakehouse.intervals import TimeRange
+from asgard.lakehouse.declaring.intervals import TimeRange
 from asgard.validation.checks import between, not_null, row_count, unique
 
 

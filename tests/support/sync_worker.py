@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from asgard.common.settings import load_settings
 from asgard.features.joins.engines import Engine
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync import spark_rows
 from asgard.serving.sync.selection import online_views

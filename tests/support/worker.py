@@ -14,9 +14,9 @@ from tests.support.runs import declared
 
 from asgard.common.names import TableName, check_run_id
 from asgard.common.settings import load_settings
-from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunRequest, RunResult, execute
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.runs.attempt import Attempt
+from asgard.lakehouse.runs.run import RunRequest, RunResult, execute
 from asgard.validation.checks import between, not_null
 
 ROWS = 1000

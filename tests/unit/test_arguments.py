@@ -19,7 +19,7 @@ from asgard.common.errors import DeclarationError, UsageError
 from asgard.features.aggregates import aggregate
 from asgard.features.views import Feature, feature_view, on_demand
 from asgard.features.windows import windowed
-from asgard.lakehouse.declaration import PROPERTIES, Yearly, declare_table
+from asgard.lakehouse.declaring.declaration import PROPERTIES, Yearly, declare_table
 from asgard.model.declaration import Script, model
 from asgard.model.predictions_view import predictions_view
 from asgard.validation import checks as c

@@ -3,7 +3,7 @@
 import pytest
 
 from asgard.common.errors import DeclarationError
-from asgard.lakehouse.columns_text import read_columns
+from asgard.lakehouse.declaring.columns_text import read_columns
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from asgard.cli.app import main
 from asgard.common.errors import UsageError
 from asgard.common.settings import load_settings
 from asgard.jobs.counted import counted
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.monitoring.events import EventLog, JobEvent, Outcome
 
 NOWHERE = "http://127.0.0.1:1"

@@ -7,7 +7,7 @@ import pytest
 
 from asgard.common.errors import DeclarationError, UsageError
 from asgard.common.names import TableName
-from asgard.lakehouse.declaration import (
+from asgard.lakehouse.declaring.declaration import (
     Contract,
     Daily,
     EmptyInput,
@@ -20,7 +20,7 @@ from asgard.lakehouse.declaration import (
     Yearly,
     declare_table,
 )
-from asgard.lakehouse.intervals import Cadence, Unit
+from asgard.lakehouse.declaring.intervals import Cadence, Unit
 from asgard.validation.checks import not_null, row_count
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from asgard.common.heartbeat import beating
 from asgard.common.names import RunId
 from asgard.common.settings import load_settings
 from asgard.common.storage import Storage
-from asgard.lakehouse.records import RunRecords
+from asgard.lakehouse.runs.records import RunRecords
 
 RUN = RunId("20260101t000000-alive")
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgard.common.errors import ContractError, InputDataError
-from asgard.lakehouse.declaration import Contract
+from asgard.lakehouse.declaring.declaration import Contract
 from asgard.lakehouse.sources.columns import FileColumns, Known, all_columns, column_names
 from asgard.lakehouse.sources.own_columns import OWN
 

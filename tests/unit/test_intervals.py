@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgard.common.errors import DeclarationError, UsageError
-from asgard.lakehouse.intervals import Cadence, RangeSet, TimeRange, Unit, as_moment, parse_moment
+from asgard.lakehouse.declaring.intervals import Cadence, RangeSet, TimeRange, Unit, as_moment, parse_moment
 
 moments = st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
 units = st.sampled_from(list(Unit))

@@ -9,7 +9,7 @@ import pytest
 from pyspark import SparkContext
 
 from asgard.common.errors import DeclarationError, UsageError
-from asgard.lakehouse.loading import load_pipeline
+from asgard.lakehouse.declaring.loading import load_pipeline
 
 ONE = "from asgard import Pipeline\n{name} = Pipeline('{name}')\n"
 

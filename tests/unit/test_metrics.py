@@ -26,7 +26,7 @@ from asgard.common.storage import Storage
 from asgard.jobs import metrics_command
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.monitoring import events as events_module
 from asgard.monitoring import metrics
 from asgard.monitoring.events import EventLog, JobEvent, Outcome, PredictionFacts, TableFacts

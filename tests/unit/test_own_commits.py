@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asgard.common.names import CommitHash, TableName
-from asgard.lakehouse.nessie import Content, LogEntry, Operation
-from asgard.lakehouse.own_commits import OwnCommits, Sealed, foreign_commits
+from asgard.lakehouse.catalog.nessie import Content, LogEntry, Operation
+from asgard.lakehouse.runs.own_commits import OwnCommits, Sealed, foreign_commits
 
 A, B, STRANGE = TableName("silver", "a"), TableName("silver", "b"), TableName("gold", "strange")
 MINE = {"asgard.run-id": "20240101t000000-me", "asgard.attempt": "2"}

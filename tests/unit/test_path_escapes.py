@@ -14,9 +14,9 @@ from asgard import Pipeline
 from asgard.common.errors import AsgardError, ServiceError, UsageError
 from asgard.common.storage import Storage
 from asgard.jobs.ingest_job import bronze_table
-from asgard.lakehouse.declaration import declare_table
-from asgard.lakehouse.loading import load_pipeline
-from asgard.lakehouse.sql_files import read_sql_file
+from asgard.lakehouse.declaring.declaration import declare_table
+from asgard.lakehouse.declaring.loading import load_pipeline
+from asgard.lakehouse.declaring.sql_files import read_sql_file
 
 ESCAPES = ("../outside", "a/../../outside", "a/..", "..", "/outside", "//outside")
 TABLE_ESCAPES = (

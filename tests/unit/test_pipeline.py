@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from asgard.common.errors import DeclarationError, UsageError
 from asgard.common.names import TableName
-from asgard.lakehouse.pipeline import Pipeline
+from asgard.lakehouse.declaring.pipeline import Pipeline
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

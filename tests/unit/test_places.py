@@ -12,7 +12,7 @@ import asgard
 from asgard.common.errors import AsgardError, DeclarationError, RunError, UsageError
 from asgard.common.places import raised, raised_on_worker
 from asgard.common.spark_utils import explain, explained
-from asgard.lakehouse.loading import load_pipeline
+from asgard.lakehouse.declaring.loading import load_pipeline
 from asgard.validation.failures import one_line
 
 HOME = Path(asgard.__file__).parent

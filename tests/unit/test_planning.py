@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from asgard.common.errors import UsageError
 from asgard.common.names import TableName
-from asgard.lakehouse.declaration import Daily, Hourly, Monthly, Table, Weekly, declare_table
-from asgard.lakehouse.intervals import Cadence, RangeSet, TimeRange, Unit
-from asgard.lakehouse.planning import PlannedRun, Progress, plan_runs
+from asgard.lakehouse.declaring.declaration import Daily, Hourly, Monthly, Table, Weekly, declare_table
+from asgard.lakehouse.declaring.intervals import Cadence, RangeSet, TimeRange, Unit
+from asgard.lakehouse.declaring.planning import PlannedRun, Progress, plan_runs
 
 NOW = datetime(2024, 6, 15, 10, 30, tzinfo=UTC)
 

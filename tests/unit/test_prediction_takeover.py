@@ -9,7 +9,7 @@ import pytest
 from tests.unit.test_batch_request import request
 
 from asgard.common.names import RunId, new_run_id
-from asgard.lakehouse.records import RunRecords
+from asgard.lakehouse.runs.records import RunRecords
 from asgard.model.batch.holds import Holding
 from asgard.model.batch.predict import holds as prediction_holds
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from asgard.common.names import RunId
 from asgard.common.settings import load_settings
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.records import RunRecords
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.runs.records import RunRecords
 
 
 def test_runs_of_one_second_are_listed_by_the_order_of_their_starts(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pyarrow.fs import LocalFileSystem
 from asgard.common.errors import ConflictError, ContractError
 from asgard.common.names import CommitHash, SnapshotId, TableName
 from asgard.common.storage import Storage
-from asgard.lakehouse.registrations import Registration, Registrations, refuse_breaking
+from asgard.lakehouse.catalog.registrations import Registration, Registrations, refuse_breaking
 
 TABLE = TableName("gold", "metrics")
 

@@ -15,10 +15,10 @@ from tests.support.pages import NASTY, Page
 
 from asgard.common.names import BranchName, CommitHash, RunId, SnapshotId
 from asgard.features.views import Feature, FeatureView, feature_view, lasting
-from asgard.lakehouse.history import RunSummary
-from asgard.lakehouse.nessie import LogEntry
-from asgard.lakehouse.records import AttemptRecord
-from asgard.lakehouse.snapshots import At
+from asgard.lakehouse.catalog.nessie import LogEntry
+from asgard.lakehouse.catalog.snapshots import At
+from asgard.lakehouse.runs.history import RunSummary
+from asgard.lakehouse.runs.records import AttemptRecord
 from asgard.report.drawings import Box, Line, branch_graph, flow
 from asgard.report.drawings import _lanes as lanes_of
 from asgard.report.facts import Facts, GraphLine, SourceFileFact, TableFact

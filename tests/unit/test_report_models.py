@@ -15,7 +15,7 @@ from tests.support.pages import NASTY, Page
 
 from asgard.common.git_utils import CodeVersion
 from asgard.common.names import BranchName, CommitHash, SnapshotId, TableName
-from asgard.lakehouse.snapshots import At
+from asgard.lakehouse.catalog.snapshots import At
 from asgard.local.demo.models import Origin
 from asgard.model.lifecycle import Stage, Version
 from asgard.model.metrics import Task, baseline, curves, evaluate

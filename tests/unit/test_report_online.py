@@ -10,7 +10,7 @@ import pytest
 from tests.support.pages import NASTY, Page
 
 from asgard.common.names import BranchName, CommitHash
-from asgard.lakehouse.snapshots import At
+from asgard.lakehouse.catalog.snapshots import At
 from asgard.report.facts import Facts
 from asgard.report.online import Change, OnlineFacts, Seen, changes
 from asgard.report.page import render

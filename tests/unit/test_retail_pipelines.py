@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from asgard.lakehouse.loading import load_pipeline
-from asgard.lakehouse.pipeline import Pipeline
+from asgard.lakehouse.declaring.loading import load_pipeline
+from asgard.lakehouse.declaring.pipeline import Pipeline
 from examples.retail.churn import churn
 from examples.retail.journey import retail
 

@@ -6,9 +6,9 @@ from tests.support.runs import declared
 
 from asgard.common.errors import ContractError, DeclarationError
 from asgard.common.names import TableName
-from asgard.lakehouse.declaration import Table
-from asgard.lakehouse.schema_changes import AddColumn, Rename, Widen, schema_changes, type_sql
-from asgard.lakehouse.stored_types import require_storable, stored_schema
+from asgard.lakehouse.declaring.declaration import Table
+from asgard.lakehouse.declaring.schema_changes import AddColumn, Rename, Widen, schema_changes, type_sql
+from asgard.lakehouse.declaring.stored_types import require_storable, stored_schema
 
 NAME = TableName("silver", "t")
 INT, LONG, TEXT = T.IntegerType(), T.LongType(), T.StringType()

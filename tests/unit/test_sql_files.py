@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from asgard.common.errors import DeclarationError
-from asgard.lakehouse.declaration import Monthly, WriteMode
-from asgard.lakehouse.pipeline import Pipeline
-from asgard.lakehouse.sql_files import read_sql_file
+from asgard.lakehouse.declaring.declaration import Monthly, WriteMode
+from asgard.lakehouse.declaring.pipeline import Pipeline
+from asgard.lakehouse.declaring.sql_files import read_sql_file
 from asgard.validation import checks
 
 HEADER = """\

@@ -10,8 +10,8 @@ from asgard.common.settings import Settings, load_settings
 from asgard.common.spark_utils import explain, explained
 from asgard.jobs import backfill_job, ingest_job
 from asgard.jobs.entrypoint import run_job
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.records import RunRecords
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.runs.records import RunRecords
 from asgard.monitoring.events import EventLog, Outcome
 
 NESSIE = """An error occurred while calling o1.append.

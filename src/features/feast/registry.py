@@ -22,8 +22,8 @@ from asgard.common.settings import Settings, redact_url, unset_for_children
 from asgard.features.feast.config import configuration, feast_project, is_sql, registry_file, repository
 from asgard.features.register import KIND
 from asgard.features.views import Codec, Feature, FeatureView, OnDemandFeature
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.registrations import Registration, Registrations
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.registrations import Registration, Registrations
 
 if TYPE_CHECKING:
     from feast import Entity, FeatureStore, Project

@@ -36,8 +36,8 @@ from asgard.features.joins.duck import TIME, quoted, text
 from asgard.features.joins.labels import prepare, require_distinct
 from asgard.features.pinned import Facts, PinnedTable, PinnedView
 from asgard.features.views import FeatureView
-from asgard.lakehouse.files import spark_type
-from asgard.lakehouse.snapshots import At
+from asgard.lakehouse.catalog.files import spark_type
+from asgard.lakehouse.catalog.snapshots import At
 
 _VALUE_TYPES = {
     "boolean": ValueType.BOOL,

@@ -10,8 +10,8 @@ from asgard.common.names import TableName
 from asgard.features.joins.duck import TIME, path_text, quoted, rows_of, text
 from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.features.types import to_duckdb
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import resolve
 from asgard.lakehouse.sources.exact_numbers import SPACES
 from asgard.lakehouse.sources.files import local_file
 from asgard.lakehouse.sources.formats import Format

@@ -15,7 +15,7 @@ from asgard.features.joins.duck import TIME, text
 from asgard.features.joins.joining import Join, Names, with_on_demand, with_on_demand_schema
 from asgard.features.joins.set_audit import Audit, counts
 from asgard.features.pinned import PinnedTable, PinnedView
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa

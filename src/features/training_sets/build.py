@@ -23,11 +23,11 @@ from asgard.features.training_sets.digest import DIGEST, column_types, digest
 from asgard.features.training_sets.files import holds_of, put_in_place, remove, require_free
 from asgard.features.training_sets.manifest import described
 from asgard.features.views import OnDemandFeature
-from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.declaration import WriteMode, declare_table
-from asgard.lakehouse.holds import hold, hold_name, release
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunRequest, execute
+from asgard.lakehouse.catalog.holds import hold, hold_name, release
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.declaration import WriteMode, declare_table
+from asgard.lakehouse.runs.attempt import Attempt
+from asgard.lakehouse.runs.run import RunRequest, execute
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

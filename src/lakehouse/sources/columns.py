@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from asgard.common.errors import ContractError, InputDataError
-from asgard.lakehouse.declaration import Contract
+from asgard.lakehouse.declaring.declaration import Contract
 from asgard.lakehouse.sources.files import printable
 from asgard.lakehouse.sources.own_columns import OWN
 

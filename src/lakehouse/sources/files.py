@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from asgard.common.errors import InputDataError, UsageError
 from asgard.common.settings import Settings, redact_url
-from asgard.lakehouse.lake import hand_over_credentials
+from asgard.lakehouse.catalog.lake import hand_over_credentials
 from asgard.lakehouse.sources.formats import EXTENSIONS, Format, format_of
 
 if TYPE_CHECKING:

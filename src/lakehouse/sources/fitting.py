@@ -11,7 +11,7 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import UsageError
-from asgard.lakehouse.schema_changes import quoted
+from asgard.lakehouse.declaring.schema_changes import quoted
 from asgard.lakehouse.sources.converted_numbers import converted, is_numeric, written_number
 from asgard.lakehouse.sources.exact_numbers import SPACES, exact_numbers
 from asgard.lakehouse.sources.moments import read_moment

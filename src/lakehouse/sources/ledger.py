@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from asgard.common.errors import UsageError
 from asgard.common.names import RunId, TableName
-from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.declaration import Table, declare_table
-from asgard.lakehouse.files import TableState
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.declaring.declaration import Table, declare_table
+from asgard.lakehouse.runs.attempt import Attempt
 from asgard.lakehouse.sources.cursor import latest
 from asgard.lakehouse.sources.files import SourceFile, printable
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import UsageError
-from asgard.lakehouse.schema_changes import quoted
+from asgard.lakehouse.declaring.schema_changes import quoted
 from asgard.lakehouse.sources.exact_numbers import SPACES
 
 if TYPE_CHECKING:

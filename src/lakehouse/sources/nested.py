@@ -1,7 +1,7 @@
 """Structs, arrays and maps that come with a type of their own: how a column grows with them, and what fits it.
 
-Fields are found by name, as in `asgard.lakehouse.alignment`. A nested value lands with all of its parts exactly
-as they were, or it is null, and its JSON is kept.
+Fields are found by name, as in `asgard.lakehouse.declaring.alignment`. A nested value lands with all of its parts
+exactly as they were, or it is null, and its JSON is kept.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from functools import lru_cache, reduce
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import ContractError
-from asgard.lakehouse.alignment import aligned, fields_by_name, has_parts, is_same
-from asgard.lakehouse.schema_changes import type_sql, widens
+from asgard.lakehouse.declaring.alignment import aligned, fields_by_name, has_parts, is_same
+from asgard.lakehouse.declaring.schema_changes import type_sql, widens
 from asgard.lakehouse.sources.files import printable
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import InputDataError
-from asgard.lakehouse.schema_changes import quoted, type_sql
+from asgard.lakehouse.declaring.schema_changes import quoted, type_sql
 from asgard.lakehouse.sources.files import SourceFile, printable, unreadable
 from asgard.lakehouse.sources.fitting import NANOSECONDS
 from asgard.lakehouse.sources.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW

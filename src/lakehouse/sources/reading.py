@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from asgard.common.errors import InputDataError
 from asgard.common.spark_utils import explained
-from asgard.lakehouse.declaration import Contract
-from asgard.lakehouse.schema_changes import quoted, widens
+from asgard.lakehouse.declaring.declaration import Contract
+from asgard.lakehouse.declaring.schema_changes import quoted, widens
 from asgard.lakehouse.sources.columns import FileColumns, Known, all_columns, named
 from asgard.lakehouse.sources.files import SourceFile, printable
 from asgard.lakehouse.sources.fitting import NANOSECONDS, Wanted, fitted_columns

@@ -7,7 +7,7 @@ landed in any value is another row; columns that only one of both has do not cou
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from asgard.lakehouse.schema_changes import quoted
+from asgard.lakehouse.declaring.schema_changes import quoted
 from asgard.lakehouse.sources.own_columns import RAW, SOURCE_FILE
 
 if TYPE_CHECKING:

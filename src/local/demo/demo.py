@@ -21,10 +21,10 @@ from asgard.common.names import BranchName, CommitHash, RunId, TableName
 from asgard.common.settings import Settings, load_settings
 from asgard.jobs import backfill_job, ingest_job
 from asgard.jobs.options import DirOption, JsonOption
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.loading import load_pipeline
-from asgard.lakehouse.pipeline import Pipeline
-from asgard.lakehouse.run import RunAuditFailedError, Status
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.loading import load_pipeline
+from asgard.lakehouse.declaring.pipeline import Pipeline
+from asgard.lakehouse.runs.run import RunAuditFailedError, Status
 
 if TYPE_CHECKING:
     from asgard.local.demo.models import Modelled
@@ -137,9 +137,9 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
         RunError: the planted rows got through, or Redis is not equal to what is published.
         AsgardError: whatever else went wrong in a job.
     """
-    from asgard.lakehouse.history import describe_tables, list_runs
-    from asgard.lakehouse.lineage import lineage
-    from asgard.lakehouse.snapshots import resolve
+    from asgard.lakehouse.catalog.snapshots import resolve
+    from asgard.lakehouse.runs.history import describe_tables, list_runs
+    from asgard.lakehouse.runs.lineage import lineage
     from asgard.local.demo import models as demo_models
     from asgard.local.demo import online as demo_online
     from asgard.model.training.source import PipelineSource
@@ -246,7 +246,7 @@ def _ingest(lake: Lakehouse, pipeline: Pipeline, table: str, path: Path, say: Sa
 
 
 def _rows(lake: Lakehouse, metadata_location: str) -> int:
-    from asgard.lakehouse.files import TableState
+    from asgard.lakehouse.catalog.files import TableState
 
     return int(TableState.load(metadata_location, lake.settings).summary("total-records") or 0)
 
@@ -281,7 +281,7 @@ def _bring_bad_rows(lake: Lakehouse, pipeline: Pipeline, path: Path, say: Say) -
 
 def _refused_before(lake: Lakehouse, path: Path) -> Refused | None:
     """The newest run that brought this file and failed its audit, if its branch is still there."""
-    from asgard.lakehouse.history import list_branches, list_runs
+    from asgard.lakehouse.runs.history import list_branches, list_runs
 
     branches = {row["name"] for row in list_branches(lake)}
     for run in list_runs(lake):

@@ -13,8 +13,8 @@ from asgard.features.function_digest import digest_of
 from asgard.features.pinned import PinnedView
 from asgard.features.register import registered_views
 from asgard.jobs import batch_predict_job, train_job
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.pipeline import Pipeline
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.model.batch.request import PredictRequest
 from asgard.model.gates import BUILT_IN
 from asgard.model.ledger.holds import problems_with_data, settle_holds

@@ -12,11 +12,11 @@ from asgard.features import register
 from asgard.features.views import Declared, FeatureView
 from asgard.jobs import backfill_job, ingest_job, online_sync_job
 from asgard.jobs.features_apply import apply_views
-from asgard.lakehouse.history import list_runs
-from asgard.lakehouse.intervals import TimeRange
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.pipeline import Pipeline
-from asgard.lakehouse.snapshots import resolve
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.declaring.intervals import TimeRange
+from asgard.lakehouse.declaring.pipeline import Pipeline
+from asgard.lakehouse.runs.history import list_runs
 from asgard.local.demo import models as demo_models
 from asgard.model.versions import ModelVersion
 from asgard.report.online import OnlineFacts, Seen

@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from asgard.jobs.reporting import show_table
-from asgard.lakehouse.run import Status
+from asgard.lakehouse.runs.run import Status
 from asgard.local.demo.demo import LABELS, METRICS, STORY_TABLE, TRAINING_SET, Refused, Story
 from asgard.local.demo.models import Modelled
 from asgard.local.demo.online import LOOKED_AT, Served

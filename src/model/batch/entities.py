@@ -13,7 +13,7 @@ from asgard.common.names import TableName
 from asgard.common.settings import redact_url
 from asgard.common.spark_utils import first_line
 from asgard.features.joins.spark_join import column_of
-from asgard.lakehouse.attempt import Attempt
+from asgard.lakehouse.runs.attempt import Attempt
 from asgard.lakehouse.sources.files import SourceFile, find_files, local_file
 from asgard.lakehouse.sources.fitting import text_as
 from asgard.lakehouse.sources.formats import Format, format_of

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from asgard.lakehouse.attempt import Attempt
+from asgard.lakehouse.runs.attempt import Attempt
 from asgard.model.batch.request import CHALLENGED, REST, WHOLE, PredictRequest
 from asgard.model.batch.table import SCORE, VERSION, is_of
 from asgard.model.metrics import Task

@@ -17,11 +17,11 @@ from asgard.common.errors import AsgardError
 from asgard.common.failpoints import failpoint
 from asgard.common.heartbeat import DEAD_AFTER
 from asgard.common.names import LOG_MARGIN, BranchName, RunId, run_id_time
-from asgard.lakehouse.holds import base_name, hold, hold_name, holds_of, release
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.publish import find_publish
-from asgard.lakehouse.records import RunRecords
-from asgard.lakehouse.run import RunResult, Status
+from asgard.lakehouse.catalog.holds import base_name, hold, hold_name, holds_of, release
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.runs.publish import find_publish
+from asgard.lakehouse.runs.records import RunRecords
+from asgard.lakehouse.runs.run import RunResult, Status
 from asgard.model.batch.request import WHOLE, PredictRequest
 
 Say = Callable[[str], None]

@@ -17,9 +17,9 @@ from asgard.features.joins.joining import Join
 from asgard.features.joins.latest import KNOWN, latest_frame
 from asgard.features.joins.spark_join import column_of, with_on_demand_frame
 from asgard.features.pinned import PinnedTable
-from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.run import RunRequest, RunResult, execute
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.runs.attempt import Attempt
+from asgard.lakehouse.runs.run import RunRequest, RunResult, execute
 from asgard.model.batch.challenge import Side, assigned_column
 from asgard.model.batch.counts import SECONDS, Counting, SideCounts
 from asgard.model.batch.entities import Unknown, entities_frame

@@ -6,8 +6,8 @@ from datetime import datetime
 from functools import reduce
 from typing import TYPE_CHECKING
 
-from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.declaration import Table, WriteMode, declare_table
+from asgard.lakehouse.declaring.declaration import Table, WriteMode, declare_table
+from asgard.lakehouse.runs.attempt import Attempt
 from asgard.model.batch.request import PredictRequest
 from asgard.model.metrics import Task
 from asgard.validation.checks import Check, between, expression, not_null, row_count, unique

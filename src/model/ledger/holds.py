@@ -19,10 +19,10 @@ from asgard.common.names import BranchName, CommitHash, check_run_id
 from asgard.features.aggregates import duration
 from asgard.features.joins.labels import Labels
 from asgard.features.pinned import PinnedTable
-from asgard.lakehouse.history import list_runs
-from asgard.lakehouse.holds import base_name, hold, hold_name, holds_of, release
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.snapshots import At
+from asgard.lakehouse.catalog.holds import base_name, hold, hold_name, holds_of, release
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import At
+from asgard.lakehouse.runs.history import list_runs
 from asgard.model.gates import PromotionRefusedError
 from asgard.model.ledger.registered import RegisteredModel
 from asgard.model.lifecycle import Ledger, Stage, Version

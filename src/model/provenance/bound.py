@@ -4,7 +4,7 @@ from asgard.common.errors import UsageError
 from asgard.common.settings import Settings
 from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.features.views import FeatureView
-from asgard.lakehouse.snapshots import At
+from asgard.lakehouse.catalog.snapshots import At
 from asgard.model.versions import BoundView
 
 

@@ -16,10 +16,10 @@ from asgard.features.joins.duck import TIME, quoted
 from asgard.features.joins.joining import Join
 from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.features.types import to_duckdb
-from asgard.lakehouse.history import RunSummary, list_runs
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.lineage import LineageNode, lineage
-from asgard.lakehouse.snapshots import At
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import At
+from asgard.lakehouse.runs.history import RunSummary, list_runs
+from asgard.lakehouse.runs.lineage import LineageNode, lineage
 from asgard.model.artifacts.artifact import Artifact
 from asgard.model.artifacts.segments import segments_of
 from asgard.model.batch.holds import is_held
@@ -33,7 +33,7 @@ from asgard.model.versions import BoundView, ModelVersion, finite
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-    from asgard.lakehouse.pipeline import Pipeline
+    from asgard.lakehouse.declaring.pipeline import Pipeline
 
 NOT_KEYS = ("prediction", "model_version", "feature_snapshot", "features_as_of", "scope", "run_id", "predicted_at")
 """Columns of a table of predictions beside the entity's."""

@@ -10,13 +10,13 @@ from asgard.features.joins import duck
 from asgard.features.pinned import PinnedTable, PinnedView, require_columns
 from asgard.features.register import KIND, registered_views
 from asgard.features.views import Declared, FeatureView, OnDemandFeature
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.registrations import Registrations
-from asgard.lakehouse.snapshots import At, published_with, resolve
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.registrations import Registrations
+from asgard.lakehouse.catalog.snapshots import At, published_with, resolve
 from asgard.model.versions import ON_DEMAND_CODE, BoundView, ModelVersion
 
 if TYPE_CHECKING:
-    from asgard.lakehouse.pipeline import Pipeline
+    from asgard.lakehouse.declaring.pipeline import Pipeline
 
 
 def pinned_views(

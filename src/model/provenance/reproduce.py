@@ -24,8 +24,8 @@ from asgard.common.git_utils import checked_out, has_commit
 from asgard.common.settings import as_variables, python_environment
 from asgard.features.joins.labels import Labels
 from asgard.features.pinned import PinnedTable
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.snapshots import At
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import At
 from asgard.model.artifacts.artifact import hash_of
 from asgard.model.artifacts.environment import differences
 from asgard.model.ledger.holds import held_meanwhile, release_abandoned

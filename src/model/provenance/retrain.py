@@ -17,8 +17,8 @@ from typing import Any
 from asgard.common.errors import AsgardError, UsageError
 from asgard.common.settings import load_settings
 from asgard.features.views import Declared
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.loading import load_pipeline, path_of
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.loading import load_pipeline, path_of
 from asgard.model.artifacts.artifact import hash_of
 from asgard.model.declaration import Model, Script
 from asgard.model.provenance.bound import pinned_view

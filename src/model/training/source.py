@@ -9,7 +9,7 @@ from typing import Any
 
 from asgard.common.git_utils import CodeVersion, code_version, repository_of, state_of
 from asgard.common.settings import Settings, python_environment
-from asgard.lakehouse.loading import names_path, path_of
+from asgard.lakehouse.declaring.loading import names_path, path_of
 
 
 @dataclass(frozen=True)

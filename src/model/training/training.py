@@ -25,9 +25,9 @@ from asgard.features.pinned import PinnedView
 from asgard.features.register import registered_views
 from asgard.features.training_sets.build import Built, SetRequest, build
 from asgard.features.views import Declared, OnDemandFeature
-from asgard.lakehouse.holds import release
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.pipeline import Pipeline
+from asgard.lakehouse.catalog.holds import release
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.model.artifacts.mlflow_folder import EXAMPLE, REQUIREMENTS, TRAINED_WITH
 from asgard.model.artifacts.segments import Segments
 from asgard.model.declaration import Model, Script

@@ -19,9 +19,9 @@ from asgard.features.pinned import PinnedTable, PinnedView, require_columns
 from asgard.features.register import KIND
 from asgard.features.types import to_arrow, to_duckdb
 from asgard.features.views import Codec, FeatureView
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.registrations import Registrations
-from asgard.lakehouse.snapshots import At
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.registrations import Registrations
+from asgard.lakehouse.catalog.snapshots import At
 from asgard.serving.lookup_audit.json_values import plain, text, value_of
 from asgard.serving.lookup_audit.log import FORMAT, shape_of
 from asgard.serving.sync import changes

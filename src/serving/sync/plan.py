@@ -10,8 +10,8 @@ from enum import StrEnum
 from asgard.common.errors import ContractError, UsageError
 from asgard.features.pinned import PinnedTable, PinnedView, require_columns
 from asgard.features.views import FeatureView
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.snapshots import At
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import At
 from asgard.serving.codecs import packed
 from asgard.serving.codecs.base import RowCodec
 from asgard.serving.lookup.view_header import FORMAT

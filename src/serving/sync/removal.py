@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from asgard.common.errors import ConflictError, UsageError
 from asgard.common.failpoints import failpoint
 from asgard.common.names import BranchName
-from asgard.lakehouse.holds import holds_of, release
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.holds import holds_of, release
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.serving.redis_access.state import Synced
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync.selection import registered_online

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from asgard.common.errors import UsageError
 from asgard.features.register import KIND
 from asgard.features.views import FeatureView
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.registrations import Registration, Registrations
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.registrations import Registration, Registrations
 
 
 def registered_online(lake: Lakehouse) -> tuple[FeatureView, ...]:

@@ -13,7 +13,7 @@ from asgard.common.spark_utils import explain
 from asgard.features.joins.spark_join import column_of, visible_rows
 from asgard.features.pinned import PinnedView
 from asgard.features.types import to_arrow
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.serving.codecs.base import Batch, row_codec
 from asgard.serving.redis_access.fence import Pass
 from asgard.serving.redis_access.store import Store

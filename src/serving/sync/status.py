@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from asgard.features.views import FeatureView
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import LogEntry
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import LogEntry
 from asgard.serving.redis_access.state import Target
 from asgard.serving.redis_access.store import Store
 

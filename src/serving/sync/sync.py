@@ -22,8 +22,8 @@ from asgard.common.names import BranchName
 from asgard.features.joins import duck
 from asgard.features.joins.engines import Engine, choose
 from asgard.features.views import FeatureView
-from asgard.lakehouse.holds import hold, hold_name, holds_of, release
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.holds import hold, hold_name, holds_of, release
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.serving.lookup.view_header import Head
 from asgard.serving.redis_access.state import Target
 from asgard.serving.redis_access.store import Store

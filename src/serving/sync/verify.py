@@ -10,7 +10,7 @@ from asgard.common.errors import ConflictError, ServiceError, UsageError
 from asgard.features.joins import duck
 from asgard.features.pinned import PinnedView, require_columns
 from asgard.features.views import FeatureView
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.serving.codecs.base import Batch, RowCodec, Value
 from asgard.serving.lookup.view_header import Head
 from asgard.serving.redis_access.state import Synced

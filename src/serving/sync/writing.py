@@ -10,7 +10,7 @@ from asgard.common.errors import AsgardError, ServiceError, UsageError
 from asgard.features.joins import duck
 from asgard.features.joins.engines import Engine
 from asgard.features.views import Codec
-from asgard.lakehouse.lake import Lakehouse
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.serving.codecs.base import Batch, row_codec
 from asgard.serving.redis_access.fence import Fenced
 from asgard.serving.redis_access.state import GENERATION, IN_PLACE

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from asgard.common.errors import UnknownReferenceError
 from asgard.common.names import LOG_MARGIN, CommitHash, RunId, run_id_time
-from asgard.lakehouse.nessie import LogEntry, Nessie
+from asgard.lakehouse.catalog.nessie import LogEntry, Nessie
 
 Key = tuple[str, str]
 """A run id, and the attempt."""

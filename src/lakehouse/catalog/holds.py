@@ -17,8 +17,8 @@ from itertools import count
 
 from asgard.common.errors import ConflictError, UnknownReferenceError
 from asgard.common.names import BranchName, CommitHash, check_reference
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import Reference, RefKind
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import Reference, RefKind
 
 Say = Callable[[str], None]
 _PREFIX = "hold"

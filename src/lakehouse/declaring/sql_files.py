@@ -33,8 +33,8 @@ from typing import TYPE_CHECKING, Any, cast
 from asgard.common.arguments import split_list
 from asgard.common.errors import DeclarationError, RunError
 from asgard.common.spark_utils import first_line
-from asgard.lakehouse.declaration import Daily, Hourly, Monthly, Weekly, Yearly
-from asgard.lakehouse.intervals import Cadence, TimeRange
+from asgard.lakehouse.declaring.declaration import Daily, Hourly, Monthly, Weekly, Yearly
+from asgard.lakehouse.declaring.intervals import Cadence, TimeRange
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

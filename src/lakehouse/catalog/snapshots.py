@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from asgard.common.errors import UnknownReferenceError, UsageError
 from asgard.common.names import CommitHash, SnapshotId, TableName, check_reference
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.intervals import parse_moment
-from asgard.lakehouse.lake import CATALOG, Lakehouse, identifier
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import CATALOG, Lakehouse, identifier
+from asgard.lakehouse.declaring.intervals import parse_moment
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import DeclarationError
-from asgard.lakehouse.declaration import PartitionField, Table
+from asgard.lakehouse.declaring.declaration import PartitionField, Table
 
 if TYPE_CHECKING:
     from pyspark.sql.types import DataType, StructType

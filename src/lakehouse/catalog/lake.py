@@ -11,7 +11,7 @@ from asgard.common.names import BranchName, TableName
 from asgard.common.settings import Secret, Settings, set_for_children
 from asgard.common.spark_utils import open_session
 from asgard.common.storage import Storage
-from asgard.lakehouse.nessie import Content, Nessie
+from asgard.lakehouse.catalog.nessie import Content, Nessie
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from asgard.common.errors import RunError
 from asgard.common.names import BranchName, CommitHash, TableName
-from asgard.lakehouse.attempt import Attempt, Write
-from asgard.lakehouse.declaration import WriteMode
-from asgard.lakehouse.file_reads import FileReads
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import Content
-from asgard.lakehouse.snapshots import At, read_at
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import Content
+from asgard.lakehouse.catalog.snapshots import At, read_at
+from asgard.lakehouse.declaring.declaration import WriteMode
+from asgard.lakehouse.runs.attempt import Attempt, Write
+from asgard.lakehouse.runs.file_reads import FileReads
 from asgard.validation.batch import AuditedTable, Batch, Relation
 from asgard.validation.checks import Check, Scope
 from asgard.validation.results import AuditOutcome

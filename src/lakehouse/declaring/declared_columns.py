@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import DeclarationError, UsageError
-from asgard.lakehouse.alignment import aligned, fields_by_name, mismatch
-from asgard.lakehouse.declaration import Table
-from asgard.lakehouse.schema_changes import quoted, type_sql
-from asgard.lakehouse.stored_types import require_storable
+from asgard.lakehouse.declaring.alignment import aligned, fields_by_name, mismatch
+from asgard.lakehouse.declaring.declaration import Table
+from asgard.lakehouse.declaring.schema_changes import quoted, type_sql
+from asgard.lakehouse.declaring.stored_types import require_storable
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

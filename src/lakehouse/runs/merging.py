@@ -5,9 +5,9 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import DeclarationError
-from asgard.lakehouse.alignment import comparable, fields_by_name, has_map
-from asgard.lakehouse.declaration import Table
-from asgard.lakehouse.schema_changes import quoted, type_sql
+from asgard.lakehouse.declaring.alignment import comparable, fields_by_name, has_map
+from asgard.lakehouse.declaring.declaration import Table
+from asgard.lakehouse.declaring.schema_changes import quoted, type_sql
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 
 from asgard.common.errors import UsageError
 from asgard.common.names import TableName
-from asgard.lakehouse.declaration import Table
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.tables import PIPELINE_PROPERTY
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.declaration import Table
+from asgard.lakehouse.runs.tables import PIPELINE_PROPERTY
 
 
 def foreign_owner(table: Table, properties: Mapping[str, str]) -> str:

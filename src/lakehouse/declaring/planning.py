@@ -7,8 +7,8 @@ from typing import Any
 
 from asgard.common.errors import UsageError
 from asgard.common.names import TableName
-from asgard.lakehouse.declaration import Table
-from asgard.lakehouse.intervals import Cadence, RangeSet, TimeRange, Unit
+from asgard.lakehouse.declaring.declaration import Table
+from asgard.lakehouse.declaring.intervals import Cadence, RangeSet, TimeRange, Unit
 
 
 @dataclass(frozen=True)

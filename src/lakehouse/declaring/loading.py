@@ -9,8 +9,8 @@ from types import ModuleType
 from asgard.common.errors import DeclarationError, UsageError
 from asgard.common.places import ending_of
 from asgard.common.stopping import require_none
-from asgard.lakehouse.pipeline import Pipeline
-from asgard.lakehouse.user_modules import placed
+from asgard.lakehouse.declaring.pipeline import Pipeline
+from asgard.lakehouse.declaring.user_modules import placed
 
 _HINT = "Give a module (examples.retail), a file or folder (pipelines/retail.py), or a zip (jobs.zip:retail)."
 

@@ -7,8 +7,8 @@ from asgard.common.arguments import nearest
 from asgard.common.errors import DeclarationError
 from asgard.common.places import place_of
 from asgard.common.spark_utils import explained, first_line
-from asgard.lakehouse.declaration import INTERVAL_TYPES, Table, WriteMode
-from asgard.lakehouse.stored_types import stored_schema
+from asgard.lakehouse.declaring.declaration import INTERVAL_TYPES, Table, WriteMode
+from asgard.lakehouse.declaring.stored_types import stored_schema
 from asgard.validation.questions import fit
 from asgard.validation.rules import AfterWrite, Expression
 from asgard.validation.schema import Schema, UnfitCheckError

@@ -12,8 +12,8 @@ from asgard.common import arguments
 from asgard.common.arguments import Misfit, Shape, declares, optional
 from asgard.common.errors import DeclarationError
 from asgard.common.names import TableName
-from asgard.lakehouse.columns_text import read_columns
-from asgard.lakehouse.intervals import Cadence, Unit, as_moment
+from asgard.lakehouse.declaring.columns_text import read_columns
+from asgard.lakehouse.declaring.intervals import Cadence, Unit, as_moment
 from asgard.validation.checks import Check, Scope, not_null, require_unique_names, row_count
 
 if TYPE_CHECKING:

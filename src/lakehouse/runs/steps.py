@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import RunError
 from asgard.common.spark_utils import explained
-from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.declaration import INTERVAL_PARAMETER, Table
-from asgard.lakehouse.intervals import TimeRange
-from asgard.lakehouse.planning import Step
+from asgard.lakehouse.declaring.declaration import INTERVAL_PARAMETER, Table
+from asgard.lakehouse.declaring.intervals import TimeRange
+from asgard.lakehouse.declaring.planning import Step
+from asgard.lakehouse.runs.attempt import Attempt
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -12,16 +12,16 @@ from asgard.common.errors import RunError
 from asgard.common.failpoints import failpoint
 from asgard.common.names import BranchName, CommitHash, RunId, TableName
 from asgard.common.spark_utils import explained
-from asgard.lakehouse.clock import now_ms, wait_until_past
-from asgard.lakehouse.declaration import Table
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.intervals import RangeSet, TimeRange
-from asgard.lakehouse.lake import Lakehouse, identifier
-from asgard.lakehouse.nessie import Content
-from asgard.lakehouse.own_commits import OwnCommits, Sealed, foreign_commits
-from asgard.lakehouse.tables import INTERVALS_PROPERTY, BranchTable
-from asgard.lakehouse.takeover import foreign_owners, require_own
-from asgard.lakehouse.unfit_rows import require_rows_fit
+from asgard.lakehouse.catalog.clock import now_ms, wait_until_past
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse, identifier
+from asgard.lakehouse.catalog.nessie import Content
+from asgard.lakehouse.declaring.declaration import Table
+from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
+from asgard.lakehouse.runs.own_commits import OwnCommits, Sealed, foreign_commits
+from asgard.lakehouse.runs.tables import INTERVALS_PROPERTY, BranchTable
+from asgard.lakehouse.runs.takeover import foreign_owners, require_own
+from asgard.lakehouse.runs.unfit_rows import require_rows_fit
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

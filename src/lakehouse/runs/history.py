@@ -7,13 +7,13 @@ from typing import Any
 from asgard.common.errors import AsgardError, UnknownReferenceError
 from asgard.common.heartbeat import DEAD_AFTER
 from asgard.common.names import RunId, parse_audit_branch
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.lake import CATALOG, Lakehouse
-from asgard.lakehouse.nessie import Change, Content, LogEntry, RefKind
-from asgard.lakehouse.publications import Publications
-from asgard.lakehouse.records import AttemptRecord, RunRecords
-from asgard.lakehouse.schema_changes import quoted
-from asgard.lakehouse.snapshots import At
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import CATALOG, Lakehouse
+from asgard.lakehouse.catalog.nessie import Change, Content, LogEntry, RefKind
+from asgard.lakehouse.catalog.publications import Publications
+from asgard.lakehouse.catalog.snapshots import At
+from asgard.lakehouse.declaring.schema_changes import quoted
+from asgard.lakehouse.runs.records import AttemptRecord, RunRecords
 
 PUBLISHED, ROLLED_BACK = "published", "rolled back"
 _MERGED = ", merged"

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, assert_never
 from asgard.common.errors import ContractError, DeclarationError, InputDataError
 from asgard.common.names import BranchName
 from asgard.common.spark_utils import explained
-from asgard.lakehouse.alignment import aligned_frame
-from asgard.lakehouse.declaration import PartitionField, Table, WriteMode
-from asgard.lakehouse.declared_columns import in_declared_columns
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.intervals import RangeSet, TimeRange
-from asgard.lakehouse.lake import Lakehouse, identifier
-from asgard.lakehouse.merging import changed_rows, repeated_keys, require_keys
-from asgard.lakehouse.nessie import put_namespace
-from asgard.lakehouse.own_commits import OwnCommits
-from asgard.lakehouse.schema_changes import quoted, schema_changes, type_sql
-from asgard.lakehouse.stored_types import require_storable, stored_schema
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse, identifier
+from asgard.lakehouse.catalog.nessie import put_namespace
+from asgard.lakehouse.declaring.alignment import aligned_frame
+from asgard.lakehouse.declaring.declaration import PartitionField, Table, WriteMode
+from asgard.lakehouse.declaring.declared_columns import in_declared_columns
+from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
+from asgard.lakehouse.declaring.schema_changes import quoted, schema_changes, type_sql
+from asgard.lakehouse.declaring.stored_types import require_storable, stored_schema
+from asgard.lakehouse.runs.merging import changed_rows, repeated_keys, require_keys
+from asgard.lakehouse.runs.own_commits import OwnCommits
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, DataFrameWriterV2, SparkSession

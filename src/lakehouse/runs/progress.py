@@ -4,13 +4,13 @@ import json
 from collections.abc import Sequence
 
 from asgard.common.names import TableName
-from asgard.lakehouse.declaration import Table
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.intervals import RangeSet
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.planning import Progress
-from asgard.lakehouse.tables import INPUTS_PROPERTY, INTERVALS_PROPERTY
-from asgard.lakehouse.takeover import foreign_owner
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.declaration import Table
+from asgard.lakehouse.declaring.intervals import RangeSet
+from asgard.lakehouse.declaring.planning import Progress
+from asgard.lakehouse.runs.tables import INPUTS_PROPERTY, INTERVALS_PROPERTY
+from asgard.lakehouse.runs.takeover import foreign_owner
 
 
 def read_progress(lake: Lakehouse, tables: Sequence[Table], ref: str) -> dict[TableName, Progress]:

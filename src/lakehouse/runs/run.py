@@ -27,13 +27,13 @@ from asgard.common.git_utils import CodeVersion, code_version
 from asgard.common.logging import logger, redact
 from asgard.common.names import LOG_MARGIN, BranchName, CommitHash, RunId, audit_branch, new_run_id, run_id_time
 from asgard.common.spark_utils import explained
-from asgard.lakehouse.attempt import Attempt, Isolation
-from asgard.lakehouse.audit import Verdict, audit
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import RefKind
-from asgard.lakehouse.publish import Publication, changes_of, find_publish, moved_back, publish
-from asgard.lakehouse.records import RunRecords
-from asgard.lakehouse.registrations import Registrations, refuse_breaking
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import RefKind
+from asgard.lakehouse.catalog.registrations import Registrations, refuse_breaking
+from asgard.lakehouse.runs.attempt import Attempt, Isolation
+from asgard.lakehouse.runs.audit import Verdict, audit
+from asgard.lakehouse.runs.publish import Publication, changes_of, find_publish, moved_back, publish
+from asgard.lakehouse.runs.records import RunRecords
 
 Say = Callable[[str], None]
 _LOG = logger("run")

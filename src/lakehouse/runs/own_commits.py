@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from asgard.common.names import CommitHash, TableName
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.nessie import LogEntry, Operation
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.nessie import LogEntry, Operation
 
 NO_SNAPSHOT = -1
 """What Nessie holds as the snapshot of a table that has none."""

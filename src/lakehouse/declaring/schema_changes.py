@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import ContractError
-from asgard.lakehouse.alignment import fields_by_name
-from asgard.lakehouse.declaration import Contract, Table
-from asgard.lakehouse.stored_types import require_storable
+from asgard.lakehouse.declaring.alignment import fields_by_name
+from asgard.lakehouse.declaring.declaration import Contract, Table
+from asgard.lakehouse.declaring.stored_types import require_storable
 from asgard.validation.sql_text import identifier
 
 if TYPE_CHECKING:

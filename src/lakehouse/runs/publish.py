@@ -8,10 +8,10 @@ from typing import Any
 from asgard.common.errors import ConflictError, RunError, ServiceUnreachableError, UnknownReferenceError
 from asgard.common.failpoints import failpoint
 from asgard.common.names import LOG_MARGIN, CommitHash, RunId, run_id_time
-from asgard.lakehouse.attempt import Attempt
-from asgard.lakehouse.audit import Verdict
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import Change, LogEntry, NessieConflictError, drop, put, unchanged
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import Change, LogEntry, NessieConflictError, drop, put, unchanged
+from asgard.lakehouse.runs.attempt import Attempt
+from asgard.lakehouse.runs.audit import Verdict
 
 PUBLISH, REVERT = "publish", "revert"
 _PATIENCE_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)

@@ -11,13 +11,13 @@ from typing import Any
 
 from asgard.common.errors import AsgardError
 from asgard.common.names import TableName
-from asgard.lakehouse.declaration import WriteMode
-from asgard.lakehouse.files import TableState
-from asgard.lakehouse.history import RunSummary, list_runs
-from asgard.lakehouse.lake import Lakehouse
-from asgard.lakehouse.nessie import Content, LogEntry
-from asgard.lakehouse.records import AttemptRecord
-from asgard.lakehouse.snapshots import At
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import Content, LogEntry
+from asgard.lakehouse.catalog.snapshots import At
+from asgard.lakehouse.declaring.declaration import WriteMode
+from asgard.lakehouse.runs.history import RunSummary, list_runs
+from asgard.lakehouse.runs.records import AttemptRecord
 from asgard.lakehouse.sources.ledger import ledger_table
 
 _RUN = "asgard.run-id"

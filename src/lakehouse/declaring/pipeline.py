@@ -11,7 +11,7 @@ from asgard.common.arguments import Misfit, Shape, declares, optional
 from asgard.common.errors import DeclarationError, UsageError
 from asgard.common.names import TableName, check_identifier
 from asgard.common.places import calling_place
-from asgard.lakehouse.declaration import NAME, PROPERTIES, Table, declare_table
+from asgard.lakehouse.declaring.declaration import NAME, PROPERTIES, Table, declare_table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -109,13 +109,13 @@ class Pipeline:
         """Declare a table from a `.sql` file whose header names its properties.
 
         Args:
-            path: of the file; see `asgard.lakehouse.sql_files` for its form.
+            path: of the file; see `asgard.lakehouse.declaring.sql_files` for its form.
             checks: in addition to those of its header.
 
         Raises:
             DeclarationError: the file can't be read, or declares something that can't work.
         """
-        from asgard.lakehouse.sql_files import read_sql_file
+        from asgard.lakehouse.declaring.sql_files import read_sql_file
 
         declared = read_sql_file(Path(path))
         properties = {**declared.properties, "checks": (*declared.checks, *checks)}

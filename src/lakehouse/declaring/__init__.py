@@ -1,0 +1,1 @@
+"""Declarations: tables, intervals, pipelines, SQL files; what a plan makes of them."""

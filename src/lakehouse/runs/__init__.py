@@ -1,0 +1,1 @@
+"""The Write-Audit-Publish run: attempt, audit, publish, and what is recorded of them."""
