@@ -65,6 +65,11 @@ def check_identifier(text: str, what: str) -> str:
     return text
 
 
+def ledger_name(bronze: "TableName") -> "TableName":
+    """The table that says which files and database rows a bronze table holds."""
+    return TableName("ledger", f"{bronze.layer}_{bronze.name}")
+
+
 def check_reference(text: str) -> BranchName:
     """Return `text` if Nessie takes it as a branch or tag name.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asgard.common.errors import AsgardError
-from asgard.common.names import TableName
+from asgard.common.names import TableName, ledger_name
 from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.nessie import Content, LogEntry
@@ -18,7 +18,6 @@ from asgard.lakehouse.catalog.snapshots import At
 from asgard.lakehouse.declaring.declaration import WriteMode
 from asgard.lakehouse.runs.history import RunSummary, list_runs
 from asgard.lakehouse.runs.records import AttemptRecord
-from asgard.lakehouse.sources.ledger import ledger_table
 
 _RUN = "asgard.run-id"
 _LEDGER_COLUMNS = ("source", "ingested_at")
@@ -162,7 +161,7 @@ class _Walk:
         """The source files of a bronze table at a snapshot, oldest first: of its ledger at the same commit."""
         if table.layer != "bronze":
             return ()
-        ledger = ledger_table(table).name
+        ledger = ledger_name(table)
         commit = f"{self._at.reference}@{history[0][0].hash}" if history else str(self._at)
         content = self._lake.nessie.content(commit, ledger)
         if content is not None and content.is_table:

@@ -20,7 +20,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import UsageError
-from asgard.common.names import RunId, TableName
+from asgard.common.names import RunId, TableName, ledger_name
 from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.declaring.declaration import Table, declare_table
 from asgard.lakehouse.runs.attempt import Attempt
@@ -65,7 +65,7 @@ def ledger_table(bronze: TableName) -> Table:
             f"The name of {bronze} has {len(bronze.name)} characters.", hint=f"Take at most {_MAX_NAME} after the dot."
         )
     return declare_table(
-        f"ledger.{bronze.layer}_{bronze.name}",
+        str(ledger_name(bronze)),
         columns=_COLUMNS,
         mode="append",
         description=f"What {bronze} was ingested from.",
