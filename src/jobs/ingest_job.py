@@ -19,6 +19,23 @@ from asgard.common.errors import UsageError
 from asgard.common.names import RunId, TableName, check_run_id
 from asgard.common.settings import redact_url
 from asgard.common.spark_utils import explained
+from asgard.ingest.database_rows import Landing, landing
+from asgard.ingest.files import SourceFile, find_files, hash_files, printable
+from asgard.ingest.formats import Format, TextOptions, format_of
+from asgard.ingest.jdbc import Database, JdbcRows, JdbcSource
+from asgard.ingest.landing import (
+    Count,
+    count_written,
+    known_columns,
+    never_read,
+    require_complete,
+    with_provenance,
+)
+from asgard.ingest.ledger import Entry, entries_frame, landed, ledger_table, watermark, without_landed
+from asgard.ingest.moments import require_pattern
+from asgard.ingest.own_columns import CORRUPT, RAW
+from asgard.ingest.reading import Reading
+from asgard.ingest.relanding import landed_rows, not_landed
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
 from asgard.jobs.options import DirOption, JsonOption, RunIdOption, SetOption, TakeOverOption, settings_from
@@ -27,23 +44,6 @@ from asgard.lakehouse.declaring.declaration import Table, declare_table
 from asgard.lakehouse.declaring.loading import load_pipeline
 from asgard.lakehouse.runs.attempt import Attempt
 from asgard.lakehouse.runs.run import RunRequest, RunResult, execute
-from asgard.lakehouse.sources.database_rows import Landing, landing
-from asgard.lakehouse.sources.files import SourceFile, find_files, hash_files, printable
-from asgard.lakehouse.sources.formats import Format, TextOptions, format_of
-from asgard.lakehouse.sources.jdbc import Database, JdbcRows, JdbcSource
-from asgard.lakehouse.sources.landing import (
-    Count,
-    count_written,
-    known_columns,
-    never_read,
-    require_complete,
-    with_provenance,
-)
-from asgard.lakehouse.sources.ledger import Entry, entries_frame, landed, ledger_table, watermark, without_landed
-from asgard.lakehouse.sources.moments import require_pattern
-from asgard.lakehouse.sources.own_columns import CORRUPT, RAW
-from asgard.lakehouse.sources.reading import Reading
-from asgard.lakehouse.sources.relanding import landed_rows, not_landed
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -19,10 +19,10 @@ from tests.support.runs import rows_of
 from asgard.common.errors import AsgardError, InputDataError
 from asgard.common.names import RunId, TableName
 from asgard.common.settings import Settings
+from asgard.ingest.formats import Format
 from asgard.jobs.ingest_job import Params, bronze_table, run
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.runs.run import Status
-from asgard.lakehouse.sources.formats import Format
 
 PATIENCE_SECONDS = 240
 

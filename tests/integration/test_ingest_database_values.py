@@ -22,10 +22,10 @@ from tests.support.postgres import PASSWORD, Postgres
 from tests.support.zones import ZONES, process_zone
 
 from asgard.common.settings import Secret
-from asgard.lakehouse.sources.columns import Known
-from asgard.lakehouse.sources.database_rows import landing
-from asgard.lakehouse.sources.jdbc import Database, JdbcSource
-from asgard.lakehouse.sources.own_columns import RAW
+from asgard.ingest.columns import Known
+from asgard.ingest.database_rows import landing
+from asgard.ingest.jdbc import Database, JdbcSource
+from asgard.ingest.own_columns import RAW
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -13,11 +13,11 @@ from tests.support.zones import process_zone
 
 from asgard.common.errors import ContractError, InputDataError, ServiceError, ServiceUnreachableError, UsageError
 from asgard.common.settings import Secret
+from asgard.ingest.jdbc import JdbcSource
+from asgard.ingest.own_columns import RAW
 from asgard.jobs.ingest_job import IngestResult, Params, bronze_table, run
 from asgard.lakehouse.catalog.lake import Lakehouse, identifier
 from asgard.lakehouse.runs.run import Status
-from asgard.lakehouse.sources.jdbc import JdbcSource
-from asgard.lakehouse.sources.own_columns import RAW
 
 
 @pytest.fixture(scope="module")

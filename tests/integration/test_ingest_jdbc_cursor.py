@@ -10,11 +10,11 @@ from tests.support.runs import rows_of
 
 from asgard.common.errors import InputDataError, UsageError
 from asgard.common.settings import Secret
+from asgard.ingest.jdbc import JdbcSource
 from asgard.jobs.ingest_job import IngestResult, Params, bronze_table, run
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.runs.run import Status
-from asgard.lakehouse.sources.jdbc import JdbcSource
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F
 
 from asgard.common.errors import UsageError
-from asgard.lakehouse.sources.exact_numbers import exact_numbers
-from asgard.lakehouse.sources.fitting import NANOSECONDS, Wanted, fitted_columns, value_of_text
-from asgard.lakehouse.sources.inference import Guess
-from asgard.lakehouse.sources.own_columns import RAW
-from asgard.lakehouse.sources.plain_values import plain_values
+from asgard.ingest.exact_numbers import exact_numbers
+from asgard.ingest.fitting import NANOSECONDS, Wanted, fitted_columns, value_of_text
+from asgard.ingest.inference import Guess
+from asgard.ingest.own_columns import RAW
+from asgard.ingest.plain_values import plain_values
 
 INF = float("inf")
 

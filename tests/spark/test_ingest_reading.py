@@ -19,13 +19,13 @@ from pyspark.sql import DataFrame, SparkSession
 from asgard.common.errors import AsgardError, ContractError, InputDataError
 from asgard.common.settings import load_settings
 from asgard.common.spark_utils import explain
-from asgard.lakehouse.sources import text as text_module
-from asgard.lakehouse.sources import workers
-from asgard.lakehouse.sources.columns import Known
-from asgard.lakehouse.sources.files import find_files, hash_files
-from asgard.lakehouse.sources.formats import Format, TextOptions, format_of
-from asgard.lakehouse.sources.own_columns import CORRUPT, RAW, SOURCE_FILE, SOURCE_ROW
-from asgard.lakehouse.sources.reading import Reading
+from asgard.ingest import text as text_module
+from asgard.ingest import workers
+from asgard.ingest.columns import Known
+from asgard.ingest.files import find_files, hash_files
+from asgard.ingest.formats import Format, TextOptions, format_of
+from asgard.ingest.own_columns import CORRUPT, RAW, SOURCE_FILE, SOURCE_ROW
+from asgard.ingest.reading import Reading
 
 
 def read(

@@ -14,14 +14,14 @@ from tests.support.structs import Kind, grown, has_struct, kinds, plain, reorder
 
 from asgard.common.errors import ContractError, InputDataError
 from asgard.common.settings import load_settings
+from asgard.ingest.columns import Known
+from asgard.ingest.files import find_files, hash_files
+from asgard.ingest.formats import Format, TextOptions
+from asgard.ingest.own_columns import RAW, SOURCE_FILE, SOURCE_ROW
+from asgard.ingest.reading import Reading
 from asgard.lakehouse.declaring.alignment import comparable
 from asgard.lakehouse.declaring.declaration import Contract
 from asgard.lakehouse.declaring.schema_changes import type_sql
-from asgard.lakehouse.sources.columns import Known
-from asgard.lakehouse.sources.files import find_files, hash_files
-from asgard.lakehouse.sources.formats import Format, TextOptions
-from asgard.lakehouse.sources.own_columns import RAW, SOURCE_FILE, SOURCE_ROW
-from asgard.lakehouse.sources.reading import Reading
 
 BATCH = settings(
     max_examples=1, deadline=None, suppress_health_check=list(HealthCheck), database=None, phases=[Phase.generate]

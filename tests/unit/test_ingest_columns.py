@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgard.common.errors import ContractError, InputDataError
+from asgard.ingest.columns import FileColumns, Known, all_columns, column_names
+from asgard.ingest.own_columns import OWN
 from asgard.lakehouse.declaring.declaration import Contract
-from asgard.lakehouse.sources.columns import FileColumns, Known, all_columns, column_names
-from asgard.lakehouse.sources.own_columns import OWN
 
 
 class TestNames:

@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from asgard.common.errors import InputDataError
-from asgard.lakehouse.sources import delimited
-from asgard.lakehouse.sources.delimited import Grammar, Parser
+from asgard.ingest import delimited
+from asgard.ingest.delimited import Grammar, Parser
 
 Rows = list[tuple[str | None, ...]]
 

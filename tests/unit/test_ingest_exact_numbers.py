@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asgard.lakehouse.sources.exact_numbers import exact_numbers, number_type
-from asgard.lakehouse.sources.inference import Guess
+from asgard.ingest.exact_numbers import exact_numbers, number_type
+from asgard.ingest.inference import Guess
 
 INF = float("inf")
 KINDS = ("tinyint", "smallint", "int", "bigint", "decimal(10,2)", "decimal(38,18)", "decimal(38,0)", "double", "float")

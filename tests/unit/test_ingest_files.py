@@ -7,8 +7,8 @@ import pytest
 
 from asgard.common.errors import InputDataError, UsageError
 from asgard.common.settings import Settings, load_settings
-from asgard.lakehouse.sources.files import _glob_matches, find_files, hash_files, printable
-from asgard.lakehouse.sources.formats import Format
+from asgard.ingest.files import _glob_matches, find_files, hash_files, printable
+from asgard.ingest.formats import Format
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgard.lakehouse.sources.inference import Guess
+from asgard.ingest.inference import Guess
 
 
 def guess(*texts: str | None) -> str:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgard.common.errors import InputDataError, UsageError
-from asgard.lakehouse.sources.cursor import cuts, latest, literal, position, read_again_from
-from asgard.lakehouse.sources.database_types import Order, decimal_type
-from asgard.lakehouse.sources.jdbc import JdbcSource
+from asgard.ingest.cursor import cuts, latest, literal, position, read_again_from
+from asgard.ingest.database_types import Order, decimal_type
+from asgard.ingest.jdbc import JdbcSource
 
 POSTGRES, MYSQL = "jdbc:postgresql://db:5432/shop", "jdbc:mysql://db:3306/shop?sslMode=REQUIRED"
 

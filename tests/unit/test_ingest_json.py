@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asgard.common.errors import InputDataError
-from asgard.lakehouse.sources import json_text
-from asgard.lakehouse.sources.json_text import Literal, as_table, in_batches, json_lines, json_values, keys_of
+from asgard.ingest import json_text
+from asgard.ingest.json_text import Literal, as_table, in_batches, json_lines, json_values, keys_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),

@@ -3,7 +3,7 @@
 import pytest
 
 from asgard.common.errors import UsageError
-from asgard.lakehouse.sources.moments import require_pattern
+from asgard.ingest.moments import require_pattern
 
 
 @pytest.mark.parametrize(

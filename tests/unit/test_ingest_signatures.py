@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 
 from asgard.common.errors import InputDataError
 from asgard.common.settings import load_settings
-from asgard.lakehouse.sources.files import SourceFile, find_files
-from asgard.lakehouse.sources.formats import Format, TextOptions
-from asgard.lakehouse.sources.parquet import read_footers
-from asgard.lakehouse.sources.signatures import as_text, what_it_is, wide_encoding
-from asgard.lakehouse.sources.text import TextFile, survey
+from asgard.ingest.files import SourceFile, find_files
+from asgard.ingest.formats import Format, TextOptions
+from asgard.ingest.parquet import read_footers
+from asgard.ingest.signatures import as_text, what_it_is, wide_encoding
+from asgard.ingest.text import TextFile, survey
 
 CSV = "id,note\n1,Müller\n2,x\n"
 TABLE = pa.table({"id": [1, 2], "note": ["a", "b"]})

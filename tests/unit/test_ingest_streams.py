@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from asgard.common.errors import InputDataError, UsageError
 from asgard.common.settings import load_settings
-from asgard.lakehouse.sources.files import SourceFile, find_files
-from asgard.lakehouse.sources.formats import Format, TextOptions, format_of
-from asgard.lakehouse.sources.streams import decoded, texts, unzipped
+from asgard.ingest.files import SourceFile, find_files
+from asgard.ingest.formats import Format, TextOptions, format_of
+from asgard.ingest.streams import decoded, texts, unzipped
 
 
 def source(path: Path) -> SourceFile:

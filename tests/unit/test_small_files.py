@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from asgard.common.errors import UsageError
 from asgard.features.joins.labels import typed_texts
-from asgard.lakehouse.sources.files import local_file
-from asgard.lakehouse.sources.formats import Format
-from asgard.lakehouse.sources.small_files import SmallFile
+from asgard.ingest.files import local_file
+from asgard.ingest.formats import Format
+from asgard.ingest.small_files import SmallFile
 
 FIELDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8) | st.sampled_from(
     ['"', '""', ",", "\n", "\r\n", "\r", "a,b", ' "x" ', "null", "007", "1.5", "2024-01-31", "\u00fc", "\ufeff", " "]

@@ -10,13 +10,13 @@ from asgard.common.names import TableName
 from asgard.features.joins.duck import TIME, path_text, quoted, rows_of, text
 from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.features.types import to_duckdb
+from asgard.ingest.exact_numbers import SPACES
+from asgard.ingest.files import local_file
+from asgard.ingest.formats import Format
+from asgard.ingest.inference import Guess
+from asgard.ingest.small_files import SmallFile
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.snapshots import resolve
-from asgard.lakehouse.sources.exact_numbers import SPACES
-from asgard.lakehouse.sources.files import local_file
-from asgard.lakehouse.sources.formats import Format
-from asgard.lakehouse.sources.inference import Guess
-from asgard.lakehouse.sources.small_files import SmallFile
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

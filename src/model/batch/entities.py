@@ -13,11 +13,11 @@ from asgard.common.names import TableName
 from asgard.common.settings import redact_url
 from asgard.common.spark_utils import first_line
 from asgard.features.joins.spark_join import column_of
+from asgard.ingest.files import SourceFile, find_files, local_file
+from asgard.ingest.fitting import text_as
+from asgard.ingest.formats import Format, format_of
+from asgard.ingest.small_files import SmallFile
 from asgard.lakehouse.runs.attempt import Attempt
-from asgard.lakehouse.sources.files import SourceFile, find_files, local_file
-from asgard.lakehouse.sources.fitting import text_as
-from asgard.lakehouse.sources.formats import Format, format_of
-from asgard.lakehouse.sources.small_files import SmallFile
 
 if TYPE_CHECKING:
     import pyarrow as pa

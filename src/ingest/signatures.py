@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 from asgard.common.errors import InputDataError
-from asgard.lakehouse.sources.files import printable
-from asgard.lakehouse.sources.formats import Format
+from asgard.ingest.files import printable
+from asgard.ingest.formats import Format
 
 _HEAD = 1024
 """Bytes that tell what a file is."""

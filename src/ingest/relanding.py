@@ -7,8 +7,8 @@ landed in any value is another row; columns that only one of both has do not cou
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from asgard.ingest.own_columns import RAW, SOURCE_FILE
 from asgard.lakehouse.declaring.schema_changes import quoted
-from asgard.lakehouse.sources.own_columns import RAW, SOURCE_FILE
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

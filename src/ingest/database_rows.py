@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from asgard.lakehouse.sources.columns import FileColumns, Known, all_columns
-from asgard.lakehouse.sources.database_types import ColumnRead
-from asgard.lakehouse.sources.fitting import Wanted, fitted_columns, value_of_text
-from asgard.lakehouse.sources.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
-from asgard.lakehouse.sources.reading import Say, tell, wider
+from asgard.ingest.columns import FileColumns, Known, all_columns
+from asgard.ingest.database_types import ColumnRead
+from asgard.ingest.fitting import Wanted, fitted_columns, value_of_text
+from asgard.ingest.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
+from asgard.ingest.reading import Say, tell, wider
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

@@ -13,13 +13,13 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import InputDataError
+from asgard.ingest.files import SourceFile, printable, unreadable
+from asgard.ingest.fitting import NANOSECONDS
+from asgard.ingest.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
+from asgard.ingest.signatures import what_it_is
+from asgard.ingest.streams import verified
+from asgard.ingest.workers import in_groups, on_workers
 from asgard.lakehouse.declaring.schema_changes import quoted, type_sql
-from asgard.lakehouse.sources.files import SourceFile, printable, unreadable
-from asgard.lakehouse.sources.fitting import NANOSECONDS
-from asgard.lakehouse.sources.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
-from asgard.lakehouse.sources.signatures import what_it_is
-from asgard.lakehouse.sources.streams import verified
-from asgard.lakehouse.sources.workers import in_groups, on_workers
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,9 +11,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import InputDataError
-from asgard.lakehouse.sources.delimited import BLOCK, MAX_RECORD
-from asgard.lakehouse.sources.files import printable
-from asgard.lakehouse.sources.own_columns import CORRUPT
+from asgard.ingest.delimited import BLOCK, MAX_RECORD
+from asgard.ingest.files import printable
+from asgard.ingest.own_columns import CORRUPT
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 
 from asgard.common.errors import InputDataError
 from asgard.common.spark_utils import explained
+from asgard.ingest.columns import FileColumns, Known, all_columns, named
+from asgard.ingest.files import SourceFile, printable
+from asgard.ingest.fitting import NANOSECONDS, Wanted, fitted_columns
+from asgard.ingest.formats import Format, TextOptions
+from asgard.ingest.inference import Guess
+from asgard.ingest.moments import columns_like, unlike
+from asgard.ingest.nested import VOID, Growth, refused, settled
+from asgard.ingest.parquet import group_footers, parquet_rows, read_footers
+from asgard.ingest.text import Survey, TextFile, survey_all, text_rows
 from asgard.lakehouse.declaring.declaration import Contract
 from asgard.lakehouse.declaring.schema_changes import quoted, widens
-from asgard.lakehouse.sources.columns import FileColumns, Known, all_columns, named
-from asgard.lakehouse.sources.files import SourceFile, printable
-from asgard.lakehouse.sources.fitting import NANOSECONDS, Wanted, fitted_columns
-from asgard.lakehouse.sources.formats import Format, TextOptions
-from asgard.lakehouse.sources.inference import Guess
-from asgard.lakehouse.sources.moments import columns_like, unlike
-from asgard.lakehouse.sources.nested import VOID, Growth, refused, settled
-from asgard.lakehouse.sources.parquet import group_footers, parquet_rows, read_footers
-from asgard.lakehouse.sources.text import Survey, TextFile, survey_all, text_rows
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from asgard.common.errors import RunError
 from asgard.common.names import TableName
 from asgard.common.spark_utils import explained
+from asgard.ingest.columns import Known
+from asgard.ingest.files import printable
+from asgard.ingest.own_columns import CORRUPT, INGESTED_AT, OWN, RAW, RUN_ID, SOURCE_FILE, SOURCE_ROW
 from asgard.lakehouse.catalog.lake import identifier
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.declared_columns import declared_schema
 from asgard.lakehouse.declaring.schema_changes import quoted, type_sql
 from asgard.lakehouse.runs.attempt import Attempt
-from asgard.lakehouse.sources.columns import Known
-from asgard.lakehouse.sources.files import printable
-from asgard.lakehouse.sources.own_columns import CORRUPT, INGESTED_AT, OWN, RAW, RUN_ID, SOURCE_FILE, SOURCE_ROW
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

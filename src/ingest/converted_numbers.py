@@ -7,7 +7,7 @@ decimal 0.1 is the double 0.1, and the double 0.1 the float 0.1. Where both read
 
 from typing import TYPE_CHECKING
 
-from asgard.lakehouse.sources.exact_numbers import FLOATING_DIGITS, SPACES, WHOLE_BITS
+from asgard.ingest.exact_numbers import FLOATING_DIGITS, SPACES, WHOLE_BITS
 
 if TYPE_CHECKING:
     from pyspark.sql import Column

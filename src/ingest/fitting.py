@@ -11,12 +11,12 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import UsageError
+from asgard.ingest.converted_numbers import converted, is_numeric, written_number
+from asgard.ingest.exact_numbers import SPACES, exact_numbers
+from asgard.ingest.moments import read_moment
+from asgard.ingest.nested import can_lose, is_nested, json_of, nested_value
+from asgard.ingest.own_columns import RAW
 from asgard.lakehouse.declaring.schema_changes import quoted
-from asgard.lakehouse.sources.converted_numbers import converted, is_numeric, written_number
-from asgard.lakehouse.sources.exact_numbers import SPACES, exact_numbers
-from asgard.lakehouse.sources.moments import read_moment
-from asgard.lakehouse.sources.nested import can_lose, is_nested, json_of, nested_value
-from asgard.lakehouse.sources.own_columns import RAW
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

@@ -10,9 +10,9 @@ from functools import lru_cache, reduce
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import ContractError
+from asgard.ingest.files import printable
 from asgard.lakehouse.declaring.alignment import aligned, fields_by_name, has_parts, is_same
 from asgard.lakehouse.declaring.schema_changes import type_sql, widens
-from asgard.lakehouse.sources.files import printable
 
 if TYPE_CHECKING:
     from pyspark.sql import Column

@@ -18,10 +18,10 @@ from urllib.parse import parse_qsl, urlsplit
 from asgard.common.errors import AsgardError, InputDataError, ServiceError, ServiceUnreachableError, UsageError
 from asgard.common.settings import Secret
 from asgard.common.spark_utils import first_line
-from asgard.lakehouse.sources.cursor import cuts, literal, parse_overlap, position, read_again_from
-from asgard.lakehouse.sources.database_types import ColumnRead, DatabaseColumn, Order
-from asgard.lakehouse.sources.dialects import DIALECTS, Dialect
-from asgard.lakehouse.sources.driver import Connection, connected
+from asgard.ingest.cursor import cuts, literal, parse_overlap, position, read_again_from
+from asgard.ingest.database_types import ColumnRead, DatabaseColumn, Order
+from asgard.ingest.dialects import DIALECTS, Dialect
+from asgard.ingest.driver import Connection, connected
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from asgard.lakehouse.sources.database_types import ColumnRead, DatabaseColumn, mysql_read, postgres_read
+from asgard.ingest.database_types import ColumnRead, DatabaseColumn, mysql_read, postgres_read
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from asgard.lakehouse.sources.exact_numbers import exact_number
+from asgard.ingest.exact_numbers import exact_number
 
 if TYPE_CHECKING:
     import pyarrow as pa

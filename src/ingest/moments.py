@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import UsageError
+from asgard.ingest.exact_numbers import SPACES
 from asgard.lakehouse.declaring.schema_changes import quoted
-from asgard.lakehouse.sources.exact_numbers import SPACES
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession

@@ -11,17 +11,17 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import InputDataError
-from asgard.lakehouse.sources.delimited import Grammar, Parser
-from asgard.lakehouse.sources.exact_numbers import exact_numbers, number_type
-from asgard.lakehouse.sources.files import SourceFile, printable
-from asgard.lakehouse.sources.fitting import Wanted
-from asgard.lakehouse.sources.formats import Format, TextOptions
-from asgard.lakehouse.sources.inference import Guess
-from asgard.lakehouse.sources.json_text import Record, as_table, in_batches, json_lines, json_values, keys_of
-from asgard.lakehouse.sources.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
-from asgard.lakehouse.sources.plain_values import arrow_type, plain_values
-from asgard.lakehouse.sources.streams import texts
-from asgard.lakehouse.sources.workers import in_groups, on_workers
+from asgard.ingest.delimited import Grammar, Parser
+from asgard.ingest.exact_numbers import exact_numbers, number_type
+from asgard.ingest.files import SourceFile, printable
+from asgard.ingest.fitting import Wanted
+from asgard.ingest.formats import Format, TextOptions
+from asgard.ingest.inference import Guess
+from asgard.ingest.json_text import Record, as_table, in_batches, json_lines, json_values, keys_of
+from asgard.ingest.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
+from asgard.ingest.plain_values import arrow_type, plain_values
+from asgard.ingest.streams import texts
+from asgard.ingest.workers import in_groups, on_workers
 
 if TYPE_CHECKING:
     import pyarrow as pa

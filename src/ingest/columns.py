@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from asgard.common.errors import ContractError, InputDataError
+from asgard.ingest.files import printable
+from asgard.ingest.own_columns import OWN
 from asgard.lakehouse.declaring.declaration import Contract
-from asgard.lakehouse.sources.files import printable
-from asgard.lakehouse.sources.own_columns import OWN
 
 MAX_COLUMNS = 5_000
 

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from asgard.lakehouse.sources.database_types import DatabaseColumn
-from asgard.lakehouse.sources.dialects import Dialect
+from asgard.ingest.database_types import DatabaseColumn
+from asgard.ingest.dialects import Dialect
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

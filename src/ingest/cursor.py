@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_FLOOR, Decimal, InvalidOperation, localcontext
 
 from asgard.common.errors import InputDataError, UsageError
-from asgard.lakehouse.sources.database_types import Order
+from asgard.ingest.database_types import Order
 
 _YEAR_1 = datetime(1, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)

@@ -16,8 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from asgard.common.errors import InputDataError, UsageError
 from asgard.common.settings import Settings, redact_url
+from asgard.ingest.formats import EXTENSIONS, Format, format_of
 from asgard.lakehouse.catalog.lake import hand_over_credentials
-from asgard.lakehouse.sources.formats import EXTENSIONS, Format, format_of
 
 if TYPE_CHECKING:
     from pyarrow.fs import S3FileSystem

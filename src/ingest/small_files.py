@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import InputDataError, UsageError
-from asgard.lakehouse.sources.files import SourceFile
-from asgard.lakehouse.sources.formats import Format, TextOptions
-from asgard.lakehouse.sources.own_columns import CORRUPT
-from asgard.lakehouse.sources.text import TextFile
+from asgard.ingest.files import SourceFile
+from asgard.ingest.formats import Format, TextOptions
+from asgard.ingest.own_columns import CORRUPT
+from asgard.ingest.text import TextFile
 
 if TYPE_CHECKING:
     import pyarrow as pa

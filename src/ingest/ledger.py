@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING
 
 from asgard.common.errors import UsageError
 from asgard.common.names import RunId, TableName, ledger_name
+from asgard.ingest.cursor import latest
+from asgard.ingest.files import SourceFile, printable
 from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.declaring.declaration import Table, declare_table
 from asgard.lakehouse.runs.attempt import Attempt
-from asgard.lakehouse.sources.cursor import latest
-from asgard.lakehouse.sources.files import SourceFile, printable
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

@@ -13,8 +13,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import InputDataError
-from asgard.lakehouse.sources.files import printable
-from asgard.lakehouse.sources.own_columns import CORRUPT
+from asgard.ingest.files import printable
+from asgard.ingest.own_columns import CORRUPT
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from asgard.common.errors import InputDataError
-from asgard.lakehouse.sources.files import CHUNK, SourceFile, changed, printable
-from asgard.lakehouse.sources.formats import Format
-from asgard.lakehouse.sources.signatures import as_text
+from asgard.ingest.files import CHUNK, SourceFile, changed, printable
+from asgard.ingest.formats import Format
+from asgard.ingest.signatures import as_text
 
 _GZIP = b"\x1f\x8b"
 _GZIP_FORMAT = 31
