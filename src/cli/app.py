@@ -51,25 +51,36 @@ COMMANDS = (
     Command("ingest", _WRITE, "asgard.jobs.ingest_job:command", "Take files or a database table into bronze."),
     Command("backfill", _WRITE, "asgard.jobs.backfill_job:command", "Compute tables for a range, or what is missing."),
     Command(
-        "features apply", _FEATURES, "asgard.jobs.features_command:apply", "Register views at what is published now."
+        "features apply",
+        _FEATURES,
+        "asgard.cli.commands.features_command:apply",
+        "Register views at what is published now.",
     ),
     Command(
-        "features list", _FEATURES, "asgard.jobs.features_command:list_views", "List the registered feature views."
+        "features list",
+        _FEATURES,
+        "asgard.cli.commands.features_command:list_views",
+        "List the registered feature views.",
     ),
     Command(
-        "features show", _FEATURES, "asgard.jobs.features_command:show", "Show one view: features, files, history."
+        "features show",
+        _FEATURES,
+        "asgard.cli.commands.features_command:show",
+        "Show one view: features, files, history.",
     ),
-    Command("features diff", _FEATURES, "asgard.jobs.features_command:diff", "Show what an apply would change."),
+    Command(
+        "features diff", _FEATURES, "asgard.cli.commands.features_command:diff", "Show what an apply would change."
+    ),
     Command(
         "features training-set",
         _FEATURES,
-        "asgard.jobs.features_command:training_set",
+        "asgard.cli.commands.features_command:training_set",
         "Join labels to the features known at their time.",
     ),
     Command(
         "features impact",
         _FEATURES,
-        "asgard.jobs.features_command:impact",
+        "asgard.cli.commands.features_command:impact",
         "Show what a table's schema change touches.",
     ),
     Command("train", _MODELS, "asgard.jobs.train_job:command", "Train a model and register its version."),
@@ -79,35 +90,46 @@ COMMANDS = (
         "asgard.jobs.batch_predict_job:command",
         "Score the latest features, and publish the predictions.",
     ),
-    Command("model list", _MODELS, "asgard.jobs.model_command:list_versions", "List models: versions and stages."),
+    Command(
+        "model list", _MODELS, "asgard.cli.commands.model_command:list_versions", "List models: versions and stages."
+    ),
     Command(
         "model show",
         _MODELS,
-        "asgard.jobs.model_command:show",
+        "asgard.cli.commands.model_command:show",
         "Show one version: data, code, metrics, files, history.",
     ),
-    Command("model promote", _MODELS, "asgard.jobs.model_command:promote", "Move a version to its next stage."),
+    Command("model promote", _MODELS, "asgard.cli.commands.model_command:promote", "Move a version to its next stage."),
     Command(
-        "model rollback", _MODELS, "asgard.jobs.model_command:rollback", "Bring an archived version back to Production."
+        "model rollback",
+        _MODELS,
+        "asgard.cli.commands.model_command:rollback",
+        "Bring an archived version back to Production.",
     ),
     Command(
         "model verify",
         _MODELS,
-        "asgard.jobs.model_command:verify",
+        "asgard.cli.commands.model_command:verify",
         "Hold a version's files and facts against what was registered.",
     ),
-    Command("model compare", _MODELS, "asgard.jobs.model_command:compare", "Show what two versions differ in."),
+    Command("model compare", _MODELS, "asgard.cli.commands.model_command:compare", "Show what two versions differ in."),
     Command(
-        "model reproduce", _MODELS, "asgard.jobs.reproduce_command:reproduce", "Train a version again, and compare."
+        "model reproduce",
+        _MODELS,
+        "asgard.cli.commands.reproduce_command:reproduce",
+        "Train a version again, and compare.",
     ),
     Command("online-sync", _SERVE, "asgard.jobs.online_sync_job:command", "Make Redis equal to what is published."),
     Command(
-        "lookup", _SERVE, "asgard.jobs.lookup_command:lookup", "Show the features of one entity, as Redis has them."
+        "lookup",
+        _SERVE,
+        "asgard.cli.commands.lookup_command:lookup",
+        "Show the features of one entity, as Redis has them.",
     ),
     Command(
         "lookup-check",
         _SERVE,
-        "asgard.jobs.lookup_check_command:lookup_check",
+        "asgard.cli.commands.lookup_check_command:lookup_check",
         "Hold logged lookups against the snapshots that they name.",
     ),
     Command("plan", _LOOK, "asgard.cli.inspect:plan", "Show what a backfill would compute, read and check."),
@@ -117,7 +139,9 @@ COMMANDS = (
     Command("branches", _LOOK, "asgard.cli.inspect:branches", "List branches and tags, and the runs they belong to."),
     Command("diff", _LOOK, "asgard.cli.inspect:diff", "Show, table by table, what differs between two refs."),
     Command("lineage", _LOOK, "asgard.cli.inspect:lineage", "Show where a table's rows, or one prediction, come from."),
-    Command("metrics", _LOOK, "asgard.jobs.metrics_command:metrics", "Print all metrics, as Prometheus reads them."),
+    Command(
+        "metrics", _LOOK, "asgard.cli.commands.metrics_command:metrics", "Print all metrics, as Prometheus reads them."
+    ),
     Command("settings", _LOOK, "asgard.cli.inspect:settings", "Print every setting, and where it came from."),
     Command("jars", _LOOK, "asgard.cli.inspect:jars", "Print the jars that spark-submit needs, for its --jars."),
 )

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from pyarrow.fs import LocalFileSystem
 
+from asgard.cli.commands import metrics_command
 from asgard.common.errors import ServiceError
 from asgard.common.settings import Settings, load_settings
 from asgard.common.storage import Storage
-from asgard.jobs import metrics_command
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
 from asgard.lakehouse.catalog.lake import Lakehouse

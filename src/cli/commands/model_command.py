@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asgard.cli.commands.after_move import settle, warn_of_views
 from asgard.common.errors import ArtifactError, UsageError
 from asgard.common.settings import Settings
-from asgard.jobs.after_move import settle, warn_of_views
 from asgard.jobs.options import DirOption, JsonOption, SetOption, settings_from
 from asgard.jobs.reporting import show_json, show_table
 

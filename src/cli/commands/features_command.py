@@ -40,9 +40,9 @@ def apply(
     as_json: JsonOption = False,
 ) -> None:
     """Register views at what is published now."""
+    from asgard.cli.commands.features_plan import Planned
     from asgard.features.feast import registry as feast_registry
     from asgard.jobs.features_apply import apply_views
-    from asgard.jobs.features_plan import Planned
 
     lake, declared = _open(settings, directory, pipeline, prune=prune)
     if feast:
@@ -67,7 +67,7 @@ def diff(
     as_json: JsonOption = False,
 ) -> None:
     """Show what an apply would change."""
-    from asgard.jobs.features_plan import Planned
+    from asgard.cli.commands.features_plan import Planned
 
     lake, declared = _open(settings, directory, pipeline, prune=prune)
     planned = Planned.of(lake, declared, view or (), prune=prune, take_over=take_over)

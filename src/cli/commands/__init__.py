@@ -1,0 +1,1 @@
+"""The commands that only look, or that change what is registered."""
