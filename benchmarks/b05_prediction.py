@@ -18,7 +18,8 @@ from asgard.common.settings import load_settings
 from asgard.common.spark_utils import open_session
 from asgard.model import predict_udf, score_frame
 from asgard.model.artifacts.artifact import Artifact, ModelSpec
-from asgard.model.artifacts.formats import Format, dump
+from asgard.model.artifacts.dumping import dump
+from asgard.model.artifacts.formats import Format
 from asgard.model.artifacts.signature import Column, Signature
 from asgard.model.mlflow_access.mlflow_quiet import import_mlflow
 from benchmarks.harness import Row, interleave, parse, ratio, report, spread

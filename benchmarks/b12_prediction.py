@@ -14,7 +14,8 @@ from asgard.common.settings import load_settings
 from asgard.common.spark_utils import open_session
 from asgard.model import score_frame
 from asgard.model.artifacts.artifact import Artifact, ModelSpec
-from asgard.model.artifacts.formats import Format, dump
+from asgard.model.artifacts.dumping import dump
+from asgard.model.artifacts.formats import Format
 from asgard.model.artifacts.signature import Column, Signature
 from benchmarks.b05_prediction import FEATURES, make_rows, train, write
 from benchmarks.harness import Row, parse, report

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from asgard.model.batch.table import SCORE
 from asgard.model.metrics import THRESHOLD, Metric
 from asgard.model.training.plots import Colours, Picture, pictures
-from asgard.report.models import Evaluated, ModelFacts, Predictions
+from asgard.report.model_facts import Evaluated, ModelFacts, Predictions
 from asgard.report.plots import FIRST, MUTED, SECOND, Plot, svg_of
 
 if TYPE_CHECKING:

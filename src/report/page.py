@@ -16,7 +16,8 @@ from asgard.report.drawings import ROW_HEIGHT, branch_graph, flow
 from asgard.report.facts import LAYERS, Facts, gather, layer_of, rows_of_batch
 from asgard.report.features import FeatureFacts, gather_features, shown_views
 from asgard.report.format import counted, grouped, pairs, seconds, shown, size
-from asgard.report.models import ModelFacts, shown_models
+from asgard.report.model_facts import ModelFacts
+from asgard.report.models import shown_models
 from asgard.report.online import OnlineFacts, shown_online
 
 if TYPE_CHECKING:

@@ -260,7 +260,7 @@ def test_the_example_is_found_from_a_clone_only(tmp_path: Path, repository_root:
 def test_without_the_clone_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from asgard.local.demo import demo
 
-    monkeypatch.setattr(demo, "__file__", str(tmp_path / "site-packages" / "asgard" / "local" / "demo.py"))
+    monkeypatch.setattr(demo, "__file__", str(tmp_path / "site-packages" / "asgard" / "local" / "demo" / "demo.py"))
     with pytest.raises(EnvironmentSetupError, match="not in its package") as raised:
         find_example(tmp_path)
     assert "./run demo" in raised.value.hint

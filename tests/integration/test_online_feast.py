@@ -25,8 +25,8 @@ from asgard.features.feast.config import ONLINE_VARIABLE, connection_string, rep
 from asgard.features.views import Codec, Feature
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.serving import AsyncOnlineStore, OnlineStore, Row, Status
+from asgard.serving.codecs.base import IN_PLACE
 from asgard.serving.codecs.feast_rows import FeastRows
-from asgard.serving.redis_access.state import IN_PLACE
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync.plan import Mode, load_target
 from asgard.serving.sync.rows import codec_of

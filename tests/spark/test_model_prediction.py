@@ -18,7 +18,8 @@ from asgard.common.errors import ArtifactError, UsageError
 from asgard.common.spark_utils import explain
 from asgard.model import predict_udf, score_frame
 from asgard.model.artifacts.artifact import Artifact, ModelSpec
-from asgard.model.artifacts.formats import Format, dump
+from asgard.model.artifacts.dumping import dump
+from asgard.model.artifacts.formats import Format
 from asgard.model.artifacts.segments import Unknown
 from asgard.model.artifacts.signature import Column, Signature
 from asgard.model.scoring.predictor import Predictor

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from asgard.model.artifacts.artifact import Artifact, ModelSpec
-from asgard.model.artifacts.formats import Format, dump
+from asgard.model.artifacts.dumping import dump
+from asgard.model.artifacts.formats import Format
 from asgard.model.artifacts.signature import Column, Signature
 
 NAMES = ("age", "spent", "visits", "member")

@@ -17,7 +17,7 @@ from asgard.lakehouse.catalog.snapshots import resolve
 from asgard.lakehouse.declaring.declaration import Table, declare_table
 from asgard.lakehouse.runs.run import RunRequest, execute
 from asgard.serving import OnlineStore, Status
-from asgard.serving.redis_access.state import IN_PLACE
+from asgard.serving.codecs.base import IN_PLACE
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync.plan import load_target
 from asgard.serving.sync.rows import codec_of

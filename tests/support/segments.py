@@ -6,7 +6,8 @@ from typing import Any
 from tests.support.models import fitted, rows, signature, target
 
 from asgard.model.artifacts.artifact import Artifact, ModelSpec, hash_of
-from asgard.model.artifacts.formats import Format, dump
+from asgard.model.artifacts.dumping import dump
+from asgard.model.artifacts.formats import Format
 from asgard.model.artifacts.segments import ModelFile, Segment, Segments, Unknown, Value, file_of
 from asgard.model.artifacts.signature import Column, Signature
 

@@ -12,9 +12,11 @@ from tests.support.models import Malicious, artifact, fitted, signature
 from asgard.common.errors import ArtifactError, UsageError
 from asgard.model.artifacts import bundled
 from asgard.model.artifacts.artifact import MANIFEST, SPEC, Artifact, ModelSpec, hash_of
-from asgard.model.artifacts.formats import Format, dump, load
+from asgard.model.artifacts.dumping import dump
+from asgard.model.artifacts.formats import Format
 from asgard.model.artifacts.signature import dumps
 from asgard.model.scoring.predictor import Predictor
+from asgard.model.scoring.scorers import load
 
 FILES = (
     *("MLmodel", SPEC, MANIFEST, "model.pkl", "requirements.txt", "conda.yaml", "python_env.yaml"),

@@ -25,10 +25,12 @@ from tests.support.models import (
 
 from asgard.common.errors import ArtifactError, EnvironmentSetupError, UsageError
 from asgard.model.artifacts.artifact import Artifact, ModelSpec
-from asgard.model.artifacts.formats import Format, dump, format_of, load
+from asgard.model.artifacts.dumping import dump
+from asgard.model.artifacts.formats import Format, format_of
 from asgard.model.artifacts.signature import Column, Signature
 from asgard.model.scoring.matrix import matrix, numbers
 from asgard.model.scoring.predictor import Predictor, cached
+from asgard.model.scoring.scorers import load
 
 TASKS = ("binary", "multiclass", "regression")
 ONNX_TOLERANCE = 1e-5

@@ -19,10 +19,12 @@ from tests.support.segments import segmented
 
 from asgard.common.errors import ArtifactError
 from asgard.model.artifacts.artifact import Artifact, ModelSpec
-from asgard.model.artifacts.formats import Format, dump, load
+from asgard.model.artifacts.dumping import dump
+from asgard.model.artifacts.formats import Format
 from asgard.model.artifacts.segments import Unknown
 from asgard.model.scoring.output import predictions
 from asgard.model.scoring.predictor import Predictor
+from asgard.model.scoring.scorers import load
 from asgard.model.scoring.segmented import Segmented
 
 NUMBERS = ("float64", "float32", "int64", "bool")

@@ -16,11 +16,13 @@ from tests.support.segments import different, segmented
 
 from asgard.common.errors import ArtifactError, UsageError
 from asgard.model.artifacts.artifact import Artifact
-from asgard.model.artifacts.formats import Format, dump, load
+from asgard.model.artifacts.dumping import dump
+from asgard.model.artifacts.formats import Format
 from asgard.model.artifacts.segments import ModelFile, Segment, Segments, Unknown, grouped, segments_of, values_of
 from asgard.model.artifacts.signature import Column, Signature, breaks
 from asgard.model.scoring import segmented as segmented_module
 from asgard.model.scoring.predictor import Predictor
+from asgard.model.scoring.scorers import load
 from asgard.model.scoring.segmented import Segmented
 from asgard.model.scoring.single_model import Loaded
 

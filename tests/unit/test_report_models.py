@@ -21,8 +21,9 @@ from asgard.model.lifecycle import Stage, Version
 from asgard.model.metrics import Task, baseline, curves, evaluate
 from asgard.model.versions import Binding, BoundView, ModelVersion
 from asgard.report.facts import Facts
+from asgard.report.model_facts import Evaluated, ModelFacts, Predictions
 from asgard.report.model_plots import model_plots
-from asgard.report.models import Evaluated, ModelFacts, Predictions, metric_rows
+from asgard.report.models import metric_rows
 from asgard.report.page import render
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)

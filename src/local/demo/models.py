@@ -25,7 +25,7 @@ from asgard.model.registry import Registry
 from asgard.model.training.source import PipelineSource, code_of
 from asgard.model.training.training import TrainRequest
 from asgard.model.versions import ON_DEMAND_CODE, Binding, ModelVersion
-from asgard.report.models import Evaluated, ModelFacts, Predictions
+from asgard.report.model_facts import Evaluated, ModelFacts, Predictions
 
 Say = Callable[[str], None]
 

@@ -1,4 +1,4 @@
-"""What each format makes of a fitted model."""
+"""A fitted model as the bytes of its file."""
 
 import io
 import pickle
@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from asgard.common.errors import UsageError
-from asgard.model.artifacts.formats import TRUSTED, Format
+from asgard.model.artifacts.formats import TRUSTED, Format, in_words, installed
 from asgard.model.artifacts.pickled import found_nowhere, modules_of
 
 _BY_PICKLE = (
@@ -114,7 +114,7 @@ def _packed(folder: Path) -> bytes:
     return buffer.getvalue()
 
 
-DUMPS: Mapping[Format, Callable[[Any], bytes]] = {
+_DUMPS: Mapping[Format, Callable[[Any], bytes]] = {
     Format.LIGHTGBM: _lightgbm,
     Format.SKOPS: _skops,
     Format.PICKLE: lambda model: pickle.dumps(model, protocol=5),
@@ -122,3 +122,19 @@ DUMPS: Mapping[Format, Callable[[Any], bytes]] = {
     Format.TORCHSCRIPT: _torchscript,
     Format.PYFUNC: _pyfunc,
 }
+
+
+def dump(model: Any, format: Format) -> bytes:
+    """A fitted model as the bytes of its file.
+
+    Args:
+        model: scikit-learn's, LightGBM's (Booster or wrapper), an ONNX ModelProto, a PyTorch module, an MLflow
+            PythonModel, or the path of a folder that any flavour of MLflow saved.
+        format: how it is kept.
+
+    Raises:
+        UsageError: the model can't be kept so.
+        EnvironmentSetupError: the format's library is not installed.
+    """
+    with installed(format), in_words(f"The model can't be kept as {format}", UsageError):
+        return _DUMPS[format](model)

@@ -1,17 +1,12 @@
-"""How a fitted model becomes bytes, and verified bytes become a scorer again.
+"""The formats that a fitted model is kept in, and what each needs."""
 
-Nothing here verifies anything: `load` is given the bytes that an `Artifact` has held against its manifest.
-"""
-
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from asgard.common.errors import ArtifactError, AsgardError, EnvironmentSetupError, UsageError
-from asgard.model.artifacts.signature import Signature
+from asgard.common.errors import AsgardError, EnvironmentSetupError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,47 +117,9 @@ def format_of(model: object) -> Format:
     )
 
 
-def dump(model: Any, format: Format) -> bytes:
-    """A fitted model as the bytes of its file.
-
-    Args:
-        model: scikit-learn's, LightGBM's (Booster or wrapper), an ONNX ModelProto, a PyTorch module, an MLflow
-            PythonModel, or the path of a folder that any flavour of MLflow saved.
-        format: how it is kept.
-
-    Raises:
-        UsageError: the model can't be kept so.
-        EnvironmentSetupError: the format's library is not installed.
-    """
-    from asgard.model.artifacts import dumping
-
-    with _installed(format), _said(f"The model can't be kept as {format}", UsageError):
-        return dumping.DUMPS[format](model)
-
-
-def load(content: bytes, format: Format, signature: Signature, threads: int = 1) -> Scorer:
-    """A scorer from the verified bytes of a model's file.
-
-    Args:
-        content: of the file.
-        format: how it was kept.
-        signature: of the model.
-        threads: that scoring may use.
-
-    Raises:
-        ArtifactError: they can't be loaded, or what they make is no such model.
-        EnvironmentSetupError: the format's library is not installed.
-    """
-    from asgard.model.scoring import scorers
-
-    if format is not Format.PYFUNC:
-        signature.require_numbers(format)
-    with _installed(format), _said(f"The {format} file can't be loaded", ArtifactError), _same_version():
-        return scorers.SCORERS[format](content, signature, threads)
-
-
 @contextmanager
-def _installed(format: Format) -> Iterator[None]:
+def installed(format: Format) -> Iterator[None]:
+    """Say which extra brings the library of a format, where it is not installed."""
     try:
         yield
     except ImportError as error:
@@ -174,7 +131,8 @@ def _installed(format: Format) -> Iterator[None]:
 
 
 @contextmanager
-def _said(what: str, kind: type[AsgardError]) -> Iterator[None]:
+def in_words(what: str, kind: type[AsgardError]) -> Iterator[None]:
+    """Raise what a format's library raises as an error of this kind."""
     try:
         yield
     except (AsgardError, ImportError):
@@ -185,17 +143,3 @@ def _said(what: str, kind: type[AsgardError]) -> Iterator[None]:
             f"{what}: {type(error).__name__}: {first}.",
             hint="Was the model made for this format, and by these versions?",
         ) from error
-
-
-@contextmanager
-def _same_version() -> Iterator[None]:
-    """Refuse a scikit-learn model of another version: scikit-learn warns only, but its numbers may be wrong."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-    for warning in caught:
-        if warning.category.__name__ == "InconsistentVersionWarning":
-            raise ArtifactError(
-                f"The model was trained with another scikit-learn: {warning.message}".split(" This might")[0],
-                hint="Install the versions in the model's requirements.txt, or train it again.",
-            )

@@ -10,15 +10,16 @@ import io
 import pickle
 import shutil
 import tempfile
+import warnings
 import weakref
 import zipfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import ArtifactError
-from asgard.model.artifacts.formats import TRUSTED, Format, Scorer
+from asgard.model.artifacts.formats import TRUSTED, Format, Scorer, in_words, installed
 from asgard.model.artifacts.signature import Signature
 from asgard.model.scoring.output import predictions
 
@@ -210,7 +211,7 @@ class Pyfunc:
         return predictions(self._model.predict(filled), given, self._signature, count, filled)
 
 
-SCORERS: Mapping[Format, Callable[[bytes, Signature, int], Scorer]] = {
+_SCORERS: Mapping[Format, Callable[[bytes, Signature, int], Scorer]] = {
     Format.LIGHTGBM: LightGBM,
     Format.SKOPS: _skops,
     Format.PICKLE: _pickled,
@@ -218,3 +219,36 @@ SCORERS: Mapping[Format, Callable[[bytes, Signature, int], Scorer]] = {
     Format.TORCHSCRIPT: TorchScript,
     Format.PYFUNC: Pyfunc,
 }
+
+
+def load(content: bytes, format: Format, signature: Signature, threads: int = 1) -> Scorer:
+    """A scorer from the verified bytes of a model's file.
+
+    Args:
+        content: of the file.
+        format: how it was kept.
+        signature: of the model.
+        threads: that scoring may use.
+
+    Raises:
+        ArtifactError: they can't be loaded, or what they make is no such model.
+        EnvironmentSetupError: the format's library is not installed.
+    """
+    if format is not Format.PYFUNC:
+        signature.require_numbers(format)
+    with installed(format), in_words(f"The {format} file can't be loaded", ArtifactError), _same_version():
+        return _SCORERS[format](content, signature, threads)
+
+
+@contextmanager
+def _same_version() -> Iterator[None]:
+    """Refuse a scikit-learn model of another version: scikit-learn warns only, but its numbers may be wrong."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        if warning.category.__name__ == "InconsistentVersionWarning":
+            raise ArtifactError(
+                f"The model was trained with another scikit-learn: {warning.message}".split(" This might")[0],
+                hint="Install the versions in the model's requirements.txt, or train it again.",
+            )

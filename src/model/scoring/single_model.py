@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from asgard.model.artifacts.formats import Format, load
+from asgard.model.artifacts.formats import Format
 from asgard.model.artifacts.signature import Signature
 from asgard.model.scoring.matrix import matrix, named, numbers
-from asgard.model.scoring.scorers import Pyfunc
+from asgard.model.scoring.scorers import Pyfunc, load
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,9 @@ from asgard.common.errors import AsgardError, AuditFailedError, RunError, UsageE
 from asgard.common.failpoints import failpoint
 from asgard.common.places import raised
 from asgard.model.artifacts.artifact import Artifact, ModelSpec
+from asgard.model.artifacts.dumping import dump
 from asgard.model.artifacts.environment import imported_versions, installed_versions
-from asgard.model.artifacts.formats import Format, dump, format_of
+from asgard.model.artifacts.formats import Format, format_of
 from asgard.model.artifacts.pickled import require_portable
 from asgard.model.artifacts.segments import Segments
 from asgard.model.declaration import FitResult, Model, Script, TrainingData

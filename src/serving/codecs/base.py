@@ -1,11 +1,8 @@
 """What a codec does: how a view's rows are named and written in Redis, and read back from there."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
-
-from asgard.common.errors import EnvironmentSetupError
-from asgard.features.views import Codec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,7 +11,9 @@ if TYPE_CHECKING:
 Value = bytes | tuple[bytes, ...]
 """One row as Redis keeps it: one value (`packed`), or the fields of a hash (`feast`)."""
 HASH_NAMES = "latin-1"
-"""How bytes that are no text are one."""
+"""Encoding that maps any bytes to str and back."""
+IN_PLACE = "feast"
+"""The generation of rows that are written where readers look for them."""
 Stored = bytes | Sequence[bytes | None] | None
 """One row as it is read; None if there is none."""
 
@@ -116,31 +115,3 @@ class RowCodec(Protocol):
 
     def shown(self, entity: bytes) -> str:
         """An entity's name for people."""
-
-
-def row_codec(
-    codec: Codec | str, view: str, keys: Mapping[str, str], features: Mapping[str, str], before: Collection[str] = ()
-) -> RowCodec:
-    """The codec of a view.
-
-    Args:
-        codec: which.
-        view: its name.
-        keys, features: name -> type, in order.
-        before: features that rows written in place may have too, of declarations before.
-
-    Raises:
-        ContractError: the codec can't hold a type.
-        EnvironmentSetupError: a library that it needs is not installed.
-    """
-    if codec == Codec.PACKED:
-        from asgard.serving.codecs.packed_rows import PackedRows
-
-        return PackedRows(keys, features)
-    try:
-        from asgard.serving.codecs.feast_rows import FeastRows
-    except ImportError as error:
-        raise EnvironmentSetupError(
-            f"Codec feast needs {error.name}.", hint="pip install 'asgard-lakehouse[serving]'"
-        ) from error
-    return FeastRows(view, keys, features, before)

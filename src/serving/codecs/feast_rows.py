@@ -15,9 +15,8 @@ import mmh3
 from asgard.common.errors import ContractError
 from asgard.features.feast.config import feast_project
 from asgard.serving.codecs import protobuf
-from asgard.serving.codecs.base import HASH_NAMES, Columns, Reader, Value
+from asgard.serving.codecs.base import HASH_NAMES, IN_PLACE, Columns, Reader, Value
 from asgard.serving.codecs.entity_keys import EntityKey
-from asgard.serving.redis_access.state import IN_PLACE
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,7 +9,8 @@ from functools import cached_property
 from asgard.common.errors import ServiceError
 from asgard.features.pinned import PinnedTable
 from asgard.features.views import Codec, FeatureView
-from asgard.serving.codecs.base import RowCodec, row_codec
+from asgard.serving.codecs.base import RowCodec
+from asgard.serving.codecs.choose import row_codec
 from asgard.serving.redis_access.state import Target
 
 FORMAT = 1

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from asgard.common.errors import ConflictError, ServiceError
-from asgard.serving.codecs.base import Batch, RowCodec
+from asgard.serving.codecs.base import IN_PLACE, Batch, RowCodec
 from asgard.serving.redis_access.connection import answered
-from asgard.serving.redis_access.state import IN_PLACE, Synced, Target, ViewKeys, texts_of
+from asgard.serving.redis_access.state import Synced, Target, ViewKeys, texts_of
 
 _FENCE = """
 if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then

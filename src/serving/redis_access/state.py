@@ -16,8 +16,6 @@ from asgard.common.errors import ServiceError
 from asgard.common.names import CommitHash, SnapshotId, TableName
 from asgard.serving.redis_access.connection import answered
 
-IN_PLACE = "feast"
-"""The generation of rows that are written where readers look for them."""
 GENERATION = rb"[0-9a-f]{8}-\d+"
 """How other generations are named: the epoch's first digits, and a number."""
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.features.views import FeatureView
-from asgard.serving.codecs.base import Batch, Reader, RowCodec, row_codec
+from asgard.serving.codecs.base import Batch, Reader, RowCodec
+from asgard.serving.codecs.choose import row_codec
 from asgard.serving.sync import changes
 from asgard.serving.sync.beyond import Names
 

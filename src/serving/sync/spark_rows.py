@@ -14,7 +14,8 @@ from asgard.features.joins.spark_join import column_of, visible_rows
 from asgard.features.pinned import PinnedView
 from asgard.features.types import to_arrow
 from asgard.lakehouse.catalog.lake import Lakehouse
-from asgard.serving.codecs.base import Batch, row_codec
+from asgard.serving.codecs.base import Batch
+from asgard.serving.codecs.choose import row_codec
 from asgard.serving.redis_access.fence import Pass
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync.changes import EVENT

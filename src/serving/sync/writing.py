@@ -11,9 +11,10 @@ from asgard.features.joins import duck
 from asgard.features.joins.engines import Engine
 from asgard.features.views import Codec
 from asgard.lakehouse.catalog.lake import Lakehouse
-from asgard.serving.codecs.base import Batch, row_codec
+from asgard.serving.codecs.base import IN_PLACE, Batch
+from asgard.serving.codecs.choose import row_codec
 from asgard.serving.redis_access.fence import Fenced
-from asgard.serving.redis_access.state import GENERATION, IN_PLACE
+from asgard.serving.redis_access.state import GENERATION
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync import changes
 from asgard.serving.sync.current_predictions import is_current

@@ -1,0 +1,35 @@
+"""Which codec a view's rows are kept in."""
+
+from collections.abc import Collection, Mapping
+
+from asgard.common.errors import EnvironmentSetupError
+from asgard.features.views import Codec
+from asgard.serving.codecs.base import RowCodec
+
+
+def row_codec(
+    codec: Codec | str, view: str, keys: Mapping[str, str], features: Mapping[str, str], before: Collection[str] = ()
+) -> RowCodec:
+    """The codec of a view.
+
+    Args:
+        codec: which.
+        view: its name.
+        keys, features: name -> type, in order.
+        before: features that rows written in place may have too, of declarations before.
+
+    Raises:
+        ContractError: the codec can't hold a type.
+        EnvironmentSetupError: a library that it needs is not installed.
+    """
+    if codec == Codec.PACKED:
+        from asgard.serving.codecs.packed_rows import PackedRows
+
+        return PackedRows(keys, features)
+    try:
+        from asgard.serving.codecs.feast_rows import FeastRows
+    except ImportError as error:
+        raise EnvironmentSetupError(
+            f"Codec feast needs {error.name}.", hint="pip install 'asgard-lakehouse[serving]'"
+        ) from error
+    return FeastRows(view, keys, features, before)
