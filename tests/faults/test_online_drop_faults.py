@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import Fresh
 from tests.faults.conftest import FIRST
 from tests.faults.test_online_sync_faults import start_slow_sync
-from tests.integration.test_online_command import expect_gone, offline
+from tests.integration.serving.test_command import expect_gone, offline
 from tests.support.online import OnlineView
 from tests.support.online_worker import Syncs
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.integration.test_features import Rows, frame, view_of
+from tests.integration.features.test_features import Rows, frame, view_of
 
 from asgard.common.names import BranchName
 from asgard.common.settings import Settings
