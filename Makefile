@@ -1,7 +1,0 @@
-.PHONY: demo test lint lock help
-
-help:
-	@./run help
-
-demo test lint lock:
-	@./run $@
