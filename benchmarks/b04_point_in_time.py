@@ -12,10 +12,11 @@ from typing import Any
 import duckdb
 
 from asgard.features import register
+from asgard.features.joins import duck
 from asgard.features.joins.engines import Engine
-from asgard.features.joins.labels import Labels
+from asgard.features.joins.labels import Labels, load_labels
 from asgard.features.pinned import local_path
-from asgard.features.training_sets.build import SetRequest, build, join_to_file
+from asgard.features.training_sets.build import SetRequest, build, join_by_duckdb
 from asgard.features.views import Feature, feature_view
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.snapshots import resolve
@@ -65,7 +66,7 @@ def main() -> None:
         request = SetRequest(pinned, Labels(f"{folder}/labels.parquet"))
         feast = feast_side(folder, [local_path(file) for file in pinned[0].table.files], view.name)
         sides = {
-            "asgard": lambda: join_to_file(lake, request, folder / "asgard.parquet"),
+            "asgard": lambda: by_asgard(lake, request, folder / "asgard.parquet"),
             "hand": lambda: by_hand(folder, [local_path(file) for file in pinned[0].table.files]),
             "feast": feast,
         }
@@ -99,6 +100,13 @@ def main() -> None:
 def as_spark(request: SetRequest) -> SetRequest:
     """The same request, on Spark."""
     return SetRequest(request.views, request.labels, engine=Engine.SPARK)
+
+
+def by_asgard(lake: Lakehouse, request: SetRequest, out: Path) -> None:
+    """The join of a training set, and its audit."""
+    with duck.connect(lake.settings) as connection:
+        labels, columns = load_labels(connection, request.labels, request.labels.pinned(lake), request.views)
+        join_by_duckdb(connection, labels, request.join(columns), out)
 
 
 def by_hand(folder: Path, files: list[str]) -> None:

@@ -144,18 +144,6 @@ def build_table(lake: Lakehouse, request: SetRequest, table: TableName, say: Say
     return {**manifest, "table": str(table), "run_id": result.run_id, "commit": result.commit}
 
 
-def join_to_file(lake: Lakehouse, request: SetRequest, out: Path) -> Audit:
-    """Only the join, by DuckDB, and its audit: no manifest, no digest, no hold. It replaces what is at `out`.
-
-    Raises:
-        UsageError: labels, views or columns that don't fit.
-        AuditFailedError: the set would leak; nothing is written.
-    """
-    with duck.connect(lake.settings) as connection:
-        labels, columns = load_labels(connection, request.labels, request.labels.pinned(lake), request.views)
-        return _join_here(connection, labels, request.join(columns), out)
-
-
 def _made(lake: Lakehouse, request: SetRequest, table: PinnedTable | None, made: Path, say: Say) -> Mapping[str, Any]:
     """Write the set at `made`; gives what its manifest says, but for the holds."""
     engine, why = choose_engine(lake, request)
@@ -165,7 +153,7 @@ def _made(lake: Lakehouse, request: SetRequest, table: PinnedTable | None, made:
         labels, label_columns = load_labels(connection, request.labels, table, request.views)
         join = request.join(label_columns)
         if engine is Engine.DUCKDB:
-            audit = _join_here(connection, labels, join, made)
+            audit = join_by_duckdb(connection, labels, join, made)
         else:
             from asgard.features.joins.spark_join import join_on_spark
 
@@ -185,7 +173,12 @@ def _made(lake: Lakehouse, request: SetRequest, table: PinnedTable | None, made:
         }
 
 
-def _join_here(connection: "DuckDBPyConnection", labels: str, join: Join, out: Path) -> Audit:
+def join_by_duckdb(connection: "DuckDBPyConnection", labels: str, join: Join, out: Path) -> Audit:
+    """Only the join and its audit: no manifest, no digest, no hold. It replaces the file at `out`.
+
+    Raises:
+        AuditFailedError: the set would leak; nothing is written.
+    """
     sql = duck.join_sql(
         lambda table, columns: duck.rows_of(connection, table, columns),
         labels,

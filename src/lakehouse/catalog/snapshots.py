@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from asgard.common.errors import UnknownReferenceError, UsageError
 from asgard.common.names import CommitHash, SnapshotId, TableName, check_reference
-from asgard.lakehouse.catalog.files import TableState
-from asgard.lakehouse.catalog.lake import CATALOG, Lakehouse, identifier
+from asgard.lakehouse.catalog.lake import Lakehouse, identifier
 from asgard.lakehouse.declaring.intervals import parse_moment
 
 if TYPE_CHECKING:
@@ -100,20 +99,3 @@ def read_at(lake: Lakehouse, table: TableName, at: At) -> "DataFrame":
     """
     lake.content(table, str(at))
     return lake.spark.table(at.sql_name(table))
-
-
-def read_snapshot(lake: Lakehouse, table: TableName, snapshot: SnapshotId) -> "DataFrame":
-    """The rows of a table at a snapshot that its published metadata knows.
-
-    Raises:
-        UnknownTableError: there is no such table.
-        UsageError: the table has no such snapshot.
-    """
-    content = lake.content(table, lake.target)
-    known = TableState.load(content.metadata_location, lake.settings).snapshot_ids
-    if snapshot not in known:
-        raise UsageError(
-            f"{table} has no snapshot {snapshot} on {lake.target}.",
-            hint=f"Its newest are {', '.join(map(str, sorted(known)[-5:]))}; it may have been collected.",
-        )
-    return lake.spark.read.option("versionAsOf", str(snapshot)).table(f"{CATALOG}.{table.layer}.`{table.name}`")

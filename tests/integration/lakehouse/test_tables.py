@@ -9,9 +9,8 @@ from tests.support.runs import days, declared, rows_of, values, write_rows
 
 from asgard import Daily, Monthly
 from asgard.common.errors import AsgardError, ContractError, DeclarationError, InputDataError, UsageError
-from asgard.common.names import SnapshotId
 from asgard.lakehouse.catalog.lake import Lakehouse
-from asgard.lakehouse.catalog.snapshots import published_at, read_at, read_snapshot, resolve
+from asgard.lakehouse.catalog.snapshots import published_at, read_at, resolve
 from asgard.lakehouse.runs.run import RunAuditFailedError
 from asgard.validation.checks import between, not_null, unique
 
@@ -227,9 +226,7 @@ class TestSchemas:
 
 
 class TestTimeTravel:
-    def test_a_state_is_found_by_commit_time_tag_and_snapshot(
-        self, lake: Lakehouse, spark: SparkSession, fresh: Fresh
-    ) -> None:
+    def test_a_state_is_found_by_commit_and_time(self, lake: Lakehouse, spark: SparkSession, fresh: Fresh) -> None:
         table = declared(fresh.table())
         first = write_rows(lake, table, values(spark, "id bigint", [[1]]))
         moment = next(iter(lake.nessie.log("main"))).committed
@@ -240,15 +237,11 @@ class TestTimeTravel:
         assert resolve(lake, first.commit[:16]) == at
         assert published_at(lake, moment) == at
         assert [row.id for row in read_at(lake, table.name, at).collect()] == [1]
-        snapshot = SnapshotId(first.tables[str(table.name)]["snapshot_id"])
-        assert [row.id for row in read_snapshot(lake, table.name, snapshot).collect()] == [1]
         assert rows_of(lake, table.name) == [(2,)]
 
     def test_what_is_not_there_is_said(self, lake: Lakehouse, spark: SparkSession, fresh: Fresh) -> None:
         table = declared(fresh.table())
         write_rows(lake, table, values(spark, "id bigint", [[1]]))
-        with pytest.raises(UsageError, match="no snapshot 7"):
-            read_snapshot(lake, table.name, SnapshotId(7))
         with pytest.raises(UsageError, match="no such reference"):
             resolve(lake, "no_such_branch")
         with pytest.raises(UsageError, match="Nothing was published"):
