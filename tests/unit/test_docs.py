@@ -73,6 +73,12 @@ def test_parts_made_from_the_code_are_up_to_date(path: Path) -> None:
 
 
 class TestBlocks:
+    @pytest.mark.parametrize("language", ["python", "sql", "toml", "console"])
+    def test_no_block_is_missed(self, language: str) -> None:
+        opened = [line for path in DOCUMENTS for line in path.read_text(encoding="utf-8").splitlines()]
+        begun = [line for line in opened if line.lstrip().startswith(f"```{language}")]
+        assert len([block for path in DOCUMENTS for block in blocks(path, language)]) == len(begun) > 0
+
     @pytest.mark.parametrize("path", having("python"), ids=name_of)
     def test_python_runs(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         module = ModuleType("documented")
