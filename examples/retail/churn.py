@@ -12,20 +12,8 @@ rows that leaves is known, because the generator planted the rest (`planted.json
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from asgard import Monthly, Pipeline
+from asgard import Monthly, Pipeline, TimeRange, checks
 from asgard.features import user_features
-from asgard.lakehouse.declaring.intervals import TimeRange
-from asgard.validation.checks import (
-    accepted_values,
-    between,
-    expression,
-    matches,
-    mean_between,
-    not_null,
-    references,
-    row_count,
-    unique,
-)
 from examples.retail import transforms
 from examples.retail.transforms import category, email, first_by_key, money, newest_delivery, trimmed, utc, within
 
@@ -42,7 +30,7 @@ churn.source(
     columns="customer_id bigint, full_name string, email string, country string, segment string, "
     "signed_up_at string, updated_at string",
     keys=("customer_id",),
-    checks=(row_count(1), not_null("customer_id")),
+    checks=(checks.row_count(1), checks.not_null("customer_id")),
     description="Versions of customers as delivered; times as text with an offset.",
 )
 churn.source(
@@ -50,14 +38,14 @@ churn.source(
     columns="transaction_id bigint, customer_id bigint, product_id bigint, category string, quantity int, "
     "amount string, transaction_at string, updated_at string",
     keys=("transaction_id",),
-    checks=(row_count(1), not_null("transaction_id"), not_null("transaction_at")),
+    checks=(checks.row_count(1), checks.not_null("transaction_id"), checks.not_null("transaction_at")),
     description="Transactions as delivered, corrections included; money and times as text.",
 )
 churn.source(
     TICKETS,
     columns="ticket_id bigint, customer_id bigint, category string, priority string, opened_at string",
     keys=("ticket_id",),
-    checks=(row_count(1), not_null("ticket_id"), not_null("opened_at")),
+    checks=(checks.row_count(1), checks.not_null("ticket_id"), checks.not_null("opened_at")),
     description="Support tickets as delivered.",
 )
 
@@ -67,14 +55,14 @@ churn.source(
     inputs={"raw": CUSTOMERS},
     keys=("customer_id",),
     checks=(
-        row_count(1),
-        not_null("customer_id"),
-        unique("customer_id"),
-        not_null("email"),
-        matches("email", transforms.EMAIL),
-        expression("e-mails are in lower case", "email = lower(email)"),
-        accepted_values("segment", ("basic", "plus", "premium", transforms.UNKNOWN)),
-        not_null("signed_up_at"),
+        checks.row_count(1),
+        checks.not_null("customer_id"),
+        checks.unique("customer_id"),
+        checks.not_null("email"),
+        checks.matches("email", transforms.EMAIL),
+        checks.expression("e-mails are in lower case", "email = lower(email)"),
+        checks.accepted_values("segment", ("basic", "plus", "premium", transforms.UNKNOWN)),
+        checks.not_null("signed_up_at"),
     ),
     consumers=(TRANSACTIONS_CLEANED, TICKETS_CLEANED, "gold.churn_customer_metrics"),
 )
@@ -106,16 +94,16 @@ def customers_cleaned(raw: DataFrame) -> DataFrame:
     interval=Monthly("transaction_at"),
     **YEAR,
     checks=(
-        not_null("transaction_id"),
-        unique("transaction_id"),
-        not_null("customer_id"),
-        references("customer_id", CUSTOMERS_CLEANED),
-        not_null("amount"),
-        between("amount", 0, 100_000),
-        mean_between("amount", 1, 1_000),
-        not_null("category"),
-        not_null("transaction_at"),
-        row_count(1),
+        checks.not_null("transaction_id"),
+        checks.unique("transaction_id"),
+        checks.not_null("customer_id"),
+        checks.references("customer_id", CUSTOMERS_CLEANED),
+        checks.not_null("amount"),
+        checks.between("amount", 0, 100_000),
+        checks.mean_between("amount", 1, 1_000),
+        checks.not_null("category"),
+        checks.not_null("transaction_at"),
+        checks.row_count(1),
     ),
     consumers=("gold.churn_customer_metrics", "gold.churn_product_analytics"),
 )
@@ -151,12 +139,12 @@ def transactions_cleaned(raw: DataFrame, customers: DataFrame, interval: TimeRan
     interval=Monthly("opened_at"),
     **YEAR,
     checks=(
-        not_null("ticket_id"),
-        unique("ticket_id"),
-        references("customer_id", CUSTOMERS_CLEANED),
-        accepted_values("priority", ("low", "normal", "high")),
-        accepted_values("category", ("account", "billing", "delivery", "product", transforms.UNKNOWN)),
-        not_null("opened_at"),
+        checks.not_null("ticket_id"),
+        checks.unique("ticket_id"),
+        checks.references("customer_id", CUSTOMERS_CLEANED),
+        checks.accepted_values("priority", ("low", "normal", "high")),
+        checks.accepted_values("category", ("account", "billing", "delivery", "product", transforms.UNKNOWN)),
+        checks.not_null("opened_at"),
     ),
     consumers=("gold.churn_customer_metrics",),
 )
@@ -179,17 +167,17 @@ def tickets_cleaned(raw: DataFrame, customers: DataFrame, interval: TimeRange) -
     start="2024-04-01",
     end="2025-02-01",
     checks=(
-        row_count(1),
-        not_null("customer_id"),
-        not_null("churned"),
-        unique("customer_id", "event_timestamp"),
-        references("customer_id", CUSTOMERS_CLEANED),
-        between("total_purchases", 0, 100_000),
-        between("customer_lifetime_value", 0, 10_000_000),
-        between("days_since_last_purchase", 1, 366),
-        between("account_age_days", 1, 2_000),
-        between("support_tickets", 0, 1_000),
-        mean_between("avg_purchase_value", 1, 1_000),
+        checks.row_count(1),
+        checks.not_null("customer_id"),
+        checks.not_null("churned"),
+        checks.unique("customer_id", "event_timestamp"),
+        checks.references("customer_id", CUSTOMERS_CLEANED),
+        checks.between("total_purchases", 0, 100_000),
+        checks.between("customer_lifetime_value", 0, 10_000_000),
+        checks.between("days_since_last_purchase", 1, 366),
+        checks.between("account_age_days", 1, 2_000),
+        checks.between("support_tickets", 0, 1_000),
+        checks.mean_between("avg_purchase_value", 1, 1_000),
     ),
     consumers=("churn model", "online store"),
 )
@@ -216,12 +204,12 @@ def customer_metrics(
     interval=Monthly("month"),
     **YEAR,
     checks=(
-        not_null("product_id"),
-        not_null("category"),
-        unique("product_id", "month"),
-        between("revenue", 0, None),
-        between("revenue_rank", 1, None),
-        between("category_share", 0, 1),
+        checks.not_null("product_id"),
+        checks.not_null("category"),
+        checks.unique("product_id", "month"),
+        checks.between("revenue", 0, None),
+        checks.between("revenue_rank", 1, None),
+        checks.between("category_share", 0, 1),
     ),
     consumers=("category management",),
 )

@@ -15,24 +15,21 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from asgard import Monthly, Pipeline, Weekly
-from asgard.features import user_features
-from asgard.features.views import Feature, feature_view, on_demand
-from asgard.features.windows import aggregate, windowed
-from asgard.lakehouse.declaring.intervals import TimeRange
-from asgard.model.declaration import model
-from asgard.model.predictions_view import predictions_view
-from asgard.validation.checks import (
-    accepted_values,
-    between,
-    expression,
-    mean_between,
-    not_null,
-    null_rate,
-    references,
-    row_count,
-    unique,
+from asgard import (
+    Feature,
+    Monthly,
+    Pipeline,
+    TimeRange,
+    Weekly,
+    aggregate,
+    checks,
+    feature_view,
+    model,
+    on_demand,
+    predictions_view,
+    windowed,
 )
+from asgard.features import user_features
 from examples.retail import models, transforms
 from examples.retail.transforms import (
     category,
@@ -63,13 +60,16 @@ retail.source(
     "transaction_timestamp timestamp",
     keys=ONE_BASKET_LINE,
     checks=(
-        row_count(1),
-        *(not_null(column) for column in ("household_id", *ONE_BASKET_LINE, "sales_value", "transaction_timestamp")),
-        unique(*ONE_BASKET_LINE).over("added"),
-        between("sales_value", 0, 10_000),
-        between("quantity", 0, 1_000_000),
-        between("week", 1, 53),
-        between("transaction_timestamp", datetime(2017, 1, 1, tzinfo=UTC), datetime(2018, 1, 2, tzinfo=UTC)),
+        checks.row_count(1),
+        *(
+            checks.not_null(column)
+            for column in ("household_id", *ONE_BASKET_LINE, "sales_value", "transaction_timestamp")
+        ),
+        checks.unique(*ONE_BASKET_LINE).over("added"),
+        checks.between("sales_value", 0, 10_000),
+        checks.between("quantity", 0, 1_000_000),
+        checks.between("week", 1, 53),
+        checks.between("transaction_timestamp", datetime(2017, 1, 1, tzinfo=UTC), datetime(2018, 1, 2, tzinfo=UTC)),
     ),
     description="Receipt lines as delivered; dollars that the retailer received, discounts as positive numbers.",
 )
@@ -78,7 +78,7 @@ retail.source(
     columns="product_id bigint, manufacturer_id bigint, department string, brand string, product_category string, "
     "product_type string, package_size string",
     keys=("product_id",),
-    checks=(row_count(1), not_null("product_id"), null_rate("product_category", 0.05)),
+    checks=(checks.row_count(1), checks.not_null("product_id"), checks.null_rate("product_category", 0.05)),
     description="Products as delivered.",
 )
 retail.source(
@@ -86,14 +86,14 @@ retail.source(
     columns="household_id bigint, age string, income string, home_ownership string, marital_status string, "
     "household_size string, household_comp string, kids_count string",
     keys=("household_id",),
-    checks=(row_count(1), not_null("household_id")),
+    checks=(checks.row_count(1), checks.not_null("household_id")),
     description="What 801 of the households told about themselves, as delivered.",
 )
 retail.source(
     "bronze.erasures",
     columns="household_id bigint, requested_at timestamp",
     keys=("household_id",),
-    checks=(not_null("household_id"), not_null("requested_at")),
+    checks=(checks.not_null("household_id"), checks.not_null("requested_at")),
     description="Households that asked to be forgotten: nothing beyond bronze knows them.",
 )
 
@@ -103,11 +103,11 @@ retail.source(
     inputs={"raw": "bronze.products"},
     keys=("product_id",),
     checks=(
-        not_null("product_id"),
-        unique("product_id"),
-        not_null("product_category"),
-        accepted_values("brand", ("National", "Private", transforms.UNKNOWN)),
-        row_count(1_000),
+        checks.not_null("product_id"),
+        checks.unique("product_id"),
+        checks.not_null("product_category"),
+        checks.accepted_values("brand", ("National", "Private", transforms.UNKNOWN)),
+        checks.row_count(1_000),
     ),
     consumers=("gold.product_analytics", "gold.department_sales"),
 )
@@ -129,10 +129,10 @@ def products_cleaned(raw: DataFrame) -> DataFrame:
     inputs={"raw": "bronze.demographics", "erased": "bronze.erasures"},
     keys=("household_id",),
     checks=(
-        not_null("household_id"),
-        unique("household_id"),
-        accepted_values("age", ("19-24", "25-34", "35-44", "45-54", "55-64", "65+", transforms.UNKNOWN)),
-        row_count(1),
+        checks.not_null("household_id"),
+        checks.unique("household_id"),
+        checks.accepted_values("age", ("19-24", "25-34", "35-44", "45-54", "55-64", "65+", transforms.UNKNOWN)),
+        checks.row_count(1),
     ),
 )
 def demographics_cleaned(raw: DataFrame, erased: DataFrame) -> DataFrame:
@@ -156,12 +156,15 @@ def demographics_cleaned(raw: DataFrame, erased: DataFrame) -> DataFrame:
     start=FIRST_DAY,
     end=AFTER_LAST_MONTH,
     checks=(
-        *(not_null(column) for column in ("household_id", *ONE_BASKET_LINE, "sales_value", "transaction_timestamp")),
-        between("sales_value", 0, 10_000),
-        between("quantity", 0, 1_000_000),
-        mean_between("sales_value", 1, 10),
-        unique(*ONE_BASKET_LINE),
-        references("product_id", "silver.products_cleaned").warn(),
+        *(
+            checks.not_null(column)
+            for column in ("household_id", *ONE_BASKET_LINE, "sales_value", "transaction_timestamp")
+        ),
+        checks.between("sales_value", 0, 10_000),
+        checks.between("quantity", 0, 1_000_000),
+        checks.mean_between("sales_value", 1, 10),
+        checks.unique(*ONE_BASKET_LINE),
+        checks.references("product_id", "silver.products_cleaned").warn(),
     ),
     consumers=("gold.customer_metrics", "gold.product_analytics", "gold.department_sales"),
 )
@@ -195,17 +198,17 @@ def transactions_cleaned(raw: DataFrame, erased: DataFrame, interval: TimeRange)
     start="2017-01-02",
     end="2018-01-08",
     checks=(
-        row_count(1),
-        not_null("customer_id"),
-        not_null("churned"),
-        unique("customer_id", "event_timestamp"),
-        between("total_purchases", 1, 10_000),
-        between("customer_lifetime_value", 0, 1_000_000),
-        between("days_since_last_purchase", 1, 366),
-        between("account_age_days", 1, 366),
-        between("purchase_frequency", 0, 3_000),
-        mean_between("avg_purchase_value", 5, 100),
-        expression("last purchase is not before the first", "days_since_last_purchase <= account_age_days"),
+        checks.row_count(1),
+        checks.not_null("customer_id"),
+        checks.not_null("churned"),
+        checks.unique("customer_id", "event_timestamp"),
+        checks.between("total_purchases", 1, 10_000),
+        checks.between("customer_lifetime_value", 0, 1_000_000),
+        checks.between("days_since_last_purchase", 1, 366),
+        checks.between("account_age_days", 1, 366),
+        checks.between("purchase_frequency", 0, 3_000),
+        checks.mean_between("avg_purchase_value", 5, 100),
+        checks.expression("last purchase is not before the first", "days_since_last_purchase <= account_age_days"),
     ),
     consumers=("churn model", "online store"),
 )
@@ -229,13 +232,13 @@ def customer_metrics(transactions: DataFrame, interval: TimeRange) -> DataFrame:
     start=FIRST_DAY,
     end=AFTER_LAST_MONTH,
     checks=(
-        not_null("product_id"),
-        not_null("category"),
-        unique("product_id", "month"),
-        between("revenue", 0, None),
-        between("revenue_rank", 1, None),
-        between("category_share", 0, 1),
-        expression("as many buyers as purchases at most", "buyers <= purchases"),
+        checks.not_null("product_id"),
+        checks.not_null("category"),
+        checks.unique("product_id", "month"),
+        checks.between("revenue", 0, None),
+        checks.between("revenue_rank", 1, None),
+        checks.between("category_share", 0, 1),
+        checks.expression("as many buyers as purchases at most", "buyers <= purchases"),
     ),
     consumers=("category management",),
 )
@@ -281,7 +284,12 @@ RFM = windowed(
     interval=Monthly("bucket"),
     start=FIRST_DAY,
     end=AFTER_LAST_MONTH,
-    checks=(not_null("customer_id"), not_null("bucket"), unique("customer_id", "bucket"), between("events", 1, None)),
+    checks=(
+        checks.not_null("customer_id"),
+        checks.not_null("bucket"),
+        checks.unique("customer_id", "bucket"),
+        checks.between("events", 1, None),
+    ),
     consumers=("gold.customer_rfm",),
 )
 def customer_purchase_days(transactions: DataFrame, interval: TimeRange) -> DataFrame:
@@ -302,11 +310,13 @@ def customer_purchase_days(transactions: DataFrame, interval: TimeRange) -> Data
     start="2017-01-02",
     end="2018-01-08",
     checks=(
-        row_count(1),
-        not_null("customer_id"),
-        unique("customer_id", "event_timestamp"),
-        between("purchases_90d", 0, 10_000),
-        expression("shorter windows hold no more", "purchases_7d <= purchases_30d AND purchases_30d <= purchases_90d"),
+        checks.row_count(1),
+        checks.not_null("customer_id"),
+        checks.unique("customer_id", "event_timestamp"),
+        checks.between("purchases_90d", 0, 10_000),
+        checks.expression(
+            "shorter windows hold no more", "purchases_7d <= purchases_30d AND purchases_30d <= purchases_90d"
+        ),
     ),
     consumers=("churn model", "online store"),
 )
@@ -326,10 +336,10 @@ def customer_rfm(days: DataFrame, interval: TimeRange) -> DataFrame:
     start="2017-04-01",
     end="2018-01-01",
     checks=(
-        row_count(1),
-        not_null("customer_id"),
-        not_null("churned"),
-        unique("customer_id", "event_timestamp"),
+        checks.row_count(1),
+        checks.not_null("customer_id"),
+        checks.not_null("churned"),
+        checks.unique("customer_id", "event_timestamp"),
     ),
     consumers=("churn model",),
 )

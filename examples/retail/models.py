@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asgard.model.declaration import TrainingData
+    from asgard import TrainingData
 
 
 def gradient_boosting(data: "TrainingData") -> Any:

@@ -6,7 +6,7 @@ from datetime import datetime
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from asgard.lakehouse.declaring.intervals import TimeRange
+from asgard import TimeRange
 
 UNKNOWN = "Unknown"
 """What stands for a missing category."""

@@ -2,11 +2,11 @@
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from asgard.common import arguments
 from asgard.common.arguments import Misfit, Shape, declares, optional
@@ -248,6 +248,30 @@ def about(given: Mapping[str, Any]) -> str:
     return f"Table{called}{f' ({module})' if module else ''}"
 
 
+class Properties(TypedDict, total=False):
+    """What a pipeline may say of a table; see `Table` for the meaning of each."""
+
+    inputs: Mapping[str, str] | None
+    keys: Sequence[str]
+    interval: Cadence | None
+    mode: str | None
+    partitioned_by: Sequence[str]
+    checks: Iterable[Check]
+    contract: str
+    renames: Mapping[str, str] | None
+    columns: str | None
+    on_empty: str
+    start: datetime | date | str | None
+    end: datetime | date | str | None
+    owner: str
+    description: str | None
+    tags: Sequence[str]
+    consumers: Sequence[str]
+    update_frequency: str
+    retention: str
+    properties: Mapping[str, str] | None
+
+
 @declares(about, PROPERTIES, name=NAME, function=optional(FUNCTION))
 def declare_table(
     name: str,
@@ -258,7 +282,7 @@ def declare_table(
     interval: Cadence | None = None,
     mode: str | None = None,
     partitioned_by: Sequence[str] = (),
-    checks: Sequence[Check] = (),
+    checks: Iterable[Check] = (),
     contract: str = Contract.COMPATIBLE,
     renames: Mapping[str, str] | None = None,
     columns: str | None = None,

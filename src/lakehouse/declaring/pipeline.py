@@ -4,14 +4,14 @@ import fnmatch
 import graphlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, Unpack
 
 from asgard.common import arguments
 from asgard.common.arguments import Misfit, Shape, declares, optional
 from asgard.common.errors import DeclarationError, UsageError
 from asgard.common.names import TableName, check_identifier
 from asgard.common.places import calling_place
-from asgard.lakehouse.declaring.declaration import NAME, PROPERTIES, Table, declare_table
+from asgard.lakehouse.declaring.declaration import NAME, PROPERTIES, Properties, Table, declare_table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -66,7 +66,7 @@ class Pipeline:
     """
 
     @declares("Pipeline {name}", name=arguments.text("'retail'"), further=PROPERTIES)
-    def __init__(self, name: str, **defaults: Any) -> None:
+    def __init__(self, name: str, **defaults: Unpack[Properties]) -> None:
         self.name = check_identifier(name, "pipeline name")
         self._defaults = defaults
         self._tables: dict[TableName, Table] = {}
@@ -74,7 +74,9 @@ class Pipeline:
         self._waiting: dict[str, str] = {}
 
     @declares("Table {name}", name=_DECORATED, function=_BELOW, further=PROPERTIES)
-    def table(self, name: str, function: None = None, **properties: Any) -> "Callable[[TableFunction], TableFunction]":
+    def table(
+        self, name: str, function: None = None, **properties: Unpack[Properties]
+    ) -> "Callable[[TableFunction], TableFunction]":
         """Declare the decorated function as the table `name`; see `asgard.Table` for the properties.
 
         Raises:
@@ -92,7 +94,7 @@ class Pipeline:
         return register
 
     @declares("Table {name}", name=NAME, further=PROPERTIES)
-    def source(self, name: str, **properties: Any) -> None:
+    def source(self, name: str, **properties: Unpack[Properties]) -> None:
         """Declare a table that `asgard ingest` fills.
 
         Raises:
@@ -118,7 +120,7 @@ class Pipeline:
         from asgard.lakehouse.declaring.sql_files import read_sql_file
 
         declared = read_sql_file(Path(path))
-        properties = {**declared.properties, "checks": (*declared.checks, *checks)}
+        properties: Properties = {**declared.properties, "checks": (*declared.checks, *checks)}
         self._add(declared.name, declared.function, properties, str(path))
 
     @declares("Pipeline.add", extra=_EXTRA)
@@ -221,9 +223,8 @@ class Pipeline:
             if pattern.endswith("+"):
                 yield from self.downstream(name)
 
-    def _add(self, name: str, function: "TableFunction | None", properties: dict[str, Any], module: str) -> None:
-        defaults = {key: value for key, value in self._defaults.items() if key not in properties}
-        table = declare_table(name, function, module=module, pipeline=self.name, **defaults, **properties)
+    def _add(self, name: str, function: "TableFunction | None", properties: Properties, module: str) -> None:
+        table = declare_table(name, function, module=module, pipeline=self.name, **{**self._defaults, **properties})
         if table.name in self._tables:
             raise DeclarationError(
                 f"Table {name} is declared twice: in {self._tables[table.name].module} and in {module}.",

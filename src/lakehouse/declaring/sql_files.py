@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, cast
 from asgard.common.arguments import split_list
 from asgard.common.errors import DeclarationError, RunError
 from asgard.common.spark_utils import first_line
-from asgard.lakehouse.declaring.declaration import Daily, Hourly, Monthly, Weekly, Yearly
+from asgard.lakehouse.declaring.declaration import Daily, Hourly, Monthly, Properties, Weekly, Yearly
 from asgard.lakehouse.declaring.intervals import Cadence, TimeRange
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class SqlTable:
 
     name: str
     function: "Callable[..., DataFrame]"
-    properties: dict[str, Any]
+    properties: Properties
     checks: "tuple[Check, ...]"
 
 
@@ -128,7 +128,7 @@ def read_sql_file(path: Path) -> SqlTable:
     if not query:
         raise DeclarationError(f"{path} has no query.", hint="Write a SELECT after the header.")
     function = _query_function(path, query, tuple(properties["inputs"]), uses_interval="interval" in properties)
-    return SqlTable(name, function, properties, tuple(checks))
+    return SqlTable(name, function, cast(Properties, properties), tuple(checks))
 
 
 def _split(text: str) -> tuple[list[tuple[int, str]], str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 MODULES = (
     "common",
     "common.errors",
+    "common.lazy",
     "common.names",
     "common.settings",
     "model",
