@@ -224,7 +224,8 @@ class Pipeline:
                 yield from self.downstream(name)
 
     def _add(self, name: str, function: "TableFunction | None", properties: Properties, module: str) -> None:
-        table = declare_table(name, function, module=module, pipeline=self.name, **{**self._defaults, **properties})
+        all_properties: Properties = {**self._defaults, **properties}
+        table = declare_table(name, function, module=module, pipeline=self.name, **all_properties)
         if table.name in self._tables:
             raise DeclarationError(
                 f"Table {name} is declared twice: in {self._tables[table.name].module} and in {module}.",

@@ -125,9 +125,7 @@ def _run(command: list[str], script: Script, folder: Path, stream: int) -> int |
 
 def _search_path(given: str) -> str:
     """PYTHONPATH with Asgard at its end, wherever this process has it from, so that it hides nothing."""
-    import asgard
-
-    own = Path(asgard.__file__ or "").absolute().parent
+    own = Path(__file__).absolute().parents[2]
     return os.pathsep.join(filter(None, (given, str(own.parent) if own.name == "asgard" else "")))
 
 

@@ -67,9 +67,7 @@ class PipelineSource:
 
     def search_path(self, tree: Path) -> str:
         """PYTHONPATH of a process that imports from a tree what this one imports from the repository; Asgard stays."""
-        import asgard
-
-        own = Path(asgard.__file__ or "").absolute().parent
+        own = Path(__file__).absolute().parents[2]
         first = [str(own.parent)] if own.name == "asgard" else []
         moved = [str(each) for entry in sys.path if (each := self._moved(Path(entry or self.folder), tree)) is not None]
         given = python_environment().get("PYTHONPATH", "").split(os.pathsep)
