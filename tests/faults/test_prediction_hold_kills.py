@@ -16,7 +16,7 @@ from tests.support.predicting import answer, prediction_holds, promote, publishe
 from tests.support.processes import environment
 
 from asgard.lakehouse.catalog.lake import Lakehouse
-from asgard.model.batch.predict import holds as holding
+from asgard.model.batch import holds as holding
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

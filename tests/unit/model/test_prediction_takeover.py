@@ -10,8 +10,8 @@ from tests.unit.model.test_batch_request import request
 
 from asgard.common.names import RunId, new_run_id
 from asgard.lakehouse.runs.records import RunRecords
+from asgard.model.batch import holds as prediction_holds
 from asgard.model.batch.holds import Holding
-from asgard.model.batch.predict import holds as prediction_holds
 
 NOW = datetime.now(UTC)
 
