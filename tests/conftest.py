@@ -11,6 +11,7 @@ import pytest
 from tests.support.mariadb import MariaDB, running_mariadb
 from tests.support.online_worker import Syncs, sync_processes
 from tests.support.postgres import Postgres, running_postgres
+from tests.support.s3 import Bucket, serving
 
 from asgard.common.names import TableName
 from asgard.common.settings import Settings, load_settings
@@ -75,6 +76,15 @@ def mariadb() -> Iterator[MariaDB]:
     """A MariaDB of the test run's own: it stands in for MySQL."""
     with running_mariadb(load_settings()) as found:
         yield found
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An S3 bucket of the test's own, with nothing in it; its keys are in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
+    with serving() as served:
+        yield served
 
 
 @pytest.fixture(scope="session")

@@ -5,21 +5,11 @@ from itertools import cycle
 
 import pytest
 from tests.conftest import Fresh
-from tests.support.online import OnlineView
+from tests.support.online import FIRST, Hook, OnlineView
 from tests.support.online_worker import FEWEST
 
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.serving.sync import changes, sending
-
-FIRST = [(customer, 0, float(customer), customer) for customer in range(1, 6)]
-MANY = 2 * FEWEST + 500
-"""Customers: three batches."""
-Hook = Callable[[Callable[[], None]], None]
-
-
-def many_rows(amount: float, first: int = 1) -> list[tuple[int, int, float, int]]:
-    """Rows of many customers, each with the same amount."""
-    return [(customer, 0, amount, 1) for customer in range(first, first + MANY)]
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 from tests.conftest import Fresh
-from tests.faults.test_run_kills import PATIENCE_SECONDS, start_worker, wait_until
 from tests.support.failpoints import at_failpoints, publishes
 from tests.support.runs import declared, rows_of, run_work, values, write_rows
-from tests.support.worker import ROWS, two_tables
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.worker import ROWS, start_worker, two_tables
 
 from asgard.common.names import RunId, TableName
 from asgard.common.settings import Settings

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.conftest import Fresh
-from tests.faults.test_run_kills import PATIENCE_SECONDS, wait_until
 from tests.support.features import ViewShop, expect_held, expect_whole
-from tests.support.processes import environment
+from tests.support.processes import end_of, environment
+from tests.support.waiting import wait_until
 
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.registrations import Registrations
@@ -40,13 +40,6 @@ def start_apply(shop: ViewShop, root: Path, *arguments: str, failpoint: str = ""
         stdout=subprocess.DEVNULL,
         text=True,
     )
-
-
-def end_of(worker: "subprocess.Popen[str]") -> tuple[int, str]:
-    """Its exit code, and what it said."""
-    _, said = worker.communicate(timeout=PATIENCE_SECONDS)
-    assert "Traceback" not in said
-    return worker.returncode, said
 
 
 def wait_for(worker: "subprocess.Popen[str]", go: Path) -> None:

@@ -12,18 +12,12 @@ from pathlib import Path
 import pytest
 from tests.support.certificates import Authority, server_context
 from tests.support.online import OnlineView
-from tests.support.redis import redis_server
+from tests.support.redis import LOOKUP_COMMANDS, SYNC_COMMANDS, redis_server
 from tests.support.redis_proxy import RedisProxy
 
 from asgard.common.errors import ServiceError, ServiceUnreachableError
 from asgard.common.settings import load_settings
 from asgard.serving import AsyncOnlineStore, OnlineStore
-
-SYNC_COMMANDS = (
-    "+info +ping +eval +evalsha +script|load +scan +hget +hset +hsetnx +hincrby +hgetall +hdel +set +mset +mget "
-    "+exists +unlink"
-)
-LOOKUP_COMMANDS = "+ping +mget"
 
 
 @pytest.fixture

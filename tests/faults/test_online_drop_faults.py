@@ -5,10 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import Fresh
-from tests.faults.conftest import FIRST
-from tests.faults.test_online_sync_faults import start_slow_sync
-from tests.integration.serving.test_command import expect_gone, offline
-from tests.support.online import OnlineView
+from tests.support.online import FIRST, OnlineView, expect_gone, offline, start_slow_sync
 from tests.support.online_worker import Syncs
 
 from asgard.common.errors import UsageError

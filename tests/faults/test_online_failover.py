@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.faults.conftest import Hook, many_rows
-from tests.faults.test_run_kills import wait_until
-from tests.support.online import OnlineView
+from tests.support.online import Hook, OnlineView, many_rows
 from tests.support.redis import redis_process
 from tests.support.sentinels import PASSWORD, Sentinels, sentinels
+from tests.support.waiting import wait_until
 
 from asgard.common.errors import AsgardError, ServiceError, ServiceUnreachableError
 from asgard.common.settings import load_settings

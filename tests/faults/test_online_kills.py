@@ -5,8 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.faults.conftest import MANY, Hook, many_rows
-from tests.support.online import OnlineView
+from tests.support.online import MANY, Hook, OnlineView, many_rows
 from tests.support.online_worker import FEWEST, Syncs
 from tests.support.redis import RedisProcess, redis_process
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
-from tests.faults.conftest import FIRST
-from tests.support.online import OnlineView
+from tests.support.online import FIRST, OnlineView
 from tests.support.redis_proxy import RedisProxy
 
 from asgard.common.errors import ServiceUnreachableError

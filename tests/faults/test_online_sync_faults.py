@@ -5,9 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.faults.conftest import FIRST
-from tests.faults.test_run_kills import wait_until
-from tests.support.online import OnlineView
+from tests.support.online import FIRST, OnlineView, start_slow_sync
 from tests.support.online_worker import Syncs
 from tests.support.redis import redis_server
 
@@ -20,15 +18,6 @@ from asgard.serving.sync.plan import Mode, load_target
 from asgard.serving.sync.rows import codec_of
 
 FAILPOINTS = ("after-token", "after-hold", "after-target", "between-batches", "after-rows", "after-watermark")
-
-
-def start_slow_sync(online: OnlineView, syncs: Syncs, go: Path) -> int:
-    """One that has noted its target, and waits until `go` is there to write its rows."""
-    online.append([(1, 1, 100.0, 100)])
-    slow = syncs.start(online.view.name, failpoint=f"after-target:wait:{go}")
-    reached = go.with_name(f"{go.name}.reached")
-    wait_until(reached.exists, "the sync is at its failpoint")
-    return slow
 
 
 @pytest.mark.parametrize("arguments", [(), ("--full",)])

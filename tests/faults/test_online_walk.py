@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import Fresh
-from tests.faults.conftest import FIRST
-from tests.integration.features.test_features import Rows, view_of
-from tests.support.online import OnlineView
+from tests.support.customer_views import Rows, view_of
+from tests.support.online import FIRST, OnlineView
 from tests.support.online_worker import Syncs
 from tests.support.redis import RedisProcess, redis_process
 

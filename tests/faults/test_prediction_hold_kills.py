@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.conftest import Fresh
-from tests.faults.test_feature_applies import end_of
-from tests.faults.test_run_kills import wait_until
 from tests.support.learning import CUSTOMERS, LearningShop
 from tests.support.predicting import answer, prediction_holds, promote, published, train
-from tests.support.processes import environment
+from tests.support.processes import end_of, environment
+from tests.support.waiting import wait_until
 
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.model.batch import holds as holding

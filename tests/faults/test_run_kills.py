@@ -2,51 +2,19 @@
 
 import os
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.conftest import Fresh
-from tests.support.processes import environment
 from tests.support.runs import rows_of
-from tests.support.worker import ROWS, two_tables
+from tests.support.waiting import PATIENCE_SECONDS, wait_until
+from tests.support.worker import ROWS, start_worker, two_tables
 
 from asgard.common.names import TableName, check_run_id
 from asgard.common.settings import Settings
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.runs.history import list_runs
 from asgard.lakehouse.runs.run import RunRequest, Status, execute
-
-PATIENCE_SECONDS = 180
-
-
-def start_worker(
-    project: Settings,
-    root: Path,
-    run_id: str,
-    tables: tuple[TableName, TableName],
-    *,
-    failpoint: str = "",
-    block: str = "",
-) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "tests.support.worker", str(project.project_dir), run_id, *map(str, tables)]
-    return subprocess.Popen(
-        [*command, *([block] if block else [])],
-        cwd=root,
-        env=environment(root, ASGARD_FAILPOINT=failpoint),
-        start_new_session=True,
-        stderr=subprocess.DEVNULL,
-    )
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, f"gave up waiting until {what}"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ import psutil
 import pytest
 from pyspark.sql import SparkSession
 from tests.conftest import Fresh
-from tests.faults.test_run_kills import PATIENCE_SECONDS
 from tests.support.runs import rows_of, values, write_rows
 from tests.support.shop import at, make_shop, names
+from tests.support.waiting import PATIENCE_SECONDS
 
 from asgard.cli.app import main
 from asgard.common.names import RunId, TableName, audit_branch

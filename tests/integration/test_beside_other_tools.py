@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 import urllib3
 from tests.conftest import Fresh
-from tests.integration.features.test_feast_registry import feast
-from tests.integration.features.test_features import START, gold, put, registered, view_of
+from tests.support.customer_views import START, gold, put, registered, view_of
+from tests.support.feast import feast
 from tests.support.features import ViewShop
 from tests.support.online import OnlineView
 

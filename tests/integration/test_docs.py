@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
+from tests.support.documents import block, section
 from tests.support.runs import rows_of
 
 from asgard.cli.app import main
@@ -27,18 +28,6 @@ from asgard.model.artifacts.segments import ModelFile, Segment, Segments, Unknow
 from asgard.model.artifacts.signature import Column, Signature
 
 Run = Callable[[str], tuple[int, str]]
-
-
-def section(path: Path, heading: str) -> str:
-    """What stands under a heading, down to the next one of its level."""
-    text = path.read_text(encoding="utf-8")
-    match = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    assert match is not None
-    return match[1]
-
-
-def block(text: str, language: str, number: int = 0) -> str:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[number]
 
 
 def commands(text: str) -> list[str]:

@@ -41,3 +41,11 @@ def _answers(client: urllib3.HTTPConnectionPool) -> bool:
         return client.request("GET", "/health").status == 200
     except urllib3.exceptions.HTTPError:
         return False
+
+
+def feast(folder: Path, *arguments: str) -> str:
+    """What Feast's own command line says."""
+    command = [sys.executable, "-m", "feast.cli.cli", "-c", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

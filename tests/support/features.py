@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.integration.features.test_features import Rows, frame
+from tests.support.customer_views import Rows, frame
 from tests.support.runs import declared, write_rows
 
 from asgard.cli.app import main

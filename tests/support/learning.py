@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tests.integration.features.test_features import START, frame
+from tests.support.customer_views import START, frame
 from tests.support.runs import declared, write_rows
 
 from asgard.cli.app import main

@@ -1,10 +1,14 @@
 """An online view of a gold table of the tests, and what must hold of Redis after each sync of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
-from tests.integration.features.test_features import Rows, frame, view_of
+from tests.support.customer_views import Rows, frame, view_of
+from tests.support.online_worker import FEWEST, Syncs
+from tests.support.waiting import wait_until
 
 from asgard.common.names import BranchName
 from asgard.common.settings import Settings
@@ -26,6 +30,11 @@ from asgard.serving.sync.sync import SyncResult, sync
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Expected = dict[int, tuple[int, float | None, int | None]]
 """Customer -> event timestamp in microseconds, amount, visits."""
+Hook = Callable[[Callable[[], None]], None]
+"""Arms something that happens once, in the middle of the next sync."""
+FIRST = [(customer, 0, float(customer), customer) for customer in range(1, 6)]
+MANY = 2 * FEWEST + 500
+"""Customers: three batches."""
 
 
 class OnlineView:
@@ -122,3 +131,31 @@ class OnlineView:
         assert synced.watermark.snapshot_id == head.snapshot_id
         holds = [each.hash for each in self.lake.nessie.references(f"hold_online_{self.view.name}_{self.store.owner}-")]
         assert holds == [synced.watermark.commit]
+
+
+def many_rows(amount: float, first: int = 1) -> list[tuple[int, int, float, int]]:
+    """Rows of many customers, each with the same amount."""
+    return [(customer, 0, amount, 1) for customer in range(first, first + MANY)]
+
+
+def start_slow_sync(online: OnlineView, syncs: Syncs, go: Path) -> int:
+    """One that has noted its target, and waits until `go` is there to write its rows."""
+    online.append([(1, 1, 100.0, 100)])
+    slow = syncs.start(online.view.name, failpoint=f"after-target:wait:{go}")
+    reached = go.with_name(f"{go.name}.reached")
+    wait_until(reached.exists, "the sync is at its failpoint")
+    return slow
+
+
+def offline(online: OnlineView) -> None:
+    """Register the view as one that is not online any more."""
+    online.view = replace(online.view, online=False)
+    online.register()
+
+
+def expect_gone(online: OnlineView) -> None:
+    """Redis has no key or field of the view, and Nessie no hold for it."""
+    names = {name for batch in online.store.names(online.store.keys(online.view.name).start) for name in batch}
+    assert names == set()
+    assert online.keys() == set()
+    assert list(online.lake.nessie.references(f"hold_online_{online.view.name}_")) == []

@@ -9,6 +9,13 @@ from pathlib import Path
 
 from asgard.local.services.redis_server import server
 
+SYNC_COMMANDS = (
+    "+info +ping +eval +evalsha +script|load +scan +hget +hset +hsetnx +hincrby +hgetall +hdel +set +mset +mget "
+    "+exists +unlink"
+)
+LOOKUP_COMMANDS = "+ping +mget"
+"""What the user of a sync, and the one of lookups, must be allowed to do."""
+
 
 class RedisProcess:
     """A server that the test may kill and start again; it keeps its port.

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
-from tests.faults.test_run_kills import wait_until
 from tests.support.redis import RedisProcess, redis_process, sentinel
+from tests.support.waiting import wait_until
 
 SERVICE = "asgardian"
 PASSWORD = "canary"

@@ -3,6 +3,7 @@
 `python -m tests.support.worker PROJECT_DIR RUN_ID FIRST SECOND [BLOCK_FILE]`
 """
 
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 from pyspark.sql import DataFrame, SparkSession
+from tests.support.processes import environment
 from tests.support.runs import declared
 
 from asgard.common.names import TableName, check_run_id
-from asgard.common.settings import load_settings
+from asgard.common.settings import Settings, load_settings
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.runs.attempt import Attempt
 from asgard.lakehouse.runs.run import RunRequest, RunResult, execute
@@ -61,6 +63,26 @@ def run(project_dir: str, run_id: str, first: str, second: str, block: str | Non
     lake = Lakehouse.connect(load_settings({"project_dir": project_dir}), "asgard test worker")
     work = two_tables(TableName.parse(first), TableName.parse(second), block)
     return execute(lake, RunRequest("test", check_run_id(run_id)), work)
+
+
+def start_worker(
+    project: Settings,
+    root: Path,
+    run_id: str,
+    tables: tuple[TableName, TableName],
+    *,
+    failpoint: str = "",
+    block: str = "",
+) -> "subprocess.Popen[bytes]":
+    """This module as a program; `failpoint` is where it dies, `block` where its first write stops."""
+    command = [sys.executable, "-m", "tests.support.worker", str(project.project_dir), run_id, *map(str, tables)]
+    return subprocess.Popen(
+        [*command, *([block] if block else [])],
+        cwd=root,
+        env=environment(root, ASGARD_FAILPOINT=failpoint),
+        start_new_session=True,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The house keeps its order: packages, imports, and how quickly the command line answers."""
 
+import ast
 import subprocess
 import sys
 import tomllib
@@ -35,6 +36,26 @@ def test_all_is_every_other_extra(repository_root: Path) -> None:
     extras = tomllib.loads((repository_root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = extras["all"][0].removeprefix("asgard-lakehouse[").removesuffix("]").split(",")
     assert set(named) == set(extras) - {"all", "dev", "torch"}
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that a file imports from, wherever in it."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return names | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+
+
+def test_what_tests_share_is_in_their_support(repository_root: Path) -> None:
+    files = [*(repository_root / "tests").rglob("*.py"), *(repository_root / "benchmarks").rglob("*.py")]
+    from_tests = {
+        (str(path.relative_to(repository_root)), module)
+        for path in files
+        for module in imported(path)
+        if module.partition(".")[0] == "tests"
+    }
+    assert len(from_tests) > 100
+    shared = ("tests.support", "tests.conftest")
+    assert [each for each in sorted(from_tests) if not each[1].startswith(shared)] == []
 
 
 def test_help_imports_nothing_heavy() -> None:

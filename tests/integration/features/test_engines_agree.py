@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 from tests.conftest import Fresh
-from tests.integration.features.test_features import START, gold, labels_file, put, registered, view_of
+from tests.support.customer_views import START, gold, labels_file, put, registered, view_of
 
 from asgard.features.joins.engines import Engine
 from asgard.features.joins.labels import Labels

@@ -1,7 +1,5 @@
 """The Feast registry at an SQL address, what leaves it, what is said when it can't be reached, and Feast's UI on it."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +8,8 @@ import pandas as pd
 import pytest
 import urllib3
 from tests.conftest import Fresh
-from tests.integration.features.test_features import START
-from tests.support.feast import feast_server
+from tests.support.customer_views import START
+from tests.support.feast import feast, feast_server
 from tests.support.features import ViewShop, expect_whole
 
 from asgard.common.errors import EnvironmentSetupError, ServiceError
@@ -35,14 +33,6 @@ def shop(lake: Lakehouse, spark: "SparkSession", fresh: Fresh, tmp_path: Path) -
 def with_registry(shop: ViewShop, address: str) -> Lakehouse:
     """The same lakehouse with another Feast registry."""
     return Lakehouse(replace(shop.lake.settings, feast_registry=address))
-
-
-def feast(folder: Path, *arguments: str) -> str:
-    """What Feast's own command line says."""
-    command = [sys.executable, "-m", "feast.cli.cli", "-c", str(folder), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_a_registry_in_a_database(shop: ViewShop, tmp_path: Path) -> None:

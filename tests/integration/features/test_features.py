@@ -1,7 +1,5 @@
 """Feature views on real tables: pinned, never copied, right at every point in time."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +7,7 @@ import duckdb
 import pandas as pd
 import pytest
 from tests.conftest import Fresh
+from tests.support.customer_views import START, frame, gold, labels_file, plain, put, registered, view_of
 
 from asgard.common.errors import ContractError, UsageError
 from asgard.common.names import TableName
@@ -16,7 +15,7 @@ from asgard.features import register
 from asgard.features.joins.engines import Engine
 from asgard.features.joins.labels import Labels
 from asgard.features.training_sets.build import SetRequest, build, build_table
-from asgard.features.views import Feature, FeatureView, feature_view, on_demand
+from asgard.features.views import Feature, on_demand
 from asgard.lakehouse.catalog.holds import hold, hold_name
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.registrations import Registrations
@@ -26,56 +25,6 @@ from asgard.lakehouse.runs.run import RunRequest, execute
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-START = datetime(2024, 1, 1, tzinfo=UTC)
-COLUMNS = "customer_id bigint, event_timestamp timestamp, created_at timestamp, amount double, visits int"
-Rows = Sequence[tuple[int, int, float, int]]
-
-
-def gold(fresh: Fresh, **properties: Any) -> Table:
-    """A gold table of the tests' columns."""
-    return declare_table(str(fresh.table("gold")), **{"mode": "append", **properties})
-
-
-def put(lake: Lakehouse, table: Table, rows: Rows) -> None:
-    """Publish rows of (customer, day, amount, visits)."""
-    execute(lake, RunRequest("test"), lambda attempt: attempt.write(table, frame(lake, rows)), lambda _line: None)
-
-
-def frame(lake: Lakehouse, rows: Rows) -> Any:
-    """The rows, with their times."""
-    timed = [
-        (customer, START + timedelta(days=day), START + timedelta(days=day), amount, visits)
-        for customer, day, amount, visits in rows
-    ]
-    return lake.spark.createDataFrame(timed, COLUMNS)
-
-
-def view_of(table: Table, **properties: Any) -> FeatureView:
-    """A view of such a table; its name is the table's."""
-    given: dict[str, Any] = {
-        "table": str(table.name),
-        "keys": ("customer_id",),
-        "features": [Feature("amount", "double", "dollars"), Feature("visits", "int")],
-        "created_timestamp": "created_at",
-    }
-    return feature_view(f"view_{table.name.name}", **given | properties)
-
-
-def registered(lake: Lakehouse, *views: FeatureView) -> tuple[Any, ...]:
-    """Register views at main's head, and pin them."""
-    register.apply(lake, "tests", register.plan(lake, views, resolve(lake, None)))
-    return register.registered_views(lake, [view.name for view in views])
-
-
-def labels_file(folder: Path, rows: Sequence[tuple[int, float]]) -> str:
-    """A Parquet file of (customer, day)."""
-    path = folder / "labels.parquet"
-    times = [START + timedelta(days=day) for _, day in rows]
-    pd.DataFrame({"customer_id": [customer for customer, _ in rows], "event_timestamp": times, "label": 1}).to_parquet(
-        path
-    )
-    return str(path)
 
 
 def read(path: Path) -> list[tuple[Any, ...]]:
@@ -172,11 +121,6 @@ def parquet_files(lake: Lakehouse, table: TableName) -> set[str]:
     """Every Parquet file in the table's folders."""
     root = Path(lake.settings.warehouse.removeprefix("file://"))
     return {str(path) for path in root.rglob("*.parquet") if table.name in str(path)}
-
-
-def plain(location: str) -> str:
-    """A location without its scheme."""
-    return "/" + location.removeprefix("file:").lstrip("/")
 
 
 def test_a_renamed_column_keeps_its_old_rows(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.conftest import Fresh
-from tests.integration.features.test_features import frame, labels_file
+from tests.support.customer_views import frame, labels_file
 from tests.support.runs import declared as declare
 from tests.support.runs import write_rows
 

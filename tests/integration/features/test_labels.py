@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pytest
 from tests.conftest import Fresh
-from tests.integration.features.test_features import START, gold, put, registered, view_of
+from tests.support.customer_views import START, gold, put, registered, view_of
 
 from asgard.common.errors import ContractError, UsageError
 from asgard.features import register

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.conftest import Fresh
-from tests.integration.features.test_features import gold, labels_file, plain, put, registered, view_of
+from tests.support.customer_views import gold, labels_file, plain, put, registered, view_of
 
 from asgard.cli.app import main
 from asgard.common.errors import RunError, UsageError

@@ -1,6 +1,5 @@
 """Ingest from S3, at the HTTP boundary."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,20 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from tests.conftest import Fresh
 from tests.support.runs import rows_of
-from tests.support.s3 import Bucket, serving
+from tests.support.s3 import Bucket
 
 from asgard.common.errors import InputDataError
 from asgard.jobs.ingest_job import IngestResult, Params, bronze_table, run
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.runs.run import Status
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
-    with serving() as found:
-        yield found
 
 
 def ingest(lake: Lakehouse, bucket: Bucket, table: object, *sources: str) -> IngestResult:

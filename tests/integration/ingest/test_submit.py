@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from tests.conftest import Fresh
-from tests.integration.jobs.test_spark_submit import submit
 from tests.support.runs import rows_of
+from tests.support.spark_submit import submit
 
 from asgard.common.settings import Settings
 from asgard.lakehouse.catalog.lake import Lakehouse

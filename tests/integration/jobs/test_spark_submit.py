@@ -7,14 +7,12 @@ import sys
 import zipfile
 from pathlib import Path
 
-import pyspark
 from pyspark.sql import SparkSession
 from tests.conftest import Fresh
 from tests.support.runs import declared, rows_of, values, write_rows
+from tests.support.spark_submit import submit
 
-from asgard.common.java import Purpose, find_java
 from asgard.common.settings import Settings
-from asgard.common.spark_utils import spark_jars
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.runs.history import list_runs
 from asgard.lakehouse.runs.run import RunResult
@@ -69,22 +67,3 @@ def test_backfill_by_spark_submit_with_a_pipeline_in_a_zip(
     assert "error: There is no pipeline" in said
     assert "hint:" in said
     assert "Traceback" not in said
-
-
-def submit(project: Settings, job: Path, zips: list[Path], arguments: list[str]) -> "subprocess.CompletedProcess[str]":
-    """Run spark-submit as a user does."""
-    command = [
-        str(Path(pyspark.__file__).parent / "bin" / "spark-submit"),
-        *("--master", "local[2]"),
-        *("--conf", "spark.ui.enabled=false"),
-        *("--jars", ",".join(map(str, spark_jars(project)))),
-        *("--py-files", ",".join(map(str, zips))),
-        str(job),
-        *arguments,
-    ]
-    environment = {
-        **os.environ,
-        "JAVA_HOME": str(find_java(Purpose.SPARK, project).home),
-        "PYSPARK_PYTHON": sys.executable,
-    }
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)

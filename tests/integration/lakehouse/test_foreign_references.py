@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.conftest import Fresh
-from tests.integration.features.test_features import gold, put, view_of
+from tests.support.customer_views import frame, gold, put, view_of
 from tests.support.online import OnlineView
 
 from asgard.common.errors import AsgardError
@@ -373,8 +373,6 @@ def test_a_sync_leaves_foreign_holds_and_keys_alone(lake: Lakehouse, spark: "Spa
 def test_an_audit_branch_that_somebody_commits_to_after_the_publish_stays(
     lake: Lakehouse, spark: "SparkSession", fresh: Fresh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.integration.features.test_features import frame
-
     from asgard.lakehouse.runs import run
 
     table, said, moved = gold(fresh), list[str](), list[Reference]()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from tests.conftest import Fresh
-from tests.integration.features.test_features import frame
+from tests.support.customer_views import frame
 from tests.support.learning import CUSTOMERS, LearningShop
 from tests.support.runs import declared, write_rows
 

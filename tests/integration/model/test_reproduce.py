@@ -3,7 +3,6 @@
 import json
 import platform
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.conftest import Fresh
-from tests.integration.features.test_features import frame
+from tests.support.customer_views import frame
 from tests.support.distributions import install
+from tests.support.git import git
 from tests.support.learning import CUSTOMERS, DAYS, LearningShop
 from tests.support.runs import declared, write_rows
 
@@ -39,13 +39,6 @@ def shop(lake: Lakehouse, spark: "SparkSession", fresh: Fresh, tmp_path: Path) -
     git(tmp_path, "init", "--quiet")
     commit(made, "first")
     return made
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """What git says."""
-    who = ("-c", "user.name=ann", "-c", "user.email=ann@example.com")
-    done = subprocess.run(["git", "-C", str(folder), *who, *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def commit(shop: LearningShop, message: str) -> str:

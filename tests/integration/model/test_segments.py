@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pytest
 from tests.conftest import Fresh
-from tests.integration.model.test_reproduce import git
-from tests.integration.test_docs import block, section
+from tests.support.documents import block, section
+from tests.support.git import git
 from tests.support.runs import declared, write_rows
 
 from asgard.cli.app import main

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.conftest import Fresh
-from tests.integration.jobs.test_spark_submit import submit
 from tests.support.learning import CUSTOMERS, LearningShop
 from tests.support.predicting import promote, published
+from tests.support.spark_submit import submit
 
 from asgard.common.settings import Settings
 from asgard.lakehouse.catalog.lake import Lakehouse

@@ -2,12 +2,11 @@
 
 import json
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.conftest import Fresh
-from tests.support.online import OnlineView
+from tests.support.online import OnlineView, expect_gone, offline
 
 from asgard.cli.app import main
 from asgard.common.errors import UsageError
@@ -25,11 +24,6 @@ def made(lake: Lakehouse, fresh: Fresh, **properties: Any) -> OnlineView:
     online.append(ROWS)
     online.register()
     return online
-
-
-def offline(online: OnlineView) -> None:
-    online.view = replace(online.view, online=False)
-    online.register()
 
 
 @pytest.mark.parametrize(("option", "codes"), [("--verify", (2, 1)), ("--dry-run", (2, 0)), ("--full", (2, 0))])
@@ -92,14 +86,6 @@ def test_a_view_that_is_not_online_any_more_is_taken_out(
     main(["metrics", *folder])
     assert name not in capsys.readouterr().out
     assert f'view="{name}"' not in stays  # nothing of it was counted: it was synced by no command
-
-
-def expect_gone(online: OnlineView) -> None:
-    """Redis has no key or field of the view, and Nessie no hold for it."""
-    names = {name for batch in online.store.names(online.store.keys(online.view.name).start) for name in batch}
-    assert names == set()
-    assert online.keys() == set()
-    assert list(online.lake.nessie.references(f"hold_online_{online.view.name}_")) == []
 
 
 def test_a_dropped_view_is_measured_no_more_and_comes_back_whole(

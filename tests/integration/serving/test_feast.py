@@ -13,10 +13,9 @@ import mmh3
 import pandas as pd
 import pytest
 from tests.conftest import Fresh
-from tests.faults.test_online_access import LOOKUP_COMMANDS, SYNC_COMMANDS
 from tests.support.feast import feast_server
 from tests.support.online import EPOCH, OnlineView
-from tests.support.redis import redis_server
+from tests.support.redis import LOOKUP_COMMANDS, SYNC_COMMANDS, redis_server
 
 from asgard.common.errors import ServiceError, UsageError
 from asgard.common.settings import Settings, load_settings

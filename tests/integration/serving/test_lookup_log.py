@@ -17,10 +17,10 @@ from typing import Any
 import pandas as pd
 import pytest
 from tests.conftest import Fresh
-from tests.faults.test_run_kills import wait_until
-from tests.integration.features.test_features import START
+from tests.support.customer_views import START
 from tests.support.online import OnlineView
 from tests.support.online_worker import Syncs
+from tests.support.waiting import wait_until
 
 from asgard.cli.app import main
 from asgard.features import register

@@ -11,7 +11,7 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from tests.conftest import Fresh
 from tests.support.online import OnlineView
-from tests.support.s3 import Bucket, serving
+from tests.support.s3 import Bucket
 
 from asgard.common.names import BranchName
 from asgard.lakehouse.catalog.lake import Lakehouse
@@ -79,14 +79,6 @@ class S3View(OnlineView):
             nessie.commit(BranchName("main"), nessie.head("main"), [put_namespace("gold")], "create it")
         nessie.commit(BranchName("main"), nessie.head("main"), [operation], "write")
         self._is_new = False
-
-
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary")
-    with serving() as found:
-        yield found
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """How far Redis is behind what is published, in publishes."""
 
 from tests.conftest import Fresh
-from tests.integration.features.test_features import frame
+from tests.support.customer_views import frame
 from tests.support.online import OnlineView
 
 from asgard.lakehouse.catalog.files import TableState

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 from tests.conftest import Fresh
-from tests.integration.features.test_features import START, view_of
+from tests.support.customer_views import START, view_of
 from tests.support.online import OnlineView
 
 from asgard.lakehouse.catalog.lake import Lakehouse

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from pyspark.sql import DataFrame, SparkSession
-from tests.unit.model.test_batch_full_run import NULLABLE
-from tests.unit.model.test_batch_request import INPUTS, TWO, artifact, challenger, request
+from tests.support.prediction_requests import INPUTS, NULLABLE, TWO, challenger, request
+from tests.support.registered_models import artifact
 
 from asgard.model.artifacts.signature import Signature
 from asgard.model.batch.full_run import Comparison, Whole, last_whole, whole_now

@@ -15,14 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import SparkSession
-from tests.integration.ingest.test_s3 import Bucket, bucket
+from tests.support.s3 import Bucket
 
 from asgard.common.errors import UsageError
 from asgard.common.settings import Settings
 from asgard.model.batch.entities import Entities, entities_frame
 from asgard.model.batch.predict import entities as entities_module
 
-__all__ = ["bucket"]
 ONE = {"customer_id": "bigint"}
 
 

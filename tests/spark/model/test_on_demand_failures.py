@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 from pyspark.sql import SparkSession
-from tests.unit.model.test_on_demand import TestFailures as Failing
-from tests.unit.model.test_on_demand import declared, of_decimals
+from tests.support.on_demand import OVER_FLOATS, OVER_FLOATS_FAILURE, declared, of_decimals
 
 from asgard.common.errors import UsageError
 from asgard.common.spark_utils import explained
@@ -14,8 +13,8 @@ from asgard.features.joins.spark_join import with_on_demand_frame
 
 
 def test_over_decimals(spark: SparkSession, tmp_path: Path) -> None:
-    join = Join.of((of_decimals(),), ("customer_id",), (declared(tmp_path, Failing.BODY),))
+    join = Join.of((of_decimals(),), ("customer_id",), (declared(tmp_path, OVER_FLOATS),))
     frame = spark.sql("SELECT 5L AS customer_id, 3L AS visits, CAST(10 AS DECIMAL(10, 2)) AS spend")
-    with pytest.raises(UsageError, match=Failing.OWN) as caught, explained("Predicting"):
+    with pytest.raises(UsageError, match=OVER_FLOATS_FAILURE) as caught, explained("Predicting"):
         with_on_demand_frame(frame, join).collect()
     assert "spend.astype(float)" in caught.value.hint

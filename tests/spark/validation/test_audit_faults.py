@@ -9,32 +9,15 @@ from decimal import Decimal
 import pytest
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
+from tests.support.audits import AS_OF, run, whole
 
 from asgard.common.errors import UnknownTableError, UsageError
 from asgard.validation import checks as c
-from asgard.validation.batch import AuditedTable, Batch, Relation, RelationReader
+from asgard.validation.batch import AuditedTable, Batch, Relation
 from asgard.validation.checks import Check, Scope
 from asgard.validation.results import AnsweredBy, CheckResult
 from asgard.validation.schema import Schema
 from asgard.validation.validator import audit
-
-AS_OF = datetime(2024, 1, 10, tzinfo=UTC)
-
-
-def whole(frame: DataFrame, sql_name: str = "t") -> dict[Scope, Batch]:
-    """One batch of unknown files, for every scope."""
-
-    def rows(files: Sequence[str] | None) -> DataFrame:
-        assert files is None
-        return frame
-
-    return dict.fromkeys(Scope, Batch(Schema.of(frame.schema), rows, sql_name))
-
-
-def run(frame: DataFrame, *checks: Check, relation: RelationReader | None = None) -> dict[str, CheckResult]:
-    outcome = audit([AuditedTable("silver.t", checks, whole(frame))], as_of=AS_OF, relation=relation)
-    assert [result.name for result in outcome.tables[0].results] == [check.name for check in checks]
-    return {result.name: result for result in outcome.tables[0].results}
 
 
 def verdicts(results: dict[str, CheckResult]) -> dict[str, bool]:

@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 from pyspark.sql import SparkSession
-from tests.spark.validation.test_audit_faults import run
+from tests.support.audits import run
 
 from asgard.validation import checks as c
 

@@ -1,10 +1,10 @@
 """What a run over all entities amounts to, and what is demanded of it after the last one."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.model.test_batch_request import TWO, artifact, challenger, request, version
+from tests.support.prediction_requests import NULLABLE, challenger, request, version
+from tests.support.registered_models import artifact
 
 from asgard.common.errors import UsageError
 from asgard.jobs.batch_predict_job import find, find_challenger
@@ -13,7 +13,6 @@ from asgard.model.batch.counts import SideCounts
 from asgard.model.batch.full_run import Comparison, Whole
 from asgard.model.batch.predict import Predicted
 
-NULLABLE = replace(TWO, segment="visits", nullable=True)
 LAST = Whole(100, 90, 0.5, 0.2)
 
 

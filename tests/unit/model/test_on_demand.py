@@ -1,7 +1,5 @@
 """On-demand features of a version: their code is the one that it learned from, and nothing that no batch has."""
 
-import types
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +7,8 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 import pytest
-from tests.unit.model.test_batch_request import version, view
+from tests.support.on_demand import CODE, OVER_FLOATS, OVER_FLOATS_FAILURE, PLAIN, declared, of_decimals
+from tests.support.prediction_requests import version, view
 
 from asgard import Pipeline
 from asgard.common.errors import UsageError
@@ -21,24 +20,6 @@ from asgard.model.provenance.explain_on_demand import computed
 from asgard.model.provenance.learned_from import functions_of
 from asgard.model.versions import ON_DEMAND_CODE, Binding, BoundView, ModelVersion
 from asgard.serving.lookup.on_demand import compute
-
-CODE = """
-from asgard.features.views import on_demand
-
-@on_demand(inputs={{"spend": "customers:spend", "visits": "customers:visits"}}{options})
-def each_visit(spend, visits{parameters}):{body}
-"""
-PLAIN = "\n    return spend / (visits + 1)"
-
-
-def declared(folder: Path, body: str = PLAIN, options: str = "", parameters: str = "") -> OnDemandFeature:
-    """The function of a module that a file has."""
-    path = folder / f"code{len(list(folder.iterdir()))}.py"
-    path.write_text(CODE.format(body=body, options=options, parameters=parameters), encoding="utf-8")
-    module: Any = types.ModuleType(path.stem)
-    exec(compile(path.read_text(encoding="utf-8"), path, "exec"), module.__dict__)  # noqa: S102
-    found: OnDemandFeature = module.each_visit
-    return found
 
 
 def pipeline(function: OnDemandFeature) -> Pipeline:
@@ -110,22 +91,13 @@ def test_a_value_is_computed_again_from_what_the_views_gave(tmp_path: Path) -> N
     assert computed((declared(tmp_path),), (view(),), (nothing,), {"customer_id": 5}) == {"each_visit": None}
 
 
-def of_decimals() -> Any:
-    """A view whose spend is a decimal."""
-    pinned = view()
-    features = (Feature("visits", "bigint"), Feature("spend", "decimal(10,2)"))
-    return replace(pinned, view=replace(pinned.view, features=features))
-
-
 class TestFailures:
     """A function that fails is named, with the line in its own file and what it was given."""
 
     VALUES: ClassVar[dict[str, Any]] = {"visits": 3, "spend": Decimal("10.00")}
-    BODY = "\n    return spend / (visits + 0.5)"
-    OWN = r"On-demand feature each_visit failed at line \d+ of .*\.py: TypeError: unsupported operand type"
 
     def test_over_decimals_it_is_said_what_they_are(self, tmp_path: Path) -> None:
-        function, pinned = declared(tmp_path, self.BODY), of_decimals()
+        function, pinned = declared(tmp_path, OVER_FLOATS), of_decimals()
         rows: Any = SimpleNamespace(
             head=SimpleNamespace(view="customers", features={"visits": "bigint", "spend": "decimal(10,2)"}),
             columns={name: [value] for name, value in self.VALUES.items()},
@@ -142,7 +114,7 @@ class TestFailures:
             lambda: with_on_demand(batch, join),  # training sets, batches
         ]
         for each in everywhere:
-            with pytest.raises(UsageError, match=self.OWN) as caught:
+            with pytest.raises(UsageError, match=OVER_FLOATS_FAILURE) as caught:
                 each()
             assert caught.value.hint.startswith(
                 "Decimals arrive as Python's Decimal, which does not mix with floats: spend."

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from tests.unit.model.test_batch_request import request
+from tests.support.prediction_requests import request
 
 from asgard.common.names import RunId, new_run_id
 from asgard.lakehouse.runs.records import RunRecords

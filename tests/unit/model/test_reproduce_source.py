@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.unit.model.test_batch_request import version
+from tests.support.prediction_requests import version
 
 from asgard.model.provenance.reproduce import NotReproducibleError, reproduce
 from asgard.model.versions import Binding
