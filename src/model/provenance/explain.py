@@ -13,9 +13,10 @@ from asgard.common.errors import AsgardError, UsageError
 from asgard.common.names import TableName, check_run_id
 from asgard.features.joins import duck
 from asgard.features.joins.duck import TIME, quoted
-from asgard.features.joins.joining import Join
+from asgard.features.joins.joining import Join, with_on_demand
 from asgard.features.pinned import PinnedTable, PinnedView
-from asgard.features.types import to_duckdb
+from asgard.features.types import to_arrow, to_duckdb
+from asgard.features.views import OnDemandFeature
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.snapshots import At
 from asgard.lakehouse.runs.history import RunSummary, list_runs
@@ -24,7 +25,6 @@ from asgard.model.artifacts.artifact import Artifact
 from asgard.model.artifacts.segments import segments_of
 from asgard.model.batch.holds import is_held
 from asgard.model.provenance.bound import pinned_view
-from asgard.model.provenance.explain_on_demand import computed
 from asgard.model.provenance.explain_parts import Chosen, chosen
 from asgard.model.provenance.learned_from import functions_of
 from asgard.model.registry import Registry
@@ -302,6 +302,35 @@ def _computed(
         except AsgardError as error:
             missing.append(f"{what}: {error.message}")
     return {}
+
+
+def computed(
+    functions: Sequence[OnDemandFeature],
+    views: Sequence[PinnedView],
+    values: Sequence[Mapping[str, Any]],
+    keys: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What each on-demand function gives for one entity, computed again from the values that its views gave.
+
+    Args:
+        functions: those that the version learned from.
+        views: of the version, in its order.
+        values: of each view's features.
+        keys: of the entity, by name.
+
+    Raises:
+        UsageError: a function failed, or gave something that does not fit.
+    """
+    import pyarrow as pa
+
+    types = {key: pinned.table.columns[key].type for pinned in views for key in pinned.view.keys}
+    join = Join.of(views, tuple(types), functions)
+    columns = {key: pa.array([keys[key]], to_arrow(kind)) for key, kind in types.items()}
+    for pinned, pairs, given in zip(views, join.names, values, strict=True):
+        kinds = {each.name: each.type for each in pinned.view.features}
+        columns |= {column: pa.array([given[name]], to_arrow(kinds[name])) for name, column in pairs}
+    found = with_on_demand(pa.RecordBatch.from_pydict(columns), join)
+    return {each.name: found.column(each.name)[0].as_py() for each in functions}
 
 
 def _segment(artifact: Artifact | None, values: Mapping[str, Any], missing: list[str]) -> Chosen | None:

@@ -16,7 +16,7 @@ from asgard.common.names import CommitHash, SnapshotId, TableName
 from asgard.features.function_digest import differs, digest_of
 from asgard.features.joins.joining import Join, with_on_demand
 from asgard.features.views import Feature, OnDemandFeature, feature_view
-from asgard.model.provenance.explain_on_demand import computed
+from asgard.model.provenance.explain import computed
 from asgard.model.provenance.learned_from import functions_of
 from asgard.model.versions import ON_DEMAND_CODE, Binding, BoundView, ModelVersion
 from asgard.serving.lookup.on_demand import compute
