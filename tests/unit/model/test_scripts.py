@@ -20,9 +20,8 @@ from asgard.common.errors import RunError, UsageError
 from asgard.common.settings import set_for_children, unset_for_children
 from asgard.model.artifacts.formats import Format
 from asgard.model.declaration import Script, TrainingData
-from asgard.model.training import bounded_log as bounded_log_module
-from asgard.model.training.bounded_log import BEGINNING, END, BoundedLog, bounded_log
-from asgard.model.training.scripts import LOG, run_script
+from asgard.model.training import scripts
+from asgard.model.training.scripts import BEGINNING, END, LOG, BoundedLog, bounded_log, run_script
 
 DATA = TrainingData(
     pd.DataFrame({"a": [1.0, 2.0, np.nan], "b": [0.5, 0.25, 0.125]}), pd.Series([0, 1, 1]), {"rounds": 3}, seed=11
@@ -200,7 +199,7 @@ print("it ends")
     def test_of_a_process_that_got_away_is_not_waited_for(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(bounded_log_module, "_GRACE_SECONDS", 0.1)
+        monkeypatch.setattr(scripts, "_GRACE_SECONDS", 0.1)
         body = """
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
 print(child.pid, flush=True)
