@@ -24,9 +24,8 @@ from asgard.lakehouse.runs.lineage import LineageNode, lineage
 from asgard.model.artifacts.artifact import Artifact
 from asgard.model.artifacts.segments import segments_of
 from asgard.model.batch.holds import is_held
-from asgard.model.provenance.bound import pinned_view
 from asgard.model.provenance.explain_parts import Chosen, chosen
-from asgard.model.provenance.learned_from import functions_of
+from asgard.model.provenance.learned_from import functions_of, pinned_view
 from asgard.model.registry import Registry
 from asgard.model.versions import BoundView, ModelVersion, finite
 

@@ -1,10 +1,14 @@
-"""What a version learned from, as it is read to predict: its views at a published state, and its on-demand features."""
+"""What a version learned from: its views at a published state, and its on-demand features.
+
+A view is pinned as a version, or the record of a run, is bound to it: whatever was registered since.
+"""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import UsageError
 from asgard.common.names import SnapshotId, TableName
+from asgard.common.settings import Settings
 from asgard.features.function_digest import differs
 from asgard.features.joins import duck
 from asgard.features.pinned import PinnedTable, PinnedView, require_columns
@@ -17,6 +21,38 @@ from asgard.model.versions import ON_DEMAND_CODE, BoundView, ModelVersion
 
 if TYPE_CHECKING:
     from asgard.lakehouse.declaring.pipeline import Pipeline
+
+
+def pinned_table(settings: Settings, bound: BoundView) -> PinnedTable:
+    """A view's table at the snapshot that it is bound to.
+
+    Raises:
+        UsageError: it was collected, or files of it are gone.
+    """
+    at = At(bound.target, bound.commit)
+    table = PinnedTable.of(settings, bound.table, at, bound.metadata_location, bound.snapshot_id)
+    table.require_files()
+    return table
+
+
+def pinned_view(settings: Settings, bound: BoundView, declared: FeatureView | None = None) -> PinnedView:
+    """A view as it was, on its table as it was.
+
+    Args:
+        settings: how storage is reached.
+        bound: which.
+        declared: used where the declaration was not noted.
+
+    Raises:
+        UsageError: its declaration, its snapshot or files of it are gone.
+    """
+    view = FeatureView.from_json(bound.declared) if bound.declared is not None else declared
+    if view is None:
+        raise UsageError(
+            f"Nobody noted how view {bound.view} was declared in version {bound.version}.",
+            hint="It was used by an older Asgard; declare the view again, or train and predict anew.",
+        )
+    return PinnedView(view, pinned_table(settings, bound))
 
 
 def pinned_views(

@@ -29,7 +29,7 @@ from asgard.lakehouse.catalog.snapshots import At
 from asgard.model.artifacts.artifact import hash_of
 from asgard.model.artifacts.environment import differences
 from asgard.model.ledger.holds import held_meanwhile, release_abandoned
-from asgard.model.provenance.bound import pinned_table
+from asgard.model.provenance.learned_from import pinned_table
 from asgard.model.provenance.retrain import Job
 from asgard.model.registry import Registry
 from asgard.model.training.source import PipelineSource

@@ -21,7 +21,7 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.loading import load_pipeline, path_of
 from asgard.model.artifacts.artifact import hash_of
 from asgard.model.declaration import Model, Script
-from asgard.model.provenance.bound import pinned_view
+from asgard.model.provenance.learned_from import pinned_view
 from asgard.model.training.fitting import fit
 from asgard.model.training.training import TrainRequest, sample_of, training_set
 from asgard.model.versions import TRAINER, Binding
