@@ -12,7 +12,7 @@ from tests.support.redis_proxy import RedisProxy
 from asgard.common.errors import ServiceUnreachableError
 from asgard.common.settings import Settings, load_settings
 from asgard.serving import AsyncOnlineStore, OnlineStore
-from asgard.serving.redis_access import retries
+from asgard.serving.redis_access import connection
 from asgard.serving.sync.plan import Mode
 
 TIMEOUT = 0.5
@@ -38,7 +38,7 @@ def proxy(online: OnlineView) -> Iterator[RedisProxy]:
 def test_each_command_of_a_sync_may_lose_its_answer_or_its_connection(
     online: OnlineView, proxy: RedisProxy, mode: Mode, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retries, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.001)
     online.use(online_settings(online, proxy.url))
     client, keys = online.store.client, online.store.keys(online.view.name)
     contents = [online.content()]

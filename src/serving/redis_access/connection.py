@@ -1,7 +1,13 @@
-"""One way into Redis: by URL, with timeouts, and its errors in Asgard's words."""
+"""One way into Redis: by URL, with timeouts and retries, and its errors in Asgard's words.
+
+Redis is asked again after a lost connection, with growing pauses drawn at random; never after a refusal. redis-py asks
+again at several layers, each inside the other: to find the primary, to connect, to send. Here the outermost alone does,
+or the tries would multiply. A user, a password or a certificate that is not accepted is not accepted a moment later
+either.
+"""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
@@ -9,12 +15,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from asgard.common.errors import EnvironmentSetupError, ServiceError, ServiceUnreachableError, SettingsError
 from asgard.common.settings import redact_url
-from asgard.serving.redis_access.retries import is_tls_refusal, make_retry
 
 FLOOR = (6, 2)
 """The oldest Redis that is known to work."""
 _SENTINEL = re.compile(r"rediss?\+sentinel")
 _CERTIFICATES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
+"""Seconds before a retry."""
+_PATIENT, _HASTY = 5, 1
+"""Retries at most."""
 
 
 def open_redis(url: str, *, timeout: float, is_patient: bool, asynchronous: bool = False) -> Any:
@@ -217,3 +226,69 @@ def require_fit(client: Any, where: str) -> dict[str, str]:
             hint="Set maxmemory-policy to noeviction, or to a volatile one: the online store's keys have no ttl.",
         )
     return info
+
+
+def make_retry(*, is_patient: bool, asynchronous: bool) -> Any:
+    """redis-py's rule for one client.
+
+    Args:
+        is_patient: whether to ask several times, and also after an answer that did not come in time; else once, and
+            only after a lost connection: somebody waits.
+        asynchronous: for asyncio.
+    """
+    from redis.backoff import ExponentialWithJitterBackoff
+    from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
+
+    kind = import_module("redis.asyncio.retry" if asynchronous else "redis.retry").Retry
+    errors = (ConnectionError, BusyLoadingError, *((TimeoutError,) if is_patient else ()))
+    backoff = ExponentialWithJitterBackoff(cap=_LONGEST_PAUSE, base=_FIRST_PAUSE)
+    return (_asynchronous if asynchronous else _plain)(kind)(
+        backoff, _PATIENT if is_patient else _HASTY, supported_errors=errors
+    )
+
+
+def _plain(kind: Any) -> Any:
+    class Once(kind):  # type: ignore[misc]
+        is_inside = False
+
+        def call_with_retry(self, do: Callable[[], Any], fail: Any, *_: Any, **options: Any) -> Any:
+            if self.is_inside:
+                return do()
+            self.is_inside = True
+            try:
+                return super().call_with_retry(do, fail, _may_pass, **options)
+            finally:
+                self.is_inside = False
+
+    return Once
+
+
+def _asynchronous(kind: Any) -> Any:
+    class Once(kind):  # type: ignore[misc]
+        is_inside = False
+
+        async def call_with_retry(self, do: Callable[[], Any], fail: Any, *_: Any, **options: Any) -> Any:
+            if self.is_inside:
+                return await do()
+            self.is_inside = True
+            try:
+                return await super().call_with_retry(do, fail, _may_pass, **options)
+            finally:
+                self.is_inside = False
+
+    return Once
+
+
+def _may_pass(error: Exception) -> bool:
+    from redis.exceptions import AuthenticationError, AuthorizationError
+
+    return not isinstance(error, AuthenticationError | AuthorizationError) and not is_tls_refusal(error)
+
+
+def is_tls_refusal(error: BaseException) -> bool:
+    """Whether the two sides can't agree on TLS: a certificate, a protocol. A connection that just ends is none."""
+    import ssl
+
+    causes = (error, error.__cause__, error.__context__)
+    said = any(isinstance(each, ssl.SSLError) for each in causes) or "SSL:" in str(error)
+    return said and "EOF" not in str(error)
