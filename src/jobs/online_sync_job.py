@@ -26,7 +26,7 @@ from asgard.lakehouse.declaring.loading import load_pipeline
 from asgard.monitoring.events import OnlineFacts
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync.removal import Removed, left_behind, remove
-from asgard.serving.sync.selection import online_views
+from asgard.serving.sync.status import online_views
 from asgard.serving.sync.sync import Preview, SyncResult, preview, sync
 from asgard.serving.sync.verify import Verification, verify
 

@@ -34,8 +34,7 @@ def online_status(settings: Settings) -> Online:
     from asgard.lakehouse.catalog.lake import Lakehouse
     from asgard.serving.redis_access.store import Store
     from asgard.serving.sync.removal import left_behind
-    from asgard.serving.sync.selection import registered_online
-    from asgard.serving.sync.status import status
+    from asgard.serving.sync.status import registered_online, status
 
     try:
         lake, store = Lakehouse.connect(settings), Store.of(settings)

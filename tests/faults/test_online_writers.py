@@ -100,7 +100,7 @@ class Writer:
 def found(store: Store) -> Rows:
     """What Redis has in the generation that lookups read."""
     start = store.keys(VIEW).row(store.synced(VIEW).generation)
-    names = sorted({name for batch in CODEC.there(store, start) for name in batch})
+    names = sorted({name for batch in CODEC.stored_entities(store, start) for name in batch})
     values = store.values([start + name for name in names])
     return {int(name): int(value or b"-1") for name, value in zip(names, values, strict=True)}
 

@@ -113,7 +113,9 @@ class OnlineView:
         if self.view.codec is Codec.FEAST:
             codec = codec_of(self.view, load_target(self.lake, self.view)[0].table)
             start = self.store.keys(self.view.name).row(IN_PLACE)
-            return {int(codec.shown(entity)) for entities in codec.there(self.store, start) for entity in entities}
+            return {
+                int(codec.shown(entity)) for entities in codec.stored_entities(self.store, start) for entity in entities
+            }
         start = f"{self.store.prefix}:{self.view.name}:".encode()
         names = {name for batch in self.store.names(start) for name in batch}
         return {int(name.rpartition(b":")[2]) for name in names if not name.endswith((b":state", b":head"))}

@@ -13,7 +13,7 @@ from asgard.features.joins.engines import Engine
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync import spark_rows
-from asgard.serving.sync.selection import online_views
+from asgard.serving.sync.status import online_views
 from asgard.serving.sync.sync import sync
 
 PARTITIONS = 6

@@ -22,8 +22,7 @@ from asgard.model.versions import ModelVersion
 from asgard.report.online import OnlineFacts, Seen
 from asgard.serving import OnlineStore
 from asgard.serving.redis_access.store import Store
-from asgard.serving.sync.selection import online_views
-from asgard.serving.sync.status import status
+from asgard.serving.sync.status import online_views, status
 from asgard.serving.sync.verify import verify
 
 if TYPE_CHECKING:

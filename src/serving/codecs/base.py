@@ -110,7 +110,7 @@ class RowCodec(Protocol):
     def read(self, redis: Reader, start: bytes, entities: Sequence[bytes]) -> Sequence[Value | None]:
         """What Redis has of some entities."""
 
-    def there(self, redis: Reader, start: bytes) -> Iterator[list[bytes]]:
+    def stored_entities(self, redis: Reader, start: bytes) -> Iterator[list[bytes]]:
         """The entities that Redis has, by batches; one may come twice."""
 
     def shown(self, entity: bytes) -> str:

@@ -187,7 +187,7 @@ class FeastRows:
         rows = [(row[0], [*row[:width], *(each for each in row[width:] if each is not None)]) for row in found]
         return [None if event is None else tuple(each or b"" for each in row) for event, row in rows]
 
-    def there(self, redis: Reader, start: bytes) -> Iterator[list[bytes]]:
+    def stored_entities(self, redis: Reader, start: bytes) -> Iterator[list[bytes]]:
         """See `RowCodec`."""
         end = _end(start)
         for names in redis.names(end=end, kind="HASH"):

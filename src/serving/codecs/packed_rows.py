@@ -95,7 +95,7 @@ class PackedRows:
         """See `RowCodec`."""
         return redis.values([start + entity for entity in entities])
 
-    def there(self, redis: Reader, start: bytes) -> Iterator[list[bytes]]:
+    def stored_entities(self, redis: Reader, start: bytes) -> Iterator[list[bytes]]:
         """See `RowCodec`."""
         for names in redis.names(start):
             yield [name.removeprefix(start) for name in names]

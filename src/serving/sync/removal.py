@@ -17,7 +17,7 @@ from asgard.lakehouse.catalog.holds import holds_of, release
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.serving.redis_access.state import Synced
 from asgard.serving.redis_access.store import Store
-from asgard.serving.sync.selection import registered_online
+from asgard.serving.sync.status import registered_online
 from asgard.serving.sync.sync import KIND
 from asgard.serving.sync.writing import sweep
 

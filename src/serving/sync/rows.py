@@ -1,6 +1,6 @@
 """The rows of a published snapshot, encoded as Redis keeps them; and how Redis differs from them."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from asgard.features.pinned import PinnedTable, PinnedView
@@ -8,11 +8,12 @@ from asgard.features.views import FeatureView
 from asgard.serving.codecs.base import Batch, Reader, RowCodec
 from asgard.serving.codecs.choose import row_codec
 from asgard.serving.sync import changes
-from asgard.serving.sync.beyond import Names
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
+
+_ENTITIES_OF_A_BATCH = 5_000
 
 
 def codec_of(view: FeatureView, table: PinnedTable, before: Collection[str] = ()) -> RowCodec:
@@ -55,12 +56,12 @@ class ViewRows:
         """Of all rows those that Redis lacks or has otherwise; see `differing`."""
         return (differing(self.codec, redis, start, batch) for batch in self.of(connection, changes.EVERY))
 
-    def beyond(self, connection: "DuckDBPyConnection", redis: Reader, start: bytes) -> Iterator[Batch]:
+    def surplus(self, connection: "DuckDBPyConnection", redis: Reader, start: bytes) -> Iterator[Batch]:
         """What Redis has beyond the snapshot's entities, to be deleted."""
-        right = Names(connection)
+        published = SnapshotEntities(connection)
         for batch in changes.entities(connection, self.pinned):
-            right.add(self.codec.entities(batch))
-        for names in right.beyond(self.codec.there(redis, start)):
+            published.add(self.codec.entities(batch))
+        for names in published.surplus(self.codec.stored_entities(redis, start)):
             yield Batch(deleted=names)
 
 
@@ -87,6 +88,42 @@ def differing(codec: RowCodec, redis: Reader, start: bytes, batch: Batch) -> Bat
         start: what the names of the view's rows begin with.
         batch: rows of a snapshot.
     """
-    there = codec.read(redis, start, batch.entities)
-    other = [place for place, value in enumerate(batch.values) if there[place] != value]
+    stored = codec.read(redis, start, batch.entities)
+    other = [place for place, value in enumerate(batch.values) if stored[place] != value]
     return Batch([batch.entities[place] for place in other], [batch.values[place] for place in other], batch.deleted)
+
+
+class SnapshotEntities:
+    """Names of the entities of a snapshot, kept by DuckDB within its memory bound.
+
+    Args:
+        connection: of DuckDB; other queries of it may be read meanwhile.
+    """
+
+    def __init__(self, connection: "DuckDBPyConnection") -> None:
+        self._connection = connection.cursor()
+        self._connection.execute("CREATE OR REPLACE TABLE entities_of_snapshot (entity BLOB)")
+        self._connection.execute("CREATE OR REPLACE TABLE entities_of_redis (entity BLOB)")
+
+    def add(self, entities: Sequence[bytes]) -> None:
+        """More of them."""
+        self._insert("entities_of_snapshot", entities)
+
+    def surplus(self, stored: Iterable[Sequence[bytes]]) -> Iterator[list[bytes]]:
+        """Those entities of Redis that the snapshot does not have, each once."""
+        for entities in stored:
+            self._insert("entities_of_redis", entities)
+        surplus = self._connection.sql(
+            "SELECT DISTINCT entity FROM entities_of_redis ANTI JOIN entities_of_snapshot USING (entity)"
+        )
+        for batch in surplus.to_arrow_reader(_ENTITIES_OF_A_BATCH):  # streamed: what `execute` gives is kept whole
+            yield batch.column(0).to_pylist()
+
+    def _insert(self, table: str, entities: Sequence[bytes]) -> None:
+        import pyarrow as pa
+
+        if entities:
+            given = pa.table({"entity": pa.array(entities, pa.binary())})
+            self._connection.register("given", given)
+            self._connection.execute(f"INSERT INTO {table} FROM given")
+            self._connection.unregister("given")

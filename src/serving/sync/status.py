@@ -1,12 +1,16 @@
-"""How far Redis is behind what is published, view by view."""
+"""Which registered views are online, and how far Redis is behind what is published of each."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from asgard.common.errors import UsageError
+from asgard.features.register import KIND
 from asgard.features.views import FeatureView
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.nessie import LogEntry
+from asgard.lakehouse.catalog.registrations import Registration, Registrations
 from asgard.serving.redis_access.state import Target
 from asgard.serving.redis_access.store import Store
 
@@ -76,3 +80,43 @@ def _published_since(lake: Lakehouse, view: FeatureView, known: Target) -> list[
             return later
         later.append(entry)
     return None
+
+
+def registered_online(lake: Lakehouse) -> tuple[FeatureView, ...]:
+    """All registered views that are kept online; () if there is none."""
+    return tuple(FeatureView.from_json(each.declared) for each in _current(lake, "").values() if each.online)
+
+
+def online_views(lake: Lakehouse, names: Sequence[str] = (), pipeline: str = "") -> tuple[FeatureView, ...]:
+    """Registered views that are kept online.
+
+    Args:
+        lake: where they are registered.
+        names: which; all of them for none.
+        pipeline: only those that it declares.
+
+    Raises:
+        UsageError: a view is not registered, or not online; or there is none.
+    """
+    current = _current(lake, pipeline)
+    online = [name for name, each in current.items() if each.online]
+    listed = f"Online are {', '.join(online) or 'none'}."
+    for name in names:
+        if name not in current:
+            raise UsageError(
+                f"There is no registered feature view {name!r}.", hint=f"{listed} `asgard features apply` registers."
+            )
+        if name not in online:
+            raise UsageError(f"Feature view {name} is not online.", hint=f"Declare it with online=True. {listed}")
+    if not online:
+        whose = f" of pipeline {pipeline}" if pipeline else ""
+        raise UsageError(
+            f"No registered feature view{whose} is online.",
+            hint="Declare one with online=True, and say `asgard features apply`.",
+        )
+    return tuple(FeatureView.from_json(current[name].declared) for name in (names or online))
+
+
+def _current(lake: Lakehouse, pipeline: str) -> dict[str, Registration]:
+    found = Registrations(lake.storage).current(KIND)
+    return {name: each for name, each in found.items() if not pipeline or each.pipeline == pipeline}

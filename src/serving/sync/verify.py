@@ -16,9 +16,8 @@ from asgard.serving.lookup.view_header import Head
 from asgard.serving.redis_access.state import Synced
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync import changes
-from asgard.serving.sync.beyond import Names
 from asgard.serving.sync.plan import pinned_table, rule_of
-from asgard.serving.sync.rows import ViewRows
+from asgard.serving.sync.rows import SnapshotEntities, ViewRows
 
 _SHOWN = 20
 _WIDTH = 1 << 256
@@ -92,7 +91,7 @@ def verify(lake: Lakehouse, store: Store, view: FeatureView, say: Callable[[str]
     say(f"{view.name}: comparing {synced.rows:,} entities with snapshot {known.snapshot_id}")
     rows = ViewRows(pinned)
     with duck.connect(lake.settings) as connection:
-        tally = _Tally(store, rows.codec, store.keys(view.name).row(synced.generation), Names(connection))
+        tally = _Tally(store, rows.codec, store.keys(view.name).row(synced.generation), SnapshotEntities(connection))
         for batch in rows.of(connection, changes.EVERY):
             tally.add(batch)
         tally.add_beyond()
@@ -101,8 +100,8 @@ def verify(lake: Lakehouse, store: Store, view: FeatureView, say: Callable[[str]
         view.name,
         known.snapshot_id,
         rows.seen,
-        f"{tally.right:064x}",
-        f"{tally.there:064x}",
+        f"{tally.published_sum:064x}",
+        f"{tally.stored_sum:064x}",
         tally.counts[Wrong.MISSING],
         tally.counts[Wrong.OTHER],
         tally.counts[Wrong.BEYOND],
@@ -113,30 +112,30 @@ def verify(lake: Lakehouse, store: Store, view: FeatureView, say: Callable[[str]
 class _Tally:
     """Counts of what differs."""
 
-    def __init__(self, store: Store, codec: RowCodec, start: bytes, right: Names) -> None:
-        self._store, self._codec, self._start, self._right = store, codec, start, right
-        self.right = self.there = 0
+    def __init__(self, store: Store, codec: RowCodec, start: bytes, published: SnapshotEntities) -> None:
+        self._store, self._codec, self._start, self._published = store, codec, start, published
+        self.published_sum = self.stored_sum = 0
         self.counts = dict.fromkeys(Wrong, 0)
         self.examples: list[tuple[str, str]] = []
 
     def add(self, batch: Batch) -> None:
         """Rows of the snapshot."""
-        self._right.add(batch.entities)
-        there = self._codec.read(self._store, self._start, batch.entities)
-        for entity, value, found in zip(batch.entities, batch.values, there, strict=True):
-            self.right = (self.right + _hash(entity, value)) % _WIDTH
-            if found is not None:
-                self.there = (self.there + _hash(entity, found)) % _WIDTH
-            if found != value:
-                self._note(entity, Wrong.MISSING if found is None else Wrong.OTHER)
+        self._published.add(batch.entities)
+        stored_values = self._codec.read(self._store, self._start, batch.entities)
+        for entity, value, stored in zip(batch.entities, batch.values, stored_values, strict=True):
+            self.published_sum = (self.published_sum + _hash(entity, value)) % _WIDTH
+            if stored is not None:
+                self.stored_sum = (self.stored_sum + _hash(entity, stored)) % _WIDTH
+            if stored != value:
+                self._note(entity, Wrong.MISSING if stored is None else Wrong.OTHER)
 
     def add_beyond(self) -> None:
         """What Redis has beyond the snapshot's rows."""
-        for entities in self._right.beyond(self._codec.there(self._store, self._start)):
-            found = self._codec.read(self._store, self._start, entities)
-            for entity, value in zip(entities, found, strict=True):
+        for entities in self._published.surplus(self._codec.stored_entities(self._store, self._start)):
+            stored_values = self._codec.read(self._store, self._start, entities)
+            for entity, value in zip(entities, stored_values, strict=True):
                 if value is not None:
-                    self.there = (self.there + _hash(entity, value)) % _WIDTH
+                    self.stored_sum = (self.stored_sum + _hash(entity, value)) % _WIDTH
                     self._note(entity, Wrong.BEYOND)
 
     def _note(self, entity: bytes, wrong: Wrong) -> None:

@@ -99,7 +99,7 @@ class Writing:
             write = self._by_spark if self.engine is Engine.SPARK and wanted.entities != 0 else self._by_duckdb
             counted = write(connection, wanted, only_differing=mode is Mode.COMPARE)
             if mode is Mode.COMPARE:
-                counted += self._sent(self.rows.beyond(connection, self.store, self._start))
+                counted += self._sent(self.rows.surplus(connection, self.store, self._start))
         return mode, counted
 
     def _by_duckdb(self, connection: "DuckDBPyConnection", wanted: changes.Changes, *, only_differing: bool) -> Counted:
@@ -154,7 +154,7 @@ def sweep(store: Store, fenced: Fenced, current: str, left_over: Sequence[str]) 
     keys = fenced.keys
     if IN_PLACE in left_over:
         old = row_codec(Codec.FEAST, keys.view, {}, {}, fenced.synced.fields)
-        for entities in old.there(store, keys.row(IN_PLACE)):
+        for entities in old.stored_entities(store, keys.row(IN_PLACE)):
             fenced.write(old, IN_PLACE, Batch(deleted=entities))
     if "" in left_over:
         is_dead = re.compile(re.escape(keys.start) + GENERATION + b":", re.DOTALL).match

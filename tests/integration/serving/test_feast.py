@@ -149,7 +149,7 @@ def test_views_of_one_entity_share_a_hash_and_keep_their_own(online: OnlineView)
 def hashes(online: OnlineView) -> set[bytes]:
     codec = codec_of(online.view, load_target(online.lake, online.view)[0].table)
     start = online.store.keys(online.view.name).row(IN_PLACE)
-    return {codec.key(start, entity) for entities in codec.there(online.store, start) for entity in entities}
+    return {codec.key(start, entity) for entities in codec.stored_entities(online.store, start) for entity in entities}
 
 
 def test_a_feature_that_is_not_declared_any_more_leaves_nothing(online: OnlineView) -> None:
@@ -222,7 +222,7 @@ def test_the_count_is_right_after_a_write_that_ended_in_the_middle(online: Onlin
     with pytest.raises(ServiceError, match="another type"):
         online.sync()
     online.store.client.delete(codec.key(start, entity))
-    found = sum(len(set(entities)) for entities in codec.there(online.store, start))
+    found = sum(len(set(entities)) for entities in codec.stored_entities(online.store, start))
     counted = int(online.store.client.hget(online.store.keys(online.view.name).state, f"rows:{IN_PLACE}") or 0)
     assert counted == found
     online.sync()

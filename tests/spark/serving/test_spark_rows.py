@@ -77,7 +77,7 @@ def test_each_kind_of_sync(lake: Lakehouse, fresh: Fresh, codec: str) -> None:
     online.expect_equal()
     start = online.store.keys(online.view.name).row(online.store.synced(online.view.name).generation)
     rows = codec_of(online.view, load_target(lake, online.view)[0].table)
-    some = sorted({entity for entities in rows.there(online.store, start) for entity in entities})[:3]
+    some = sorted({entity for entities in rows.stored_entities(online.store, start) for entity in entities})[:3]
     online.store.client.delete(*(rows.key(start, entity) for entity in some))
     assert by_spark(online, full=True).mode is (Mode.COMPARE if codec == "feast" else Mode.REBUILD)
     online.expect_equal()
