@@ -20,8 +20,7 @@ from asgard.features.joins.labels import Labels, load_labels
 from asgard.features.joins.set_audit import Audit, counts
 from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.features.training_sets.digest import DIGEST, column_types, digest
-from asgard.features.training_sets.files import holds_of, put_in_place, remove, require_free
-from asgard.features.training_sets.manifest import described
+from asgard.features.training_sets.files import described, holds_of, put_in_place, remove, require_free
 from asgard.features.views import OnDemandFeature
 from asgard.lakehouse.catalog.holds import hold, hold_name, release
 from asgard.lakehouse.catalog.lake import Lakehouse
