@@ -36,9 +36,8 @@ from asgard.lakehouse.declaring.loading import load_pipeline
 from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.declaring.planning import PlannedRun, plan_runs, still_missing
 from asgard.lakehouse.runs.attempt import Attempt, Isolation
-from asgard.lakehouse.runs.progress import read_progress
 from asgard.lakehouse.runs.run import RunRequest, RunResult, execute
-from asgard.lakehouse.runs.steps import compute_step
+from asgard.lakehouse.runs.steps import compute_step, read_progress
 from asgard.lakehouse.runs.takeover import require_own
 
 

@@ -1,13 +1,23 @@
-"""Compute one declared table within an attempt: read its inputs, call its function, write what it gives."""
+"""The steps of a run: how far each declared table is, and how one is computed within an attempt.
 
+To compute a table is to read its inputs, call its function, and write what it gives.
+"""
+
+import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import RunError
+from asgard.common.names import TableName
 from asgard.common.spark_utils import explained
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.declaration import INTERVAL_PARAMETER, Table
-from asgard.lakehouse.declaring.intervals import TimeRange
-from asgard.lakehouse.declaring.planning import Step
+from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
+from asgard.lakehouse.declaring.planning import Progress, Step
 from asgard.lakehouse.runs.attempt import Attempt
+from asgard.lakehouse.runs.tables import INPUTS_PROPERTY, INTERVALS_PROPERTY
+from asgard.lakehouse.runs.takeover import foreign_owner
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -54,3 +64,27 @@ def _kind(value: object) -> str:
     kind = type(value)
     home = "" if kind.__module__ == "builtins" else f"{kind.__module__.partition('.')[0]}."
     return f"{home}{kind.__name__}"
+
+
+def read_progress(lake: Lakehouse, tables: Sequence[Table], ref: str) -> dict[TableName, Progress]:
+    """What is computed of each table at a ref (`name` or `name@hash`), and which of its inputs moved since."""
+    names = {table.name for table in tables} | {name for table in tables for name in table.inputs.values()}
+    contents = lake.nessie.contents(ref, sorted(names))
+    found = {}
+    for table in tables:
+        content = contents.get(table.name)
+        if content is None:
+            found[table.name] = Progress()
+            continue
+        properties = TableState.load(content.metadata_location, lake.settings).properties
+        used = json.loads(properties.get(INPUTS_PROPERTY, "{}"))
+        stale = [
+            name
+            for name in table.inputs.values()
+            if name in contents and used.get(str(name)) != contents[name].snapshot_id
+        ]
+        done = RangeSet.parse(properties.get(INTERVALS_PROPERTY, ""))
+        found[table.name] = Progress(
+            exists=True, done=done, stale_inputs=tuple(stale), belongs_to=foreign_owner(table, properties)
+        )
+    return found

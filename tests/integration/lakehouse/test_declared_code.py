@@ -22,9 +22,8 @@ from asgard.jobs.backfill_job import Params
 from asgard.jobs.reporting import show_runs
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.planning import Step
-from asgard.lakehouse.runs.progress import read_progress
 from asgard.lakehouse.runs.run import RunAuditFailedError, RunResult
-from asgard.lakehouse.runs.steps import compute_step
+from asgard.lakehouse.runs.steps import compute_step, read_progress
 from asgard.validation.checks import between, expression, length, not_null
 
 HERE = Path(__file__)

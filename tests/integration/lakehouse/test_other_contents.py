@@ -16,7 +16,7 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.snapshots import resolve
 from asgard.lakehouse.runs.history import describe_contents, differences
 from asgard.lakehouse.runs.lineage import lineage
-from asgard.lakehouse.runs.progress import read_progress
+from asgard.lakehouse.runs.steps import read_progress
 from asgard.report.facts import gather
 
 VIEW = {"type": "ICEBERG_VIEW", "metadataLocation": "file:/none", "versionId": 1, "schemaId": 1}
