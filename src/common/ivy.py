@@ -6,15 +6,14 @@ Ivy knows classifiers and continues safely after a kill, and it is there whereve
 import importlib.util
 import re
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from asgard.common.aliases import Say
 from asgard.common.errors import EnvironmentSetupError
 from asgard.common.java import Purpose, download_options, find_java
 from asgard.common.settings import Settings, python_environment
 
-Say = Callable[[str], None]
 PROGRESS_SECONDS = 5.0
 
 

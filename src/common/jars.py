@@ -17,8 +17,9 @@ from enum import Enum
 from pathlib import Path
 
 from asgard.common import ivy
+from asgard.common.aliases import Say
 from asgard.common.errors import EnvironmentSetupError
-from asgard.common.ivy import Artifact, JarDownloadError, Say
+from asgard.common.ivy import Artifact, JarDownloadError
 from asgard.common.settings import Settings
 
 TRIES = 3

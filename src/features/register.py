@@ -1,12 +1,13 @@
 """Registration: which snapshot of its table each feature view reads. Nothing is copied; a hold keeps it there."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from asgard.common.aliases import Say
 from asgard.common.errors import ConflictError, UnknownReferenceError, UsageError
 from asgard.common.failpoints import failpoint
 from asgard.common.git_utils import code_version
@@ -30,7 +31,6 @@ from asgard.lakehouse.catalog.nessie import Content, RefKind
 from asgard.lakehouse.catalog.registrations import Registration, Registrations
 from asgard.lakehouse.catalog.snapshots import At
 
-Say = Callable[[str], None]
 KIND = "view"
 _HOLD = re.compile(r"hold_view_(?P<view>\w+)_(?P<number>\d+)-[0-9a-f]+")
 _Held = tuple[str, int, CommitHash]

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from asgard.common.aliases import Say
 from asgard.ingest.columns import FileColumns, Known, all_columns
 from asgard.ingest.database_types import ColumnRead
 from asgard.ingest.fitting import Wanted, fitted_columns, value_of_text
 from asgard.ingest.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
-from asgard.ingest.reading import Say, tell, wider
+from asgard.ingest.reading import tell, wider
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame

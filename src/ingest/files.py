@@ -7,13 +7,14 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
+from asgard.common.aliases import Say
 from asgard.common.errors import InputDataError, UsageError
 from asgard.common.settings import Settings, redact_url
 from asgard.ingest.formats import EXTENSIONS, Format, format_of
@@ -146,9 +147,7 @@ def printable(name: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
 
 
-def find_files(
-    sources: Sequence[str], kind: Format | None, settings: Settings, say: Callable[[str], None]
-) -> tuple[SourceFile, ...]:
+def find_files(sources: Sequence[str], kind: Format | None, settings: Settings, say: Say) -> tuple[SourceFile, ...]:
     """The files that paths, folders and globs name, each once, in order of their names.
 
     Args:

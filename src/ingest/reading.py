@@ -1,10 +1,11 @@
 """Read files as a bronze table's rows: its columns in their types, and beside them what did not fit."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING
 
+from asgard.common.aliases import Say
 from asgard.common.errors import InputDataError
 from asgard.common.spark_utils import explained
 from asgard.ingest.columns import FileColumns, Known, all_columns, named
@@ -22,7 +23,6 @@ from asgard.lakehouse.declaring.schema_changes import quoted, widens
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-Say = Callable[[str], None]
 
 _SHOWN_COLUMNS = 30
 

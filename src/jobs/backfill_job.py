@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from asgard.common.aliases import Say
 from asgard.common.errors import UsageError
 from asgard.common.names import MAX_RUN_ID, CommitHash, RunId, check_run_id
 from asgard.jobs.counted import counted
@@ -72,7 +73,7 @@ def plan(lake: Lakehouse, pipeline: Pipeline, params: Params, base: CommitHash |
     return plan_runs(tables, progress, window=params.window, now=params.now, intervals_per_run=params.intervals_per_run)
 
 
-def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Callable[[str], None]) -> list[RunResult]:
+def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Say) -> list[RunResult]:
     """Make the planned runs, one after the other.
 
     Raises:

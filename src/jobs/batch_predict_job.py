@@ -4,12 +4,13 @@ Reads: gold tables at the snapshots of the models' views, the versions' files fr
 `gold.<model>_predictions` through a run, and holds of what was read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
+from asgard.common.aliases import Say
 from asgard.common.errors import UsageError
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
@@ -28,7 +29,7 @@ from asgard.model.versions import ModelVersion, split_name
 from asgard.monitoring.events import PredictionFacts
 
 
-def run(request: PredictRequest, lake: Lakehouse, say: Callable[[str], None]) -> Predicted:
+def run(request: PredictRequest, lake: Lakehouse, say: Say) -> Predicted:
     """Predict, and count it as an execution of the job.
 
     Raises:

@@ -13,6 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from asgard.common.aliases import Say
 from asgard.common.errors import AsgardError, UnknownReferenceError
 from asgard.common.names import TableName, check_run_id
 from asgard.lakehouse.catalog.files import TableState
@@ -22,8 +23,6 @@ from asgard.lakehouse.catalog.publications import Publications
 from asgard.lakehouse.runs.run import RunAuditFailedError, RunResult, Status
 from asgard.monitoring.events import EventLog, OnlineFacts, OpenEvent, Outcome, PredictionFacts, TableFacts
 from asgard.monitoring.exporters import export
-
-Say = Callable[[str], None]
 
 FEATURE_LAYER = "gold"
 """The layer whose columns have a null rate metric: features are read from there."""

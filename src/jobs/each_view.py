@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+from asgard.common.aliases import Say
 from asgard.common.errors import AsgardError
 from asgard.common.stopping import require_none
 from asgard.features.views import FeatureView
@@ -42,9 +43,7 @@ class Tried(Generic[Done]):
             raise self.failed[0][1]
 
 
-def of_each(
-    views: Sequence[FeatureView], act: Callable[[FeatureView], Done], say: Callable[[str], None]
-) -> Tried[Done]:
+def of_each(views: Sequence[FeatureView], act: Callable[[FeatureView], Done], say: Say) -> Tried[Done]:
     """Do it for all views, and say which failed."""
     done: list[Done] = []
     failed: list[tuple[str, AsgardError]] = []

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asgard.common.aliases import Say
 from asgard.common.errors import UsageError
 from asgard.common.names import RunId, TableName, check_run_id
 from asgard.common.settings import redact_url
@@ -48,7 +49,6 @@ from asgard.lakehouse.runs.run import RunRequest, RunResult, execute
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-Say = Callable[[str], None]
 
 _SHOWN_FILES = 10
 

@@ -4,7 +4,7 @@ Reads: gold tables at the target ref's head, and what Redis says it has. Writes:
 it has. `--drop` takes out both for a view that is not online any more.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from asgard.common.aliases import Say
 from asgard.common.errors import ExitCode, UsageError
 from asgard.common.spark_utils import explained
 from asgard.features.joins.engines import Engine
@@ -35,7 +36,7 @@ def run(
     lake: Lakehouse,
     store: Store,
     views: Sequence[FeatureView],
-    say: Callable[[str], None],
+    say: Say,
     *,
     full: bool = False,
     engine: Engine = Engine.AUTO,
@@ -60,7 +61,7 @@ class _AViewFailed(Exception):
     """The execution counts as a failed one."""
 
 
-def drop(lake: Lakehouse, store: Store, view: str, say: Callable[[str], None]) -> Removed:
+def drop(lake: Lakehouse, store: Store, view: str, say: Say) -> Removed:
     """Take a view that is not online any more out of Redis, and out of the metrics.
 
     Raises:

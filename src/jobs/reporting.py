@@ -2,13 +2,12 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from asgard.common.aliases import Say
 from asgard.jobs.answer import give
 from asgard.lakehouse.runs.run import RunResult
-
-Say = Callable[[str], None]
 
 _WHOLE = frozenset({"RUN", "BRANCH", "NAME", "TABLE", "SNAPSHOT", "VIEW"})
 """Columns whose cells people copy: as the first column, they stay in one piece on any terminal."""

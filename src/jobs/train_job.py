@@ -6,10 +6,11 @@ version, and holds of those snapshots.
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from asgard.common.aliases import Say
 from asgard.common.errors import UsageError
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
@@ -19,11 +20,8 @@ from asgard.lakehouse.declaring.loading import load_pipeline
 from asgard.model.training.source import PipelineSource
 from asgard.model.training.training import Trained, TrainRequest, train
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
-
-def run(request: TrainRequest, lake: Lakehouse, say: "Callable[[str], None]") -> Trained:
+def run(request: TrainRequest, lake: Lakehouse, say: Say) -> Trained:
     """Train, and count it as an execution of the job.
 
     Raises:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from asgard.common.aliases import Say
 from asgard.common.errors import AsgardError, EnvironmentSetupError, ServiceError, ServiceUnreachableError
 from asgard.common.settings import Settings
 from asgard.common.storage import Storage
@@ -21,7 +22,7 @@ _PUSHES = 3
 Standing = Callable[[], metrics.Stands]
 
 
-def export(settings: Settings, storage: Storage, standing: Standing, say: Callable[[str], None]) -> None:
+def export(settings: Settings, storage: Storage, standing: Standing, say: Say) -> None:
     """Publish the totals of the warehouse where the settings ask for it, and keep the events tidy.
 
     Args:

@@ -11,11 +11,12 @@ import inspect
 import json
 import os
 import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asgard.common.aliases import Say
 from asgard.common.errors import AsgardError, DeclarationError, EnvironmentSetupError, ServiceError
 from asgard.common.failpoints import failpoint
 from asgard.common.settings import Settings, redact_url, unset_for_children
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from feast import FeatureView as FeastView
     from feast.on_demand_feature_view import OnDemandFeatureView
 
-Say = Callable[[str], None]
 _DECLARES = "asgard_registered"
 _REPOSITORY = """# Made by `asgard features apply`: with it, `feast apply` here keeps what Asgard registered.
 from pathlib import Path

@@ -3,13 +3,14 @@
 import secrets
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asgard.common.aliases import Say
 from asgard.common.errors import ServiceError
 from asgard.common.names import BranchName, CommitHash, TableName
 from asgard.features.joins import duck
@@ -31,7 +32,6 @@ from asgard.lakehouse.runs.run import RunRequest, execute
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-Say = Callable[[str], None]
 _HOLD = "set"
 _BATCH_ROWS = 100_000
 

@@ -8,6 +8,7 @@ is a little behind is waited for, and one that is far behind is an error to be m
 import time
 from collections.abc import Callable
 
+from asgard.common.aliases import Say
 from asgard.common.errors import EnvironmentSetupError
 
 TOLERANCE_MS = 60_000
@@ -26,7 +27,7 @@ def now_ms() -> int:
 def wait_until_past(
     changed_ms: int,
     what: str,
-    say: Callable[[str], None],
+    say: Say,
     *,
     now: Callable[[], int] = now_ms,
     sleep: Callable[[float], None] = time.sleep,

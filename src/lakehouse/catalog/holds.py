@@ -10,17 +10,17 @@ recorded commit is Asgard's, and only that is ever dropped. Where something else
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
 
+from asgard.common.aliases import Say
 from asgard.common.errors import ConflictError, UnknownReferenceError
 from asgard.common.names import BranchName, CommitHash, check_reference
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.nessie import Reference, RefKind
 
-Say = Callable[[str], None]
 _PREFIX = "hold"
 _ROOT = "holds"
 

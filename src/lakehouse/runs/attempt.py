@@ -1,6 +1,6 @@
 """One attempt of a run: a branch, what was read from it, and what was written to it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
+from asgard.common.aliases import Say
 from asgard.common.errors import RunError
 from asgard.common.failpoints import failpoint
 from asgard.common.names import BranchName, CommitHash, RunId, TableName
@@ -113,7 +114,7 @@ class Attempt:
     as_of: datetime
     isolation: Isolation
     provenance: Mapping[str, str]
-    say: Callable[[str], None]
+    say: Say
     take_over: bool = False
     params: dict[str, Any] = field(default_factory=dict)
     reads: dict[TableName, Content] = field(default_factory=dict)

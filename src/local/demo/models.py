@@ -1,11 +1,12 @@
 """The demo's models: trained unless they were, the better one promoted, its predictions published."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from asgard.common.aliases import Say
 from asgard.common.errors import RunError
 from asgard.common.git_utils import CodeVersion
 from asgard.common.names import SnapshotId
@@ -26,8 +27,6 @@ from asgard.model.training.source import PipelineSource, code_of
 from asgard.model.training.training import TrainRequest
 from asgard.model.versions import ON_DEMAND_CODE, Binding, ModelVersion
 from asgard.report.model_facts import Evaluated, ModelFacts, Predictions
-
-Say = Callable[[str], None]
 
 MODELS = ("churn", "churn_linear")
 DECISIVE = Metric.ROC_AUC

@@ -1,12 +1,13 @@
 """The demo's end: Redis has features and scores; a correction and a deletion are published, and reach it."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asgard.common.aliases import Say
 from asgard.common.errors import RunError
 from asgard.features import register
 from asgard.features.views import Declared, FeatureView
@@ -28,7 +29,6 @@ from asgard.serving.sync.verify import verify
 if TYPE_CHECKING:
     from examples.retail.data import Corrections
 
-Say = Callable[[str], None]
 
 LOOKED_AT = datetime(2018, 1, 2, tzinfo=UTC)
 """From here the demo looks: its data end the day before, and rows count for two weeks."""

@@ -1,6 +1,6 @@
 """What the demo did and what is there now."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from asgard.local.demo.models import Modelled
     from asgard.local.demo.online import Served
 
-Say = Callable[[str], None]
 
 BAD_TABLE = "bronze.transactions"
 STORY_TABLE = "gold.customer_metrics"

@@ -3,11 +3,12 @@
 import shutil
 from pathlib import Path
 
+from asgard.common.aliases import Say
 from asgard.common.jars import JarSet, ensure_jars
 from asgard.common.java import Purpose, find_java
 from asgard.common.settings import Settings, python_environment
 from asgard.local.services.ports import HOST
-from asgard.local.services.service import Launch, Ports, Say, Service, answers, http_url
+from asgard.local.services.service import Launch, Ports, Service, answers, http_url
 
 
 def _prepare(folder: Path, ports: Ports, settings: Settings, say: Say) -> Launch:

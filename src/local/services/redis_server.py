@@ -8,10 +8,11 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from asgard.common.aliases import Say
 from asgard.common.errors import EnvironmentSetupError
 from asgard.common.settings import Settings, python_environment
 from asgard.local.services.ports import HOST
-from asgard.local.services.service import Launch, Ports, Say, Service
+from asgard.local.services.service import Launch, Ports, Service
 
 FLOOR = (6, 2)
 

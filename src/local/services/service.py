@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from asgard.common.aliases import Say
 from asgard.common.settings import Settings
 from asgard.local.services.ports import HOST
 from asgard.local.services.processes import command_line, is_locked, start_time
 
-Say = Callable[[str], None]
 Ports = Mapping[str, int]
 """Port numbers by purpose; `port` is the one that clients use."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from asgard.common.aliases import Say
 from asgard.common.errors import EnvironmentSetupError, UsageError
 from asgard.common.settings import SERVICES_FILE, Settings
 from asgard.common.stopping import Stopped
@@ -18,7 +19,7 @@ from asgard.local.services.mlflow_server import MLFLOW
 from asgard.local.services.nessie import NESSIE
 from asgard.local.services.processes import is_locked, lock_holders, locked, stop, uptime_seconds
 from asgard.local.services.redis_server import REDIS
-from asgard.local.services.service import Place, Record, Say, Service, http_url, read_record, write_json, write_record
+from asgard.local.services.service import Place, Record, Service, http_url, read_record, write_json, write_record
 from asgard.local.services.starting import Start, no_space, wait_until_healthy
 
 SERVICES: tuple[Service, ...] = (NESSIE, MLFLOW, REDIS)

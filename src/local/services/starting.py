@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from asgard.common.aliases import Say
 from asgard.common.errors import AsgardError, EnvironmentSetupError, ServiceError, UsageError
 from asgard.common.settings import Settings
 from asgard.local.services.ports import check_asked, choose_port, is_free
@@ -21,7 +22,7 @@ from asgard.local.services.processes import (
     uptime_seconds,
     wait_for,
 )
-from asgard.local.services.service import Place, Ports, Record, Say, Service, read_record, write_record
+from asgard.local.services.service import Place, Ports, Record, Service, read_record, write_record
 
 START_SECONDS = 120.0
 HUNG_SECONDS = 10.0

@@ -8,11 +8,12 @@ all entities, once they have shown no life for an hour.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import takewhile
 
+from asgard.common.aliases import Say
 from asgard.common.errors import AsgardError
 from asgard.common.failpoints import failpoint
 from asgard.common.heartbeat import DEAD_AFTER
@@ -24,7 +25,6 @@ from asgard.lakehouse.runs.records import RunRecords
 from asgard.lakehouse.runs.run import RunResult, Status
 from asgard.model.batch.request import WHOLE, PredictRequest
 
-Say = Callable[[str], None]
 KIND = "prediction"
 SOME = "some"
 """Scope of the holds of a run over some entities."""

@@ -5,12 +5,13 @@ mostly nothing. So a restart, or a second scheduler, doubles no row. Champion an
 its own entities.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, reduce
 from typing import TYPE_CHECKING, Any
 
+from asgard.common.aliases import Say
 from asgard.common.errors import UsageError
 from asgard.common.names import new_run_id
 from asgard.features.joins.joining import Join
@@ -40,7 +41,6 @@ from asgard.model.versions import finite
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-Say = Callable[[str], None]
 Frames = dict[Side, "DataFrame"]
 
 

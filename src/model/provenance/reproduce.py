@@ -12,13 +12,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from asgard.common.aliases import Say
 from asgard.common.errors import AsgardError, RunError, UsageError
 from asgard.common.git_utils import checked_out, has_commit
 from asgard.common.settings import as_variables, python_environment
@@ -35,7 +36,6 @@ from asgard.model.registry import Registry
 from asgard.model.training.source import PipelineSource
 from asgard.model.versions import TRAINER, ModelVersion, finite
 
-Say = Callable[[str], None]
 _TOLD_LINES = 12
 
 

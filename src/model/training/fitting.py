@@ -1,11 +1,12 @@
 """Train a declared model on its examples, and judge it by the test: no registry, no lakehouse, the same each time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asgard.common.aliases import Say
 from asgard.common.errors import AsgardError, AuditFailedError, RunError, UsageError
 from asgard.common.failpoints import failpoint
 from asgard.common.places import raised
@@ -26,8 +27,6 @@ from asgard.model.training.segment_fitting import fit_segments, judged
 
 if TYPE_CHECKING:
     import numpy as np
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asgard.common.aliases import Say
 from asgard.common.errors import AsgardError, UsageError
 from asgard.model.artifacts.artifact import hash_of
 from asgard.model.artifacts.formats import Format
@@ -37,7 +38,7 @@ def fit_segments(
     seed: int,
     train: Train,
     folder: Path,
-    say: Callable[[str], None],
+    say: Say,
 ) -> tuple[Segments, dict[str, bytes], Outcome]:
     """Train a model for each segment that has enough to learn from, and one on all rows where that was declared.
 
@@ -115,7 +116,7 @@ def _details_name(value: Value | None) -> str:
     return repr(value) if value == WHOLE_DETAILS else str(value)
 
 
-def _together(segments: Segments, outcomes: Mapping[str, Outcome], say: Callable[[str], None]) -> Outcome:
+def _together(segments: Segments, outcomes: Mapping[str, Outcome], say: Say) -> Outcome:
     details, left_out = fitting_together({name: each.details for name, each in outcomes.items()})
     if left_out:
         more = f", and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
@@ -209,7 +210,7 @@ def _why_none(model: Model, examples: Examples, rows: "Array") -> str:
     return ""
 
 
-def _tell(model: Model, lacking: Mapping[Value | None, str], count: int, say: Callable[[str], None]) -> None:
+def _tell(model: Model, lacking: Mapping[Value | None, str], count: int, say: Say) -> None:
     """Say which segments have no model of their own, or refuse to go on without them."""
     named = [f"{value!r} ({why})" if value is not None else why for value, why in lacking.items()]
     more = f", and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""

@@ -9,12 +9,13 @@ import csv
 import hashlib
 import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asgard.common.aliases import Say
 from asgard.common.errors import DeclarationError, UsageError
 from asgard.common.failpoints import failpoint
 from asgard.common.git_utils import CodeVersion
@@ -46,7 +47,6 @@ from asgard.model.versions import ON_DEMAND_CODE, TRAINER, Binding, BoundView, M
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Say = Callable[[str], None]
 _SAMPLE = 10
 """Scores of the test that a version keeps in full."""
 

@@ -7,9 +7,10 @@
 Killed between any two steps, it is ended by doing it again.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 
+from asgard.common.aliases import Say
 from asgard.common.errors import ConflictError, UsageError
 from asgard.common.failpoints import failpoint
 from asgard.common.names import BranchName
@@ -47,7 +48,7 @@ def left_behind(lake: Lakehouse, store: Store) -> tuple[str, ...]:
     return tuple(sorted({view for view in own if view is not None} - online))
 
 
-def remove(lake: Lakehouse, store: Store, view: str, say: Callable[[str], None] = print) -> Removed:
+def remove(lake: Lakehouse, store: Store, view: str, say: Say = print) -> Removed:
     """Take a view that is not online out of Redis, and let go of what was held for it.
 
     Raises:
@@ -85,9 +86,7 @@ def _empty(store: Store, view: str) -> None:
     failpoint("drop-after-state")
 
 
-def _let_go(
-    lake: Lakehouse, store: Store, view: str, holds: Collection[BranchName], say: Callable[[str], None]
-) -> None:
+def _let_go(lake: Lakehouse, store: Store, view: str, holds: Collection[BranchName], say: Say) -> None:
     for name in holds:
         if store.synced(view) != Synced():
             raise ConflictError(

@@ -10,12 +10,12 @@ Where a state that Redis may be of is unknown, or gone, every entity is compared
 generation is built beside the old, and lookups change over in one step.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from asgard.common.aliases import Say
 from asgard.common.errors import ConflictError
 from asgard.common.failpoints import failpoint
 from asgard.common.names import BranchName
@@ -32,7 +32,6 @@ from asgard.serving.sync.plan import Mode, Plan, load_target, plan, whole_mode
 from asgard.serving.sync.rows import ViewRows
 from asgard.serving.sync.writing import Counted, Writing, sweep
 
-Say = Callable[[str], None]
 KIND = "online"
 
 

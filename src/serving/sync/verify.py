@@ -1,11 +1,11 @@
 """Whether Redis has exactly the rows of the snapshot that it says it has."""
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from asgard.common.aliases import Say
 from asgard.common.errors import ConflictError, ServiceError, UsageError
 from asgard.features.joins import duck
 from asgard.features.pinned import PinnedView, require_columns
@@ -63,7 +63,7 @@ class Verification:
         return {**asdict(self), "equal": self.is_equal, "examples": examples}
 
 
-def verify(lake: Lakehouse, store: Store, view: FeatureView, say: Callable[[str], None] = print) -> Verification:
+def verify(lake: Lakehouse, store: Store, view: FeatureView, say: Say = print) -> Verification:
     """Compare every entity of a view; nothing is written.
 
     Raises:

@@ -1,11 +1,12 @@
 """Writing what a plan is about, by DuckDB on this machine or by Spark; and deleting what nobody reads any more."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from asgard.common.aliases import Say
 from asgard.common.errors import AsgardError, ServiceError, UsageError
 from asgard.features.joins import duck
 from asgard.features.joins.engines import Engine
@@ -64,7 +65,7 @@ class Writing:
     rows: ViewRows
     engine: Engine
 
-    def run(self, plan: Plan, say: Callable[[str], None]) -> tuple[Mode, Counted]:
+    def run(self, plan: Plan, say: Say) -> tuple[Mode, Counted]:
         """Do what a plan says; where files of earlier states turn out to be gone, every entity is compared.
 
         Returns:
