@@ -54,8 +54,8 @@ class FileColumns:
 
 
 @dataclass(frozen=True)
-class Known:
-    """The columns that a table has, or that are declared for it, before this call.
+class TableColumns:
+    """The columns that a table has, or that are declared for it, before it is ingested into.
 
     Attributes:
         types: column name -> Spark's short type name, in order.
@@ -86,7 +86,7 @@ class Known:
         return tuple(names)
 
 
-def named(known: Known, files: Iterable[tuple[str, Sequence[str]]]) -> list[FileColumns]:
+def named(known: TableColumns, files: Iterable[tuple[str, Sequence[str]]]) -> list[FileColumns]:
     """The columns of each file in the table's names; what one file brings, the next ones spell the same.
 
     Args:
@@ -102,7 +102,9 @@ def named(known: Known, files: Iterable[tuple[str, Sequence[str]]]) -> list[File
     return found
 
 
-def all_columns(table: str, known: Known, files: Sequence[FileColumns], *, allow_missing: bool) -> tuple[str, ...]:
+def all_columns(
+    table: str, known: TableColumns, files: Sequence[FileColumns], *, allow_missing: bool
+) -> tuple[str, ...]:
     """The columns of the rows to write: the known ones, then those that files bring, in order.
 
     A file must have every column that was known before it; the files count in the given order, so a column

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asgard.common.aliases import Say
-from asgard.ingest.columns import FileColumns, Known, all_columns
+from asgard.ingest.columns import FileColumns, TableColumns, all_columns
 from asgard.ingest.database_types import ColumnRead
-from asgard.ingest.fitting import Wanted, fitted_columns, value_of_text
+from asgard.ingest.fitting import FittedColumn, fitted_columns, value_of_text
 from asgard.ingest.own_columns import CORRUPT, SOURCE_FILE, SOURCE_ROW
 from asgard.ingest.reading import tell, wider
 
@@ -42,7 +42,7 @@ class Landing:
         for place, (name, kind) in enumerate(self.columns.items()):
             if name not in given:
                 selected.append(F.lit(None).cast(kind).alias(name))
-                wanted.append(Wanted(name, kind, kind))
+                wanted.append(FittedColumn(name, kind, kind))
                 continue
             read_place, read = given[name]
             selected.append(F.col(f"c{read_place}").alias(name))
@@ -50,7 +50,7 @@ class Landing:
             if read.elements is not None and kind.startswith(_ARRAY):
                 parsed = f"parsed {place}"
                 selected.append(_array(F.col(f"e{read_place}"), kind, read).alias(parsed))
-            wanted.append(Wanted(name, read.source, kind, parsed))
+            wanted.append(FittedColumn(name, read.source, kind, parsed))
         stamps = {
             CORRUPT: F.lit(None).cast("string"),
             SOURCE_FILE: F.lit(self.source),
@@ -60,7 +60,7 @@ class Landing:
 
 
 def landing(
-    table: str, source: str, reads: Sequence[ColumnRead], known: Known, say: Say, *, allow_missing: bool = False
+    table: str, source: str, reads: Sequence[ColumnRead], known: TableColumns, say: Say, *, allow_missing: bool = False
 ) -> Landing:
     """How a database's columns land in a table.
 

@@ -32,7 +32,7 @@ _LONGEST_WITH_MICROS = len("2024-01-31 23:59:58.123456")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class FittedColumn:
     """A column to make: from one of type `source`, as type `target`.
 
     Attributes:
@@ -46,7 +46,9 @@ class Wanted:
     parsed: str | None = None
 
 
-def fitted_columns(rows: "DataFrame", wanted: Sequence[Wanted], timestamp_format: str | None = None) -> "DataFrame":
+def fitted_columns(
+    rows: "DataFrame", wanted: Sequence[FittedColumn], timestamp_format: str | None = None
+) -> "DataFrame":
     """The wanted columns in their types, `_raw` with the texts that do not fit, and the other columns as they are.
 
     Args:
@@ -91,7 +93,7 @@ def _raw(kept: "Mapping[str, Column]") -> "Column":
     return F.when(some, F.map_from_entries(F.concat(*entries))).otherwise(nothing)
 
 
-def _can_miss(wanted: Wanted) -> bool:
+def _can_miss(wanted: FittedColumn) -> bool:
     """Whether a value may not fit the column."""
     if is_nested(wanted.source) and is_nested(wanted.target):
         return can_lose(wanted.source, wanted.target)
@@ -99,7 +101,7 @@ def _can_miss(wanted: Wanted) -> bool:
     return not same and wanted.target not in ("string", "binary")
 
 
-def _kept(value: "Column", given: "Column", wanted: Wanted, timestamp_format: str | None) -> "Column":
+def _kept(value: "Column", given: "Column", wanted: FittedColumn, timestamp_format: str | None) -> "Column":
     """The text to keep of what was given, where the value is not all of it; null where it is.
 
     Args:
@@ -123,7 +125,7 @@ def _kept(value: "Column", given: "Column", wanted: Wanted, timestamp_format: st
     return F.when(missed, json_of(given) if is_nested(wanted.source) else given.cast("string"))
 
 
-def _value(given: "Column", wanted: Wanted, timestamp_format: str | None) -> "Column":
+def _value(given: "Column", wanted: FittedColumn, timestamp_format: str | None) -> "Column":
     """What was given, as the column's type; null where it does not fit.
 
     Raises:
@@ -140,7 +142,7 @@ def _value(given: "Column", wanted: Wanted, timestamp_format: str | None) -> "Co
         def leaf(part: "Column", one: str, other: str) -> "Column":
             if one == "string" and is_numeric(other):
                 return value_of_text(part, other)
-            return _value(part, Wanted(wanted.name, one, other), timestamp_format)
+            return _value(part, FittedColumn(wanted.name, one, other), timestamp_format)
 
         return nested_value(given, source, target, leaf)
     if not _can_miss(wanted):
@@ -166,7 +168,7 @@ def value_of_text(text: "Column", kind: str) -> "Column":
     Raises:
         UsageError: text can't be read as this type.
     """
-    wanted = Wanted("a part of a nested value", "string", kind)
+    wanted = FittedColumn("a part of a nested value", "string", kind)
     return written_number(text, kind) if is_numeric(kind) else _value(text, wanted, None)
 
 
@@ -182,7 +184,7 @@ def _numbers(texts: "Column", kind: str) -> "Column":
     return on_workers(texts)
 
 
-def _read(text: "Column", wanted: Wanted, timestamp_format: str | None) -> "Column":
+def _read(text: "Column", wanted: FittedColumn, timestamp_format: str | None) -> "Column":
     """Text as a type without numbers; null for what only Spark's leniency would take.
 
     Spark's own casts leave out the white space around.
@@ -212,4 +214,4 @@ def text_as(text: "Column", kind: str) -> "Column":
     Raises:
         UsageError: text can't be read as this type.
     """
-    return _value(text, Wanted("text", "string", kind), None)
+    return _value(text, FittedColumn("text", "string", kind), None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from asgard.common.errors import RunError
 from asgard.common.names import TableName
 from asgard.common.spark_utils import explained
-from asgard.ingest.columns import Known
+from asgard.ingest.columns import TableColumns
 from asgard.ingest.files import printable
 from asgard.ingest.own_columns import CORRUPT, INGESTED_AT, OWN, RAW, RUN_ID, SOURCE_FILE, SOURCE_ROW
 from asgard.lakehouse.catalog.lake import identifier
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
-def known_columns(attempt: Attempt, table: Table) -> Known:
+def known_columns(attempt: Attempt, table: Table) -> TableColumns:
     """The columns that are declared for a table, then those that it has beside them.
 
     Raises:
@@ -39,7 +39,7 @@ def known_columns(attempt: Attempt, table: Table) -> Known:
             if name.lower() not in spelled and one.name not in OWN:
                 types[name] = type_sql(one.dataType)
                 undeclared.add(name)
-    return Known(types, table.renames, table.contract, frozenset(undeclared))
+    return TableColumns(types, table.renames, table.contract, frozenset(undeclared))
 
 
 def with_provenance(rows: "DataFrame", attempt: Attempt) -> "DataFrame":

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from asgard.common.aliases import Say
 from asgard.common.errors import InputDataError
 from asgard.common.spark_utils import explained
-from asgard.ingest.columns import FileColumns, Known, all_columns, named
+from asgard.ingest.columns import FileColumns, TableColumns, all_columns, named
 from asgard.ingest.files import SourceFile, printable
-from asgard.ingest.fitting import NANOSECONDS, Wanted, fitted_columns
+from asgard.ingest.fitting import NANOSECONDS, FittedColumn, fitted_columns
 from asgard.ingest.formats import Format, TextOptions
 from asgard.ingest.inference import Guess
 from asgard.ingest.moments import columns_like, unlike
@@ -45,7 +45,7 @@ class Reading:
     timestamp_format: str | None = None
     allow_missing: bool = False
 
-    def rows(self, session: "SparkSession", files: Sequence[SourceFile], known: Known, say: Say) -> "DataFrame":
+    def rows(self, session: "SparkSession", files: Sequence[SourceFile], known: TableColumns, say: Say) -> "DataFrame":
         """The rows of the files: the table's columns, `_raw`, `_corrupt`, `_source_file`, `_source_row`.
 
         Args:
@@ -65,7 +65,7 @@ class Reading:
         with explained(f"Reading the files for {self.table}"):
             return read(session, files, known, say)
 
-    def _text(self, session: "SparkSession", files: Sequence[SourceFile], known: Known, say: Say) -> "DataFrame":
+    def _text(self, session: "SparkSession", files: Sequence[SourceFile], known: TableColumns, say: Say) -> "DataFrame":
         found = [self._with_header(file, known) for file in files]
         names = named(known, ((file.file.name, file.own) for file in found))
         surveys: list[Survey] = []
@@ -86,7 +86,7 @@ class Reading:
         rows, wanted = text_rows(session, found, [one.names for one in names], types, by_pattern=by_pattern)
         return fitted_columns(rows, wanted, self.timestamp_format)
 
-    def _with_header(self, file: SourceFile, known: Known) -> TextFile:
+    def _with_header(self, file: SourceFile, known: TableColumns) -> TextFile:
         found = TextFile(file, self.kind, self.options)
         if not self.kind.is_delimited:
             return found
@@ -101,7 +101,7 @@ class Reading:
         own = tuple(known.types) or tuple(f"column_{place}" for place in range(1, len(first) + 1))
         return TextFile(file, self.kind, self.options, own)
 
-    def _columns(self, known: Known, files: Sequence[FileColumns]) -> tuple[str, ...]:
+    def _columns(self, known: TableColumns, files: Sequence[FileColumns]) -> tuple[str, ...]:
         if self.kind in (Format.JSON, Format.JSONL):  # it leaves out what is null: its files count as one
             together = tuple(dict.fromkeys(name for file in files for name in file.names))
             files = [FileColumns(", ".join(file.file for file in files), together)]
@@ -118,7 +118,7 @@ class Reading:
     def _types(
         self,
         columns: Sequence[str],
-        known: Known,
+        known: TableColumns,
         files: Sequence[FileColumns],
         surveys: Sequence[Survey],
         guesses: Mapping[str, Guess],
@@ -140,7 +140,7 @@ class Reading:
         files: Sequence[TextFile],
         names: Sequence[FileColumns],
         fresh: Mapping[str, Sequence[str]],
-        known: Known,
+        known: TableColumns,
         say: Say,
     ) -> dict[str, str]:
         """Of the new columns, those whose texts are all times of the pattern; it is said where there is none."""
@@ -156,7 +156,9 @@ class Reading:
             say(f"no column of {self.table} has only times like --timestamp-format {pattern!r}")
         return found
 
-    def _parquet(self, session: "SparkSession", files: Sequence[SourceFile], known: Known, say: Say) -> "DataFrame":
+    def _parquet(
+        self, session: "SparkSession", files: Sequence[SourceFile], known: TableColumns, say: Say
+    ) -> "DataFrame":
         footers = read_footers(files)
         names = named(known, ((footer.file.name, footer.own) for footer in footers))
         columns = self._columns(known, names)
@@ -198,7 +200,7 @@ def typed_rows(
     parts: Sequence[Part],
     order: Sequence[str],
     columns: Sequence[str],
-    known: Known,
+    known: TableColumns,
     say: Say,
     *,
     allow_missing: bool = False,
@@ -241,7 +243,7 @@ def _fitted(table: str, part: Part, types: Mapping[str, str]) -> "DataFrame":
 
     found = {name: kind for name, kind in part.types.items() if kind != VOID}
     rows = part.rows.withColumns({name: F.lit(None).cast(kind) for name, kind in types.items() if name not in found})
-    wanted = [Wanted(name, found.get(name, kind), kind) for name, kind in types.items()]
+    wanted = [FittedColumn(name, found.get(name, kind), kind) for name, kind in types.items()]
     try:
         return fitted_columns(rows, wanted)
     except AnalysisException:
@@ -265,7 +267,7 @@ def landing_type(kind: str) -> str:
     return "timestamp" if kind in (NANOSECONDS, "timestamp_ntz") else kind
 
 
-def tell(known: Known, types: Mapping[str, str], say: Say) -> None:
+def tell(known: TableColumns, types: Mapping[str, str], say: Say) -> None:
     """Say which columns are new."""
     fresh = [f"{name} {kind}" for name, kind in types.items() if name not in known.types]
     if fresh:

@@ -14,7 +14,7 @@ from asgard.common.errors import InputDataError
 from asgard.ingest.delimited import Grammar, Parser
 from asgard.ingest.exact_numbers import exact_numbers, number_type
 from asgard.ingest.files import SourceFile, printable
-from asgard.ingest.fitting import Wanted
+from asgard.ingest.fitting import FittedColumn
 from asgard.ingest.formats import Format, TextOptions
 from asgard.ingest.inference import Guess
 from asgard.ingest.json_text import Record, as_table, in_batches, json_lines, json_values, keys_of
@@ -175,7 +175,7 @@ def text_rows(
     types: Mapping[str, str],
     *,
     by_pattern: bool = False,
-) -> "tuple[DataFrame, list[Wanted]]":
+) -> "tuple[DataFrame, list[FittedColumn]]":
     """The records of the files, as texts and, where a text is one, as numbers and plain values.
 
     Args:
@@ -201,7 +201,7 @@ def text_rows(
     groups = in_groups(session, list(zip(files, names, strict=True)), lambda one: one[0].file.size)
     rows = on_workers(session, len(groups), partial(_read_group, groups, read, schema), from_arrow_schema(schema))
     wanted = [
-        Wanted(name, "string", types[name], parsed=None if kind is None else f"parsed {place}")
+        FittedColumn(name, "string", types[name], parsed=None if kind is None else f"parsed {place}")
         for place, (name, kind) in enumerate(zip(types, kinds, strict=True))
     ]
     texts_of = [F.col(f"c{place}").alias(one.name) for place, one in enumerate(wanted)]

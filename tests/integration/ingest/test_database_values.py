@@ -22,7 +22,7 @@ from tests.support.postgres import PASSWORD, Postgres
 from tests.support.zones import ZONES, process_zone
 
 from asgard.common.settings import Secret
-from asgard.ingest.columns import Known
+from asgard.ingest.columns import TableColumns
 from asgard.ingest.database_rows import landing
 from asgard.ingest.jdbc import Database, JdbcSource
 from asgard.ingest.own_columns import RAW
@@ -108,7 +108,7 @@ def read(spark: "SparkSession", source: JdbcSource) -> tuple[list[dict[str, Any]
     found = Database(spark, source, Secret(PASSWORD)).read(None)
     assert found is not None
     assert found.fresh is not None
-    land = landing("bronze.x", source.name, found.reads, Known(), lambda _line: None)
+    land = landing("bronze.x", source.name, found.reads, TableColumns(), lambda _line: None)
     rows = land.rows(found.fresh)
     texts = {}
     for name, kind in land.columns.items():

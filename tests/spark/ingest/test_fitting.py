@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from asgard.common.errors import UsageError
 from asgard.ingest.exact_numbers import exact_numbers
-from asgard.ingest.fitting import NANOSECONDS, Wanted, fitted_columns, value_of_text
+from asgard.ingest.fitting import NANOSECONDS, FittedColumn, fitted_columns, value_of_text
 from asgard.ingest.inference import Guess
 from asgard.ingest.own_columns import RAW
 from asgard.ingest.plain_values import plain_values
@@ -29,7 +29,7 @@ INF = float("inf")
 def fit_texts(spark: SparkSession, kind: str, texts: list[str | None], pattern: str | None = None) -> list[Any]:
     """For each text its value, or `Unfit` where the text was kept instead."""
     rows = spark.createDataFrame([(place, text) for place, text in enumerate(texts)], "place int, v string")
-    fitted = fitted_columns(rows, [Wanted("v", "string", kind)], pattern).orderBy("place").collect()
+    fitted = fitted_columns(rows, [FittedColumn("v", "string", kind)], pattern).orderBy("place").collect()
     for row, text in zip(fitted, texts, strict=True):
         assert row[RAW] is None or row[RAW] == {"v": text}
     return [(row["v"], "kept") if row[RAW] else row["v"] for row in fitted]
@@ -159,7 +159,9 @@ def test_numbers_of_all_types_into_all_types_are_exact_or_null(spark: SparkSessi
         targets = [kind for kind in NUMERIC if kind != source]
         rows = spark.createDataFrame([(place, value) for place, value in enumerate(given)], f"place int, v {source}")
         frame = rows.select("place", *(F.col("v").alias(kind) for kind in targets))
-        fitted = fitted_columns(frame, [Wanted(kind, source, kind) for kind in targets]).orderBy("place").collect()
+        fitted = (
+            fitted_columns(frame, [FittedColumn(kind, source, kind) for kind in targets]).orderBy("place").collect()
+        )
         for row, value in zip(fitted, given, strict=True):
             for target in targets:
                 found, told = row[target], (source, value, target, row[target])
@@ -199,7 +201,7 @@ def test_texts_of_a_database_are_read_as_those_of_files(spark: SparkSession) -> 
     texts: list[str | None] = [None, "", " 7 ", "1e2", "12.0", *map(str, EDGES), "0.1", "1.005", "1e-18", "inf", "x"]
     rows = spark.createDataFrame([(place, text) for place, text in enumerate(texts)], "place int, v string")
     frame = rows.select("place", *(F.col("v").alias(kind) for kind in NUMERIC))
-    fitted = fitted_columns(frame, [Wanted(kind, "string", kind) for kind in NUMERIC]).orderBy("place").collect()
+    fitted = fitted_columns(frame, [FittedColumn(kind, "string", kind) for kind in NUMERIC]).orderBy("place").collect()
     for kind in NUMERIC:
         expected = exact_numbers(pa.array(texts, pa.string()), kind).to_pylist()
         assert [row[kind] for row in fitted] == expected
@@ -250,7 +252,7 @@ def test_values_of_other_types(
     spark: SparkSession, source: str, target: str, values: list[Any], expected: list[Any]
 ) -> None:
     rows = spark.createDataFrame([(place, value) for place, value in enumerate(values)], f"place int, v {source}")
-    fitted = fitted_columns(rows, [Wanted("v", source, target)]).orderBy("place").collect()
+    fitted = fitted_columns(rows, [FittedColumn("v", source, target)]).orderBy("place").collect()
     found = [(None, "kept") if row[RAW] else row["v"] for row in fitted]
     assert list(map(str, found)) == list(map(str, scaled(expected, target)))  # -0.0 is not 0.0
     assert all(row["v"] is None for row in fitted if row[RAW])
@@ -259,7 +261,7 @@ def test_values_of_other_types(
 def test_nanoseconds(spark: SparkSession) -> None:
     values = [0, 1_704_103_200_123_456_000, 1_704_103_200_123_456_789, -1_000, -1, None]
     rows = spark.createDataFrame([(place, value) for place, value in enumerate(values)], "place int, v bigint")
-    fitted = fitted_columns(rows, [Wanted("v", NANOSECONDS, "timestamp")]).orderBy("place").collect()
+    fitted = fitted_columns(rows, [FittedColumn("v", NANOSECONDS, "timestamp")]).orderBy("place").collect()
     assert [(row["v"], row[RAW]) for row in fitted] == [
         (datetime(1970, 1, 1), None),
         (datetime(2024, 1, 1, 10, 0, 0, 123456), None),
@@ -272,7 +274,11 @@ def test_nanoseconds(spark: SparkSession) -> None:
 
 def test_several_columns_share_one_map(spark: SparkSession) -> None:
     rows = spark.createDataFrame([("x", "y", "1"), ("1", "2", "3")], "a string, `b c` string, d string")
-    wanted = [Wanted("a", "string", "int"), Wanted("b c", "string", "int"), Wanted("d", "string", "int")]
+    wanted = [
+        FittedColumn("a", "string", "int"),
+        FittedColumn("b c", "string", "int"),
+        FittedColumn("d", "string", "int"),
+    ]
     found = [tuple(row) for row in fitted_columns(rows, wanted).collect()]
     assert found == [(None, None, 1, {"a": "x", "b c": "y"}), (1, 2, 3, None)]
 
@@ -300,7 +306,7 @@ def test_what_is_inferred_always_fits(spark: SparkSession, columns: list[list[st
     kinds = sorted({kind for kind, _ in rows})
     frame = spark.createDataFrame([*rows, ("string", "x")], "kind string, text string")
     frame = frame.selectExpr("*", *(f"if(kind = '{kind}', text, null) AS `as {kind}`" for kind in kinds))
-    fitted = fitted_columns(frame, [Wanted(f"as {kind}", "string", kind) for kind in kinds]).collect()
+    fitted = fitted_columns(frame, [FittedColumn(f"as {kind}", "string", kind) for kind in kinds]).collect()
     assert [row for row in fitted if row[RAW] is not None] == []
     assert [
         row for row in fitted if row["text"].strip() and row["kind"] in kinds and row[f"as {row['kind']}"] is None
@@ -322,7 +328,7 @@ def test_what_arrow_reads_spark_reads_as_the_same(spark: SparkSession, columns: 
         [(text, *(text if kind in found else None for kind in kinds)) for text, found in rows],
         ", ".join(["given string", *(f"`{kind}` string" for kind in kinds)]),
     )
-    fitted = fitted_columns(frame, [Wanted(kind, "string", kind) for kind in kinds]).collect()
+    fitted = fitted_columns(frame, [FittedColumn(kind, "string", kind) for kind in kinds]).collect()
     by_text = {(row["given"], kind): row[kind] for row in fitted for kind in kinds if row[kind] is not None}
     for text, found in rows:
         for kind, value in found.items():

@@ -14,7 +14,7 @@ from tests.support.structs import Kind, grown, has_struct, kinds, plain, reorder
 
 from asgard.common.errors import ContractError, InputDataError
 from asgard.common.settings import load_settings
-from asgard.ingest.columns import Known
+from asgard.ingest.columns import TableColumns
 from asgard.ingest.files import find_files, hash_files
 from asgard.ingest.formats import Format, TextOptions
 from asgard.ingest.own_columns import RAW, SOURCE_FILE, SOURCE_ROW
@@ -29,7 +29,7 @@ BATCH = settings(
 
 
 def read(
-    spark: SparkSession, *tables: pa.Table, folder: Path, known: Known | None = None, allow_missing: bool = False
+    spark: SparkSession, *tables: pa.Table, folder: Path, known: TableColumns | None = None, allow_missing: bool = False
 ) -> DataFrame:
     """The rows of the tables, each in a file of its own; in their order."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def read(
         pq.write_table(table, folder / f"{place:03}.parquet")
     files = hash_files(find_files([str(folder)], Format.PARQUET, load_settings({}, environment={}), lambda _: None))
     reading = Reading("bronze.x", Format.PARQUET, TextOptions(), allow_missing=allow_missing)
-    return reading.rows(spark, files, known or Known(), lambda _line: None).orderBy(SOURCE_FILE, SOURCE_ROW)
+    return reading.rows(spark, files, known or TableColumns(), lambda _line: None).orderBy(SOURCE_FILE, SOURCE_ROW)
 
 
 def one(kind: Kind, *values: Any) -> pa.Table:
@@ -60,7 +60,7 @@ PLACES: dict[str, tuple[Callable[[Kind], Kind], Callable[[Any], Any]]] = {
 def test_text_in_a_list_is_the_number_that_it_says_or_null_with_its_json(spark: SparkSession, tmp_path: Path) -> None:
     texts = ["0.1", "-0.0", "1e300", "NaN", "9007199254740993", "1e-400", "x"]
     within = Kind("array", (Kind("struct", (Kind("string"),), ("n",)),))
-    known = Known({"v": "array<struct<n:double>>"})
+    known = TableColumns({"v": "array<struct<n:double>>"})
     frame = read(spark, one(within, *([{"n": text}] for text in texts)), folder=tmp_path / "x", known=known)
     rows = frame.selectExpr("string(v[0].n)", RAW).collect()
     assert [row[0] for row in rows] == ["0.1", "-0.0", "1.0E300", "NaN", None, None, None]
@@ -91,7 +91,7 @@ def test_fields_in_another_order_or_case_and_added_ones(spark: SparkSession, tmp
 def test_a_part_that_does_not_fit_a_declared_field_makes_the_value_null_and_keeps_its_json(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    known = Known({"v": "struct<a:int,l:array<struct<n:decimal(5,2)>>,m:map<string,int>>"})
+    known = TableColumns({"v": "struct<a:int,l:array<struct<n:decimal(5,2)>>,m:map<string,int>>"})
     kind = Kind(
         "struct",
         (Kind("map", (Kind("bigint"),)), Kind("string"), Kind("array", (Kind("struct", (Kind("string"),), ("n",)),))),
@@ -133,16 +133,16 @@ def test_other_kinds_are_refused_with_both_types(
     spark: SparkSession, tmp_path: Path, old: str, table: pa.Table, said: str
 ) -> None:
     with pytest.raises(ContractError, match=rf"000\.parquet.*{said}"):
-        read(spark, table, folder=tmp_path / "x", known=Known({"v": old}))
+        read(spark, table, folder=tmp_path / "x", known=TableColumns({"v": old}))
 
 
 def test_a_frozen_contract_takes_no_new_field_and_allow_missing_makes_lacking_ones_null(
     spark: SparkSession, tmp_path: Path
 ) -> None:
-    known = Known({"v": "array<struct<a:bigint>>", "w": "struct<a:int>"}, contract=Contract.FROZEN)
+    known = TableColumns({"v": "array<struct<a:bigint>>", "w": "struct<a:int>"}, contract=Contract.FROZEN)
     with pytest.raises(ContractError, match=r"has v\.element\.b, which bronze\.x lacks, and its contract is frozen"):
         read(spark, pa.table({"v": [[{"b": 1, "a": 1}]], "w": [{"a": 1}]}), folder=tmp_path / "x", known=known)
-    known = Known({"v": "array<struct<a:bigint,b:int>>", "w": "struct<a:int>"})
+    known = TableColumns({"v": "array<struct<a:bigint,b:int>>", "w": "struct<a:int>"})
     frame = read(spark, pa.table({"v": [[{"a": 1}]]}), folder=tmp_path / "y", known=known, allow_missing=True)
     assert [(plain(row["v"]), row["w"], row[RAW]) for row in frame.collect()] == [([{"a": 1, "b": None}], None, None)]
 

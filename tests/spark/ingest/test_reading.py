@@ -21,7 +21,7 @@ from asgard.common.settings import load_settings
 from asgard.common.spark_utils import explain
 from asgard.ingest import text as text_module
 from asgard.ingest import workers
-from asgard.ingest.columns import Known
+from asgard.ingest.columns import TableColumns
 from asgard.ingest.files import find_files, hash_files
 from asgard.ingest.formats import Format, TextOptions, format_of
 from asgard.ingest.own_columns import CORRUPT, RAW, SOURCE_FILE, SOURCE_ROW
@@ -31,7 +31,7 @@ from asgard.ingest.reading import Reading
 def read(
     spark: SparkSession,
     *paths: Path,
-    known: Known | None = None,
+    known: TableColumns | None = None,
     kind: Format | None = None,
     say: list[str] | None = None,
     allow_missing: bool = False,
@@ -41,7 +41,7 @@ def read(
     kind = kind or format_of(files[0].name) or Format.CSV
     reading = Reading("bronze.x", kind, TextOptions(**options), allow_missing=allow_missing)
     lines = say if say is not None else []
-    return reading.rows(spark, files, known or Known(), lines.append)
+    return reading.rows(spark, files, known or TableColumns(), lines.append)
 
 
 def rows(frame: DataFrame, *columns: str) -> list[tuple[Any, ...]]:
@@ -97,7 +97,7 @@ class TestDelimited:
         ]
 
     def test_what_does_not_fit_is_kept(self, spark: SparkSession, tmp_path: Path) -> None:
-        known = Known({"id": "int", "price": "decimal(5,2)", "at": "timestamp"})
+        known = TableColumns({"id": "int", "price": "decimal(5,2)", "at": "timestamp"})
         path = write(tmp_path / "x.csv", "id,price,at\n1,1.5,2024-01-01\n3000000000,1.239,soon\n,,\n")
         assert rows(read(spark, path, known=known), "id", "price", "at", RAW) == [
             (1, Decimal("1.50"), datetime(2024, 1, 1), None),
@@ -115,12 +115,12 @@ class TestDelimited:
 
     def test_without_a_header_the_columns_are_the_tables(self, spark: SparkSession, tmp_path: Path) -> None:
         path = write(tmp_path / "x.tsv", "1\ta\n2\tb\tc\n")
-        known = Known({"id": "bigint", "name": "string"})
+        known = TableColumns({"id": "bigint", "name": "string"})
         assert rows(read(spark, path, known=known, header=False), "id", "name", CORRUPT) == [
             (1, "a", None), (None, None, "2\tb\tc")
         ]  # fmt: skip
         with pytest.raises(InputDataError, match=r"has 2 fields, but .* has 1 columns"):
-            read(spark, path, known=Known({"id": "bigint"}), header=False)
+            read(spark, path, known=TableColumns({"id": "bigint"}), header=False)
 
     def test_a_wrong_delimiter_is_noticed(self, spark: SparkSession, tmp_path: Path) -> None:
         path = write(tmp_path / "x.csv", "id;name\n1;a\n")
@@ -138,19 +138,19 @@ class TestDelimited:
     def test_a_new_column_gets_a_type_and_known_ones_keep_theirs(self, spark: SparkSession, tmp_path: Path) -> None:
         path = write(tmp_path / "x.csv", "ID,age\n1,7\n")
         said: list[str] = []
-        frame = read(spark, path, known=Known({"id": "string"}), say=said)
+        frame = read(spark, path, known=TableColumns({"id": "string"}), say=said)
         assert frame.dtypes[:2] == [("id", "string"), ("age", "bigint")]
         assert said == ["new columns: age bigint"]
 
     def test_a_dropped_column(self, spark: SparkSession, tmp_path: Path) -> None:
         path = write(tmp_path / "x.csv", "id\n1\n")
-        known = Known({"id": "int", "name": "string"})
+        known = TableColumns({"id": "int", "name": "string"})
         with pytest.raises(ContractError, match=r"x\.csv lacks name"):
             read(spark, path, known=known)
         assert rows(read(spark, path, known=known, allow_missing=True)) == [(1, None)]
 
     def test_files_without_rows(self, spark: SparkSession, tmp_path: Path) -> None:
-        known = Known({"id": "int"})
+        known = TableColumns({"id": "int"})
         header, empty = write(tmp_path / "header.csv", "id\n"), write(tmp_path / "none.csv", "")
         assert rows(read(spark, header, known=known)) == []
         assert rows(read(spark, empty, known=known)) == []
@@ -212,7 +212,7 @@ class TestDelimited:
 
         text = end.join([",".join(("a", "b", "c")), *(",".join(map(field, row)) for row in table)])
         path = write(tmp_path / f"x.csv{'.gz' if zipped else ''}", text)
-        frame = read(spark, path, known=Known(dict.fromkeys("abc", "string")))
+        frame = read(spark, path, known=TableColumns(dict.fromkeys("abc", "string")))
         assert rows(frame) == list(table)
         assert rows(frame, SOURCE_ROW) == [(place,) for place in range(1, len(table) + 1)]
         path.unlink()
@@ -241,7 +241,7 @@ class TestNumbers:
             paths.append(tmp_path / f"{kind}.parquet")
             pq.write_table(pa.table({"v": pa.array(values, kind)}), paths[-1])
         for path in paths:
-            frame = read(spark, path, known=Known({"v": "double"}))
+            frame = read(spark, path, known=TableColumns({"v": "double"}))
             assert rows(frame, "v", RAW) == [
                 (2.0**53, None), (None, {"v": str(2**53 + 1)}), (None, {"v": str(2**63 - 1)})
             ], path  # fmt: skip
@@ -269,12 +269,12 @@ class TestJson:
 
     def test_broken_lines_are_kept(self, spark: SparkSession, tmp_path: Path) -> None:
         path = write(tmp_path / "x.jsonl", '{"id": 1}\n{"id": \n{"id": "x"}\n')
-        assert rows(read(spark, path, known=Known({"id": "int"})), "id", RAW, CORRUPT, SOURCE_ROW) == [
+        assert rows(read(spark, path, known=TableColumns({"id": "int"})), "id", RAW, CORRUPT, SOURCE_ROW) == [
             (1, None, None, 1), (None, None, '{"id": ', 2), (None, {"id": "x"}, None, 3)
         ]  # fmt: skip
 
     def test_keys_may_lack_in_some_files_but_not_in_all(self, spark: SparkSession, tmp_path: Path) -> None:
-        known = Known({"id": "int", "name": "string"})
+        known = TableColumns({"id": "int", "name": "string"})
         write(tmp_path / "a.jsonl", '{"id": 1}\n')
         with pytest.raises(ContractError, match="lacks name"):
             read(spark, tmp_path, known=known)
@@ -327,7 +327,7 @@ class TestParquet:
     def test_files_with_different_columns_and_types(self, spark: SparkSession, tmp_path: Path) -> None:
         pq.write_table(pa.table({"id": pa.array([1], pa.int32()), "v": [1.5]}), tmp_path / "a.parquet")
         pq.write_table(pa.table({"V": [2.5], "id": pa.array([2**40]), "new": ["x"]}), tmp_path / "b.parquet")
-        frame = read(spark, tmp_path, known=Known({"id": "int"}))
+        frame = read(spark, tmp_path, known=TableColumns({"id": "int"}))
         assert rows(frame, "id", "v", "new", RAW) == [
             (1, 1.5, None, None), (None, 2.5, "x", {"id": str(2**40)})
         ]  # fmt: skip

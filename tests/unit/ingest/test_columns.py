@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asgard.common.errors import ContractError, InputDataError
-from asgard.ingest.columns import FileColumns, Known, all_columns, column_names
+from asgard.ingest.columns import FileColumns, TableColumns, all_columns, column_names
 from asgard.ingest.own_columns import OWN
 from asgard.lakehouse.declaring.declaration import Contract
 
@@ -35,35 +35,35 @@ class TestNames:
         assert not {name.lower() for name in names} & set(OWN)
 
     def test_the_table_has_the_last_word_on_spelling(self) -> None:
-        known = Known({"id": "int", "Sales ($)": "double", "full_name": "string"}, {"name": "full_name"})
+        known = TableColumns({"id": "int", "Sales ($)": "double", "full_name": "string"}, {"name": "full_name"})
         assert known.names_for(["ID", "Sales ($)", "NAME", "new one"]) == ("id", "Sales ($)", "full_name", "new_one")
 
     def test_two_columns_never_become_one(self) -> None:
-        known = Known({"id": "int"}, {"key": "id"})
+        known = TableColumns({"id": "int"}, {"key": "id"})
         assert known.names_for(["id", "ID", "key"]) == ("id", "ID_2", "key")
 
 
-def columns(known: Known, *files: tuple[str, ...], allow_missing: bool = False) -> tuple[str, ...]:
+def columns(known: TableColumns, *files: tuple[str, ...], allow_missing: bool = False) -> tuple[str, ...]:
     given = [FileColumns(f"{place}.csv", names) for place, names in enumerate(files)]
     return all_columns("bronze.x", known, given, allow_missing=allow_missing)
 
 
 class TestContract:
-    KNOWN = Known({"id": "int", "name": "string"})
+    KNOWN = TableColumns({"id": "int", "name": "string"})
 
     def test_order_does_not_matter(self) -> None:
         assert columns(self.KNOWN, ("name", "id")) == ("id", "name")
 
     def test_a_later_file_may_bring_a_column(self) -> None:
         assert columns(self.KNOWN, ("id", "name"), ("id", "name", "age")) == ("id", "name", "age")
-        assert columns(Known(), ("id",), ("id", "age")) == ("id", "age")
+        assert columns(TableColumns(), ("id",), ("id", "age")) == ("id", "age")
 
     def test_a_dropped_column_is_refused(self) -> None:
         with pytest.raises(ContractError, match=r"1\.csv lacks name of bronze\.x\.") as caught:
             columns(self.KNOWN, ("id", "name"), ("id",))
         assert "--allow-missing" in caught.value.hint
         with pytest.raises(ContractError, match=r"1\.csv lacks age"):
-            columns(Known(), ("id", "age"), ("id",))
+            columns(TableColumns(), ("id", "age"), ("id",))
 
     def test_a_renamed_column_is_refused_and_says_both_names(self) -> None:
         with pytest.raises(ContractError, match=r"lacks name of bronze\.x, but has full_name, which the table lacks"):
@@ -73,16 +73,16 @@ class TestContract:
         assert columns(self.KNOWN, ("id",), ("age",), allow_missing=True) == ("id", "name", "age")
 
     def test_a_frozen_contract_takes_no_column(self) -> None:
-        frozen = Known(self.KNOWN.types, contract=Contract.FROZEN)
+        frozen = TableColumns(self.KNOWN.types, contract=Contract.FROZEN)
         assert columns(frozen, ("id", "name")) == ("id", "name")
         with pytest.raises(ContractError, match="frozen"):
             columns(frozen, ("id", "name", "age"))
 
     def test_there_is_a_limit(self) -> None:
         with pytest.raises(InputDataError, match="would have 5001 columns"):
-            columns(Known(), tuple(f"c{number}" for number in range(5001)))
+            columns(TableColumns(), tuple(f"c{number}" for number in range(5001)))
 
     def test_many_columns_are_not_all_listed(self) -> None:
-        known = Known({f"c{number}": "int" for number in range(50)})
+        known = TableColumns({f"c{number}": "int" for number in range(50)})
         with pytest.raises(ContractError, match="c9 and 40 more"):
             columns(known, ())
