@@ -25,7 +25,7 @@ from asgard.common.settings import Settings, load_settings
 from asgard.features.views import OnDemandFeature
 from asgard.serving.lookup.cache import ValueCache
 from asgard.serving.lookup.connections import KeptConnections
-from asgard.serving.lookup.request import Answers, Asked, Known, Wanted, changed_over
+from asgard.serving.lookup.request import CachedView, LookupRequest, ReadPlan, RedisReplies, changed_over
 from asgard.serving.lookup.results import Row, Rows
 from asgard.serving.lookup.view_header import Head
 from asgard.serving.lookup_audit.log import LookupLog
@@ -39,7 +39,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 Observer = Callable[[Sequence[str], float], None]
-Reading = Generator[Wanted, Answers, Rows]
+Reading = Generator[ReadPlan, RedisReplies, Rows]
 """A lookup: it gives what to read, is sent the answers, and returns the rows."""
 
 
@@ -78,7 +78,7 @@ class _Client:
             self._store = Store.of(settings, timeout=timeout, is_patient=False)
         else:
             self._store = Store(url, prefix or "asgard", timeout=timeout, is_patient=False)
-        self._known: Mapping[str, Known] = {}
+        self._cached_views: Mapping[str, CachedView] = {}
         self._cache = ValueCache(cache_seconds, cache_rows)
         self._observe, self._log = observe, log
 
@@ -93,31 +93,31 @@ class _Client:
         names = (views,) if isinstance(views, str) else tuple(views)
         began = perf_counter()
         try:
-            asked = Asked(self._store, names, entities, _micros(now), on_demand, request)
+            lookup = LookupRequest(self._store, names, entities, _micros(now), on_demand, request)
             for _ in range(_TRIES):
-                before, asked_at = [self._known.get(view) for view in names], self._cache.now()
+                before, moment = [self._cached_views.get(view) for view in names], self._cache.now()
                 try:
-                    rows = asked.rows(before)
+                    rows = lookup.rows(before)
                 except UsageError:  # is it what the views ask for now?
-                    answers = yield asked.wanted(before, ())
-                    fresh = asked.fresh(before, answers.heads)
-                    self._known = {**self._known, **dict(zip(names, fresh, strict=True))}
-                    if not changed_over(before, fresh):
+                    answers = yield lookup.plan(before, ())
+                    current = lookup.current(before, answers.heads)
+                    self._cached_views = {**self._cached_views, **dict(zip(names, current, strict=True))}
+                    if not changed_over(before, current):
                         raise
                     continue
                 remembered = self._cache.get(rows) if self._cache.is_on else None
-                found = remembered
-                if found is None:
-                    answers = yield asked.wanted(before, rows)
-                    fresh = asked.fresh(before, answers.heads_after)
-                    if fresh != before:
-                        self._known = {**self._known, **dict(zip(names, fresh, strict=True))}
-                    if changed_over(before, fresh) or answers.heads_after != answers.heads:
+                stored = remembered
+                if stored is None:
+                    answers = yield lookup.plan(before, rows)
+                    current = lookup.current(before, answers.heads_after)
+                    if current != before:
+                        self._cached_views = {**self._cached_views, **dict(zip(names, current, strict=True))}
+                    if changed_over(before, current) or answers.heads_after != answers.heads:
                         continue
-                    found = asked.found(fresh, answers.rows)
-                answer = asked.answer(found)
+                    stored = lookup.stored(current, answers.rows)
+                answer = lookup.answer(stored)
                 if self._cache.is_on and remembered is None:
-                    self._cache.put(rows, found, asked_at)
+                    self._cache.put(rows, stored, moment)
                 if self._log is not None and entities:
                     self._log.offer(answer)
                 return answer
@@ -204,18 +204,18 @@ class OnlineStore(_Client):
 
     def _read(self, reading: Reading) -> Rows:
         try:
-            wanted = next(reading)
+            plan = next(reading)
             while True:
-                wanted = reading.send(self._values(wanted))
+                plan = reading.send(self._values(plan))
         except StopIteration as ended:
             rows: Rows = ended.value
             return rows
         finally:
             reading.close()
 
-    def _values(self, wanted: Wanted) -> Answers:
+    def _values(self, plan: ReadPlan) -> RedisReplies:
         try:
-            return wanted.read(self._connections.read(wanted.commands))
+            return plan.read(self._connections.read(plan.commands))
         except Exception:
             with answered(self._store.where):
                 raise
@@ -260,21 +260,21 @@ class AsyncOnlineStore(_Client):
 
     async def _read(self, reading: Reading) -> Rows:
         try:
-            wanted = next(reading)
+            plan = next(reading)
             while True:
                 with answered(self._store.where):
-                    values = await self._values(wanted)
-                wanted = reading.send(values)
+                    values = await self._values(plan)
+                plan = reading.send(values)
         except StopIteration as ended:
             rows: Rows = ended.value
             return rows
         finally:
             reading.close()
 
-    async def _values(self, wanted: Wanted) -> Answers:
-        if not wanted.hashes:
-            return wanted.read([await self._store.asynchronous.mget(wanted.names)])
+    async def _values(self, plan: ReadPlan) -> RedisReplies:
+        if not plan.hashes:
+            return plan.read([await self._store.asynchronous.mget(plan.names)])
         async with self._store.asynchronous.pipeline(transaction=False) as pipe:
-            for command in wanted.commands:
+            for command in plan.commands:
                 pipe.execute_command(*command)
-            return wanted.read(await pipe.execute())
+            return plan.read(await pipe.execute())

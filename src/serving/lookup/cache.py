@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from time import monotonic
 
 from asgard.serving.codecs.base import Stored
-from asgard.serving.lookup.request import Found
+from asgard.serving.lookup.request import StoredRows
 from asgard.serving.lookup.view_header import Head
 
 
@@ -28,7 +28,7 @@ class ValueCache:
         """A moment, for `put`."""
         return monotonic()
 
-    def get(self, names: Sequence[Sequence[str]]) -> Found | None:
+    def get(self, names: Sequence[Sequence[str]]) -> StoredRows | None:
         """What was read of these names, by view, if that is young enough; of a view that changed between, nothing.
 
         So all rows of one answer are of the snapshot that is told with them.
@@ -39,27 +39,27 @@ class ValueCache:
         heads, values = [], []
         with self._lock:
             for view in names:
-                found = [self._values.get(name, _NOTHING) for name in view]
-                head = found[0][1]
-                if head is None or any(until <= now or other is not head for until, other, _ in found):
+                cached = [self._values.get(name, _NOTHING) for name in view]
+                head = cached[0][1]
+                if head is None or any(until <= now or other is not head for until, other, _ in cached):
                     return None
                 for name in view:
                     self._values.move_to_end(name)
                 heads.append(head)
-                values.append([value for _, _, value in found])
-        return Found(heads, values)
+                values.append([value for _, _, value in cached])
+        return StoredRows(heads, values)
 
-    def put(self, names: Sequence[Sequence[str]], found: Found, asked: float) -> None:
+    def put(self, names: Sequence[Sequence[str]], stored: StoredRows, moment: float) -> None:
         """Remember what was read.
 
         Args:
             names: by view.
-            found: what was read of them.
-            asked: when, by `now`, before anything was read.
+            stored: what was read of them.
+            moment: when, by `now`, before anything was read.
         """
-        until = asked + self._seconds
+        until = moment + self._seconds
         with self._lock:
-            for view, head, values in zip(names, found.heads, found.values, strict=True):
+            for view, head, values in zip(names, stored.heads, stored.values, strict=True):
                 for name, value in zip(view, values, strict=True):
                     if until >= self._values.get(name, _NOTHING)[0]:
                         self._values[name] = (until, head, value)

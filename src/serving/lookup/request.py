@@ -14,7 +14,7 @@ from asgard.serving.lookup.view_header import Head
 from asgard.serving.redis_access.store import Store
 
 
-class Known(NamedTuple):
+class CachedView(NamedTuple):
     """A view as it was last read.
 
     Attributes:
@@ -30,11 +30,11 @@ class Known(NamedTuple):
     start: str
 
 
-Before = Sequence[Known | None]
+CachedViews = Sequence[CachedView | None]
 """The views of a lookup as they were last read."""
 
 
-class Wanted(NamedTuple):
+class ReadPlan(NamedTuple):
     """What a lookup has to read: the names at one moment, each hash at one moment.
 
     Where hashes are read, the heads are read once more behind them: if they stood still, all was read while they
@@ -55,23 +55,25 @@ class Wanted(NamedTuple):
     @property
     def commands(self) -> list[tuple[Any, ...]]:
         """What to send to Redis, in one round trip."""
-        found: list[tuple[Any, ...]] = [("MGET", *self.names)]
+        commands: list[tuple[Any, ...]] = [("MGET", *self.names)]
         if self.hashes:
-            found += [("HMGET", name, *fields) for name, fields in self.hashes]
-            found.append(("MGET", *self.names[: self.heads]))
-        return found
+            commands += [("HMGET", name, *fields) for name, fields in self.hashes]
+            commands.append(("MGET", *self.names[: self.heads]))
+        return commands
 
-    def read(self, answers: Sequence[Any]) -> "Answers":
+    def read(self, answers: Sequence[Any]) -> "RedisReplies":
         """What Redis answered to the commands."""
         values: Sequence[Any] = answers[0]
         heads, rows = values[: self.heads], values[self.heads :]
         if not self.hashes:
-            return Answers(heads, rows, heads)
+            return RedisReplies(heads, rows, heads)
         hashes = answers[1:-1]
-        return Answers(heads, [*rows, *(hashes[place][start:end] for place, start, end in self.shares)], answers[-1])
+        return RedisReplies(
+            heads, [*rows, *(hashes[place][start:end] for place, start, end in self.shares)], answers[-1]
+        )
 
 
-class Answers(NamedTuple):
+class RedisReplies(NamedTuple):
     """What a lookup read.
 
     Attributes:
@@ -85,7 +87,7 @@ class Answers(NamedTuple):
     heads_after: Sequence[Any]
 
 
-class Found(NamedTuple):
+class StoredRows(NamedTuple):
     """What Redis has, read at one moment.
 
     Attributes:
@@ -98,7 +100,7 @@ class Found(NamedTuple):
 
 
 @dataclass(slots=True)
-class Asked:
+class LookupRequest:
     """One lookup.
 
     Attributes:
@@ -119,7 +121,7 @@ class Asked:
         if not self.views:
             raise UsageError("No view was named.", hint="E.g. lookup('customer_metrics', {'customer_id': 7}).")
 
-    def wanted(self, before: Before, rows: Sequence[Sequence[str]]) -> Wanted:
+    def plan(self, before: CachedViews, rows: Sequence[Sequence[str]]) -> ReadPlan:
         """The views' heads, and the rows, those in hashes last."""
         names = [
             known.key if known is not None else self.store.keys(view).head
@@ -138,9 +140,9 @@ class Asked:
                 together = hashes.setdefault(entity, [])
                 shares.append((places.setdefault(entity, len(places)), len(together), len(together) + len(fields)))
                 together += fields
-        return Wanted(names, len(self.views), list(hashes.items()), shares)
+        return ReadPlan(names, len(self.views), list(hashes.items()), shares)
 
-    def rows(self, before: Before) -> list[list[str]]:
+    def rows(self, before: CachedViews) -> list[list[str]]:
         """For each view the names of the entities' rows; [] while one of the views is not known yet.
 
         Raises:
@@ -151,7 +153,7 @@ class Asked:
             return []
         return [view.head.layout.names(self.entities, view.start) for view in known]
 
-    def fresh(self, before: Before, answers: Sequence[Any]) -> Sequence[Known]:
+    def current(self, before: CachedViews, answers: Sequence[Any]) -> Sequence[CachedView]:
         """The views as they are now.
 
         Args:
@@ -161,32 +163,32 @@ class Asked:
             UsageError: Redis has no such view.
         """
         return [
-            known if known is not None and known.text == text else self._known(view, text)
+            known if known is not None and known.text == text else self._cached(view, text)
             for view, known, text in zip(self.views, before, answers, strict=True)
         ]
 
-    def _known(self, view: str, text: bytes | None) -> Known:
+    def _cached(self, view: str, text: bytes | None) -> CachedView:
         if text is None:
             raise UsageError(
                 f"There is no view {view} in Redis.",
                 hint=f"If it is online, `asgard online-sync --view {view}` brings it; `asgard status` shows all.",
             )
         keys, head = self.store.keys(view), Head.from_text(text, view)
-        return Known(keys.head, text, head, keys.row(head.generation).decode())
+        return CachedView(keys.head, text, head, keys.row(head.generation).decode())
 
-    def found(self, fresh: Sequence[Known], answers: Sequence[Any]) -> Found:
+    def stored(self, current: Sequence[CachedView], answers: Sequence[Any]) -> StoredRows:
         """What was read.
 
         Args:
             answers: the rows, single values first.
         """
         count = len(self.entities)
-        order = sorted(range(len(fresh)), key=lambda place: bool(fresh[place].head.layout.fields))
+        order = sorted(range(len(current)), key=lambda place: bool(current[place].head.layout.fields))
         starts = {place: at * count for at, place in enumerate(order)}
-        values = [answers[starts[place] : starts[place] + count] for place in range(len(fresh))]
-        return Found([view.head for view in fresh], values)
+        values = [answers[starts[place] : starts[place] + count] for place in range(len(current))]
+        return StoredRows([view.head for view in current], values)
 
-    def answer(self, found: Found) -> Rows:
+    def answer(self, stored: StoredRows) -> Rows:
         """What they mean.
 
         Raises:
@@ -194,19 +196,19 @@ class Asked:
             UsageError: an on-demand feature lacks what it needs.
         """
         now = time.time_ns() // 1_000 if self.now is None else self.now
-        views = [ViewRows(head, values, now) for head, values in zip(found.heads, found.values, strict=True)]
+        views = [ViewRows(head, values, now) for head, values in zip(stored.heads, stored.values, strict=True)]
         if not self.on_demand or not self.entities:
             return Rows(self.entities, views)
         return Rows(self.entities, views, compute(self.on_demand, views, self.request, len(self.entities)))
 
 
-def changed_over(before: Before, fresh: Sequence[Known]) -> bool:
+def changed_over(before: CachedViews, current: Sequence[CachedView]) -> bool:
     """Whether other rows are to be read than those that the views had before: one of them was built anew."""
     return any(
-        old is not new and (old is None or _place(old) != _place(new)) for old, new in zip(before, fresh, strict=True)
+        old is not new and (old is None or _place(old) != _place(new)) for old, new in zip(before, current, strict=True)
     )
 
 
-def _place(known: Known) -> tuple[str, Sequence[bytes], list[tuple[str, str]]]:
+def _place(known: CachedView) -> tuple[str, Sequence[bytes], list[tuple[str, str]]]:
     """Where the rows of a view are, and how they are named."""
     return known.start, known.head.layout.fields, list(known.head.keys.items())
