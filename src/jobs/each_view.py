@@ -10,18 +10,18 @@ from asgard.common.stopping import require_none
 from asgard.features.views import FeatureView
 
 
-class Shown(Protocol):
+class JsonResult(Protocol):
     """What was done for a view."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
 
 
-Done = TypeVar("Done", bound=Shown)
+Done = TypeVar("Done", bound=JsonResult)
 
 
 @dataclass(frozen=True)
-class Tried(Generic[Done]):
+class ViewOutcomes(Generic[Done]):
     """What came of each view.
 
     Attributes:
@@ -43,7 +43,7 @@ class Tried(Generic[Done]):
             raise self.failed[0][1]
 
 
-def of_each(views: Sequence[FeatureView], act: Callable[[FeatureView], Done], say: Say) -> Tried[Done]:
+def of_each(views: Sequence[FeatureView], act: Callable[[FeatureView], Done], say: Say) -> ViewOutcomes[Done]:
     """Do it for all views, and say which failed."""
     done: list[Done] = []
     failed: list[tuple[str, AsgardError]] = []
@@ -54,4 +54,4 @@ def of_each(views: Sequence[FeatureView], act: Callable[[FeatureView], Done], sa
             require_none()
             say(f"{view.name}: {error.message}")
             failed.append((view.name, error))
-    return Tried(done, failed)
+    return ViewOutcomes(done, failed)

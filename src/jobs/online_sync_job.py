@@ -18,7 +18,7 @@ from asgard.common.spark_utils import explained
 from asgard.features.joins.engines import Engine
 from asgard.features.views import FeatureView
 from asgard.jobs.counted import counted
-from asgard.jobs.each_view import Tried, of_each
+from asgard.jobs.each_view import ViewOutcomes, of_each
 from asgard.jobs.entrypoint import run_job
 from asgard.jobs.online_tables import show, show_removed
 from asgard.jobs.options import DirOption, JsonOption, SetOption, settings_from
@@ -40,9 +40,9 @@ def run(
     *,
     full: bool = False,
     engine: Engine = Engine.AUTO,
-) -> Tried[SyncResult]:
+) -> ViewOutcomes[SyncResult]:
     """Sync views one after the other, and count it as one execution of the job; one that fails stops no other."""
-    tried: Tried[SyncResult] = Tried()
+    outcomes: ViewOutcomes[SyncResult] = ViewOutcomes()
     with suppress(_AViewFailed), counted(lake, "online-sync", say) as note:
 
         def one(view: FeatureView) -> SyncResult:
@@ -51,10 +51,10 @@ def run(
             note.online(view.name, OnlineFacts(done.rows, done.equal_at))
             return done
 
-        tried = of_each(views, one, say)
-        if tried.failed:
+        outcomes = of_each(views, one, say)
+        if outcomes.failed:
             raise _AViewFailed
-    return tried
+    return outcomes
 
 
 class _AViewFailed(Exception):
@@ -121,19 +121,19 @@ def command(
         for each in behind:
             say(f"{each}: not online any more, and still in Redis; `asgard online-sync --drop {each}` takes it out")
         views = online_views(lake, view or (), load_pipeline(pipeline).name if pipeline else "")
-        tried: Tried[Verification] | Tried[Preview] | Tried[SyncResult]
+        outcomes: ViewOutcomes[Verification] | ViewOutcomes[Preview] | ViewOutcomes[SyncResult]
         if check:
-            tried = of_each(views, lambda each: verify(lake, store, each, say), say)
+            outcomes = of_each(views, lambda each: verify(lake, store, each, say), say)
         elif dry_run:
-            tried = of_each(views, lambda each: preview(lake, store, each), say)
+            outcomes = of_each(views, lambda each: preview(lake, store, each), say)
         else:
-            tried = run(lake, store, views, say, full=full, engine=Engine(engine))
+            outcomes = run(lake, store, views, say, full=full, engine=Engine(engine))
         if as_json:
-            show_json({"synced": writes, **tried.to_json(), "left_behind": list(behind)})
+            show_json({"synced": writes, **outcomes.to_json(), "left_behind": list(behind)})
         else:
-            show(tried.done)
-        tried.require_all()
-    differs = any(isinstance(each, Verification) and not each.is_equal for each in tried.done)
+            show(outcomes.done)
+        outcomes.require_all()
+    differs = any(isinstance(each, Verification) and not each.is_equal for each in outcomes.done)
     return ExitCode.FAILED if differs else ExitCode.DONE
 
 

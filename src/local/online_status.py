@@ -38,9 +38,9 @@ def online_status(settings: Settings) -> Online:
 
     try:
         lake, store = Lakehouse.connect(settings), Store.of(settings)
-        tried = of_each(registered_online(lake), lambda view: status(lake, store, view), lambda _line: None)
-        remark = "; ".join(f"{view}: {error.message}" for view, error in tried.failed)
-        return Online(tried.done, left_behind(lake, store), remark)
+        outcomes = of_each(registered_online(lake), lambda view: status(lake, store, view), lambda _line: None)
+        remark = "; ".join(f"{view}: {error.message}" for view, error in outcomes.failed)
+        return Online(outcomes.done, left_behind(lake, store), remark)
     except AsgardError as error:
         return Online(remark=f"online views: {error.message}")
 

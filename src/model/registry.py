@@ -19,7 +19,7 @@ from asgard.model.ledger import ledger_run
 from asgard.model.ledger import transitions as moves
 from asgard.model.ledger.ledger_run import LedgerRun
 from asgard.model.ledger.model_files import download, upload
-from asgard.model.ledger.projection import Shown, is_behind, try_to_bring_up_to_date
+from asgard.model.ledger.projection import MlflowState, is_behind, try_to_bring_up_to_date
 from asgard.model.ledger.registered import RegisteredModel, require_intact, version_of
 from asgard.model.ledger.transitions import Move
 from asgard.model.lifecycle import Kind, Stage, Version, next_version
@@ -275,10 +275,10 @@ class Registry:
         return run, self._model(run)
 
     def _model(self, run: LedgerRun) -> RegisteredModel:
-        ledger, shown = run.read(), Shown.of(self.client, self.settings, run.name)
+        ledger, shown = run.read(), MlflowState.of(self.client, self.settings, run.name)
         if is_behind(ledger, shown):
             try_to_bring_up_to_date(run, ledger, shown)
-            ledger, shown = run.read(), Shown.of(self.client, self.settings, run.name)
+            ledger, shown = run.read(), MlflowState.of(self.client, self.settings, run.name)
         return RegisteredModel.of(run.name, ledger, shown)
 
     def _next(

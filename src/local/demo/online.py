@@ -125,9 +125,9 @@ class _Redis:
 
     def brought_up_to_date(self) -> Seen:
         """Redis after a sync of all views, verified and looked up."""
-        tried = online_sync_job.run(self.lake, self.store, self.views, self.say)
-        tried.require_all()
-        done = tried.done
+        outcomes = online_sync_job.run(self.lake, self.store, self.views, self.say)
+        outcomes.require_all()
+        done = outcomes.done
         self.written += sum(each.counted.written for each in done)
         self.deleted += sum(each.counted.deleted for each in done)
         verified = [verify(self.lake, self.store, view, self.say) for view in self.views]

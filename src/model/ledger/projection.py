@@ -26,14 +26,14 @@ _TRIES = 5
 
 
 @dataclass(frozen=True)
-class Shown:
+class MlflowState:
     """What MLflow shows of a model: its versions by MLflow's number, and its aliases."""
 
     versions: "Mapping[str, MlflowVersion]"
     aliases: Mapping[str, str]
 
     @classmethod
-    def of(cls, client: "MlflowClient", settings: Settings, name: str) -> "Shown":
+    def of(cls, client: "MlflowClient", settings: Settings, name: str) -> "MlflowState":
         """What it shows now."""
         with in_words(settings):
             aliases = client.get_registered_model(name).aliases
@@ -57,20 +57,20 @@ def wanted_tags(ledger: Ledger) -> dict[str, dict[str, str]]:
     }
 
 
-def wanted_aliases(ledger: Ledger, shown: Shown) -> dict[str, str | None]:
+def wanted_aliases(ledger: Ledger, shown: MlflowState) -> dict[str, str | None]:
     """What the aliases are to be; None: there is to be none, also where somebody deleted MLflow's version."""
     at = {PRODUCTION: ledger.production, STAGING: ledger.staging}
     numbers = {alias: ledger.mlflow_versions[version] if version else None for alias, version in at.items()}
     return {alias: number if number in shown.versions else None for alias, number in numbers.items()}
 
 
-def is_behind(ledger: Ledger, shown: Shown) -> bool:
+def is_behind(ledger: Ledger, shown: MlflowState) -> bool:
     """Whether MLflow shows something else than the ledger says."""
     aliases = any(shown.aliases.get(alias) != number for alias, number in wanted_aliases(ledger, shown).items())
     return aliases or any(True for _ in _differing(ledger, shown))
 
 
-def try_to_bring_up_to_date(run: LedgerRun, ledger: Ledger, shown: Shown | None = None) -> None:
+def try_to_bring_up_to_date(run: LedgerRun, ledger: Ledger, shown: MlflowState | None = None) -> None:
     """The same, by one who may not write, or whose move is done already: what fails here is left to the next."""
     try:
         bring_up_to_date(run, ledger, shown)
@@ -80,7 +80,7 @@ def try_to_bring_up_to_date(run: LedgerRun, ledger: Ledger, shown: Shown | None 
         )
 
 
-def bring_up_to_date(run: LedgerRun, ledger: Ledger, shown: Shown | None = None) -> Ledger:
+def bring_up_to_date(run: LedgerRun, ledger: Ledger, shown: MlflowState | None = None) -> Ledger:
     """Make tags and aliases what the ledger says; gives the ledger as it was found last.
 
     Raises:
@@ -88,7 +88,7 @@ def bring_up_to_date(run: LedgerRun, ledger: Ledger, shown: Shown | None = None)
     """
     failures = 0
     while True:
-        shown = shown or Shown.of(run.client, run.settings, run.name)
+        shown = shown or MlflowState.of(run.client, run.settings, run.name)
         try:
             _write(run, ledger, shown)
         except ServiceUnreachableError:
@@ -105,7 +105,7 @@ def bring_up_to_date(run: LedgerRun, ledger: Ledger, shown: Shown | None = None)
         ledger, shown = now, None
 
 
-def _write(run: LedgerRun, ledger: Ledger, shown: Shown) -> None:
+def _write(run: LedgerRun, ledger: Ledger, shown: MlflowState) -> None:
     with in_words(run.settings):
         for number, tag, value in _differing(ledger, shown):
             run.client.set_model_version_tag(run.name, number, tag, value)
@@ -118,7 +118,7 @@ def _write(run: LedgerRun, ledger: Ledger, shown: Shown) -> None:
                 run.client.set_registered_model_alias(run.name, alias, wanted)
 
 
-def _differing(ledger: Ledger, shown: Shown) -> "list[tuple[str, str, str]]":
+def _differing(ledger: Ledger, shown: MlflowState) -> "list[tuple[str, str, str]]":
     return [
         (number, tag, value)
         for number, tags in wanted_tags(ledger).items()

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from asgard.common.errors import ArtifactError, ConflictError, UsageError
-from asgard.model.ledger.projection import Shown
+from asgard.model.ledger.projection import MlflowState
 from asgard.model.lifecycle import Ledger, Stage, Version
 from asgard.model.versions import BINDING, METRICS, Binding, ModelVersion, facts_sha256
 
@@ -25,7 +25,7 @@ class RegisteredModel:
     damaged: tuple[ModelVersion, ...] = ()
 
     @classmethod
-    def of(cls, name: str, ledger: Ledger, shown: Shown) -> "RegisteredModel":
+    def of(cls, name: str, ledger: Ledger, shown: MlflowState) -> "RegisteredModel":
         """A model as its ledger says, with what MLflow's tags add to it."""
         found = [
             version_of(name, version, ledger, shown.versions[number].run_id or "", shown.versions[number].tags)

@@ -25,7 +25,7 @@ from asgard.model.gates import BUILT_IN, Facts, PromotionRefusedError
 from asgard.model.ledger import ledger_run
 from asgard.model.ledger.ledger_run import LedgerRun
 from asgard.model.ledger.model_files import download
-from asgard.model.ledger.projection import Shown, bring_up_to_date
+from asgard.model.ledger.projection import MlflowState, bring_up_to_date
 from asgard.model.lifecycle import Kind, LifecycleError, Stage, Version
 from asgard.model.mlflow_access.client import connect
 from asgard.model.registry import Registry
@@ -461,10 +461,10 @@ class TestDeaths:
 
     def test_a_slow_mover_does_not_leave_its_old_view(self, http: Registry, lived: str) -> None:
         run = ledger(http, lived)
-        old, seen = run.read(), Shown.of(http.client, http.settings, lived)
+        old, seen = run.read(), MlflowState.of(http.client, http.settings, lived)
         http.move(lived, V3, Stage.PRODUCTION)
         http.client.delete_registered_model_alias(lived, "production")
-        bring_up_to_date(run, old, Shown(seen.versions, {}))  # it had seen no alias, and sets those of its time
+        bring_up_to_date(run, old, MlflowState(seen.versions, {}))  # it had seen no alias, and sets those of its time
         assert shown(http, lived) == (stages(http, lived), {"production": "1.0.2"})
 
     def test_edited_tags_are_put_right(self, http: Registry, lived: str) -> None:
