@@ -18,7 +18,7 @@ WHOLE_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Pass:
+class ScanPass:
     """Measures that are computed together over the same files of a batch; None is all of them."""
 
     files: tuple[str, ...] | None
@@ -45,7 +45,7 @@ class BatchPlan:
     batch: Batch
     questions: tuple[Question, ...]
     sources: Mapping[Measure, Source]
-    passes: tuple[Pass, ...]
+    passes: tuple[ScanPass, ...]
 
     def scanned_files(self, question: Question) -> int | None:
         """How many files are read for a question; None if the batch's files are unknown."""
@@ -113,26 +113,26 @@ def _plan(batch: Batch, questions: tuple[Question, ...]) -> BatchPlan:
     if batch.statistics is None:
         alone = [measure for measure in measures if isinstance(measure, Shared | Orphans)]
         together = tuple(measure for measure in measures if measure not in set(alone))
-        passes = [Pass(None, together)] * bool(together) + [Pass(None, (measure,)) for measure in alone]
+        passes = [ScanPass(None, together)] * bool(together) + [ScanPass(None, (measure,)) for measure in alone]
         return BatchPlan(batch, questions, _sources(measures, passes, {}, ()), tuple(passes))
     parts = {measure: [measure.from_file(file) for file in batch.statistics] for measure in measures}
     passes = _passes(batch.statistics, parts)
     return BatchPlan(batch, questions, _sources(measures, passes, parts, batch.statistics), tuple(passes))
 
 
-def _passes(files: Sequence[FileStatistics], parts: Mapping[Measure, list[Any]]) -> list[Pass]:
+def _passes(files: Sequence[FileStatistics], parts: Mapping[Measure, list[Any]]) -> list[ScanPass]:
     """At most two passes for all aggregates: the files that only some of them need, and all files."""
     rows = [file.record_count for file in files]
     whole: list[Measure] = []
     partial: list[Measure] = []
-    alone: list[Pass] = []
+    alone: list[ScanPass] = []
     union = [False] * len(files)
     for measure, known in parts.items():
         needed = [part is UNKNOWN for part in known]
         if not any(needed):
             continue
         if isinstance(measure, Shared | Orphans):
-            alone.append(Pass(_paths(files, needed), (measure,)))
+            alone.append(ScanPass(_paths(files, needed), (measure,)))
         elif _is_most(needed, rows):
             whole.append(measure)
         else:
@@ -140,14 +140,14 @@ def _passes(files: Sequence[FileStatistics], parts: Mapping[Measure, list[Any]])
             union = [one or other for one, other in zip(union, needed, strict=True)]
     if partial and _is_most(union, rows):
         whole, partial = whole + partial, []
-    passes = [Pass(None, tuple(whole))] * bool(whole)
-    passes += [Pass(_paths(files, union), tuple(partial))] * bool(partial)
+    passes = [ScanPass(None, tuple(whole))] * bool(whole)
+    passes += [ScanPass(_paths(files, union), tuple(partial))] * bool(partial)
     return passes + alone
 
 
 def _sources(
     measures: Iterable[Measure],
-    passes: Sequence[Pass],
+    passes: Sequence[ScanPass],
     parts: Mapping[Measure, list[Any]],
     files: Sequence[FileStatistics],
 ) -> dict[Measure, Source]:

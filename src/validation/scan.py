@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from asgard.validation.batch import RelationReader
-from asgard.validation.compiler import Pass
+from asgard.validation.compiler import ScanPass
 from asgard.validation.measures import Aggregate, Broken, Measure, Orphans, Shared
 from asgard.validation.schema import Field, Schema, TypeKind, UnfitCheckError
 
@@ -29,7 +29,7 @@ class Scanned:
     seconds: float
 
 
-def run_pass(work: Pass, frame: "Callable[[], DataFrame]", relation: RelationReader | None) -> Scanned:
+def run_pass(work: ScanPass, frame: "Callable[[], DataFrame]", relation: RelationReader | None) -> Scanned:
     """Compute the measures of a pass over its rows.
 
     A measure that raises does not hide the others: what failed together is tried again in halves.

@@ -178,7 +178,7 @@ def test_a_redis_that_restarts_in_the_middle_fails_the_sync(online: OnlineView, 
         fenced._client = Store(other).client
         for name, value in kept.items():
             fenced._client.restore(name, 0, value)
-        fenced._client.hset(fenced.keys.state, "token", fenced.given.token)
+        fenced._client.hset(fenced.keys.state, "token", fenced.permit.token)
         codec = codec_of(online.view, load_target(online.lake, online.view)[0].table)
         for script in (fence._NOTE, fence._DROP, fence._FENCE + codec.script):
             fenced._client.script_load(script)

@@ -64,7 +64,7 @@ return 1
 
 
 @dataclass(frozen=True)
-class Pass:
+class WritePermit:
     """A sync's right to write, as it can be handed to other processes.
 
     Attributes:
@@ -87,15 +87,15 @@ class Fenced:
         client: of Redis.
         keys: of the view.
         where: the address for messages.
-        given: the right.
+        permit: the right.
         synced: what Redis held when it was given.
 
     Raises:
         ServiceError: Redis refuses, or does not answer.
     """
 
-    def __init__(self, client: Any, keys: ViewKeys, where: str, given: Pass, synced: Synced) -> None:
-        self._client, self.keys, self._where, self.given, self.synced = client, keys, where, given, synced
+    def __init__(self, client: Any, keys: ViewKeys, where: str, permit: WritePermit, synced: Synced) -> None:
+        self._client, self.keys, self._where, self.permit, self.synced = client, keys, where, permit, synced
         self._scripts: dict[str, str] = {}
 
     @classmethod
@@ -109,8 +109,8 @@ class Fenced:
             found = client.eval(_BEGIN, 1, keys.state, secrets.token_hex(8))
             texts = texts_of(dict(zip(found[::2], found[1::2], strict=True)))
         ids = [server.get(name, "") for name in ("run_id", "master_replid")]
-        given = Pass(texts["token"], ids[0], ":".join(ids) if all(ids) else "", server.get("evicted_keys", "0"))
-        return cls(client, keys, where, given, Synced.of(texts))
+        permit = WritePermit(texts["token"], ids[0], ":".join(ids) if all(ids) else "", server.get("evicted_keys", "0"))
+        return cls(client, keys, where, permit, Synced.of(texts))
 
     def begin(self, target: Target, generation: str | None, fields: Sequence[str] = ()) -> str:
         """Note what will be written before any of it is.
@@ -194,8 +194,8 @@ class Fenced:
                 "watermark": json.dumps(target.to_json()),
                 "unfinished": "[]",
                 **({"fields": json.dumps(fields)} if fields else {}),
-                "server": self.given.server,
-                "evicted": self.given.evicted,
+                "server": self.permit.server,
+                "evicted": self.permit.evicted,
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
                 **({} if rows is None else {f"rows:{generation}": rows}),
             },
@@ -233,7 +233,7 @@ class Fenced:
 
     @property
     def _fence(self) -> tuple[str, str]:
-        return self.given.token, self.given.origin
+        return self.permit.token, self.permit.origin
 
     @contextmanager
     def _answered(self) -> Iterator[None]:

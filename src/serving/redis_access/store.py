@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from asgard.common.errors import SettingsError
 from asgard.common.settings import Settings, redact_url
 from asgard.serving.redis_access.connection import answered, open_redis, require_fit
-from asgard.serving.redis_access.fence import Fenced, Pass
+from asgard.serving.redis_access.fence import Fenced, WritePermit
 from asgard.serving.redis_access.state import Synced, ViewKeys, read
 
 _SCANNED = 5_000
@@ -81,9 +81,9 @@ class Store:
         """The right to write a view, until another sync of it begins; `server` as `require_fit` gave it."""
         return Fenced.taken(self.client, self.keys(view), self.where, server)
 
-    def joined(self, view: str, given: Pass) -> Fenced:
+    def joined(self, view: str, permit: WritePermit) -> Fenced:
         """A right that another process took, for one that works for it."""
-        return Fenced(self.client, self.keys(view), self.where, given, Synced())
+        return Fenced(self.client, self.keys(view), self.where, permit, Synced())
 
     @property
     def address(self) -> dict[str, str]:

@@ -16,7 +16,7 @@ from asgard.features.types import to_arrow
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.serving.codecs.base import Batch
 from asgard.serving.codecs.choose import row_codec
-from asgard.serving.redis_access.fence import Pass
+from asgard.serving.redis_access.fence import WritePermit
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync.changes import EVENT
 from asgard.serving.sync.rows import differing, encoded
@@ -35,14 +35,14 @@ class WriteTask:
 
     Attributes:
         url, prefix: of Redis, see `Store`.
-        given: the sync's right to write.
+        permit: the sync's right to write.
         codec, view, keys, features, before: see `row_codec`.
         only_differing: look at what Redis has first.
     """
 
     url: str
     prefix: str
-    given: Pass
+    permit: WritePermit
     generation: str
     codec: str
     view: str
@@ -63,7 +63,7 @@ class WriteTask:
         import pyarrow as pa
 
         store = Store(self.url, self.prefix)
-        fenced = store.joined(self.view, self.given)
+        fenced = store.joined(self.view, self.permit)
         codec = row_codec(self.codec, self.view, self.keys, self.features, self.before)
         kinds = {**self.keys, EVENT: "bigint", **self.features}
         schema, start = (

@@ -119,7 +119,7 @@ class Writing:
             touched = connection.sql(f"FROM {wanted.relation}").to_arrow_table()
         task = WriteTask(
             **self.store.address,
-            given=self.fenced.given,
+            permit=self.fenced.permit,
             generation=self.generation,
             codec=str(pinned.view.codec),
             view=pinned.name,

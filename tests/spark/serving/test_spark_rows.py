@@ -138,7 +138,7 @@ def test_a_stale_task_that_finishes_last_writes_nothing(lake: Lakehouse, fresh: 
     pinned = load_target(lake, online.view)[0]
     task = WriteTask(
         **online.store.address,
-        given=stale.given,
+        permit=stale.permit,
         generation=synced.generation,
         codec="packed",
         view=online.view.name,
