@@ -169,7 +169,7 @@ def _collected(table: TableName, snapshot: SnapshotId, what: str) -> UsageError:
 
 
 @dataclass(frozen=True)
-class Facts:
+class RowFacts:
     """What was measured of a view's rows at one snapshot; it stays true, since the snapshot does.
 
     Attributes:
@@ -206,7 +206,7 @@ class PinnedView:
 
     view: FeatureView
     table: PinnedTable
-    facts: Facts | None = None
+    facts: RowFacts | None = None
     aliases: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
@@ -220,7 +220,7 @@ class PinnedView:
         view = FeatureView.from_json(registration.declared)
         at = At(registration.target, registration.commit)
         table = PinnedTable.of(lake.settings, view.table, at, registration.metadata_location, registration.snapshot_id)
-        return cls(view, table, Facts(**registration.facts) if registration.facts else None)
+        return cls(view, table, RowFacts(**registration.facts) if registration.facts else None)
 
     @property
     def name(self) -> str:

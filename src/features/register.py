@@ -13,7 +13,7 @@ from asgard.common.failpoints import failpoint
 from asgard.common.git_utils import code_version
 from asgard.common.names import BranchName, CommitHash, TableName
 from asgard.features.joins import duck
-from asgard.features.pinned import Facts, PinnedTable, PinnedView, require_columns
+from asgard.features.pinned import PinnedTable, PinnedView, RowFacts, require_columns
 from asgard.features.views import FeatureView, lasting
 from asgard.lakehouse.catalog.holds import (
     adopt,
@@ -277,7 +277,7 @@ def _is_foreign(registered: Registration, pipeline: str) -> bool:
     return bool(pipeline and registered.pipeline) and registered.pipeline != pipeline
 
 
-def _registration(lake: Lakehouse, pipeline: str, pinned: PinnedView, facts: Facts, number: int) -> Registration:
+def _registration(lake: Lakehouse, pipeline: str, pinned: PinnedView, facts: RowFacts, number: int) -> Registration:
     view, table = pinned.view, pinned.table
     return Registration(
         kind=KIND,
@@ -299,7 +299,7 @@ def _registration(lake: Lakehouse, pipeline: str, pinned: PinnedView, facts: Fac
     )
 
 
-def _warn(view: FeatureView, facts: Facts, say: Say) -> None:
+def _warn(view: FeatureView, facts: RowFacts, say: Say) -> None:
     if facts.ties and not (view.created_timestamp and view.tie_break):
         say(
             f"{view.name}: {facts.ties:,} rows share their keys and event timestamp with another; "

@@ -27,7 +27,7 @@ class PromotionRefusedError(AsgardError):
 
 
 @dataclass(frozen=True)
-class Facts:
+class PromotionFacts:
     """What is known of a version that is to be promoted.
 
     Attributes:
@@ -52,11 +52,11 @@ class Facts:
     audit: tuple[str, ...] = ()
 
 
-Gate = Callable[[Facts], str | None]
+Gate = Callable[[PromotionFacts], str | None]
 """A reason to refuse the promotion, in words; None lets it pass. One that fails refuses, too."""
 
 
-def metrics_in_bounds(facts: Facts) -> str | None:
+def metrics_in_bounds(facts: PromotionFacts) -> str | None:
     """Its metrics keep the bounds that were declared with it."""
     wrong = []
     for bounds, word, is_kept in (
@@ -72,12 +72,12 @@ def metrics_in_bounds(facts: Facts) -> str | None:
     return "; ".join(wrong) or None
 
 
-def audit_passed(facts: Facts) -> str | None:
+def audit_passed(facts: PromotionFacts) -> str | None:
     """The data that it learned from were audited, published, and are still there."""
     return "; ".join(facts.audit) or None
 
 
-def signature_is_compatible(facts: Facts) -> str | None:
+def signature_is_compatible(facts: PromotionFacts) -> str | None:
     """Inputs and outputs mean what they do to the version in Production; else its major version has to be greater."""
     if facts.production is None or facts.version.major > facts.production.major:
         return None
@@ -94,7 +94,7 @@ def signature_is_compatible(facts: Facts) -> str | None:
 BUILT_IN: tuple[Gate, ...] = (metrics_in_bounds, audit_passed, signature_is_compatible)
 
 
-def require_all(gates: Sequence[Gate], facts: Facts) -> None:
+def require_all(gates: Sequence[Gate], facts: PromotionFacts) -> None:
     """Ask every gate.
 
     Raises:
@@ -113,7 +113,7 @@ def _name(gate: Gate) -> str:
     return str(getattr(gate, "__name__", type(gate).__name__)).replace("_", " ")
 
 
-def _asked(gate: Gate, facts: Facts) -> str | None:
+def _asked(gate: Gate, facts: PromotionFacts) -> str | None:
     try:
         reason = gate(facts)
     except Exception as error:  # of a user's code: anything

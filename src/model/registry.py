@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from asgard.common.errors import ArtifactError, UsageError
 from asgard.common.failpoints import failpoint
 from asgard.common.settings import Settings
-from asgard.model.gates import Facts, Gate, require_all
+from asgard.model.gates import Gate, PromotionFacts, require_all
 from asgard.model.ledger import ledger_run
 from asgard.model.ledger import transitions as moves
 from asgard.model.ledger.ledger_run import LedgerRun
@@ -309,9 +309,9 @@ class Registry:
         except ArtifactError:
             return None
 
-    def _facts(self, model: RegisteredModel, version: ModelVersion, to: Stage, audit: Audit) -> Facts:
+    def _facts(self, model: RegisteredModel, version: ModelVersion, to: Stage, audit: Audit) -> PromotionFacts:
         champion = model.production
-        return Facts(
+        return PromotionFacts(
             name=model.name,
             version=version.version,
             to=to,

@@ -8,7 +8,7 @@ from typing import Any
 from tests.support.registered_models import artifact
 
 from asgard.common.names import TableName
-from asgard.features.pinned import Facts, PinnedView
+from asgard.features.pinned import PinnedView, RowFacts
 from asgard.features.views import Feature, feature_view
 from asgard.model.artifacts.signature import Column, Signature
 from asgard.model.batch.request import Challenger, PredictRequest
@@ -32,7 +32,7 @@ def view(snapshot: int = 7, day: int = 1, **keys: str) -> PinnedView:
     features = [Feature("visits", "bigint"), Feature("spend", "double")]
     last = int(datetime(2024, 1, day, tzinfo=UTC).timestamp() * 1_000_000)
     declared = feature_view("customers", table="gold.customers", keys=tuple(keys), features=features)
-    return PinnedView(declared, table, Facts(1, 1, 0, 0, 0, last, last))
+    return PinnedView(declared, table, RowFacts(1, 1, 0, 0, 0, last, last))
 
 
 def version(text: str) -> ModelVersion:

@@ -34,7 +34,7 @@ from asgard.common.settings import Settings, load_settings
 from asgard.features.joins import duck
 from asgard.features.joins.duck import TIME, quoted, text
 from asgard.features.joins.labels import prepare, require_distinct
-from asgard.features.pinned import Facts, PinnedTable, PinnedView
+from asgard.features.pinned import PinnedTable, PinnedView, RowFacts
 from asgard.features.views import FeatureView
 from asgard.lakehouse.catalog.files import spark_type
 from asgard.lakehouse.catalog.snapshots import At
@@ -147,7 +147,7 @@ class SnapshotSource(DataSource):
         at = At(self.options["target"], CommitHash(self.options["commit"]))
         location, snapshot = self.options["metadata_location"], SnapshotId(int(self.options["snapshot_id"]))
         table = PinnedTable.of(settings, view.table, at, location, snapshot)
-        facts = Facts(**self.options["facts"]) if self.options["facts"] else None
+        facts = RowFacts(**self.options["facts"]) if self.options["facts"] else None
         return PinnedView(view, table, facts)
 
 

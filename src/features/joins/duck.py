@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from asgard.common.errors import EnvironmentSetupError, UsageError
 from asgard.common.settings import Settings
-from asgard.features.pinned import Facts, PinnedTable, PinnedView, local_path
+from asgard.features.pinned import PinnedTable, PinnedView, RowFacts, local_path
 from asgard.features.types import is_feature_type, is_scalar, to_arrow, to_duckdb
 from asgard.features.views import FeatureView
 
@@ -143,7 +143,7 @@ def _loaded(connection: "DuckDBPyConnection", table: PinnedTable, columns: Seque
     return quoted(name)
 
 
-def measure(connection: "DuckDBPyConnection", view: FeatureView, table: PinnedTable) -> Facts:
+def measure(connection: "DuckDBPyConnection", view: FeatureView, table: PinnedTable) -> RowFacts:
     """What has to be known of a view's rows to read them fast, and what its owner should know."""
     keys = _listed(view.keys)
     source = rows_of(connection, table, tuple(dict.fromkeys((*view.keys, *view.time_columns))))
@@ -161,7 +161,7 @@ def measure(connection: "DuckDBPyConnection", view: FeatureView, table: PinnedTa
         FROM found
         """
     ).fetchall()[0]
-    return Facts(*(None if value is None else int(value) for value in found))  # type: ignore[arg-type]
+    return RowFacts(*(None if value is None else int(value) for value in found))  # type: ignore[arg-type]
 
 
 def join_sql(

@@ -13,7 +13,7 @@ from asgard.features.views import OnDemandFeature
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Names = Sequence[Sequence[tuple[str, str]]]
+FeatureColumns = Sequence[Sequence[tuple[str, str]]]
 """For each view (feature, column of the result)."""
 
 

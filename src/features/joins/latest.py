@@ -6,7 +6,7 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from asgard.common.errors import UsageError
-from asgard.features.joins.joining import Names
+from asgard.features.joins.joining import FeatureColumns
 from asgard.features.joins.spark_join import VISIBLE_AT, Source, column_of, visible_rows
 from asgard.features.pinned import PinnedView
 
@@ -18,7 +18,11 @@ KNOWN = "__asgard_known"
 
 
 def latest_frame(
-    source: Source, views: Sequence[PinnedView], names: Names, moment: datetime, entities: "DataFrame | None" = None
+    source: Source,
+    views: Sequence[PinnedView],
+    names: FeatureColumns,
+    moment: datetime,
+    entities: "DataFrame | None" = None,
 ) -> "DataFrame":
     """The features of each entity as known at a moment; the same rows as a point-in-time join of that moment gives.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from asgard.common.spark_utils import explain
 from asgard.features.joins.duck import TIME, text
-from asgard.features.joins.joining import Join, Names, with_on_demand, with_on_demand_schema
+from asgard.features.joins.joining import FeatureColumns, Join, with_on_demand, with_on_demand_schema
 from asgard.features.joins.set_audit import Audit, counts
 from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.lakehouse.catalog.lake import Lakehouse
@@ -72,7 +72,9 @@ def join_on_spark(lake: Lakehouse, connection: "DuckDBPyConnection", labels: str
     return Audit.of(join.views, total[0], found)
 
 
-def joined_frame(source: Source, labels: "DataFrame", views: Sequence[PinnedView], names: Names) -> "DataFrame":
+def joined_frame(
+    source: Source, labels: "DataFrame", views: Sequence[PinnedView], names: FeatureColumns
+) -> "DataFrame":
     """Labels with their features, and the times of the rows that counted.
 
     Args:

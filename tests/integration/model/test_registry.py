@@ -21,7 +21,7 @@ from asgard.common.errors import ArtifactError, ConflictError, ServiceError, Ser
 from asgard.common.settings import Settings, load_settings, python_environment
 from asgard.local.services import services
 from asgard.model.artifacts.signature import Column, Signature
-from asgard.model.gates import BUILT_IN, Facts, PromotionRefusedError
+from asgard.model.gates import BUILT_IN, PromotionFacts, PromotionRefusedError
 from asgard.model.ledger import ledger_run
 from asgard.model.ledger.ledger_run import LedgerRun
 from asgard.model.ledger.model_files import download
@@ -278,7 +278,7 @@ class TestGates:
     def test_a_refusal_names_every_reason_and_moves_nothing(
         self, http: Registry, lived: str, tmp_path: Path, cli: Cli
     ) -> None:
-        def drifted(facts: Facts) -> str | None:
+        def drifted(facts: PromotionFacts) -> str | None:
             return f"{facts.name} drifted"
 
         made = artifact(signature=NARROWER)

@@ -17,7 +17,7 @@ from asgard.common.errors import UsageError
 from asgard.features.joins.duck import TIME, join_sql
 from asgard.features.joins.latest import KNOWN, latest_frame
 from asgard.features.joins.spark_join import joined_frame
-from asgard.features.pinned import Facts, PinnedTable, PinnedView
+from asgard.features.pinned import PinnedTable, PinnedView, RowFacts
 from asgard.features.views import Feature, FeatureView, feature_view
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def label_table(labels: Sequence[Label]) -> pa.Table:
     )
 
 
-def pinned(view: FeatureView, facts: Facts | None = None) -> PinnedView:
+def pinned(view: FeatureView, facts: RowFacts | None = None) -> PinnedView:
     """The view, over rows that a test brings itself."""
     return PinnedView(view, cast("PinnedTable", None), facts)
 
@@ -202,7 +202,7 @@ def test_the_fast_way_for_plain_rows_is_the_same(
     plain = {(row.scope, row.customer, row.event): replace(row, created=row.event) for row in rows}
     view = variant(ttl, created=True, tie=False)
     numbered = [replace(label, number=number) for number, label in enumerate(labels)]
-    facts = Facts(rows=len(plain), entities=0, ties=0, late=0, unusable=0, first=None, last=None)
+    facts = RowFacts(rows=len(plain), entities=0, ties=0, late=0, unusable=0, first=None, last=None)
     found = by_duckdb(duck, pinned(view, facts), list(plain.values()), numbered)
     assert found == {label.number: oracle(view, list(plain.values()), label) for label in numbered}
 

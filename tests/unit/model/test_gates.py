@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from asgard.common.errors import UsageError
-from asgard.model.gates import BUILT_IN, Facts, Gate, PromotionRefusedError, load_gate, require_all
+from asgard.model.gates import BUILT_IN, Gate, PromotionFacts, PromotionRefusedError, load_gate, require_all
 from asgard.model.lifecycle import Stage, Version
 from asgard.model.versions import Binding
 
 
-def facts() -> Facts:
-    return Facts("churn", Version(1, 0, 0), Stage.STAGING, Binding(), {}, None)
+def facts() -> PromotionFacts:
+    return PromotionFacts("churn", Version(1, 0, 0), Stage.STAGING, Binding(), {}, None)
 
 
 def refused(*gates: Gate) -> tuple[str, ...]:
@@ -24,13 +24,13 @@ def refused(*gates: Gate) -> tuple[str, ...]:
 
 class TestGates:
     def test_one_that_fails_refuses_by_its_name(self) -> None:
-        def drift_is_small(given: Facts) -> str | None:
+        def drift_is_small(given: PromotionFacts) -> str | None:
             return "drifted" if given.binding.details["drift"] > 0.2 else None
 
-        def fine(_given: Facts) -> str | None:
+        def fine(_given: PromotionFacts) -> str | None:
             return None
 
-        def stale(_given: Facts) -> str | None:
+        def stale(_given: PromotionFacts) -> str | None:
             return "too old"
 
         (failed, said) = refused(drift_is_small, fine, stale, *BUILT_IN)
@@ -40,7 +40,7 @@ class TestGates:
 
     @pytest.mark.parametrize("gave", [True, False, 0, "", ("a",)])
     def test_one_that_gives_no_reason_refuses(self, gave: Any) -> None:
-        def odd(_given: Facts) -> str | None:
+        def odd(_given: PromotionFacts) -> str | None:
             return gave  # type: ignore[no-any-return]
 
         assert refused(odd) == (f"odd: it gave {gave!r}, and has to give the reason to refuse, or None",)
