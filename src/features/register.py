@@ -48,7 +48,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True)
-class Change:
+class ViewChange:
     """One view of a plan.
 
     Attributes:
@@ -80,7 +80,7 @@ class Change:
 
 def plan(
     lake: Lakehouse, views: Sequence[FeatureView], at: At, *, prune: Sequence[str] = (), pipeline: str = ""
-) -> list[Change]:
+) -> list[ViewChange]:
     """What an apply would change.
 
     Args:
@@ -114,9 +114,11 @@ def plan(
             Action.ADD if before is None else Action.CHANGE if declared else Action.REPOINT if moved else Action.KEEP
         )
         after, number = PinnedView(view, table), numbers.get(view.name, 1)
-        changes.append(Change(view.name, number, action, before, after, (*declared, *moved)))
+        changes.append(ViewChange(view.name, number, action, before, after, (*declared, *moved)))
     changes += [
-        Change(name, numbers[name], Action.REMOVE, registered[name], None, ()) for name in prune if name in registered
+        ViewChange(name, numbers[name], Action.REMOVE, registered[name], None, ())
+        for name in prune
+        if name in registered
     ]
     return changes
 
@@ -136,7 +138,7 @@ def what_it_waits_for(view: FeatureView) -> str:
 
 
 def apply(
-    lake: Lakehouse, pipeline: str, changes: Sequence[Change], say: Say = lambda _line: None
+    lake: Lakehouse, pipeline: str, changes: Sequence[ViewChange], say: Say = lambda _line: None
 ) -> list[Registration]:
     """Make a plan true: measure, hold and register each view, then let go of what was held before.
 

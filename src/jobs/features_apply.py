@@ -4,14 +4,14 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asgard.features.register import Change
+    from asgard.features.register import ViewChange
     from asgard.features.views import Declared
     from asgard.lakehouse.catalog.lake import Lakehouse
     from asgard.lakehouse.declaring.pipeline import Pipeline
 
 
 def apply_views(
-    lake: "Lakehouse", declared: "Declared", changes: "list[Change]", say: Any, *, feast: bool = True
+    lake: "Lakehouse", declared: "Declared", changes: "list[ViewChange]", say: Any, *, feast: bool = True
 ) -> None:
     """Make a plan true, and the Feast registry equal to what is registered."""
     from asgard.features import register

@@ -8,7 +8,7 @@ import typer
 
 from asgard.common.errors import UsageError
 from asgard.features import register
-from asgard.features.register import Change
+from asgard.features.register import ViewChange
 from asgard.features.views import Declared, FeatureView
 from asgard.jobs.reporting import show_table
 from asgard.lakehouse.catalog.lake import Lakehouse
@@ -26,7 +26,7 @@ class Planned:
         waiting: views of predictions that are not there yet.
     """
 
-    changes: list[Change]
+    changes: list[ViewChange]
     undeclared: list[str]
     waiting: tuple[FeatureView, ...]
 

@@ -125,7 +125,7 @@ class Operation:
 
 
 @dataclass(frozen=True)
-class Change:
+class DiffEntry:
     """What one key held before and holds after, in a diff; None where it did not exist."""
 
     key: tuple[str, ...]
@@ -257,10 +257,10 @@ class Nessie:
             for item in page["logEntries"]:
                 yield _log_entry(item["commitMeta"]), tuple(map(_operation, item.get("operations") or ()))
 
-    def diff(self, before: str, after: str) -> tuple[Change, ...]:
+    def diff(self, before: str, after: str) -> tuple[DiffEntry, ...]:
         """What differs between two references; each may be `name` or `name@hash`."""
         return tuple(
-            Change(_key(item["key"]), _content(item.get("from")), _content(item.get("to")))
+            DiffEntry(_key(item["key"]), _content(item.get("from")), _content(item.get("to")))
             for page in self._pages(f"/trees/{_ref_path(before)}/diff/{_ref_path(after)}", {})
             for item in page["diffs"]
         )

@@ -9,7 +9,7 @@ from asgard.common.heartbeat import DEAD_AFTER
 from asgard.common.names import RunId, parse_audit_branch
 from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.catalog.lake import CATALOG, Lakehouse
-from asgard.lakehouse.catalog.nessie import Change, Content, LogEntry, RefKind
+from asgard.lakehouse.catalog.nessie import Content, DiffEntry, LogEntry, RefKind
 from asgard.lakehouse.catalog.publications import Publications
 from asgard.lakehouse.catalog.snapshots import At
 from asgard.lakehouse.declaring.schema_changes import quoted
@@ -261,7 +261,7 @@ def _read(lake: Lakehouse, content: Content | None) -> tuple[TableState | None, 
         return None, error.message
 
 
-def _rows_of(lake: Lakehouse, state: TableState | None, change: Change, at: At) -> int:
+def _rows_of(lake: Lakehouse, state: TableState | None, change: DiffEntry, at: At) -> int:
     return _rows(lake, state, change.key, at) if state else 0
 
 

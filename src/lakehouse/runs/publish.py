@@ -9,7 +9,7 @@ from asgard.common.errors import ConflictError, RunError, ServiceUnreachableErro
 from asgard.common.failpoints import failpoint
 from asgard.common.names import LOG_MARGIN, CommitHash, RunId, run_id_time
 from asgard.lakehouse.catalog.lake import Lakehouse
-from asgard.lakehouse.catalog.nessie import Change, LogEntry, NessieConflictError, drop, put, unchanged
+from asgard.lakehouse.catalog.nessie import DiffEntry, LogEntry, NessieConflictError, drop, put, unchanged
 from asgard.lakehouse.runs.attempt import Attempt
 from asgard.lakehouse.runs.audit import Verdict
 
@@ -25,7 +25,7 @@ class Publication:
     attempt: int
 
 
-def changes_of(attempt: Attempt) -> tuple[Change, ...]:
+def changes_of(attempt: Attempt) -> tuple[DiffEntry, ...]:
     """What the attempt's branch holds that its base doesn't; empty if no table differs."""
     changes = attempt.lake.nessie.diff(attempt.at_base, f"{attempt.branch}@{attempt.sealed}")
     return changes if any(len(change.key) > 1 for change in changes) else ()
@@ -124,7 +124,7 @@ def _log_after(lake: Lakehouse, commit: CommitHash) -> Iterator[LogEntry]:
 def _commit(
     attempt: Attempt,
     verdict: Verdict,
-    changes: tuple[Change, ...],
+    changes: tuple[DiffEntry, ...],
     skipped: set[tuple[str, ...]],
     record_digest: str,
 ) -> Publication:
@@ -143,7 +143,7 @@ def _commit(
     return Publication(commit, attempt.number)
 
 
-def _writes(changes: tuple[Change, ...], skipped: set[tuple[str, ...]]) -> Iterator[Mapping[str, Any]]:
+def _writes(changes: tuple[DiffEntry, ...], skipped: set[tuple[str, ...]]) -> Iterator[Mapping[str, Any]]:
     for change in changes:
         if change.key in skipped:
             continue
@@ -153,7 +153,7 @@ def _writes(changes: tuple[Change, ...], skipped: set[tuple[str, ...]]) -> Itera
             yield put(change.key, change.after, is_new=change.before is None)
 
 
-def _guards(attempt: Attempt, verdict: Verdict, changes: tuple[Change, ...]) -> Iterator[Mapping[str, Any]]:
+def _guards(attempt: Attempt, verdict: Verdict, changes: tuple[DiffEntry, ...]) -> Iterator[Mapping[str, Any]]:
     """What was read must not have moved: tables of checks and ledgers, and writes that changed nothing."""
     written = {change.key for change in changes}
     for name in sorted({*verdict.read_keys, *attempt.writes}):
