@@ -14,7 +14,7 @@ from asgard.common.names import check_identifier
 from asgard.features.aggregates import duration
 from asgard.lakehouse.declaring.intervals import parse_moment
 from asgard.model.artifacts.formats import Format
-from asgard.model.artifacts.segments import Unknown, Value
+from asgard.model.artifacts.segments import UnknownSegment, Value
 from asgard.model.metrics import Metric, Task
 from asgard.model.splits import TimeSplit
 
@@ -130,7 +130,7 @@ class Model:
     format: str | None = None
     segment: str | None = None
     min_segment_rows: int = 100
-    unknown_segment: Unknown = Unknown.REFUSE
+    unknown_segment: UnknownSegment = UnknownSegment.REFUSE
     owner: str = ""
     description: str = ""
     tags: tuple[str, ...] = ()
@@ -169,7 +169,7 @@ _BOUNDS = arguments.values_by_name("{'auc': 0.7}", numbers.Real, "a mapping from
     format=optional(arguments.text("'pickle'")),
     segment=optional(arguments.text("'department'", blank=False)),
     min_segment_rows=optional(arguments.WHOLE),
-    unknown_segment=optional(arguments.one_of(Unknown, "'refuse'")),
+    unknown_segment=optional(arguments.one_of(UnknownSegment, "'refuse'")),
     owner=arguments.text("'data-team'"),
     description=arguments.text("'Who will not come back.'"),
     tags=arguments.names("('pii',)"),
@@ -256,7 +256,7 @@ def model(
         format=format,
         segment=segment,
         min_segment_rows=least,
-        unknown_segment=Unknown(unknown_segment or Unknown.REFUSE),
+        unknown_segment=UnknownSegment(unknown_segment or UnknownSegment.REFUSE),
         owner=owner,
         description=description,
         tags=tuple(tags),

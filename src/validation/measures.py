@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from pyspark.sql import Column
 
 
-class Unknown(Enum):
+class UnknownMeasure(Enum):
     """What a file's statistics say when they don't say."""
 
     UNKNOWN = "unknown"
 
 
-UNKNOWN: Final = Unknown.UNKNOWN
+UNKNOWN: Final = UnknownMeasure.UNKNOWN
 
 
 class Measure(Protocol):

@@ -24,7 +24,7 @@ from asgard.lakehouse.declaring.intervals import TimeRange
 from asgard.lakehouse.declaring.sql_files import read_sql_file
 from asgard.model.artifacts.artifact import Artifact, ModelSpec, hash_of
 from asgard.model.artifacts.formats import Format
-from asgard.model.artifacts.segments import ModelFile, Segment, Segments, Unknown, file_of
+from asgard.model.artifacts.segments import ModelFile, Segment, Segments, UnknownSegment, file_of
 from asgard.model.artifacts.signature import Column, Signature
 
 Run = Callable[[str], tuple[int, str]]
@@ -112,7 +112,7 @@ def by_category(one: Artifact) -> Artifact:
     plain = one.spec.signature
     inputs = (*plain.inputs, Column("category", "string"))
     signature = Signature(inputs, plain.task, plain.classes, "category", nullable=True)
-    content = Segments("category", "string", Unknown.NULL, segments).content
+    content = Segments("category", "string", UnknownSegment.NULL, segments).content
     return Artifact.of(ModelSpec("demand", Format.SEGMENTS, signature), content, segments=files)
 
 

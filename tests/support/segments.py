@@ -8,7 +8,7 @@ from tests.support.models import fitted, rows, signature, target
 from asgard.model.artifacts.artifact import Artifact, ModelSpec, hash_of
 from asgard.model.artifacts.dumping import dump
 from asgard.model.artifacts.formats import Format
-from asgard.model.artifacts.segments import ModelFile, Segment, Segments, Unknown, Value, file_of
+from asgard.model.artifacts.segments import ModelFile, Segment, Segments, UnknownSegment, Value, file_of
 from asgard.model.artifacts.signature import Column, Signature
 
 Given = Mapping[Value, tuple[Format, Any]]
@@ -33,7 +33,7 @@ def _same_for_all(task: str) -> Any:
 
 def segmented(
     models: Given,
-    unknown: Unknown = Unknown.REFUSE,
+    unknown: UnknownSegment = UnknownSegment.REFUSE,
     whole: tuple[Format, Any] | None = None,
     *,
     kind: str = "string",
@@ -57,5 +57,5 @@ def segmented(
     )
     plain = signature(task)
     inputs = (*plain.inputs, Column("shop", kind))
-    signed = Signature(inputs, task, plain.classes, "shop", nullable=unknown is Unknown.NULL)
+    signed = Signature(inputs, task, plain.classes, "shop", nullable=unknown is UnknownSegment.NULL)
     return Artifact.of(ModelSpec(name, Format.SEGMENTS, signed), segments.content, segments=files)

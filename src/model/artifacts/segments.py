@@ -35,7 +35,7 @@ _NAME = 60
 """Characters of a segment that its metrics are named by."""
 
 
-class Unknown(StrEnum):
+class UnknownSegment(StrEnum):
     """What becomes of a row whose segment has no model of its own; a row without a segment is such a row."""
 
     REFUSE = "refuse"
@@ -122,7 +122,7 @@ class Segments:
 
     column: str
     type: str
-    unknown: Unknown
+    unknown: UnknownSegment
     segments: tuple[Segment, ...]
     whole: Segment | None = None
 
@@ -173,7 +173,7 @@ class Segments:
             return cls(
                 raw["column"],
                 raw["type"],
-                Unknown(raw["unknown"]),
+                UnknownSegment(raw["unknown"]),
                 tuple(Segment.from_json(each, raw["type"]) for each in raw["segments"]),
                 Segment.from_json(raw["whole"], raw["type"]) if raw["whole"] else None,
             )

@@ -116,7 +116,7 @@ def entities_frame(attempt: Attempt, entities: Entities, types: Mapping[str, str
 
 
 @dataclass(frozen=True)
-class Unknown:
+class UnknownEntities:
     """Entities that no view knows: they are left out.
 
     Attributes:
@@ -129,16 +129,16 @@ class Unknown:
     asked: int = 0
     first: tuple[Mapping[str, Any], ...] = ()
 
-    def __add__(self, other: "Unknown") -> "Unknown":
+    def __add__(self, other: "UnknownEntities") -> "UnknownEntities":
         """Those of two disjoint lots."""
-        return Unknown(self.count + other.count, self.asked + other.asked, (*self.first, *other.first)[:SHOWN])
+        return UnknownEntities(self.count + other.count, self.asked + other.asked, (*self.first, *other.first)[:SHOWN])
 
     def __str__(self) -> str:
         more = ", ..." if self.count > len(self.first) else ""
         return f"{self.count:,} of {self.asked:,} entities are not known to any view: {_named(self.first)}{more}"
 
     @classmethod
-    def of(cls, frame: "DataFrame", is_known: "Column", keys: Sequence[str]) -> "Unknown":
+    def of(cls, frame: "DataFrame", is_known: "Column", keys: Sequence[str]) -> "UnknownEntities":
         """Count and name them.
 
         Args:

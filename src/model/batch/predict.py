@@ -23,7 +23,7 @@ from asgard.lakehouse.runs.attempt import Attempt
 from asgard.lakehouse.runs.run import RunRequest, RunResult, execute
 from asgard.model.batch.challenge import Side, assigned_column
 from asgard.model.batch.counts import SECONDS, Counting, SideCounts
-from asgard.model.batch.entities import Unknown, entities_frame
+from asgard.model.batch.entities import UnknownEntities, entities_frame
 from asgard.model.batch.full_run import Comparison, last_whole, whole_now
 from asgard.model.batch.holds import holding
 from asgard.model.batch.request import PredictRequest
@@ -57,7 +57,7 @@ class Predicted:
     request: PredictRequest
     run: RunResult
     sides: Mapping[Side, SideCounts]
-    unknown: Unknown | None = None
+    unknown: UnknownEntities | None = None
     remark: str = ""
 
     @property
@@ -124,7 +124,7 @@ class _Work:
     def __init__(self, request: PredictRequest, moment: datetime, say: Say) -> None:
         self.request, self.moment, self.say = request, moment, say
         self.counting = Counting({side: each.version for side, each in request.sides.items()})
-        self.unknown: Unknown | None = None
+        self.unknown: UnknownEntities | None = None
         self.remark = ""
 
     def __call__(self, attempt: Attempt) -> None:
@@ -164,21 +164,21 @@ class _Work:
         """The features of each side's entities."""
         request = self.request
         asked = entities_frame(attempt, request.entities, request.key_types) if request.entities else None
-        unknown, frames = Unknown(), {}
+        unknown, frames = UnknownEntities(), {}
         for side, one in request.sides.items():
             own = _own(asked, request, side) if asked is not None else None
             latest = _latest(attempt.session, one, self.moment, own)
             if own is None:
                 latest = _own(latest, request, side)
             else:
-                unknown += Unknown.of(latest, column_of(KNOWN), request.keys)
+                unknown += UnknownEntities.of(latest, column_of(KNOWN), request.keys)
                 latest = latest.where(column_of(KNOWN)).drop(KNOWN)
             frames[side] = _chosen(_computed(latest, one), one)
         if asked is not None and request.entities is not None:
             self._note_unknown(unknown, request.entities.name)
         return frames
 
-    def _note_unknown(self, unknown: Unknown, name: str) -> None:
+    def _note_unknown(self, unknown: UnknownEntities, name: str) -> None:
         self.unknown = unknown
         if unknown.count == unknown.asked:
             raise UsageError(

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
-from asgard.model.artifacts.segments import Segments, Unknown, Value
+from asgard.model.artifacts.segments import Segments, UnknownSegment, Value
 
 
 @dataclass(frozen=True)
@@ -54,4 +54,4 @@ def chosen(segments: Segments, values: Mapping[str, Any]) -> Chosen | None:
     if own is not None and own.model is not None:
         return Chosen(column, value, "own")
     why = own.why if own is not None else "it is null" if value is None else "no label of the training had it"
-    return Chosen(column, value, "whole" if segments.unknown is Unknown.WHOLE else None, why)
+    return Chosen(column, value, "whole" if segments.unknown is UnknownSegment.WHOLE else None, why)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import UsageError
 from asgard.model.artifacts.artifact import Artifact
-from asgard.model.artifacts.segments import ModelFile, Segments, Unknown, grouped, values_of
+from asgard.model.artifacts.segments import ModelFile, Segments, UnknownSegment, grouped, values_of
 from asgard.model.scoring.matrix import matrix, named
 from asgard.model.scoring.single_model import Loaded, as_arrow, nothing
 
@@ -85,7 +85,7 @@ class Segmented:
             model = self.segments.chosen(value)
             if model is not None:
                 places_of.setdefault(model, []).append(places)
-            elif self.segments.unknown is Unknown.REFUSE:
+            elif self.segments.unknown is UnknownSegment.REFUSE:
                 raise UsageError(
                     f"No model predicts the rows whose {self.segments.column} is {value!r}.",
                     hint="Train again with labels of it, leave these rows out, or declare unknown_segment.",

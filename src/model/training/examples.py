@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import UsageError
 from asgard.features.types import to_arrow
-from asgard.model.artifacts.segments import TYPES, Unknown, values_of
+from asgard.model.artifacts.segments import TYPES, UnknownSegment, values_of
 from asgard.model.artifacts.signature import Column, Signature
 from asgard.model.declaration import Model
 from asgard.model.metrics import Task
@@ -108,7 +108,7 @@ def load_examples(path: Path, model: Model, offered: Mapping[str, str], keys: Ma
             str(model.task),
             classes,
             segment=model.segment,
-            nullable=model.segment is not None and model.unknown_segment is Unknown.NULL,
+            nullable=model.segment is not None and model.unknown_segment is UnknownSegment.NULL,
         ),
         segment=values,
     )

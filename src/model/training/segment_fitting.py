@@ -10,7 +10,7 @@ from asgard.common.aliases import Say
 from asgard.common.errors import AsgardError, UsageError
 from asgard.model.artifacts.artifact import hash_of
 from asgard.model.artifacts.formats import Format
-from asgard.model.artifacts.segments import MOST, ModelFile, Segment, Segments, Unknown, Value, file_of, grouped
+from asgard.model.artifacts.segments import MOST, ModelFile, Segment, Segments, UnknownSegment, Value, file_of, grouped
 from asgard.model.declaration import Model, TrainingData
 from asgard.model.metrics import Metric, Task, baseline, evaluate
 from asgard.model.splits import Split
@@ -71,7 +71,7 @@ def fit_segments(
         )
     reasons = {value: _why_none(model, examples, rows) for value, rows in groups.items()}
     lacking = {value: why for value, why in reasons.items() if why}
-    if len(lacking) == len(groups) and model.unknown_segment is not Unknown.WHOLE:
+    if len(lacking) == len(groups) and model.unknown_segment is not UnknownSegment.WHOLE:
         raise UsageError(f"No segment of model {model.name} has enough to learn from.", hint=_hint(model))
     if len(without):
         lacking |= {None: f"{len(without):,} labels have no {column}"}
@@ -98,7 +98,7 @@ def fit_segments(
         return ModelFile(path, outcome.format, hash_of(outcome.content))
 
     whole = None
-    if model.unknown_segment is Unknown.WHOLE:
+    if model.unknown_segment is UnknownSegment.WHOLE:
         rows = split.train.nonzero()[0]
         whole = Segment(None, len(rows), kept(None, None, rows))
     segments = tuple(
@@ -215,12 +215,14 @@ def _tell(model: Model, lacking: Mapping[Value | None, str], count: int, say: Sa
     named = [f"{value!r} ({why})" if value is not None else why for value, why in lacking.items()]
     more = f", and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
     what = f"of {count:,} segments of {model.segment}, these can't have a model of their own: "
-    if model.unknown_segment is Unknown.REFUSE:
+    if model.unknown_segment is UnknownSegment.REFUSE:
         raise UsageError(
             f"Model {model.name} predicts each segment by its own model, but {what}{', '.join(named[:_SHOWN])}{more}.",
             hint=_hint(model),
         )
-    becomes = "the model of all rows predicts them" if model.unknown_segment is Unknown.WHOLE else "no prediction"
+    becomes = (
+        "the model of all rows predicts them" if model.unknown_segment is UnknownSegment.WHOLE else "no prediction"
+    )
     say(f"{what}{', '.join(named[:_SHOWN])}{more}: {becomes}")
 
 

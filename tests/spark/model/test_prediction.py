@@ -20,7 +20,7 @@ from asgard.model import predict_udf, score_frame
 from asgard.model.artifacts.artifact import Artifact, ModelSpec
 from asgard.model.artifacts.dumping import dump
 from asgard.model.artifacts.formats import Format
-from asgard.model.artifacts.segments import Unknown
+from asgard.model.artifacts.segments import UnknownSegment
 from asgard.model.artifacts.signature import Column, Signature
 from asgard.model.scoring.predictor import Predictor
 
@@ -179,7 +179,7 @@ class TestOfOtherRows:
 
     def test_of_one_segment(self, shops: DataFrame) -> None:
         model = segmented(
-            {**different("regression"), "food": (Format.PICKLE, drops_rows())}, Unknown.NULL, task="regression"
+            {**different("regression"), "food": (Format.PICKLE, drops_rows())}, UnknownSegment.NULL, task="regression"
         )
         with pytest.raises(Exception, match="Traceback") as raised:
             score_frame(shops, model, keep=["id"]).collect()
@@ -279,14 +279,14 @@ class TestSegments:
         models = different(task)
         del models["books"]
         gaps = shops.withColumn("shop", F.when(F.col("id") % 7 != 0, F.col("shop")))
-        scored = score_frame(gaps, segmented(models, Unknown.NULL, task=task), keep=["id"], seconds="seconds")
+        scored = score_frame(gaps, segmented(models, UnknownSegment.NULL, task=task), keep=["id"], seconds="seconds")
         expected = [value if number % 7 else None for number, value in enumerate(by_segment(table, models, task))]
         assert [row["prediction"] for row in scored.orderBy("id").collect()] == expected
 
     def test_or_is_predicted_by_the_model_of_all_rows(self, shops: DataFrame, table: pa.Table) -> None:
         models = different()
         whole = models.pop("books")
-        scored = score_frame(shops, segmented(models, Unknown.WHOLE, whole), keep=["id"])
+        scored = score_frame(shops, segmented(models, UnknownSegment.WHOLE, whole), keep=["id"])
         rest = Predictor(artifact(*whole[:1], model=whole[1])).predict(table).tolist()
         expected = [rest[place] if own is None else own for place, own in enumerate(by_segment(table, models))]
         assert collected(scored).tolist() == expected

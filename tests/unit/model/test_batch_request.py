@@ -12,7 +12,7 @@ from asgard.common.names import TableName
 from asgard.ingest.formats import Format
 from asgard.model.artifacts.signature import Column, Signature
 from asgard.model.batch.challenge import Side
-from asgard.model.batch.entities import Entities, Unknown
+from asgard.model.batch.entities import Entities, UnknownEntities
 from asgard.model.batch.request import Challenger
 
 
@@ -111,9 +111,9 @@ class TestEntities:
             request(entities=Entities(source)).require_fit()
 
     def test_unknown_ones_are_counted_and_the_first_named(self) -> None:
-        one = Unknown(2, 60, ({"customer_id": 17}, {"customer_id": 18}))
+        one = UnknownEntities(2, 60, ({"customer_id": 17}, {"customer_id": 18}))
         assert str(one) == "2 of 60 entities are not known to any view: 17, 18"
-        more = one + Unknown(5, 1_000, ({"customer_id": 20}, {"customer_id": 21}, {"customer_id": 22}))
+        more = one + UnknownEntities(5, 1_000, ({"customer_id": 20}, {"customer_id": 21}, {"customer_id": 22}))
         assert str(more) == "7 of 1,060 entities are not known to any view: 17, 18, 20, ..."
-        several = Unknown(1, 1, ({"shop": "oslo", "product": None},))
+        several = UnknownEntities(1, 1, ({"shop": "oslo", "product": None},))
         assert str(several) == "1 of 1 entities are not known to any view: (shop oslo, product null)"

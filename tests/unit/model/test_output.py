@@ -21,7 +21,7 @@ from asgard.common.errors import ArtifactError
 from asgard.model.artifacts.artifact import Artifact, ModelSpec
 from asgard.model.artifacts.dumping import dump
 from asgard.model.artifacts.formats import Format
-from asgard.model.artifacts.segments import Unknown
+from asgard.model.artifacts.segments import UnknownSegment
 from asgard.model.scoring.output import predictions
 from asgard.model.scoring.predictor import Predictor
 from asgard.model.scoring.scorers import load
@@ -204,7 +204,7 @@ class TestEveryFormat:
     def test_segments(self, answer: Answer, shops: list[str]) -> None:
         if "models" not in _SEGMENTED:
             model = (Format.PICKLE, Answering())
-            made = segmented({"books": model, "food": model}, Unknown.NULL, task="regression")
+            made = segmented({"books": model, "food": model}, UnknownSegment.NULL, task="regression")
             _SEGMENTED["models"] = Segmented(made, 1)
         expected: list[float | None] | None = [None] * len(shops)
         for shop in ("books", "food"):

@@ -18,7 +18,15 @@ from asgard.common.errors import ArtifactError, UsageError
 from asgard.model.artifacts.artifact import Artifact
 from asgard.model.artifacts.dumping import dump
 from asgard.model.artifacts.formats import Format
-from asgard.model.artifacts.segments import ModelFile, Segment, Segments, Unknown, grouped, segments_of, values_of
+from asgard.model.artifacts.segments import (
+    ModelFile,
+    Segment,
+    Segments,
+    UnknownSegment,
+    grouped,
+    segments_of,
+    values_of,
+)
 from asgard.model.artifacts.signature import Column, Signature, breaks
 from asgard.model.scoring import segmented as segmented_module
 from asgard.model.scoring.predictor import Predictor
@@ -62,7 +70,7 @@ class TestEachRowByItsOwnModel:
     @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
     def test_and_by_none_where_it_has_none(self, task: str) -> None:
         models = different(task)
-        predictor = Predictor(segmented(models, Unknown.NULL, task=task))
+        predictor = Predictor(segmented(models, UnknownSegment.NULL, task=task))
         wanted = expected(SHOPS, models, None, task=task)
         found = predictor.predict_arrow(batch(SHOPS)).to_pylist()
         assert found == wanted
@@ -71,7 +79,7 @@ class TestEachRowByItsOwnModel:
         assert missing.tolist() == [value is None for value in wanted]
 
     def test_and_by_the_model_of_all_rows_where_it_has_none(self) -> None:
-        predictor = Predictor(segmented(MODELS, Unknown.WHOLE, WHOLE))
+        predictor = Predictor(segmented(MODELS, UnknownSegment.WHOLE, WHOLE))
         found = predictor.predict_arrow(batch(SHOPS))
         assert found.to_pylist() == expected(SHOPS, MODELS, WHOLE)
         assert found.null_count == 0
@@ -97,7 +105,7 @@ class TestEachRowByItsOwnModel:
     )
     def test_for_segments_of_each_type(self, kind: str, values: tuple[Any, Any], arrow: pa.DataType) -> None:
         models = {values[0]: MODELS["food"], values[1]: MODELS["books"]}
-        predictor = Predictor(segmented(models, Unknown.NULL, kind=kind))
+        predictor = Predictor(segmented(models, UnknownSegment.NULL, kind=kind))
         shops = [(*values, None)[place % 3] for place in range(90)]
         found = predictor.predict_arrow(batch(shops, kind=arrow)).to_pylist()
         assert found == expected(shops, models, None)
@@ -109,7 +117,7 @@ class TestEachRowByItsOwnModel:
         assert found == [EXPECTED[shop][place] for place, shop in enumerate(shops)]
 
     def test_of_a_matrix(self) -> None:
-        predictor = Predictor(segmented(MODELS, Unknown.WHOLE, WHOLE))
+        predictor = Predictor(segmented(MODELS, UnknownSegment.WHOLE, WHOLE))
         found = predictor.score(rows(COUNT), pa.array(SHOPS))
         assert found.tolist() == expected(SHOPS, MODELS, WHOLE)
         with pytest.raises(UsageError, match="has segments"):
@@ -123,7 +131,7 @@ class TestEachRowByItsOwnModel:
         assert found == pytest.approx(expected(shops, models, None, matrix), abs=0)
 
 
-PREDICTOR = Predictor(segmented(MODELS, Unknown.NULL))
+PREDICTOR = Predictor(segmented(MODELS, UnknownSegment.NULL))
 _MATRIX = rows(140)
 EXPECTED = {shop: alone(MODELS[shop], _MATRIX) if shop in MODELS else [None] * 140 for shop in (*MODELS, "cars", None)}
 
@@ -209,7 +217,7 @@ class TestColumns:
 
 class TestKept:
     def test_all_files_are_in_the_manifest(self, tmp_path: Path) -> None:
-        made = segmented(MODELS, Unknown.WHOLE, WHOLE)
+        made = segmented(MODELS, UnknownSegment.WHOLE, WHOLE)
         folder = made.save(tmp_path / "model")
         assert Artifact.read(folder, made.sha256) == made
         assert sorted(path for path in made.files if path.startswith("segments")) == [
@@ -228,7 +236,7 @@ class TestKept:
         said = Segments(
             "day",
             "date",
-            Unknown.NULL,
+            UnknownSegment.NULL,
             (
                 Segment(
                     date(2024, 1, 1), 7, ModelFile("segments/0/model.txt", Format.LIGHTGBM, "ab"), "", 3, {"f1": 0.5}
@@ -267,7 +275,7 @@ def test_metrics_have_names_that_mlflow_takes() -> None:
     values = ["FOOD & DRINK", "FOOD + DRINK", "a/b", "..", "", "ü", " ", "x" * 300, "FOOD _ DRINK", "any other"]
     segments = tuple(Segment(value, 1, metrics={"rmse": 1.0}, baseline={"rmse": 2.0}) for value in values)
     whole = Segment(None, 1, metrics={"rmse": 1.0}, baseline={"rmse": 2.0})
-    names = Segments("shop", "string", Unknown.WHOLE, segments, whole).metrics()
+    names = Segments("shop", "string", UnknownSegment.WHOLE, segments, whole).metrics()
     assert len(names) == 2 * (len(values) + 1)
     for name in names:
         _validate_metric_name(name)
