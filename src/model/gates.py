@@ -1,7 +1,7 @@
 """Gates: what a version has to pass before it is promoted. Pure functions of its facts; users add their own.
 
 ```python no-run
-def drift_is_small(facts: Facts) -> str | None:
+def drift_is_small(facts: PromotionFacts) -> str | None:
     return None if facts.binding.trainer_details["drift"] < 0.2 else "its features drifted"
 ```
 """
@@ -52,6 +52,8 @@ class PromotionFacts:
     audit: tuple[str, ...] = ()
 
 
+Facts = PromotionFacts
+"""The name that gates of before 0.1.0 import."""
 Gate = Callable[[PromotionFacts], str | None]
 """A reason to refuse the promotion, in words; None lets it pass. One that fails refuses, too."""
 
@@ -149,5 +151,5 @@ def load_gate(reference: str) -> Gate:
             hint="Mend it: importing it has to do nothing but define functions.",
         ) from error
     if not callable(gate):
-        raise UsageError(f"{reference!r} is no function.", hint="A gate takes Facts, and gives a reason or None.")
+        raise UsageError(f"{reference!r} is no function.", hint="A gate takes PromotionFacts, and gives a reason or None.")
     return gate  # type: ignore[no-any-return]
