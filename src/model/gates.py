@@ -151,5 +151,7 @@ def load_gate(reference: str) -> Gate:
             hint="Mend it: importing it has to do nothing but define functions.",
         ) from error
     if not callable(gate):
-        raise UsageError(f"{reference!r} is no function.", hint="A gate takes PromotionFacts, and gives a reason or None.")
+        raise UsageError(
+            f"{reference!r} is no function.", hint="A gate takes PromotionFacts, and gives a reason or None."
+        )
     return gate  # type: ignore[no-any-return]

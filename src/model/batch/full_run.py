@@ -27,7 +27,7 @@ DEVIATION_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Whole:
+class RunTotals:
     """What the newest predictions of all entities amount to.
 
     Attributes:
@@ -63,7 +63,7 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LastRunComparison:
     """What there is after a run, held against the last run over all entities.
 
     Attributes:
@@ -72,14 +72,14 @@ class Comparison:
     """
 
     request: PredictRequest
-    last: Whole
-    now: Callable[[], Whole]
+    last: RunTotals
+    now: Callable[[], RunTotals]
 
     @property
-    def rules(self) -> Mapping[str, Callable[[Whole], bool]]:
+    def rules(self) -> Mapping[str, Callable[[RunTotals], bool]]:
         """What is demanded, by the name of its check."""
         request, last = self.request, self.last
-        rules: dict[str, Callable[[Whole], bool]] = {
+        rules: dict[str, Callable[[RunTotals], bool]] = {
             "volume against the last run": lambda now: now.scored >= int(last.scored * request.min_volume)
         }
         if request.nullable:
@@ -97,7 +97,7 @@ class Comparison:
         """The same as checks of the table."""
         return [expression(name, AfterWrite(partial(self._holds, rule))) for name, rule in self.rules.items()]
 
-    def _holds(self, rule: Callable[[Whole], bool]) -> "Column":
+    def _holds(self, rule: Callable[[RunTotals], bool]) -> "Column":
         from pyspark.sql import functions as F
 
         return F.lit(rule(self.now()))
@@ -111,12 +111,12 @@ class Comparison:
         return f"in all {self.now()}; after the last run over all entities {self.last}"
 
 
-def whole_now(attempt: Attempt, request: PredictRequest, moment: datetime) -> Whole:
+def whole_now(attempt: Attempt, request: PredictRequest, moment: datetime) -> RunTotals:
     """What there is from these versions and snapshots as of this moment, as the attempt sees it."""
     return measured(attempt.read(request.table).where(is_of(request, moment)), request)
 
 
-def last_whole(attempt: Attempt, request: PredictRequest) -> Whole | None:
+def last_whole(attempt: Attempt, request: PredictRequest) -> RunTotals | None:
     """What there was after the last run over all entities, whoever challenged in it; None if there was none."""
     from pyspark.sql import functions as F
 
@@ -138,7 +138,7 @@ def last_whole(attempt: Attempt, request: PredictRequest) -> Whole | None:
     return measured(table.where(same), request)
 
 
-def measured(rows: "DataFrame", request: PredictRequest) -> Whole:
+def measured(rows: "DataFrame", request: PredictRequest) -> RunTotals:
     """What rows of the table amount to, of each entity the newest one."""
     from pyspark.sql import functions as F
 
@@ -151,4 +151,4 @@ def measured(rows: "DataFrame", request: PredictRequest) -> Whole:
         mean.alias("mean"),
         deviation.alias("deviation"),
     ).collect()
-    return Whole(**found.asDict())
+    return RunTotals(**found.asDict())

@@ -24,7 +24,7 @@ from asgard.lakehouse.runs.run import RunRequest, RunResult, execute
 from asgard.model.batch.challenge import Side, assigned_column
 from asgard.model.batch.counts import SECONDS, Counting, SideCounts
 from asgard.model.batch.entities import UnknownEntities, entities_frame
-from asgard.model.batch.full_run import Comparison, last_whole, whole_now
+from asgard.model.batch.full_run import LastRunComparison, last_whole, whole_now
 from asgard.model.batch.holds import holding
 from asgard.model.batch.request import PredictRequest
 from asgard.model.batch.table import (
@@ -153,12 +153,12 @@ class _Work:
         if compared:
             self.say(str(compared))
 
-    def _compared(self, attempt: Attempt) -> Comparison | None:
+    def _compared(self, attempt: Attempt) -> LastRunComparison | None:
         """What is going to be there against the last run over all entities, if this is one too."""
         last = None if self.request.chosen else last_whole(attempt, self.request)
         if last is None:
             return None
-        return Comparison(self.request, last, cache(lambda: whole_now(attempt, self.request, self.moment)))
+        return LastRunComparison(self.request, last, cache(lambda: whole_now(attempt, self.request, self.moment)))
 
     def _frames(self, attempt: Attempt) -> Frames:
         """The features of each side's entities."""

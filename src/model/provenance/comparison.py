@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class VersionComparison:
     """What two versions differ in.
 
     Attributes:
@@ -46,7 +46,7 @@ def compare(
     old: "ModelSpec",
     new: "ModelSpec",
     segments: "tuple[Segments | None, Segments | None]" = (None, None),
-) -> Comparison:
+) -> VersionComparison:
     """Hold two versions against each other.
 
     Args:
@@ -60,7 +60,7 @@ def compare(
 
     names = sorted({*before.metrics, *after.metrics})
     sides = (*_sides(before, after, old, new), *_both("segment", *map(_segments, segments)))
-    return Comparison(
+    return VersionComparison(
         before,
         after,
         {name: (before.metrics.get(name), after.metrics.get(name)) for name in names},

@@ -44,7 +44,7 @@ class NotReproducibleError(AsgardError):
 
 
 @dataclass(frozen=True)
-class Comparison:
+class FactComparison:
     """One thing that was recorded, and what it is now.
 
     Attributes:
@@ -72,7 +72,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Reproduction:
     """What came of training a version again.
 
     Attributes:
@@ -81,7 +81,7 @@ class Verdict:
 
     version: ModelVersion
     source: PipelineSource
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[FactComparison, ...]
     reasons: tuple[str, ...] = field(default=())
 
     @property
@@ -107,7 +107,7 @@ class Verdict:
         return shown
 
 
-def reproduce(lake: Lakehouse, version: ModelVersion, pipeline: str | None = None, say: Say = print) -> Verdict:
+def reproduce(lake: Lakehouse, version: ModelVersion, pipeline: str | None = None, say: Say = print) -> Reproduction:
     """Train a version again and compare.
 
     Args:
@@ -143,10 +143,10 @@ def reproduce(lake: Lakehouse, version: ModelVersion, pipeline: str | None = Non
             found = _trained_again(lake, job, source, tree, say)
     compared = compare(version, found, hash_of(artifact.content))
     changed = tuple(f"installed since: {each}" for each in differences(dict(artifact.spec.trained_with)))
-    return Verdict(version, source, compared, changed)
+    return Reproduction(version, source, compared, changed)
 
 
-def compare(version: ModelVersion, found: Mapping[str, Any], file_sha256: str) -> tuple[Comparison, ...]:
+def compare(version: ModelVersion, found: Mapping[str, Any], file_sha256: str) -> tuple[FactComparison, ...]:
     """What was recorded of a version beside what training it again gave.
 
     Args:
@@ -159,17 +159,17 @@ def compare(version: ModelVersion, found: Mapping[str, Any], file_sha256: str) -
     comparable = details["digest_method"] == found["digest_method"]
     metrics = (*version.metrics, *(name for name in found["metrics"] if name not in version.metrics))
     return (
-        Comparison("data digest", details["digest"], found["digest"], comparable),
+        FactComparison("data digest", details["digest"], found["digest"], comparable),
         *(
-            Comparison(name.replace("_", " "), details.get(name), found[name])
+            FactComparison(name.replace("_", " "), details.get(name), found[name])
             for name in ("rows", "train_rows", "test_rows", "test_from")
         ),
-        Comparison("params", details["params"], found["params"]),
-        *(Comparison(name, version.metrics.get(name), found["metrics"].get(name)) for name in metrics),
-        Comparison("predictions of the sample", details["sample"]["scores"], found["sample"]["scores"]),
-        Comparison("predictions of the test", details["sample"]["sha256"], found["sample"]["sha256"]),
-        *([Comparison("trainer's details", told, found[TRAINER], decides=False)] if told or found[TRAINER] else []),
-        Comparison("model file", file_sha256, found["file_sha256"], decides=False),
+        FactComparison("params", details["params"], found["params"]),
+        *(FactComparison(name, version.metrics.get(name), found["metrics"].get(name)) for name in metrics),
+        FactComparison("predictions of the sample", details["sample"]["scores"], found["sample"]["scores"]),
+        FactComparison("predictions of the test", details["sample"]["sha256"], found["sample"]["sha256"]),
+        *([FactComparison("trainer's details", told, found[TRAINER], decides=False)] if told or found[TRAINER] else []),
+        FactComparison("model file", file_sha256, found["file_sha256"], decides=False),
     )
 
 

@@ -11,7 +11,7 @@ from tests.support.prediction_requests import INPUTS, NULLABLE, TWO, challenger,
 from tests.support.registered_models import artifact
 
 from asgard.model.artifacts.signature import Signature
-from asgard.model.batch.full_run import Comparison, Whole, last_whole, whole_now
+from asgard.model.batch.full_run import LastRunComparison, RunTotals, last_whole, whole_now
 from asgard.model.batch.predict import _greatest
 from asgard.model.batch.request import PredictRequest
 from asgard.model.batch.table import PROBABILITIES, predictions_table
@@ -43,10 +43,10 @@ def test_a_whole_is_the_earlier_part_and_the_rest(spark: SparkSession) -> None:
     rest = run(2, REST, {3: 0.1, 4: 0.2})
     others = run(3, VIP, {1: 0.5}, "1.1.0"), run(4, VIP, {1: 0.6}, snapshot="8")
     last = last_whole(attempt_with(spark, vip, rest, *others), request())
-    assert last == Whole(4, 3, pytest.approx(0.4), pytest.approx(0.3559, abs=1e-4))
+    assert last == RunTotals(4, 3, pytest.approx(0.4), pytest.approx(0.3559, abs=1e-4))
     assert whole_now(attempt_with(spark, vip, rest, *others), request(), MOMENT) == last
     whole = run(5, ALL, {1: 0.5, 2: 0.5, 3: 0.5}, snapshot="9")
-    assert last_whole(attempt_with(spark, vip, rest, whole), request()) == Whole(3, 3, 0.5, 0.0)
+    assert last_whole(attempt_with(spark, vip, rest, whole), request()) == RunTotals(3, 3, 0.5, 0.0)
     assert last_whole(attempt_with(spark, vip), request()) is None
 
 
@@ -57,19 +57,19 @@ def test_an_entity_that_changed_sides_counts_once(spark: SparkSession) -> None:
         run(1, split.scope, {3: 0.3}, "1.2.0", "9"),
         run(2, split.rest_scope, {2: 0.8}, "1.2.0", "9"),
     )
-    assert last_whole(attempt_with(spark, *both), split) == Whole(
+    assert last_whole(attempt_with(spark, *both), split) == RunTotals(
         3, 3, pytest.approx(0.4), pytest.approx(0.2944, abs=1e-4)
     )
 
 
 def test_the_checks_answer_what_was_written(spark: SparkSession) -> None:
-    def answers(now: Whole) -> list[bool]:
-        found = Comparison(request(), Whole(10, 10, 0.5, 0.1), lambda: now).checks()
+    def answers(now: RunTotals) -> list[bool]:
+        found = LastRunComparison(request(), RunTotals(10, 10, 0.5, 0.1), lambda: now).checks()
         conditions: list[Any] = [check.rule for check in found]
         return [spark.range(1).select(each.condition()).first()[0] for each in conditions]  # type: ignore[index]
 
-    assert answers(Whole(10, 10, 0.5)) == [True, True]
-    assert answers(Whole(4, 4, 0.9)) == [False, False]
+    assert answers(RunTotals(10, 10, 0.5)) == [True, True]
+    assert answers(RunTotals(4, 4, 0.9)) == [False, False]
 
 
 @pytest.mark.parametrize(

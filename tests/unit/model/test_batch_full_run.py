@@ -10,62 +10,62 @@ from asgard.common.errors import UsageError
 from asgard.jobs.batch_predict_job import find, find_challenger
 from asgard.model.batch.challenge import Side
 from asgard.model.batch.counts import SideCounts
-from asgard.model.batch.full_run import Comparison, Whole
+from asgard.model.batch.full_run import LastRunComparison, RunTotals
 from asgard.model.batch.predict import Predicted
 
-LAST = Whole(100, 90, 0.5, 0.2)
+LAST = RunTotals(100, 90, 0.5, 0.2)
 
 
-def failing(now: Whole, last: Whole = LAST, **changes: Any) -> list[str]:
+def failing(now: RunTotals, last: RunTotals = LAST, **changes: Any) -> list[str]:
     """The checks that fail, by the first word of their names."""
     made = request(artifact=artifact(signature=NULLABLE), **changes)
-    rules = Comparison(made, last, lambda: now).rules
+    rules = LastRunComparison(made, last, lambda: now).rules
     return [name.split()[0] for name, holds in rules.items() if not holds(now)]
 
 
 @pytest.mark.parametrize(
     ("now", "broken"),
     [
-        (Whole(100, 90, 0.5), []),
-        (Whole(100, 80, 0.5), []),
-        (Whole(100, 79, 0.5), ["nulls"]),
-        (Whole(45, 45, 0.5), []),
-        (Whole(44, 44, 0.5), ["volume"]),
-        (Whole(1000, 44, 0.5), ["volume", "nulls"]),
-        (Whole(100, 90, 0.25), []),
-        (Whole(100, 90, 0.24), ["mean"]),
-        (Whole(100, 90, 0.76), ["mean"]),
-        (Whole(100, 90, float("nan")), ["mean"]),
-        (Whole(100, 0, None), ["volume", "nulls", "mean"]),
+        (RunTotals(100, 90, 0.5), []),
+        (RunTotals(100, 80, 0.5), []),
+        (RunTotals(100, 79, 0.5), ["nulls"]),
+        (RunTotals(45, 45, 0.5), []),
+        (RunTotals(44, 44, 0.5), ["volume"]),
+        (RunTotals(1000, 44, 0.5), ["volume", "nulls"]),
+        (RunTotals(100, 90, 0.25), []),
+        (RunTotals(100, 90, 0.24), ["mean"]),
+        (RunTotals(100, 90, 0.76), ["mean"]),
+        (RunTotals(100, 90, float("nan")), ["mean"]),
+        (RunTotals(100, 0, None), ["volume", "nulls", "mean"]),
     ],
 )
-def test_what_is_demanded_after_the_last_run(now: Whole, broken: list[str]) -> None:
+def test_what_is_demanded_after_the_last_run(now: RunTotals, broken: list[str]) -> None:
     assert failing(now) == broken
 
 
 def test_the_options_say_how_much() -> None:
-    assert failing(Whole(100, 50, 0.5), max_null_rise=0.4) == []
-    assert failing(Whole(100, 49, 0.5), max_null_rise=0.4) == ["nulls"]
-    assert failing(Whole(90, 81, 0.5), min_volume=0.95) == ["volume"]
-    assert failing(Whole(100, 90, 0.9), max_mean_shift=1) == []
+    assert failing(RunTotals(100, 50, 0.5), max_null_rise=0.4) == []
+    assert failing(RunTotals(100, 49, 0.5), max_null_rise=0.4) == ["nulls"]
+    assert failing(RunTotals(90, 81, 0.5), min_volume=0.95) == ["volume"]
+    assert failing(RunTotals(100, 90, 0.9), max_mean_shift=1) == []
     with pytest.raises(UsageError, match="--max-null-rise"):
         request(max_null_rise=-0.1).require_fit()
 
 
 def test_a_model_that_predicts_everybody_has_no_share_of_nulls() -> None:
-    names = list(Comparison(request(), LAST, lambda: LAST).rules)
+    names = list(LastRunComparison(request(), LAST, lambda: LAST).rules)
     assert names == ["volume against the last run", "mean against the last run"]
 
 
 def test_a_last_mean_of_zero_does_not_block_the_next() -> None:
-    residuals = Whole(100, 100, 0.0, 10.0)
-    assert failing(Whole(100, 100, 0.5), residuals) == []
-    assert failing(Whole(100, 100, 0.51), residuals) == ["mean"]
-    assert failing(Whole(100, 100, 0.51), residuals, max_mean_shift=1) == []
-    assert failing(Whole(100, 100, 0.3), Whole(100, 100, 0.0, 0.0)) == []
-    assert Whole(9, 9, 0.5, 0.2).mean_range(0.5) == (0.25, 0.75)
-    assert Whole(9, 9, float("nan"), 1.0).mean_range(0.5) is None
-    assert Whole(9, 9).mean_range(0.5) is None
+    residuals = RunTotals(100, 100, 0.0, 10.0)
+    assert failing(RunTotals(100, 100, 0.5), residuals) == []
+    assert failing(RunTotals(100, 100, 0.51), residuals) == ["mean"]
+    assert failing(RunTotals(100, 100, 0.51), residuals, max_mean_shift=1) == []
+    assert failing(RunTotals(100, 100, 0.3), RunTotals(100, 100, 0.0, 0.0)) == []
+    assert RunTotals(9, 9, 0.5, 0.2).mean_range(0.5) == (0.25, 0.75)
+    assert RunTotals(9, 9, float("nan"), 1.0).mean_range(0.5) is None
+    assert RunTotals(9, 9).mean_range(0.5) is None
 
 
 def test_the_mean_of_both_sides_is_that_of_the_scored_rows() -> None:
