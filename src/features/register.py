@@ -243,7 +243,7 @@ def require_own(registered: Iterable[Registration], names: Iterable[str], pipeli
         )
 
 
-class Standing(StrEnum):
+class ViewFreshness(StrEnum):
     """How what a view reads stands to what its target ref has now."""
 
     NEWEST = "newest"
@@ -251,7 +251,7 @@ class Standing(StrEnum):
     GONE = "table gone"
 
     @classmethod
-    def of(cls, registered: Registration, published: Mapping[TableName, Content]) -> "Standing":
+    def of(cls, registered: Registration, published: Mapping[TableName, Content]) -> "ViewFreshness":
         """Of one view; `published` are the tables of the target ref."""
         if registered.table not in published:
             return cls.GONE

@@ -90,7 +90,7 @@ def counted(lake: Lakehouse, job: str, say: Say) -> Iterator[Note]:
         _end(lake, event, Outcome.SUCCEEDED, say)
 
 
-class Standing:
+class PublishedRuns:
     """Whether a reference holds a run now, asked of its log; where Nessie can't say, what the job itself said counts.
 
     Args:
@@ -125,7 +125,7 @@ def _end(lake: Lakehouse, event: OpenEvent, outcome: Outcome, say: Say) -> None:
         event.end(outcome)
     except AsgardError as error:
         say(f"this job could not be counted: {error.message}")
-    export(lake.settings, lake.storage, lambda: Standing(lambda: lake.nessie, say), say)
+    export(lake.settings, lake.storage, lambda: PublishedRuns(lambda: lake.nessie, say), say)
 
 
 def _facts(lake: Lakehouse, result: RunResult) -> dict[str, TableFacts]:

@@ -79,16 +79,20 @@ def diff(
 
 def list_views(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
     """List the registered feature views."""
-    from asgard.features.register import KIND, Standing
+    from asgard.features.register import KIND, ViewFreshness
     from asgard.lakehouse.catalog.registrations import Registrations
 
     lake = _lake(settings, directory)
     found = Registrations(lake.storage).current(KIND).values()
     contents = lake.nessie.contents(lake.target, {each.table for each in found})
-    told = {Standing.NEWEST: "yes", Standing.BEHIND: "no: apply again", Standing.GONE: f"table gone from {lake.target}"}
-    standings = [Standing.of(each, contents) for each in found]
+    told = {
+        ViewFreshness.NEWEST: "yes",
+        ViewFreshness.BEHIND: "no: apply again",
+        ViewFreshness.GONE: f"table gone from {lake.target}",
+    }
+    standings = [ViewFreshness.of(each, contents) for each in found]
     rows = [
-        {**each.to_json(), "behind": standing is not Standing.NEWEST, "standing": str(standing)}
+        {**each.to_json(), "behind": standing is not ViewFreshness.NEWEST, "standing": str(standing)}
         for each, standing in zip(found, standings, strict=True)
     ]
     if as_json:
@@ -105,7 +109,7 @@ def list_views(directory: DirOption = None, settings: SetOption = None, as_json:
                 len(row["declared"]["features"]),
                 f"{row['facts']['rows']:,}",
                 row["snapshot_id"],
-                told[Standing(row["standing"])],
+                told[ViewFreshness(row["standing"])],
                 row["declared"]["codec"] if row["online"] else "",
                 row["registered"][:19],
             )
@@ -122,14 +126,14 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show one view: features, files, history."""
-    from asgard.features.register import KIND, Standing, registered_views
+    from asgard.features.register import KIND, ViewFreshness, registered_views
     from asgard.features.views import lasting
     from asgard.lakehouse.catalog.registrations import Registrations
 
     lake = _lake(settings, directory)
     pinned = registered_views(lake, [name])[0]
     history = Registrations(lake.storage).history(KIND, name)
-    standing = Standing.of(history[-1], lake.nessie.contents(lake.target, (pinned.view.table,)))
+    standing = ViewFreshness.of(history[-1], lake.nessie.contents(lake.target, (pinned.view.table,)))
     if as_json:
         show_json(
             {
@@ -147,9 +151,9 @@ def show(
             f"  predictions of the model {view.model}; online: of its newest run over all entities, and later ones"
         )
     typer.echo(f"  {view.table} at snapshot {pinned.table.snapshot_id}, {len(pinned.table.files)} files, none copied")
-    if standing is Standing.BEHIND:
+    if standing is ViewFreshness.BEHIND:
         typer.echo(f"  {lake.target} has a newer state of the table: `asgard features apply` registers it")
-    if standing is Standing.GONE:
+    if standing is ViewFreshness.GONE:
         typer.echo(f"  {lake.target} has no such table any more: the view reads the state that its hold keeps")
     typer.echo(
         f"  keys {', '.join(view.keys)}; event timestamp {view.event_timestamp}; a row counts {lasting(view.ttl)}"

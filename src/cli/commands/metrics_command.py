@@ -13,7 +13,7 @@ from asgard.jobs.options import DirOption, JsonOption, SetOption, settings_from
 def metrics(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
     """Print all metrics, as Prometheus reads them."""
     from asgard.common.storage import Storage
-    from asgard.jobs.counted import Standing
+    from asgard.jobs.counted import PublishedRuns
     from asgard.jobs.reporting import show_json
     from asgard.lakehouse.catalog.nessie import Nessie
     from asgard.monitoring.events import EventLog
@@ -21,7 +21,7 @@ def metrics(directory: DirOption = None, settings: SetOption = None, as_json: Js
 
     found = settings_from(settings, directory)
     now = datetime.now(UTC)
-    stands = Standing(lambda: Nessie.of(found), lambda line: typer.echo(line, err=True))
+    stands = PublishedRuns(lambda: Nessie.of(found), lambda line: typer.echo(line, err=True))
     totals = count(EventLog(Storage.of(found)).events(now), found.environment, found.warehouse, stands)
     add_lags(totals, now)
     if as_json:

@@ -10,7 +10,7 @@ from tests.support.foreign import Foreign
 from tests.support.runs import declared, values, write_rows
 
 from asgard.common.names import RunId
-from asgard.jobs.counted import Standing
+from asgard.jobs.counted import PublishedRuns
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.publications import Publications, reachable
 from asgard.lakehouse.runs.history import list_runs
@@ -63,7 +63,7 @@ def test_a_rolled_back_run_is_not_published(lake: Lakehouse, spark: SparkSession
     assert (status(lake, first.run_id), status(lake, second.run_id)) == ("published", "published")
     foreign.assign("main", earlier)
     assert (status(lake, first.run_id), status(lake, second.run_id)) == ("published", "rolled back")
-    stands = Standing(lambda: lake.nessie, print)
+    stands = PublishedRuns(lambda: lake.nessie, print)
     assert (stands("main", first.run_id), stands("main", second.run_id)) == (True, False)
     assert not list_runs(lake, run_id=second.run_id)[0].is_published
 
@@ -77,12 +77,12 @@ def test_a_run_on_another_branch_says_so_and_counts_once_it_is_merged(
     second = write_rows(there, table, values(spark, "id bigint", [[2]]))
     assert status(there, second.run_id) == "published"
     assert status(lake, second.run_id) == f"published to {dev}"
-    assert not Standing(lambda: lake.nessie, print)("main", second.run_id)
+    assert not PublishedRuns(lambda: lake.nessie, print)("main", second.run_id)
 
     before = foreign.head("main")
     merge(foreign, dev, "main")
     assert status(lake, first.run_id) == status(lake, second.run_id) == f"published to {dev}, merged"
-    assert Standing(lambda: lake.nessie, print)("main", first.run_id)
+    assert PublishedRuns(lambda: lake.nessie, print)("main", first.run_id)
     assert list_runs(lake, run_id=second.run_id)[0].is_published
 
     drop(foreign, dev)
