@@ -19,7 +19,7 @@ _TRACEBACK = "Traceback (most recent call last):"
 
 
 @dataclass(frozen=True)
-class Place:
+class CodeLine:
     """A line of code."""
 
     file: str
@@ -41,24 +41,24 @@ class Raised:
     """
 
     text: str
-    place: Place | None
+    place: CodeLine | None
 
     def __str__(self) -> str:
         return f"{self.text} ({self.place})" if self.place else self.text
 
 
-def place_of(error: BaseException) -> Place | None:
+def place_of(error: BaseException) -> CodeLine | None:
     """The innermost line of the user's that an error came through; of a syntax error the line that is wrong."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
-        return Place(error.filename, error.lineno)
+        return CodeLine(error.filename, error.lineno)
     frames = traceback.extract_tb(error.__traceback__)
-    return _picked([Place(frame.filename, frame.lineno or 0, frame.name) for frame in frames])
+    return _picked([CodeLine(frame.filename, frame.lineno or 0, frame.name) for frame in frames])
 
 
-def calling_place() -> Place | None:
+def calling_place() -> CodeLine | None:
     """The line of the user's that is calling."""
     frames = traceback.extract_stack(sys._getframe(1))
-    return _picked([Place(frame.filename, frame.lineno or 0, frame.name) for frame in frames])
+    return _picked([CodeLine(frame.filename, frame.lineno or 0, frame.name) for frame in frames])
 
 
 def ending_of(error: BaseException) -> str:
@@ -84,11 +84,11 @@ def raised_on_worker(text: str) -> Raised | None:
     if _TRACEBACK not in text:
         return None
     block = text.rpartition(_TRACEBACK)[2].lstrip("\n")
-    frames: list[Place] = []
+    frames: list[CodeLine] = []
     for line in block.splitlines():
         frame = _FRAME.match(line)
         if frame:
-            frames.append(Place(frame["file"], int(frame["line"]), frame["function"] or ""))
+            frames.append(CodeLine(frame["file"], int(frame["line"]), frame["function"] or ""))
         elif line[:1].strip():
             last = _LAST.match(line)
             return Raised(_plain(line), _picked(frames)) if last else None
@@ -104,7 +104,7 @@ def _plain(line: str) -> str:
     return f"{kind}: {match['text']}"[:600] if match["text"] else kind
 
 
-def _picked(frames: Sequence[Place]) -> Place | None:
+def _picked(frames: Sequence[CodeLine]) -> CodeLine | None:
     """The innermost frame of the user's; if their code is installed beside the libraries, the one that Spark called."""
     own = [frame for frame in frames if not _is_library(frame.file)]
     if own:

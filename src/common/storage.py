@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoredFile:
     """One stored file: its path below the storage's root, and when the storage says that it was written."""
 
     path: str
@@ -122,7 +122,7 @@ class Storage:
             raise _failed("create", path, error) from error
         return True
 
-    def list(self, prefix: str) -> Iterator[Entry]:
+    def list(self, prefix: str) -> Iterator[StoredFile]:
         """Every file below a folder, sorted by path."""
         from pyarrow.fs import FileSelector, FileType
 
@@ -136,7 +136,7 @@ class Storage:
         found = [info for info in infos if info.type == FileType.File]
         for info in sorted(found, key=lambda info: str(info.path)):
             if not info.base_name.startswith("."):
-                yield Entry(info.path.removeprefix(f"{self._root}/"), info.mtime)
+                yield StoredFile(info.path.removeprefix(f"{self._root}/"), info.mtime)
 
     def delete(self, path: str) -> None:
         """Remove a file; fine where there is none."""

@@ -40,7 +40,7 @@ _FILTERED = 500
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """One row of the ledger."""
 
     kind: str
@@ -72,7 +72,7 @@ def ledger_table(bronze: TableName) -> Table:
     )
 
 
-def landed(attempt: Attempt, ledger: Table, digests: Sequence[str]) -> dict[str, Entry]:
+def landed(attempt: Attempt, ledger: Table, digests: Sequence[str]) -> dict[str, LedgerEntry]:
     """The entries of the files with these digests, as of the attempt's base.
 
     From here on the attempt is guarded: it conflicts if the ledger moves before it publishes.
@@ -86,14 +86,14 @@ def landed(attempt: Attempt, ledger: Table, digests: Sequence[str]) -> dict[str,
     mine = In("digest", wanted) if len(wanted) <= _FILTERED else None  # type: ignore[arg-type,call-arg]
     rows = state.rows(("source", "digest", "ingested_at", "run_id", "rows"), mine)
     return {
-        row["digest"]: Entry("file", row["source"], row["rows"], row["ingested_at"], row["run_id"], row["digest"])
+        row["digest"]: LedgerEntry("file", row["source"], row["rows"], row["ingested_at"], row["run_id"], row["digest"])
         for row in rows
         if row["digest"] in wanted
     }
 
 
 def without_landed(
-    files: Sequence[SourceFile], entries: Mapping[str, Entry]
+    files: Sequence[SourceFile], entries: Mapping[str, LedgerEntry]
 ) -> tuple[tuple[SourceFile, ...], dict[str, str]]:
     """The files to ingest, and for each other one why not.
 
@@ -140,10 +140,10 @@ def guarded(attempt: Attempt, name: TableName) -> TableState | None:
     return TableState.load(content.metadata_location, attempt.lake.settings)
 
 
-def entries_frame(attempt: Attempt, entries: Iterable[Entry]) -> "DataFrame":
+def entries_frame(attempt: Attempt, entries: Iterable[LedgerEntry]) -> "DataFrame":
     """Entries as rows of the ledger."""
     from dataclasses import astuple, fields
 
-    names = [one.name for one in fields(Entry)]
+    names = [one.name for one in fields(LedgerEntry)]
     rows = [dict(zip(names, astuple(entry), strict=True)) for entry in entries]
     return attempt.session.createDataFrame(rows, _COLUMNS)

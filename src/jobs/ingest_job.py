@@ -32,7 +32,7 @@ from asgard.ingest.landing import (
     require_complete,
     with_provenance,
 )
-from asgard.ingest.ledger import Entry, entries_frame, landed, ledger_table, watermark, without_landed
+from asgard.ingest.ledger import LedgerEntry, entries_frame, landed, ledger_table, watermark, without_landed
 from asgard.ingest.moments import require_pattern
 from asgard.ingest.own_columns import CORRUPT, RAW
 from asgard.ingest.reading import Reading
@@ -109,7 +109,7 @@ class Landed:
         stray: of those, the ones with a carriage return by itself.
     """
 
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[LedgerEntry, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict, hash=False)
     misfits: int = 0
     corrupt: int = 0
@@ -243,7 +243,7 @@ def ingest_files(attempt: Attempt, params: Params, kind: Format, files: Sequence
                 f"no value of {name} is like --timestamp-format {params.timestamp_format!r}, e.g. {text[:80]!r}"
             )
     new = tuple(
-        Entry(
+        LedgerEntry(
             kind="file",
             source=file.name,
             rows=counts.get(file.name, Count()).rows,
@@ -287,7 +287,7 @@ def ingest_database(attempt: Attempt, params: Params) -> Landed:
         rows = reduce(lambda one, other: one.unionByName(other), parts)
         attempt.write(replace(table, columns=None), with_provenance(rows, attempt))
     counts = count_written(attempt, table.name)
-    entry = Entry(
+    entry = LedgerEntry(
         kind="jdbc",
         source=source.name,
         rows=sum(count.rows for count in counts.values()),

@@ -85,7 +85,7 @@ class Stage(StrEnum):
         return names[text.lower()]
 
 
-class Kind(StrEnum):
+class TransitionKind(StrEnum):
     """What a transition is."""
 
     REGISTER = "register"
@@ -111,7 +111,7 @@ class Transition:
     version: Version
     mlflow_version: str
     to: Stage
-    kind: Kind
+    kind: TransitionKind
     who: str
     when: str
     why: str
@@ -127,7 +127,7 @@ class Transition:
 
 
 @dataclass(frozen=True)
-class Step:
+class StageChange:
     """What one transition did to one version; `before` is None for a new one."""
 
     transition: Transition
@@ -148,7 +148,7 @@ class Ledger:
     """
 
     transitions: tuple[Transition, ...] = ()
-    steps: tuple[Step, ...] = ()
+    steps: tuple[StageChange, ...] = ()
     stages: Mapping[Version, Stage] = field(default_factory=dict, hash=False)
     mlflow_versions: Mapping[Version, str] = field(default_factory=dict, hash=False)
 
@@ -198,7 +198,7 @@ class Ledger:
         left = (step.version for step in reversed(self.steps) if step.before is Stage.PRODUCTION)
         return next((version for version in left if self.stages[version] is Stage.ARCHIVED), None)
 
-    def steps_of(self, version: Version) -> tuple[Step, ...]:
+    def steps_of(self, version: Version) -> tuple[StageChange, ...]:
         """What happened to one version, oldest first."""
         return tuple(step for step in self.steps if step.version == version)
 
@@ -212,7 +212,7 @@ class Ledger:
 
     def propose(
         self,
-        kind: Kind,
+        kind: TransitionKind,
         version: Version,
         to: Stage,
         *,
@@ -241,7 +241,7 @@ class Ledger:
         stage = self.stages.get(entry.version)
         if entry.number != self.next_number:
             return f"Transition {entry.number} can't follow {len(self.transitions)}."
-        if entry.kind is Kind.REGISTER:
+        if entry.kind is TransitionKind.REGISTER:
             if self.latest is not None and entry.version <= self.latest:
                 return f"Version {entry.version} does not come after {self.latest}, the newest."
             return None if entry.to is Stage.NONE else f"A new version starts in {Stage.NONE}, not in {entry.to}."
@@ -249,17 +249,21 @@ class Ledger:
             return f"There is no version {entry.version}."
         if stage is entry.to:
             return f"Version {entry.version} is in {stage} already."
-        if entry.kind is Kind.ROLLBACK and entry.to is Stage.PRODUCTION and not self.was_in_production(entry.version):
+        if (
+            entry.kind is TransitionKind.ROLLBACK
+            and entry.to is Stage.PRODUCTION
+            and not self.was_in_production(entry.version)
+        ):
             return f"Version {entry.version} never was in {Stage.PRODUCTION}: a rollback has nothing to go back to."
         if (stage, entry.to) in _LEGAL[entry.kind]:
             return None
         return f"A {entry.kind} can't take version {entry.version} from {stage} to {entry.to}."
 
-    def _steps(self, entry: Transition) -> Iterable[Step]:
+    def _steps(self, entry: Transition) -> Iterable[StageChange]:
         before = self.production
         if entry.to is Stage.PRODUCTION and before is not None:
-            yield Step(entry, before, Stage.PRODUCTION, Stage.ARCHIVED)
-        yield Step(entry, entry.version, self.stages.get(entry.version), entry.to)
+            yield StageChange(entry, before, Stage.PRODUCTION, Stage.ARCHIVED)
+        yield StageChange(entry, entry.version, self.stages.get(entry.version), entry.to)
 
     def _hint(self, version: Version) -> str:
         stage = self.stages.get(version)
@@ -270,15 +274,15 @@ class Ledger:
             f"{kind} to {to}"
             for kind, allowed in _LEGAL.items()
             for start, to in sorted(allowed)
-            if start is stage and (kind is not Kind.ROLLBACK or self.was_in_production(version))
+            if start is stage and (kind is not TransitionKind.ROLLBACK or self.was_in_production(version))
         ]
         return f"From {stage} it can go: {', '.join(moves) or 'nowhere, as it never was in Production'}."
 
 
-_LEGAL: Mapping[Kind, frozenset[tuple[Stage, Stage]]] = {
-    Kind.PROMOTE: frozenset({(Stage.NONE, Stage.STAGING), (Stage.STAGING, Stage.PRODUCTION)}),
-    Kind.ARCHIVE: frozenset((stage, Stage.ARCHIVED) for stage in Stage if stage is not Stage.ARCHIVED),
-    Kind.ROLLBACK: frozenset({(Stage.ARCHIVED, Stage.PRODUCTION)}),
+_LEGAL: Mapping[TransitionKind, frozenset[tuple[Stage, Stage]]] = {
+    TransitionKind.PROMOTE: frozenset({(Stage.NONE, Stage.STAGING), (Stage.STAGING, Stage.PRODUCTION)}),
+    TransitionKind.ARCHIVE: frozenset((stage, Stage.ARCHIVED) for stage in Stage if stage is not Stage.ARCHIVED),
+    TransitionKind.ROLLBACK: frozenset({(Stage.ARCHIVED, Stage.PRODUCTION)}),
 }
 
 

@@ -22,7 +22,7 @@ from asgard.model.ledger.model_files import download, upload
 from asgard.model.ledger.projection import MlflowState, is_behind, try_to_bring_up_to_date
 from asgard.model.ledger.registered import RegisteredModel, require_intact, version_of
 from asgard.model.ledger.transitions import Move
-from asgard.model.lifecycle import Kind, Stage, Version, next_version
+from asgard.model.lifecycle import Stage, TransitionKind, Version, next_version
 from asgard.model.mlflow_access.client import connect, in_words
 from asgard.model.versions import Binding, ModelVersion, facts_sha256, facts_tags, split_name
 
@@ -151,7 +151,7 @@ class Registry:
             entry = moves.propose(
                 run,
                 model.ledger,
-                Kind.REGISTER,
+                TransitionKind.REGISTER,
                 version,
                 Stage.NONE,
                 why,
@@ -200,9 +200,9 @@ class Registry:
         if found.stage is to:
             return Move(found, None)
         model.require_production(expect)
-        kind = Kind.ARCHIVE if to is Stage.ARCHIVED else Kind.PROMOTE
+        kind = TransitionKind.ARCHIVE if to is Stage.ARCHIVED else TransitionKind.PROMOTE
         moves.propose(run, model.ledger, kind, version, to, why)
-        if kind is Kind.PROMOTE:
+        if kind is TransitionKind.PROMOTE:
             require_intact(found)
             if gates:
                 require_all(gates, self._facts(model, found, to, audit))
@@ -243,10 +243,10 @@ class Registry:
         if found.stage is Stage.PRODUCTION:
             return Move(found, None)
         model.require_production(expect)
-        moves.propose(run, model.ledger, Kind.ROLLBACK, version, Stage.PRODUCTION, why)
+        moves.propose(run, model.ledger, TransitionKind.ROLLBACK, version, Stage.PRODUCTION, why)
         self.artifact(found)
         prepare(found)
-        entry, archived = moves.write(run, model.ledger, Kind.ROLLBACK, version, Stage.PRODUCTION, why)
+        entry, archived = moves.write(run, model.ledger, TransitionKind.ROLLBACK, version, Stage.PRODUCTION, why)
         return Move(replace(found, stage=Stage.PRODUCTION), entry, archived)
 
     def download(self, version: ModelVersion, folder: Path) -> "Artifact":

@@ -16,7 +16,7 @@ from asgard.common import arguments
 from asgard.common.arguments import Misfit, Shape, declares, optional
 from asgard.common.errors import CheckDefinitionError, DeclarationError
 from asgard.validation import rules
-from asgard.validation.rules import Kind, Rule, columns_of
+from asgard.validation.rules import CheckKind, Rule, columns_of
 from asgard.validation.values import Scalar
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Check:
             )
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> CheckKind:
         """Which function declared it."""
         return self.rule.kind
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from asgard.validation.checks import Scope, Severity
-from asgard.validation.rules import Kind
+from asgard.validation.rules import CheckKind
 
 
 class AnsweredBy(StrEnum):
@@ -37,7 +37,7 @@ class CheckResult:
     """
 
     name: str
-    kind: Kind
+    kind: CheckKind
     columns: tuple[str, ...]
     severity: Severity
     scope: Scope

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column
 
 
-class Kind(StrEnum):
+class CheckKind(StrEnum):
     """The kinds of check, named like the functions that declare them."""
 
     NOT_NULL = "not_null"
@@ -43,7 +43,7 @@ class Kind(StrEnum):
 class NotNull:
     """No row holds null in `column`."""
 
-    kind: ClassVar[Kind] = Kind.NOT_NULL
+    kind: ClassVar[CheckKind] = CheckKind.NOT_NULL
     column: str
 
     def __post_init__(self) -> None:
@@ -54,7 +54,7 @@ class NotNull:
 class NullRate:
     """At most `max_rate` of the rows hold null in `column`."""
 
-    kind: ClassVar[Kind] = Kind.NULL_RATE
+    kind: ClassVar[CheckKind] = CheckKind.NULL_RATE
     column: str
     max_rate: float
 
@@ -70,7 +70,7 @@ class NullRate:
 class Unique:
     """No two rows hold the same values in `columns`; rows with a null among them don't count."""
 
-    kind: ClassVar[Kind] = Kind.UNIQUE
+    kind: ClassVar[CheckKind] = CheckKind.UNIQUE
     columns: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class Unique:
 class AcceptedValues:
     """`column` holds one of `values`, or null."""
 
-    kind: ClassVar[Kind] = Kind.ACCEPTED_VALUES
+    kind: ClassVar[CheckKind] = CheckKind.ACCEPTED_VALUES
     column: str
     values: tuple[Scalar, ...]
 
@@ -102,7 +102,7 @@ class AcceptedValues:
 class Between:
     """`column` lies in [low, high], or is null."""
 
-    kind: ClassVar[Kind] = Kind.BETWEEN
+    kind: ClassVar[CheckKind] = CheckKind.BETWEEN
     column: str
     low: Scalar | None
     high: Scalar | None
@@ -122,7 +122,7 @@ class Between:
 class Matches:
     """The whole text of `column` matches `pattern`, whose classes know all of Unicode, or is null."""
 
-    kind: ClassVar[Kind] = Kind.MATCHES
+    kind: ClassVar[CheckKind] = CheckKind.MATCHES
     column: str
     pattern: str
 
@@ -140,7 +140,7 @@ class Matches:
 class Length:
     """The text of `column` has `low` to `high` characters, or is null."""
 
-    kind: ClassVar[Kind] = Kind.LENGTH
+    kind: ClassVar[CheckKind] = CheckKind.LENGTH
     column: str
     low: int | None
     high: int | None
@@ -154,7 +154,7 @@ class Length:
 class RowCount:
     """There are `low` to `high` rows."""
 
-    kind: ClassVar[Kind] = Kind.ROW_COUNT
+    kind: ClassVar[CheckKind] = CheckKind.ROW_COUNT
     low: int | None
     high: int | None
 
@@ -166,7 +166,7 @@ class RowCount:
 class Freshness:
     """The newest value of `column` is at most `max_age` older, and `max_ahead` newer, than the audit's as_of."""
 
-    kind: ClassVar[Kind] = Kind.FRESHNESS
+    kind: ClassVar[CheckKind] = CheckKind.FRESHNESS
     column: str
     max_age: timedelta
     max_ahead: timedelta | None = None
@@ -188,7 +188,7 @@ class Freshness:
 class References:
     """Each value of `columns` is among `target_columns` of `table`; rows with a null among them pass."""
 
-    kind: ClassVar[Kind] = Kind.REFERENCES
+    kind: ClassVar[CheckKind] = CheckKind.REFERENCES
     columns: tuple[str, ...]
     table: str
     target_columns: tuple[str, ...]
@@ -212,7 +212,7 @@ class References:
 class MeanBetween:
     """The mean of `column`, nulls aside, lies in [low, high]."""
 
-    kind: ClassVar[Kind] = Kind.MEAN_BETWEEN
+    kind: ClassVar[CheckKind] = CheckKind.MEAN_BETWEEN
     column: str
     low: Scalar | None
     high: Scalar | None
@@ -231,7 +231,7 @@ class MeanBetween:
 class QuantileBetween:
     """The `q`-quantile of `column`, nulls aside, lies in [low, high]."""
 
-    kind: ClassVar[Kind] = Kind.QUANTILE_BETWEEN
+    kind: ClassVar[CheckKind] = CheckKind.QUANTILE_BETWEEN
     column: str
     q: float
     low: Scalar | None
@@ -269,7 +269,7 @@ class AfterWrite:
 class Expression:
     """A condition of one's own: a row passes when it is true or null."""
 
-    kind: ClassVar[Kind] = Kind.EXPRESSION
+    kind: ClassVar[CheckKind] = CheckKind.EXPRESSION
     condition: "str | Callable[[], Column]"
 
     def __post_init__(self) -> None:
@@ -334,7 +334,7 @@ def bounds_of(rule: Rule) -> Mapping[str, object]:
     return {name: bound for name, bound in bounds.items() if bound is not None}
 
 
-def require_columns(kind: Kind, *columns: str) -> None:
+def require_columns(kind: CheckKind, *columns: str) -> None:
     """Column names that a statement can name.
 
     Raises:

@@ -15,7 +15,7 @@ import urllib3
 from asgard.common.settings import Settings, load_settings
 from asgard.local.services import services, starting
 from asgard.local.services.processes import is_locked, lock_holders, start_time, wait_for
-from asgard.local.services.service import Place, Record, read_record, write_record
+from asgard.local.services.service import Record, ServiceFolder, read_record, write_record
 from asgard.local.services.services import Services, State
 
 ALL = ("nessie", "mlflow", "redis")
@@ -38,7 +38,7 @@ def own(tmp_path: Path) -> Iterator[Settings]:
 
 
 def record(settings: Settings, name: str) -> Record:
-    found = read_record(Place(settings.project_dir, name))
+    found = read_record(ServiceFolder(settings.project_dir, name))
     assert found is not None
     return found
 
@@ -51,7 +51,7 @@ def pid(settings: Settings, name: str) -> int:
 
 def kill(settings: Settings, name: str) -> None:
     os.kill(pid(settings, name), signal.SIGKILL)
-    assert wait_for(lambda: not is_locked(Place(settings.project_dir, name).lock), 10)
+    assert wait_for(lambda: not is_locked(ServiceFolder(settings.project_dir, name).lock), 10)
 
 
 def state(settings: Settings, name: str) -> State:
@@ -115,7 +115,7 @@ def test_one_killed_is_started_again_beside_the_others(shared: Settings) -> None
 
 
 def test_an_up_that_is_killed_leaves_a_service_that_the_next_finds(own: Settings) -> None:
-    place = Place(own.project_dir, "nessie")
+    place = ServiceFolder(own.project_dir, "nessie")
     with subprocess.Popen([sys.executable, "-c", UP, str(own.project_dir), "nessie"]) as starter:
         assert wait_for(lambda: read_record(place) is not None, 30)
         starter.kill()
@@ -131,7 +131,7 @@ def test_an_up_that_is_killed_leaves_a_service_that_the_next_finds(own: Settings
 def test_a_process_without_its_record_is_replaced_and_loses_nothing(own: Settings, lost: str) -> None:
     up = services.up(own, only=["redis"])
     set_key(up, "kept", "yes")
-    place = Place(own.project_dir, "redis")
+    place = ServiceFolder(own.project_dir, "redis")
     old = pid(own, "redis")
     if lost == "missing":
         place.record.unlink()
@@ -151,7 +151,7 @@ def test_a_process_without_its_record_is_replaced_and_loses_nothing(own: Setting
 def test_a_process_without_its_record_is_stopped_by_down(own: Settings) -> None:
     services.up(own, only=["redis"])
     old = pid(own, "redis")
-    Place(own.project_dir, "redis").record.unlink()
+    ServiceFolder(own.project_dir, "redis").record.unlink()
     assert services.down(own) == ["redis"]
     assert start_time(old) is None
 
@@ -163,10 +163,10 @@ def test_a_reused_process_id_is_not_taken_for_the_service(own: Settings, same_st
     kill(own, "redis")
     with subprocess.Popen([sys.executable, "-c", "input()", "redis-server"], stdin=subprocess.PIPE) as stranger:
         started = start_time(stranger.pid) if same_start else old.started
-        write_record(Place(own.project_dir, "redis"), Record(stranger.pid, started, old.ports))
+        write_record(ServiceFolder(own.project_dir, "redis"), Record(stranger.pid, started, old.ports))
         assert state(own, "redis") is State.STALE
         assert services.down(own) == []
-        write_record(Place(own.project_dir, "redis"), Record(stranger.pid, started, old.ports))
+        write_record(ServiceFolder(own.project_dir, "redis"), Record(stranger.pid, started, old.ports))
         assert services.up(own, only=["redis"]).started == ("redis",)
         assert stranger.poll() is None
         stranger.communicate(b"\n")
@@ -203,7 +203,7 @@ def test_a_half_written_redis_command_is_cut_off(own: Settings) -> None:
     up = services.up(own, only=["redis"])
     set_key(up, "kept", "yes")
     kill(own, "redis")
-    folder = Place(own.project_dir, "redis").folder
+    folder = ServiceFolder(own.project_dir, "redis").folder
     logs = [*folder.glob("appendonly.aof"), *folder.glob("appendonlydir/*.incr.aof")]
     with logs[-1].open("ab") as file:
         file.write(b"*3\r\n$3\r\nSET\r\n$4\r\nhal")

@@ -19,14 +19,14 @@ from asgard.cli.app import build
 from asgard.cli.reference import filled
 from asgard.common.settings import DEFINITIONS, load_settings
 from asgard.ingest.formats import Format
-from asgard.ingest.ledger import Entry
+from asgard.ingest.ledger import LedgerEntry
 from asgard.ingest.own_columns import OWN
 from asgard.lakehouse.declaring.declaration import Contract, EmptyInput, Table, WriteMode
 from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.declaring.sql_files import read_sql_file
 from asgard.validation import checks
 from asgard.validation.checks import Scope, Severity
-from asgard.validation.rules import Kind
+from asgard.validation.rules import CheckKind
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
@@ -184,8 +184,8 @@ def anchors(path: Path) -> Iterator[str]:
 
 
 class TestNothingIsForgotten:
-    @pytest.mark.parametrize("kind", Kind)
-    def test_checks(self, kind: Kind) -> None:
+    @pytest.mark.parametrize("kind", CheckKind)
+    def test_checks(self, kind: CheckKind) -> None:
         assert callable(getattr(checks, kind))
         assert f"| `{kind}(" in document("declaring-checks.md")
 
@@ -201,7 +201,7 @@ class TestNothingIsForgotten:
     def test_modes_and_policies(self, word: str) -> None:
         assert f"`{word}`" in document("declaring-tables.md")
 
-    @pytest.mark.parametrize("name", [*OWN, *Format, *(field.name for field in fields(Entry))])
+    @pytest.mark.parametrize("name", [*OWN, *Format, *(field.name for field in fields(LedgerEntry))])
     def test_what_ingest_reads_and_writes(self, name: str) -> None:
         assert f"`{name}`" in document("ingesting.md")
 

@@ -22,7 +22,7 @@ from typing import Any
 from asgard.common.errors import AsgardError, RunError
 from asgard.common.heartbeat import beating
 from asgard.common.names import RunId
-from asgard.common.storage import Entry, Storage
+from asgard.common.storage import Storage, StoredFile
 
 _MAX_ATTEMPTS = 1000
 _TIME_LENGTH = len("20240131t235959")
@@ -110,7 +110,7 @@ class RunRecords:
             with suppress(AsgardError):  # left behind, it is only a sign of life that grows old
                 self._storage.delete(path)
 
-    def _entries(self, run_id: RunId | None) -> Iterator[Entry]:
+    def _entries(self, run_id: RunId | None) -> Iterator[StoredFile]:
         for entry in self._storage.list(f"runs/{run_id}" if run_id else "runs"):
             if _PATH.fullmatch(entry.path):
                 yield entry

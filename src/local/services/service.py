@@ -50,7 +50,7 @@ class Service:
 
 
 @dataclass(frozen=True)
-class Place:
+class ServiceFolder:
     """Where one service of a project folder keeps its data, lock, record and log."""
 
     project: Path
@@ -85,7 +85,7 @@ class Record:
     started: str | None
     ports: dict[str, int]
 
-    def is_alive(self, place: Place, marker: str) -> bool:
+    def is_alive(self, place: ServiceFolder, marker: str) -> bool:
         """Whether exactly this process runs now, and serves this very folder."""
         return (
             self.pid is not None
@@ -95,7 +95,7 @@ class Record:
         )
 
 
-def read_record(place: Place) -> Record | None:
+def read_record(place: ServiceFolder) -> Record | None:
     """The record of a place; None if there is none, or it can't be read."""
     try:
         content = json.loads(place.record.read_text(encoding="utf-8"))
@@ -104,7 +104,7 @@ def read_record(place: Place) -> Record | None:
         return None
 
 
-def write_record(place: Place, record: Record) -> None:
+def write_record(place: ServiceFolder, record: Record) -> None:
     """Put the record in place, whole or not at all."""
     write_json(place.record, {"pid": record.pid, "started": record.started, "ports": record.ports})
 

@@ -19,7 +19,15 @@ from asgard.local.services.mlflow_server import MLFLOW
 from asgard.local.services.nessie import NESSIE
 from asgard.local.services.processes import is_locked, lock_holders, locked, stop, uptime_seconds
 from asgard.local.services.redis_server import REDIS
-from asgard.local.services.service import Place, Record, Service, http_url, read_record, write_json, write_record
+from asgard.local.services.service import (
+    Record,
+    Service,
+    ServiceFolder,
+    http_url,
+    read_record,
+    write_json,
+    write_record,
+)
 from asgard.local.services.starting import Start, no_space, wait_until_healthy
 
 SERVICES: tuple[Service, ...] = (NESSIE, MLFLOW, REDIS)
@@ -85,7 +93,7 @@ def up(
     asked = dict(ports or {})
     _check_names(asked)
     project = settings.project_dir.resolve()
-    starts = [Start(service, Place(project, service.name), asked.get(service.name)) for service in wanted]
+    starts = [Start(service, ServiceFolder(project, service.name), asked.get(service.name)) for service in wanted]
     with locked(project / "up.lock", lambda: say(f"another process starts or stops services in {project}: waiting")):
         try:
             _start(starts, project, settings, say)
@@ -146,7 +154,7 @@ def _write_services_file(project: Path) -> None:
     """Describe what runs, for the settings of later commands; nothing runs: no file."""
     found: dict[str, dict[str, object]] = {}
     for service in SERVICES:
-        place = Place(project, service.name)
+        place = ServiceFolder(project, service.name)
         record = read_record(place)
         if record and record.is_alive(place, service.marker):
             found[service.name] = {"url": service.url(record.ports), "pid": record.pid, "started": record.started}
@@ -163,14 +171,14 @@ def status(settings: Settings) -> list[ServiceStatus]:
     project = settings.project_dir.resolve()
     found = []
     for service in SERVICES:
-        place = Place(project, service.name)
+        place = ServiceFolder(project, service.name)
         record = read_record(place)
         if service.is_installed() or record is not None:
             found.append(_status(service, place, record))
     return found
 
 
-def _status(service: Service, place: Place, record: Record | None) -> ServiceStatus:
+def _status(service: Service, place: ServiceFolder, record: Record | None) -> ServiceStatus:
     if record is not None and record.is_alive(place, service.marker):
         state = State.RUNNING if service.is_healthy(record.ports) else State.UNHEALTHY
         age = uptime_seconds(record.pid) if record.pid else None
@@ -195,7 +203,7 @@ def down(settings: Settings, *, say: Say | None = None) -> list[str]:
         return stopped
     with locked(project / "up.lock", lambda: say(f"another process starts or stops services in {project}: waiting")):
         for service in SERVICES:
-            place = Place(project, service.name)
+            place = ServiceFolder(project, service.name)
             record = read_record(place)
             if is_locked(place.lock):
                 alive = record is not None and record.is_alive(place, service.marker)

@@ -22,7 +22,7 @@ from asgard.local.services.processes import (
     uptime_seconds,
     wait_for,
 )
-from asgard.local.services.service import Place, Ports, Record, Service, read_record, write_record
+from asgard.local.services.service import Ports, Record, Service, ServiceFolder, read_record, write_record
 
 START_SECONDS = 120.0
 HUNG_SECONDS = 10.0
@@ -44,7 +44,7 @@ class Start:
     """One service on its way up."""
 
     service: Service
-    place: Place
+    place: ServiceFolder
     asked: int | None
     ports: Ports = field(default_factory=dict)
     pid: int = 0

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from asgard.common.errors import ServiceError, UsageError
 from asgard.common.names import check_identifier
 from asgard.common.settings import Settings
-from asgard.model.lifecycle import Kind, Ledger, Stage, Transition, Version
+from asgard.model.lifecycle import Ledger, Stage, Transition, TransitionKind, Version
 from asgard.model.mlflow_access.client import in_words
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def decode(number: int, text: str) -> Transition:
     raw: dict[str, Any] = json.loads(text)
     if raw.pop("format") != _FORMAT or raw["number"] != number:
         raise ValueError("its format is not known")
-    known = {"version": Version.parse(raw["version"]), "to": Stage(raw["to"]), "kind": Kind(raw["kind"])}
+    known = {"version": Version.parse(raw["version"]), "to": Stage(raw["to"]), "kind": TransitionKind(raw["kind"])}
     return Transition(**{**raw, **known})
 
 

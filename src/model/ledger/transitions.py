@@ -11,7 +11,7 @@ from asgard.common.errors import ConflictError
 from asgard.common.failpoints import failpoint
 from asgard.model.ledger.ledger_run import LedgerRun
 from asgard.model.ledger.projection import try_to_bring_up_to_date
-from asgard.model.lifecycle import Kind, Ledger, Stage, Transition, Version
+from asgard.model.lifecycle import Ledger, Stage, Transition, TransitionKind, Version
 from asgard.model.versions import ModelVersion
 
 
@@ -33,7 +33,7 @@ class Move:
 def propose(
     run: LedgerRun,
     ledger: Ledger,
-    kind: Kind,
+    kind: TransitionKind,
     version: Version,
     to: Stage,
     why: str,
@@ -64,7 +64,7 @@ def propose(
 def write(
     run: LedgerRun,
     seen: Ledger,
-    kind: Kind,
+    kind: TransitionKind,
     version: Version,
     to: Stage,
     why: str,
@@ -105,7 +105,7 @@ def write(
 
 
 def _lost(name: str, version: Version, to: Stage, ledger: Ledger) -> ConflictError:
-    last = next(each for each in reversed(ledger.transitions) if each.kind is not Kind.REGISTER)
+    last = next(each for each in reversed(ledger.transitions) if each.kind is not TransitionKind.REGISTER)
     return ConflictError(
         f"{name}@{version} was not moved to {to}: {last.who} moved {name}@{last.version} to {last.to} at the same time "
         f"(transition {last.number}, {last.when}).",

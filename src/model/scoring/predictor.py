@@ -9,7 +9,7 @@ from asgard.model.artifacts.artifact import Artifact
 from asgard.model.artifacts.formats import Format
 from asgard.model.artifacts.signature import Signature
 from asgard.model.scoring.segmented import Segmented
-from asgard.model.scoring.single_model import Loaded
+from asgard.model.scoring.single_model import SingleModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,11 +34,11 @@ class Predictor:
 
     def __init__(self, artifact: Artifact, expected_sha256: str | None = None, *, threads: int = 1) -> None:
         self.spec = artifact.verified(expected_sha256).spec
-        self._model: Loaded | Segmented
+        self._model: SingleModel | Segmented
         if self.spec.format is Format.SEGMENTS:
             self._model = Segmented(artifact, threads)
         else:
-            self._model = Loaded(artifact.content, self.spec.format, self.signature, threads)
+            self._model = SingleModel(artifact.content, self.spec.format, self.signature, threads)
 
     @property
     def signature(self) -> Signature:
@@ -75,7 +75,7 @@ class Predictor:
         Raises:
             UsageError: the model has segments, and they are not given.
         """
-        if isinstance(self._model, Loaded):
+        if isinstance(self._model, SingleModel):
             return self._model.score(rows)
         if segments is None:
             raise UsageError(f"Model {self.spec.name} has segments.", hint="Say which segment each row is of.")

@@ -14,7 +14,7 @@ from asgard.common.errors import UsageError
 from asgard.model.artifacts.artifact import Artifact
 from asgard.model.artifacts.segments import ModelFile, Segments, UnknownSegment, grouped, values_of
 from asgard.model.scoring.matrix import matrix, named
-from asgard.model.scoring.single_model import Loaded, as_arrow, nothing
+from asgard.model.scoring.single_model import SingleModel, as_arrow, nothing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +42,7 @@ class Segmented:
         self.segments = Segments.read(artifact.content)
         self._files, self._signature = artifact.files, artifact.spec.signature
         self._threads, self._most_bytes = threads, most_bytes
-        self._loaded: OrderedDict[str, Loaded] = OrderedDict()
+        self._loaded: OrderedDict[str, SingleModel] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -70,12 +70,12 @@ class Segmented:
         values = values_of(named(batch, segment.column), segment.column, segment.type)
         numbers = cache(lambda: matrix(batch, self._signature.without_segment.names))
 
-        def part(model: Loaded, places: "Array") -> "Array":
+        def part(model: SingleModel, places: "Array") -> "Array":
             return model.predict(batch.take(pa.array(places))) if model.takes_rows else model.score(numbers()[places])
 
         return self._each(values, part)
 
-    def _each(self, values: "pa.Array", part: "Callable[[Loaded, Array], Array]") -> "tuple[Array, Array]":
+    def _each(self, values: "pa.Array", part: "Callable[[SingleModel, Array], Array]") -> "tuple[Array, Array]":
         """Predictions of rows by the values of their segment, and which of the rows have none."""
         import numpy as np
 
@@ -97,12 +97,12 @@ class Segmented:
             missing[together] = False
         return found, missing
 
-    def _model(self, model: ModelFile) -> Loaded:
+    def _model(self, model: ModelFile) -> SingleModel:
         with self._lock:
             found = self._loaded.get(model.path)
             if found is None:
                 content = self._files[model.path]
-                found = Loaded(content, model.format, self._signature.without_segment, self._threads)
+                found = SingleModel(content, model.format, self._signature.without_segment, self._threads)
                 self._loaded[model.path] = found
                 self._bytes += len(content)
             self._loaded.move_to_end(model.path)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 
-class Loaded:
+class SingleModel:
     """A model that was loaded from its verified bytes.
 
     Args:

@@ -21,7 +21,7 @@ from asgard.model.metrics import Curves, Metric, Task, baseline, curves, evaluat
 from asgard.model.scoring.predictor import Predictor
 from asgard.model.splits import Split
 from asgard.model.training.examples import Examples
-from asgard.model.training.outcome import Outcome, plain_details
+from asgard.model.training.outcome import TrainerOutput, plain_details
 from asgard.model.training.scripts import LOG, run_script
 from asgard.model.training.segment_fitting import fit_segments, judged
 
@@ -180,7 +180,7 @@ def _with_prediction(
     return tested  # type: ignore[no-any-return, unused-ignore]
 
 
-def _trained(model: Model, data: TrainingData, folder: Path) -> Outcome:
+def _trained(model: Model, data: TrainingData, folder: Path) -> TrainerOutput:
     if isinstance(model.trainer, Script):
         outcome = run_script(model.trainer, data, model.target, folder)
         require_portable(outcome.content, outcome.format, model.name)
@@ -199,4 +199,4 @@ def _trained(model: Model, data: TrainingData, folder: Path) -> Outcome:
     kept_as = Format(model.format) if model.format else format_of(result.model)
     content = dump(result.model, kept_as)
     require_portable(content, kept_as, model.name)
-    return Outcome(content, kept_as, details, imported_versions())
+    return TrainerOutput(content, kept_as, details, imported_versions())

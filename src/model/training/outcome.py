@@ -14,7 +14,7 @@ _LONGEST = 20_000
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainerOutput:
     """What a trainer gave.
 
     Attributes:

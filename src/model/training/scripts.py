@@ -18,7 +18,7 @@ from asgard.common.settings import python_environment
 from asgard.model.artifacts.formats import Format
 from asgard.model.declaration import Script, TrainingData
 from asgard.model.training import script_process
-from asgard.model.training.outcome import Outcome, plain_details
+from asgard.model.training.outcome import TrainerOutput, plain_details
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ _GRACE_SECONDS = 5.0
 """How long to wait for the end of a log: a process that got away may keep the pipe open."""
 
 
-def run_script(script: Script, data: TrainingData, target: str, folder: Path) -> Outcome:
+def run_script(script: Script, data: TrainingData, target: str, folder: Path) -> TrainerOutput:
     """Run a script on training rows.
 
     Args:
@@ -85,7 +85,7 @@ def run_script(script: Script, data: TrainingData, target: str, folder: Path) ->
             details=_end_of(log),
         )
     libraries = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
-    return Outcome(found[0].read_bytes(), FORMATS[found[0].suffix], _details(out / DETAILS, script), libraries)
+    return TrainerOutput(found[0].read_bytes(), FORMATS[found[0].suffix], _details(out / DETAILS, script), libraries)
 
 
 def _as_text(segment: object) -> str:

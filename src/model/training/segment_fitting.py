@@ -15,7 +15,7 @@ from asgard.model.declaration import Model, TrainingData
 from asgard.model.metrics import Metric, Task, baseline, evaluate
 from asgard.model.splits import Split
 from asgard.model.training.examples import Examples
-from asgard.model.training.outcome import Outcome, fitting_together
+from asgard.model.training.outcome import TrainerOutput, fitting_together
 from asgard.model.training.scripts import LOG
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-Train = Callable[[TrainingData, Path], Outcome]
+Train = Callable[[TrainingData, Path], TrainerOutput]
 """Runs the declared trainer on some rows, in a folder of its own."""
 _SHOWN = 5
 WHOLE_DETAILS = "all rows"
@@ -39,7 +39,7 @@ def fit_segments(
     train: Train,
     folder: Path,
     say: Say,
-) -> tuple[Segments, dict[str, bytes], Outcome]:
+) -> tuple[Segments, dict[str, bytes], TrainerOutput]:
     """Train a model for each segment that has enough to learn from, and one on all rows where that was declared.
 
     Args:
@@ -78,7 +78,7 @@ def fit_segments(
     if lacking:
         _tell(model, lacking, len(groups), say)
     files: dict[str, bytes] = {}
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, TrainerOutput] = {}
 
     def kept(place: int | None, value: Value | None, rows: "Array") -> ModelFile:
         where = folder / "segments" / ("whole" if place is None else str(place))
@@ -116,7 +116,7 @@ def _details_name(value: Value | None) -> str:
     return repr(value) if value == WHOLE_DETAILS else str(value)
 
 
-def _together(segments: Segments, outcomes: Mapping[str, Outcome], say: Say) -> Outcome:
+def _together(segments: Segments, outcomes: Mapping[str, TrainerOutput], say: Say) -> TrainerOutput:
     details, left_out = fitting_together({name: each.details for name, each in outcomes.items()})
     if left_out:
         more = f", and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
@@ -125,7 +125,7 @@ def _together(segments: Segments, outcomes: Mapping[str, Outcome], say: Say) -> 
         )
     known = all(each.libraries for each in outcomes.values())
     libraries = {name: version for each in outcomes.values() for name, version in each.libraries.items()}
-    return Outcome(
+    return TrainerOutput(
         content=segments.content,
         format=Format.SEGMENTS,
         details=details,

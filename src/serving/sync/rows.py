@@ -26,7 +26,7 @@ def codec_of(view: FeatureView, table: PinnedTable, before: Collection[str] = ()
     return row_codec(view.codec, view.name, keys, {each.name: each.type for each in view.features}, before)
 
 
-class ViewRows:
+class SnapshotRows:
     """Rows of one view at one snapshot, read by DuckDB.
 
     Args:

@@ -29,7 +29,7 @@ from asgard.serving.redis_access.state import Target
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync import changes
 from asgard.serving.sync.plan import Mode, Plan, load_target, plan, whole_mode
-from asgard.serving.sync.rows import ViewRows
+from asgard.serving.sync.rows import SnapshotRows
 from asgard.serving.sync.writing import Counted, Writing, sweep
 
 KIND = "online"
@@ -129,7 +129,7 @@ def sync(
     equal_at = datetime.now(UTC)
     if lake.nessie.head(lake.target) != target.commit:
         pinned, target = load_target(lake, view)
-    before, rows = fenced.synced, ViewRows(pinned, fenced.synced.fields)
+    before, rows = fenced.synced, SnapshotRows(pinned, fenced.synced.fields)
     left_over = [each for each in before.left_over if each != rows.codec.generation]
     sweep(store, fenced, before.generation, left_over)
     whole = Plan(whole_mode(rows.codec), "asked for")

@@ -17,7 +17,7 @@ from asgard.serving.redis_access.state import Synced
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync import changes
 from asgard.serving.sync.plan import pinned_table, rule_of
-from asgard.serving.sync.rows import SnapshotEntities, ViewRows
+from asgard.serving.sync.rows import SnapshotEntities, SnapshotRows
 
 _SHOWN = 20
 _WIDTH = 1 << 256
@@ -89,7 +89,7 @@ def verify(lake: Lakehouse, store: Store, view: FeatureView, say: Say = print) -
         )
     _require_head(store, view.name, synced)
     say(f"{view.name}: comparing {synced.rows:,} entities with snapshot {known.snapshot_id}")
-    rows = ViewRows(pinned)
+    rows = SnapshotRows(pinned)
     with duck.connect(lake.settings) as connection:
         tally = _Tally(store, rows.codec, store.keys(view.name).row(synced.generation), SnapshotEntities(connection))
         for batch in rows.of(connection, changes.EVERY):

@@ -20,7 +20,7 @@ from asgard.serving.redis_access.store import Store
 from asgard.serving.sync import changes
 from asgard.serving.sync.current_predictions import is_current
 from asgard.serving.sync.plan import Mode, Plan
-from asgard.serving.sync.rows import ViewRows
+from asgard.serving.sync.rows import SnapshotRows
 from asgard.serving.sync.sending import send
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Writing:
     store: Store
     fenced: Fenced
     generation: str
-    rows: ViewRows
+    rows: SnapshotRows
     engine: Engine
 
     def run(self, plan: Plan, say: Say) -> tuple[Mode, Counted]:

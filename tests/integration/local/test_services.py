@@ -21,7 +21,7 @@ from asgard.local import commands
 from asgard.local.services import services
 from asgard.local.services.ports import HOST
 from asgard.local.services.processes import is_locked, start_time
-from asgard.local.services.service import Place
+from asgard.local.services.service import ServiceFolder
 from asgard.local.services.services import State
 from asgard.local.services.starting import ServiceStartError
 
@@ -141,7 +141,7 @@ def test_a_lost_services_file_is_made_again(shared: Path) -> None:
 
 
 def test_a_copied_folder_does_not_claim_the_originals_services(shared: Path, own: Settings) -> None:
-    place, copy = Place(shared, "redis"), Place(own.project_dir, "redis")
+    place, copy = ServiceFolder(shared, "redis"), ServiceFolder(own.project_dir, "redis")
     copy.folder.mkdir(parents=True)
     copy.record.write_text(place.record.read_text())
     copy.lock.touch()
@@ -171,7 +171,7 @@ def test_down_leaves_nothing_running_and_up_comes_back_on_the_same_port(own: Set
     pid = pids(own.project_dir)["redis"]
     assert services.down(own) == ["redis"]
     assert start_time(pid) is None
-    assert not is_locked(Place(own.project_dir, "redis").lock)
+    assert not is_locked(ServiceFolder(own.project_dir, "redis").lock)
     assert not (own.project_dir / "services.json").exists()
     assert states(own)["redis"] is State.STOPPED
     second = services.up(own, only=["redis"])
@@ -222,7 +222,7 @@ def test_an_unknown_name(own: Settings) -> None:
 
 
 def test_a_service_that_ends_while_starting_shows_its_log(own: Settings) -> None:
-    place = Place(own.project_dir, "redis")
+    place = ServiceFolder(own.project_dir, "redis")
     place.folder.mkdir(parents=True)
     (place.folder / "appendonly.aof").write_text("this is no log of commands\n")
     with pytest.raises(ServiceStartError, match=r"Redis ended while starting\. Its log ends so:\n") as caught:

@@ -34,7 +34,7 @@ from asgard.model.ledger.holds import (
     settle_holds,
 )
 from asgard.model.ledger.registered import RegisteredModel
-from asgard.model.lifecycle import Kind, Ledger, Stage, Transition, Version
+from asgard.model.lifecycle import Ledger, Stage, Transition, TransitionKind, Version
 from asgard.model.registry import Registry
 from asgard.model.versions import Binding, BoundView, ModelVersion
 
@@ -69,10 +69,10 @@ def model_of(name: str, binding: Binding, *lives: tuple[str, timedelta | None]) 
     ledger = Ledger()
     for text, archived in lives:
         for kind, to, when in (
-            (Kind.REGISTER, Stage.NONE, NOW - timedelta(days=90)),
-            *([(Kind.PROMOTE, Stage.STAGING, NOW - timedelta(days=90))] if archived else ()),
-            *([(Kind.PROMOTE, Stage.PRODUCTION, NOW - timedelta(days=90))] if archived else ()),
-            *([(Kind.ARCHIVE, Stage.ARCHIVED, NOW - archived)] if archived else ()),
+            (TransitionKind.REGISTER, Stage.NONE, NOW - timedelta(days=90)),
+            *([(TransitionKind.PROMOTE, Stage.STAGING, NOW - timedelta(days=90))] if archived else ()),
+            *([(TransitionKind.PROMOTE, Stage.PRODUCTION, NOW - timedelta(days=90))] if archived else ()),
+            *([(TransitionKind.ARCHIVE, Stage.ARCHIVED, NOW - archived)] if archived else ()),
         ):
             version = Version.parse(text)
             entry = ledger.propose(kind, version, to, who="ann", when=when.isoformat(), mlflow_version=text)
@@ -96,7 +96,7 @@ def settle(lake: Lakehouse, model: RegisteredModel) -> Settled:
 def back(ledger: Ledger) -> Transition:
     """The rollback of 1.0.0."""
     version = Version(1, 0, 0)
-    return ledger.propose(Kind.ROLLBACK, version, Stage.PRODUCTION, who="ann", when=NOW.isoformat())
+    return ledger.propose(TransitionKind.ROLLBACK, version, Stage.PRODUCTION, who="ann", when=NOW.isoformat())
 
 
 class Watched:

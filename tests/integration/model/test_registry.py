@@ -26,7 +26,7 @@ from asgard.model.ledger import ledger_run
 from asgard.model.ledger.ledger_run import LedgerRun
 from asgard.model.ledger.model_files import download
 from asgard.model.ledger.projection import MlflowState, bring_up_to_date
-from asgard.model.lifecycle import Kind, LifecycleError, Stage, Version
+from asgard.model.lifecycle import LifecycleError, Stage, TransitionKind, Version
 from asgard.model.mlflow_access.client import connect
 from asgard.model.registry import Registry
 from asgard.model.versions import Binding, ModelVersion
@@ -198,11 +198,11 @@ class TestLife:
         assert shown(registry, name) == ({"1.0.0": "Production", "1.0.1": "Archived"}, {"production": "1.0.0"})
         steps = registry.model(name).ledger.steps_of(V1)
         assert [(step.transition.kind, step.transition.why) for step in steps] == [
-            (Kind.REGISTER, "the first"),
-            (Kind.PROMOTE, ""),
-            (Kind.PROMOTE, "better"),
-            (Kind.PROMOTE, "better"),
-            (Kind.ROLLBACK, "worse after all"),
+            (TransitionKind.REGISTER, "the first"),
+            (TransitionKind.PROMOTE, ""),
+            (TransitionKind.PROMOTE, "better"),
+            (TransitionKind.PROMOTE, "better"),
+            (TransitionKind.ROLLBACK, "worse after all"),
         ]
 
     def test_what_is_downloaded_is_what_was_registered(self, registry: Registry, name: str, tmp_path: Path) -> None:
@@ -509,7 +509,9 @@ class TestDeaths:
                 return http.client.get_run(run_id)
 
         run = ledger(http, lived)
-        entry = run.read().propose(Kind.ARCHIVE, V3, Stage.ARCHIVED, who="ann", when="2024-01-01T00:00:00+00:00")
+        entry = run.read().propose(
+            TransitionKind.ARCHIVE, V3, Stage.ARCHIVED, who="ann", when="2024-01-01T00:00:00+00:00"
+        )
         with pytest.raises(ServiceError, match="does not answer"):
             LedgerRun(Deaf(writes=False), http.settings, lived, run.run_id).append(entry)  # type: ignore[arg-type]
         assert LedgerRun(Deaf(writes=True), http.settings, lived, run.run_id).append(entry)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from asgard.common.errors import ArtifactError, UsageError
 from asgard.model.ledger.ledger_run import decode, encode
 from asgard.model.ledger.registered import RegisteredModel, require_intact, version_of
-from asgard.model.lifecycle import Kind, Ledger, Stage, Version
+from asgard.model.lifecycle import Ledger, Stage, TransitionKind, Version
 from asgard.model.versions import BINDING, METRICS, Binding, facts_sha256, facts_tags
 
 V1 = Version(1, 0, 0)
@@ -25,7 +25,7 @@ def tags_of(binding: str | None, metrics: str | None) -> dict[str, str]:
 
 def registered(facts: str) -> Ledger:
     entry = Ledger().propose(
-        Kind.REGISTER,
+        TransitionKind.REGISTER,
         V1,
         Stage.NONE,
         who="ann",

@@ -10,13 +10,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from asgard.common.errors import UsageError
 from asgard.model.ledger.ledger_run import decode, encode
-from asgard.model.lifecycle import Kind, Ledger, LifecycleError, Stage, Transition, Version, next_version
+from asgard.model.lifecycle import Ledger, LifecycleError, Stage, Transition, TransitionKind, Version, next_version
 
 VERSIONS = st.builds(Version, st.integers(0, 3), st.integers(0, 3), st.integers(0, 3))
 NEXT = {Stage.NONE: Stage.STAGING, Stage.STAGING: Stage.PRODUCTION}
 
 
-def propose(ledger: Ledger, kind: Kind, version: Version, to: Stage) -> Transition:
+def propose(ledger: Ledger, kind: TransitionKind, version: Version, to: Stage) -> Transition:
     return ledger.propose(
         kind, version, to, who="ann", when="2024-01-01T00:00:00+00:00", mlflow_version=f"m{version}", sha256="a"
     )
@@ -31,7 +31,7 @@ class Lives(RuleBasedStateMachine):
         self.stages: dict[Version, Stage] = {}
         self.produced: list[Version] = []
 
-    def attempt(self, kind: Kind, version: Version, to: Stage, *, legal: bool) -> None:
+    def attempt(self, kind: TransitionKind, version: Version, to: Stage, *, legal: bool) -> None:
         before = self.ledger
         if not legal:
             with pytest.raises(LifecycleError):
@@ -52,21 +52,27 @@ class Lives(RuleBasedStateMachine):
     @rule(version=VERSIONS, to=st.sampled_from(Stage))
     def register(self, version: Version, to: Stage) -> None:
         legal = to is Stage.NONE and all(version > other for other in self.stages)
-        self.attempt(Kind.REGISTER, version, to, legal=legal)
+        self.attempt(TransitionKind.REGISTER, version, to, legal=legal)
 
     @rule(asked=st.sampled_from(["", "major", "minor", "patch"]), features=st.booleans(), broken=st.booleans())
     def register_next(self, asked: str, features: bool, broken: bool) -> None:
         version = next_version(self.ledger.latest, asked, features_changed=features, signature_broken=broken)
-        self.attempt(Kind.REGISTER, version, Stage.NONE, legal=True)
+        self.attempt(TransitionKind.REGISTER, version, Stage.NONE, legal=True)
 
-    @rule(data=st.data(), kind=st.sampled_from([Kind.PROMOTE, Kind.ARCHIVE, Kind.ROLLBACK]), to=st.sampled_from(Stage))
-    def move(self, data: st.DataObject, kind: Kind, to: Stage) -> None:
+    @rule(
+        data=st.data(),
+        kind=st.sampled_from([TransitionKind.PROMOTE, TransitionKind.ARCHIVE, TransitionKind.ROLLBACK]),
+        to=st.sampled_from(Stage),
+    )
+    def move(self, data: st.DataObject, kind: TransitionKind, to: Stage) -> None:
         version = data.draw(st.sampled_from(sorted(self.stages)) if self.stages else VERSIONS)
         stage = self.stages.get(version)
         legal: Callable[[], bool] = {
-            Kind.PROMOTE: lambda: NEXT.get(stage) is to,  # type: ignore[arg-type]
-            Kind.ARCHIVE: lambda: to is Stage.ARCHIVED and stage is not Stage.ARCHIVED,
-            Kind.ROLLBACK: lambda: stage is Stage.ARCHIVED and to is Stage.PRODUCTION and version in self.produced,
+            TransitionKind.PROMOTE: lambda: NEXT.get(stage) is to,  # type: ignore[arg-type]
+            TransitionKind.ARCHIVE: lambda: to is Stage.ARCHIVED and stage is not Stage.ARCHIVED,
+            TransitionKind.ROLLBACK: lambda: (
+                stage is Stage.ARCHIVED and to is Stage.PRODUCTION and version in self.produced
+            ),
         }[kind]
         self.attempt(kind, version, to, legal=stage is not None and legal())
 
@@ -76,7 +82,7 @@ class Lives(RuleBasedStateMachine):
         usual = {version: NEXT[stage] for version, stage in self.stages.items() if stage in NEXT}
         if usual:
             version = data.draw(st.sampled_from(sorted(usual)))
-            self.attempt(Kind.PROMOTE, version, usual[version], legal=True)
+            self.attempt(TransitionKind.PROMOTE, version, usual[version], legal=True)
 
     @rule()
     def roll_back(self) -> None:
@@ -84,7 +90,7 @@ class Lives(RuleBasedStateMachine):
         if gone:
             back = self.ledger.predecessor
             assert back in gone
-            self.attempt(Kind.ROLLBACK, back, Stage.PRODUCTION, legal=True)
+            self.attempt(TransitionKind.ROLLBACK, back, Stage.PRODUCTION, legal=True)
 
     @invariant()
     def agrees(self) -> None:
@@ -102,7 +108,7 @@ class Lives(RuleBasedStateMachine):
 
     @invariant()
     def versions_grow(self) -> None:
-        registered = [each.version for each in self.ledger.transitions if each.kind is Kind.REGISTER]
+        registered = [each.version for each in self.ledger.transitions if each.kind is TransitionKind.REGISTER]
         assert registered == sorted(set(registered))
 
     @invariant()
@@ -126,7 +132,7 @@ class Lives(RuleBasedStateMachine):
 TestLives = Lives.TestCase
 
 
-def ledger_with(*moves: tuple[Kind, str, Stage]) -> Ledger:
+def ledger_with(*moves: tuple[TransitionKind, str, Stage]) -> Ledger:
     ledger = Ledger()
     for kind, version, to in moves:
         ledger = ledger.then(propose(ledger, kind, Version.parse(version), to))
@@ -134,12 +140,12 @@ def ledger_with(*moves: tuple[Kind, str, Stage]) -> Ledger:
 
 
 LIVED = (
-    (Kind.REGISTER, "1.0.0", Stage.NONE),
-    (Kind.PROMOTE, "1.0.0", Stage.STAGING),
-    (Kind.PROMOTE, "1.0.0", Stage.PRODUCTION),
-    (Kind.REGISTER, "1.1.0", Stage.NONE),
-    (Kind.PROMOTE, "1.1.0", Stage.STAGING),
-    (Kind.PROMOTE, "1.1.0", Stage.PRODUCTION),
+    (TransitionKind.REGISTER, "1.0.0", Stage.NONE),
+    (TransitionKind.PROMOTE, "1.0.0", Stage.STAGING),
+    (TransitionKind.PROMOTE, "1.0.0", Stage.PRODUCTION),
+    (TransitionKind.REGISTER, "1.1.0", Stage.NONE),
+    (TransitionKind.PROMOTE, "1.1.0", Stage.STAGING),
+    (TransitionKind.PROMOTE, "1.1.0", Stage.PRODUCTION),
 )
 
 
@@ -156,24 +162,31 @@ class TestMoves:
     @pytest.mark.parametrize(
         ("kind", "version", "to", "words"),
         [
-            (Kind.PROMOTE, "1.2.0", Stage.PRODUCTION, r"from None to Production.*\n.*promote to Staging"),
-            (Kind.PROMOTE, "1.0.0", Stage.PRODUCTION, r"from Archived to Production.*\n.*rollback to Production"),
-            (Kind.PROMOTE, "1.1.0", Stage.PRODUCTION, "is in Production already"),
-            (Kind.PROMOTE, "1.1.0", Stage.NONE, r"from Production to None.*\n.*archive to Archived"),
-            (Kind.ROLLBACK, "1.2.0", Stage.PRODUCTION, "never was in Production"),
-            (Kind.PROMOTE, "9.0.0", Stage.STAGING, r"no version 9.0.0.\n.*1.2.0, 1.1.0, 1.0.0"),
-            (Kind.REGISTER, "1.2.0", Stage.NONE, "does not come after 1.2.0"),
-            (Kind.REGISTER, "1.3.0", Stage.STAGING, "starts in None"),
+            (TransitionKind.PROMOTE, "1.2.0", Stage.PRODUCTION, r"from None to Production.*\n.*promote to Staging"),
+            (
+                TransitionKind.PROMOTE,
+                "1.0.0",
+                Stage.PRODUCTION,
+                r"from Archived to Production.*\n.*rollback to Production",
+            ),
+            (TransitionKind.PROMOTE, "1.1.0", Stage.PRODUCTION, "is in Production already"),
+            (TransitionKind.PROMOTE, "1.1.0", Stage.NONE, r"from Production to None.*\n.*archive to Archived"),
+            (TransitionKind.ROLLBACK, "1.2.0", Stage.PRODUCTION, "never was in Production"),
+            (TransitionKind.PROMOTE, "9.0.0", Stage.STAGING, r"no version 9.0.0.\n.*1.2.0, 1.1.0, 1.0.0"),
+            (TransitionKind.REGISTER, "1.2.0", Stage.NONE, "does not come after 1.2.0"),
+            (TransitionKind.REGISTER, "1.3.0", Stage.STAGING, "starts in None"),
         ],
     )
-    def test_an_illegal_move_names_the_legal_ones(self, kind: Kind, version: str, to: Stage, words: str) -> None:
-        ledger = ledger_with(*LIVED, (Kind.REGISTER, "1.2.0", Stage.NONE))
+    def test_an_illegal_move_names_the_legal_ones(
+        self, kind: TransitionKind, version: str, to: Stage, words: str
+    ) -> None:
+        ledger = ledger_with(*LIVED, (TransitionKind.REGISTER, "1.2.0", Stage.NONE))
         with pytest.raises(LifecycleError, match=words):
             propose(ledger, kind, Version.parse(version), to)
 
     def test_an_entry_that_skips_a_number_does_nothing(self) -> None:
         ledger = ledger_with(*LIVED)
-        entry = propose(ledger, Kind.ARCHIVE, Version(1, 1, 0), Stage.ARCHIVED)
+        entry = propose(ledger, TransitionKind.ARCHIVE, Version(1, 1, 0), Stage.ARCHIVED)
         late = Transition(**{**entry.__dict__, "number": entry.number + 1})
         assert ledger.then(late).stages == ledger.stages
 
@@ -231,6 +244,6 @@ def test_an_unknown_stage_says_which_there_are() -> None:
 
 
 def test_texts_of_people_come_back_as_they_were() -> None:
-    entry = propose(Ledger(), Kind.REGISTER, Version(1, 0, 0), Stage.NONE)
+    entry = propose(Ledger(), TransitionKind.REGISTER, Version(1, 0, 0), Stage.NONE)
     said = Transition(**{**entry.__dict__, "why": 'better "F1"\n— 测试', "who": "Zoë"})
     assert decode(1, encode(said)) == said

@@ -32,7 +32,7 @@ from asgard.model.scoring import segmented as segmented_module
 from asgard.model.scoring.predictor import Predictor
 from asgard.model.scoring.scorers import load
 from asgard.model.scoring.segmented import Segmented
-from asgard.model.scoring.single_model import Loaded
+from asgard.model.scoring.single_model import SingleModel
 
 COUNT = 300
 WHOLE = (Format.LIGHTGBM, fitted(Format.LIGHTGBM, num_leaves=3))
@@ -163,11 +163,11 @@ class TestLoading:
     def test_again_only_what_did_not_fit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         loads = []
 
-        def counted(*arguments: Any) -> Loaded:
+        def counted(*arguments: Any) -> SingleModel:
             loads.append(arguments)
-            return Loaded(*arguments)
+            return SingleModel(*arguments)
 
-        monkeypatch.setattr(segmented_module, "Loaded", counted)
+        monkeypatch.setattr(segmented_module, "SingleModel", counted)
         models = {f"shop {place:02}": WHOLE for place in range(10)}
         made = segmented(models)
         size = len(made.files["segments/0/model.txt"])

@@ -16,7 +16,7 @@ import pytest
 from asgard.common.errors import DeclarationError
 from asgard.validation import checks as c
 from asgard.validation.checks import Check, CheckDefinitionError, Scope, Severity
-from asgard.validation.rules import AcceptedValues, Between, Kind, bounds_of
+from asgard.validation.rules import AcceptedValues, Between, CheckKind, bounds_of
 
 ALL = [
     c.not_null("a"),
@@ -36,7 +36,7 @@ ALL = [
 
 
 def test_every_kind_can_be_declared() -> None:
-    assert {check.kind for check in ALL} == set(Kind)
+    assert {check.kind for check in ALL} == set(CheckKind)
 
 
 @pytest.mark.parametrize("check", ALL, ids=str)
@@ -169,7 +169,7 @@ def test_contradictions_are_refused_with_a_hint(declare: Callable[[], Any], mess
     ],
 )
 def test_javas_own_syntax_is_accepted(pattern: str) -> None:
-    assert c.matches("a", pattern).kind is Kind.MATCHES
+    assert c.matches("a", pattern).kind is CheckKind.MATCHES
 
 
 def test_values_of_numpy_and_pandas_become_pythons_own() -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from asgard.validation.checks import Scope, Severity
 from asgard.validation.results import AnsweredBy, AuditOutcome, CheckResult, TableAudit
-from asgard.validation.rules import Kind
+from asgard.validation.rules import CheckKind
 
 PASSED = CheckResult(
     name="between(a)",
-    kind=Kind.BETWEEN,
+    kind=CheckKind.BETWEEN,
     columns=("a",),
     severity=Severity.ERROR,
     scope=Scope.ADDED,
