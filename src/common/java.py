@@ -213,11 +213,11 @@ def _ask(executable: Path, source: str) -> Java | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    said = dict(re.findall(r"^\s*(java\.\S+) = (.*?)\s*$", answer.stderr, re.MULTILINE))
-    version = _version(said.get("java.specification.version", ""))
-    if version is None or "java.home" not in said:
+    properties = dict(re.findall(r"^\s*(java\.\S+) = (.*?)\s*$", answer.stderr, re.MULTILINE))
+    version = _version(properties.get("java.specification.version", ""))
+    if version is None or "java.home" not in properties:
         return None
-    return Java(Path(said["java.home"]), version, source)
+    return Java(Path(properties["java.home"]), version, source)
 
 
 def _for_spark(java: Java, settings: Settings) -> Java:

@@ -72,8 +72,10 @@ def ending_of(error: BaseException) -> str:
 
 def raised(error: BaseException) -> Raised:
     """A Python error of this process."""
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return Raised(_plain(f"{type(error).__name__}: {said}" if said else type(error).__name__), place_of(error))
+    first_line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return Raised(
+        _plain(f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__), place_of(error)
+    )
 
 
 def raised_on_worker(text: str) -> Raised | None:

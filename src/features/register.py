@@ -127,8 +127,8 @@ def split_waiting(
     lake: Lakehouse, views: Sequence[FeatureView]
 ) -> tuple[tuple[FeatureView, ...], tuple[FeatureView, ...]]:
     """Views that can be registered, and those of predictions that nobody published yet."""
-    there = lake.nessie.contents(lake.target, {view.table for view in views if view.model})
-    waiting = tuple(view for view in views if view.model and view.table not in there)
+    published = lake.nessie.contents(lake.target, {view.table for view in views if view.model})
+    waiting = tuple(view for view in views if view.model and view.table not in published)
     return tuple(view for view in views if view not in waiting), waiting
 
 
@@ -187,14 +187,16 @@ def tidy_holds(lake: Lakehouse, say: Say = lambda _line: None) -> None:
     """
     registrations = Registrations(lake.storage)
     _tell_foreign(lake, registrations, say)
-    there = {name: held for name, commit in holds_of(lake, KIND).items() if (held := _held_by(name, commit))}
+    held_registrations = {
+        name: held for name, commit in holds_of(lake, KIND).items() if (held := _held_by(name, commit))
+    }
     newest = registrations.newest(KIND)  # after the holds, so that what is held now is known here
     kept = {(each.name, each.number, each.commit): each for each in newest.values() if not each.removed}
-    for name, held in there.items():
+    for name, held in held_registrations.items():
         view, number, _ = held
         if held not in kept and view in newest and number <= newest[view].number:
             release(lake, name, say)
-    for held in kept.keys() - there.values():
+    for held in kept.keys() - held_registrations.values():
         if kept[held].target != lake.target:
             continue
         try:

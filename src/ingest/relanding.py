@@ -68,11 +68,13 @@ def not_landed(rows: "DataFrame", landed: "DataFrame", columns: Sequence[str]) -
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
-    there = _lower(landed.columns)
-    compared = [name for name in columns if name.lower() in there]
+    landed_names = _lower(landed.columns)
+    compared = [name for name in columns if name.lower() in landed_names]
     before = landed.select(
         *(
-            (F.col(quoted(one.name)) if one.name.lower() in there else F.lit(None)).cast(one.dataType).alias(one.name)
+            (F.col(quoted(one.name)) if one.name.lower() in landed_names else F.lit(None))
+            .cast(one.dataType)
+            .alias(one.name)
             for one in rows.schema.fields
         )
     )

@@ -105,8 +105,8 @@ def _require_text(head: bytes, encoding: str, name: str, kind: Format | None) ->
     wide = wide_encoding(head)
     if wide and not _fits(wanted, *wide):
         hint = wide[0][:6] if wide[1] else wide[0]
-        said = "its byte-order mark says" if wide[1] else "its first bytes say"
-        raise InputDataError(f"{name} is not {encoding}: {said} {wide[0]}.", hint=f"Say --encoding {hint}.")
+        evidence = "its byte-order mark says" if wide[1] else "its first bytes say"
+        raise InputDataError(f"{name} is not {encoding}: {evidence} {wide[0]}.", hint=f"Say --encoding {hint}.")
     if not wide and wanted.startswith(("utf-16", "utf-32")) and head and head.isascii() and b"\0" not in head:
         raise InputDataError(f"{name} is not {encoding}: its first bytes are ASCII.", hint="Say --encoding utf-8.")
     if head.startswith(codecs.BOM_UTF8) and not wanted.startswith("utf-8"):

@@ -78,8 +78,8 @@ class _Answer:
             return  # a signal came when the object was already out
         content = {} if self.content is None else self.content
         if error is not None:
-            told = {"error": redact(error.message), "details": list(map(redact, error.details)), "hint": error.hint}
-            content = {**(content if isinstance(content, dict) else {}), **told}
+            failure = {"error": redact(error.message), "details": list(map(redact, error.details)), "hint": error.hint}
+            content = {**(content if isinstance(content, dict) else {}), **failure}
         if code and isinstance(content, dict):
             content = {**content, "exit_code": int(code)}
         text = _text(content)

@@ -184,8 +184,8 @@ def _show(predicted: Predicted) -> None:
         mean = "" if counts.mean is None else f", mean {counts.mean:.4f}"
         null = f", {counts.null:,} of them null" if counts.null else ""
         role = f" ({side})" if len(predicted.sides) > 1 else ""
-        told = f"{counts.rows:,} predictions by {counts.version}{role}{mean}{null}"
-        typer.echo(f"{predicted.request.table}: {told} ({predicted.run.status})")
+        summary = f"{counts.rows:,} predictions by {counts.version}{role}{mean}{null}"
+        typer.echo(f"{predicted.request.table}: {summary} ({predicted.run.status})")
     if predicted.remark:
         typer.echo(f"nothing was published: {predicted.remark}")
     if predicted.unknown is not None and predicted.unknown.count:

@@ -56,9 +56,9 @@ def _outcome(app: typer.Typer, words: list[str], prog_name: str) -> tuple[int, A
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
             error.show()  # type: ignore[attr-defined]
             return ExitCode.USAGE, None
-        told = _in_words(error, prog_name)
-        print_error(told)
-        return told.exit_code, told
+        worded = _in_words(error, prog_name)
+        print_error(worded)
+        return worded.exit_code, worded
     return (int(result) if isinstance(result, int) else ExitCode.DONE), None
 
 

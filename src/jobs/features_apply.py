@@ -31,8 +31,8 @@ def apply_all(lake: "Lakehouse", pipeline: "Pipeline", say: Any) -> None:
     from asgard.lakehouse.catalog.snapshots import resolve
 
     declared = Declared.of(pipeline)
-    there = lake.nessie.contents(lake.target, {view.table for view in declared.views.values()})
-    views = [view for view in declared.views.values() if view.table in there]
+    published = lake.nessie.contents(lake.target, {view.table for view in declared.views.values()})
+    views = [view for view in declared.views.values() if view.table in published]
     for view in register.split_waiting(lake, tuple(declared.views.values()))[1]:
         say(register.what_it_waits_for(view))
     require_applicable(lake, pipeline)

@@ -120,8 +120,8 @@ def _asked(gate: Gate, facts: PromotionFacts) -> str | None:
         reason = gate(facts)
     except Exception as error:  # of a user's code: anything
         place = traceback.extract_tb(error.__traceback__)[-1]
-        said = error.message if isinstance(error, AsgardError) else str(error)
-        return f"it failed with {type(error).__name__}: {said} ({place.filename}, line {place.lineno})"
+        failure = error.message if isinstance(error, AsgardError) else str(error)
+        return f"it failed with {type(error).__name__}: {failure} ({place.filename}, line {place.lineno})"
     if reason is None or (isinstance(reason, str) and reason):
         return reason
     return f"it gave {reason!r}, and has to give the reason to refuse, or None"

@@ -189,8 +189,8 @@ class Ledger:
     @property
     def staging(self) -> Version | None:
         """Of those in Staging, the one that came there last."""
-        there = (step.version for step in reversed(self.steps) if step.after is Stage.STAGING)
-        return next((version for version in there if self.stages[version] is Stage.STAGING), None)
+        staged = (step.version for step in reversed(self.steps) if step.after is Stage.STAGING)
+        return next((version for version in staged if self.stages[version] is Stage.STAGING), None)
 
     @property
     def predecessor(self) -> Version | None:
@@ -268,8 +268,8 @@ class Ledger:
     def _hint(self, version: Version) -> str:
         stage = self.stages.get(version)
         if stage is None:
-            there = ", ".join(str(each) for each in sorted(self.stages, reverse=True)[:10]) or "none yet"
-            return f"There are {there}."
+            versions = ", ".join(str(each) for each in sorted(self.stages, reverse=True)[:10]) or "none yet"
+            return f"There are {versions}."
         moves = [
             f"{kind} to {to}"
             for kind, allowed in _LEGAL.items()

@@ -76,14 +76,14 @@ def evaluate(
         }
     places = list(range(classes))
     shares = np.column_stack([1 - score, score]) if task is Task.BINARY else score
-    said = (score >= THRESHOLD).astype(int) if task is Task.BINARY else shares.argmax(axis=1)
+    predicted = (score >= THRESHOLD).astype(int) if task is Task.BINARY else shares.argmax(axis=1)
     average = "binary" if task is Task.BINARY else "macro"
     options = {"average": average, "zero_division": 0.0, **({} if task is Task.BINARY else {"labels": places})}
     found = {
-        Metric.ACCURACY: float(metrics.accuracy_score(target, said)),
-        Metric.F1: float(metrics.f1_score(target, said, **options)),
-        Metric.PRECISION: float(metrics.precision_score(target, said, **options)),
-        Metric.RECALL: float(metrics.recall_score(target, said, **options)),
+        Metric.ACCURACY: float(metrics.accuracy_score(target, predicted)),
+        Metric.F1: float(metrics.f1_score(target, predicted, **options)),
+        Metric.PRECISION: float(metrics.precision_score(target, predicted, **options)),
+        Metric.RECALL: float(metrics.recall_score(target, predicted, **options)),
         Metric.LOG_LOSS: float(metrics.log_loss(target, shares, labels=places)),
     }
     if task is Task.BINARY:

@@ -270,8 +270,8 @@ class Registry:
     def _open(self, name: str) -> tuple[LedgerRun, RegisteredModel]:
         run = ledger_run.find(self.client, self.settings, name)
         if run is None:
-            there = ", ".join(self.names()) or "none yet: `asgard train` registers"
-            raise UsageError(f"There is no model {name!r}.", hint=f"There is: {there}.")
+            names = ", ".join(self.names()) or "none yet: `asgard train` registers"
+            raise UsageError(f"There is no model {name!r}.", hint=f"There is: {names}.")
         return run, self._model(run)
 
     def _model(self, run: LedgerRun) -> RegisteredModel:

@@ -83,17 +83,17 @@ def list_views(directory: DirOption = None, settings: SetOption = None, as_json:
     from asgard.lakehouse.catalog.registrations import Registrations
 
     lake = _lake(settings, directory)
-    found = Registrations(lake.storage).current(KIND).values()
-    contents = lake.nessie.contents(lake.target, {each.table for each in found})
-    told = {
+    registered = Registrations(lake.storage).current(KIND).values()
+    contents = lake.nessie.contents(lake.target, {each.table for each in registered})
+    words = {
         ViewFreshness.NEWEST: "yes",
         ViewFreshness.BEHIND: "no: apply again",
         ViewFreshness.GONE: f"table gone from {lake.target}",
     }
-    standings = [ViewFreshness.of(each, contents) for each in found]
+    standings = [ViewFreshness.of(each, contents) for each in registered]
     rows = [
         {**each.to_json(), "behind": standing is not ViewFreshness.NEWEST, "standing": str(standing)}
-        for each, standing in zip(found, standings, strict=True)
+        for each, standing in zip(registered, standings, strict=True)
     ]
     if as_json:
         show_json({"views": rows})
@@ -109,7 +109,7 @@ def list_views(directory: DirOption = None, settings: SetOption = None, as_json:
                 len(row["declared"]["features"]),
                 f"{row['facts']['rows']:,}",
                 row["snapshot_id"],
-                told[ViewFreshness(row["standing"])],
+                words[ViewFreshness(row["standing"])],
                 row["declared"]["codec"] if row["online"] else "",
                 row["registered"][:19],
             )
@@ -285,8 +285,8 @@ def impact(
     rows += _models_reading(lake, name, column or ())
     broken: list[dict[str, str]] = []
     if ref is not None:
-        there = PinnedTable.load(lake, name, resolve(lake, ref))
-        kinds = {each.name: each.type for each in there.columns.values()}
+        pinned = PinnedTable.load(lake, name, resolve(lake, ref))
+        kinds = {each.name: each.type for each in pinned.columns.values()}
         broken = [{"kind": each.kind, "name": each.name, "why": why} for each, why in broken_by(found, name, kinds)]
     if as_json:
         show_json({"table": str(name), "uses": rows, "broken": broken})

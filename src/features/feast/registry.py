@@ -170,9 +170,9 @@ def _stale(store: "FeatureStore", views: "Mapping[str, FeastView]", functions: s
     """What earlier applies put into the registry and nothing needs any more; what others put there stays."""
     from asgard.features.feast.source import SnapshotSource
 
-    there = store.list_feature_views()
-    foreign = [each for each in there if not is_own(each)]
-    gone = [each for each in there if is_own(each) and each.name not in views]
+    feast_views = store.list_feature_views()
+    foreign = [each for each in feast_views if not is_own(each)]
+    gone = [each for each in feast_views if is_own(each) and each.name not in views]
     kept_views = {*views, *(each.name for each in foreign)}
     old = [each for each in store.list_on_demand_feature_views() if each.name not in functions]
     old = [each for each in old if (pipeline and each.tags.get(PIPELINE) == pipeline) or _lacks(each, kept_views)]

@@ -134,7 +134,7 @@ def _failed(function: OnDemandFeature, given: "Mapping[str, pa.Array]", error: E
     own = code.co_filename if code is not None else None
     lines = [each.lineno for each in traceback.extract_tb(error.__traceback__) if each.filename == own]
     where = f" at line {lines[-1]} of {own}" if lines else ""
-    said = (str(error).splitlines() or [""])[0]
+    reason = (str(error).splitlines() or [""])[0]
     types = ", ".join(f"{name} {column.type}" for name, column in given.items())
     decimals = [name for name, column in given.items() if pa.types.is_decimal(column.type)]
     hint = f"It is given a pandas Series for each parameter: {types}."
@@ -143,7 +143,7 @@ def _failed(function: OnDemandFeature, given: "Mapping[str, pa.Array]", error: E
             f"Decimals arrive as Python's Decimal, which does not mix with floats: {', '.join(decimals)}. Say "
             f"{decimals[0]}.astype(float) in it, or make doubles of them in the gold table."
         )
-    return UsageError(f"On-demand feature {function.name} failed{where}: {type(error).__name__}: {said}", hint=hint)
+    return UsageError(f"On-demand feature {function.name} failed{where}: {type(error).__name__}: {reason}", hint=hint)
 
 
 def with_on_demand_schema(schema: "pa.Schema", join: Join) -> "pa.Schema":

@@ -48,13 +48,13 @@ def wait_until_past(
     if behind <= TOLERANCE_MS:
         return
     wait = behind - TOLERANCE_MS + _MARGIN_MS
-    told = f"The clock of this machine is {behind / 1000:,.0f} s behind the last change of {what}"
+    lag = f"The clock of this machine is {behind / 1000:,.0f} s behind the last change of {what}"
     if wait > PATIENCE_MS:
         raise EnvironmentSetupError(
-            f"{told}; Iceberg takes no change that is more than {TOLERANCE_MS // 1000} s older than the last one.",
+            f"{lag}; Iceberg takes no change that is more than {TOLERANCE_MS // 1000} s older than the last one.",
             hint="Set this machine's clock right (or that of whoever wrote the table), then run again with the same "
             "run id. Nothing was computed or lost.",
         )
-    say(f"{told}, which another machine's clock dates: waiting {wait / 1000:,.0f} s before anything is computed")
+    say(f"{lag}, which another machine's clock dates: waiting {wait / 1000:,.0f} s before anything is computed")
     while (left := changed_ms - TOLERANCE_MS + _MARGIN_MS - now()) > 0:
         sleep(min(_STEP_SECONDS, left / 1000))

@@ -128,9 +128,9 @@ class TableState:
         """
         if self.table.current_snapshot() is None:
             return 0
-        told = self.summary("total-records")
-        if told is not None and self.summary("total-delete-files") == "0":
-            return int(told)
+        total = self.summary("total-records")
+        if total is not None and self.summary("total-delete-files") == "0":
+            return int(total)
         if int(self.summary("total-equality-deletes") or 0) > 0:
             return None
         with _readable(f"The table in {self.location}"):

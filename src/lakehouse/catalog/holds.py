@@ -87,14 +87,14 @@ def release(lake: Lakehouse, name: BranchName, say: Say = lambda _line: None) ->
         name: of the hold.
         say: is told of what others have under the name.
     """
-    there = _reference(lake, name)
+    reference = _reference(lake, name)
     own = _path(name, CommitHash("")).removesuffix(".")
     recorded = [path for path in _recorded(lake, kind_of(name)) if path.rpartition(".")[0] == own]
-    if there is not None and _path_of(there) not in recorded:
-        say(foreign_words(there))
-    elif there is not None:
+    if reference is not None and _path_of(reference) not in recorded:
+        say(foreign_words(reference))
+    elif reference is not None:
         with suppress(UnknownReferenceError, ConflictError):  # gone, or not ours any more, since
-            lake.nessie.delete(there)
+            lake.nessie.delete(reference)
     for path in recorded:
         lake.storage.delete(path)
     again = _reference(lake, name)
@@ -132,13 +132,13 @@ def _held(lake: Lakehouse, name: BranchName, commit: CommitHash, ref: str) -> Re
         try:
             lake.nessie.create(RefKind.TAG, name, commit, ref)
         except ConflictError:
-            there = _reference(lake, name)
-            if there is None:  # dropped since
+            reference = _reference(lake, name)
+            if reference is None:  # dropped since
                 continue
-            if there.kind is RefKind.TAG and there.hash == commit:
+            if reference.kind is RefKind.TAG and reference.hash == commit:
                 return None
             lake.storage.delete(_path(name, commit))
-            return there
+            return reference
         except UnknownReferenceError:
             lake.storage.delete(_path(name, commit))
             raise
@@ -148,9 +148,9 @@ def _held(lake: Lakehouse, name: BranchName, commit: CommitHash, ref: str) -> Re
 
 def _named_so(lake: Lakehouse, kind: str, owner: str) -> Iterator[tuple[Reference, bool]]:
     """All references that have names of holds, and whether they are some."""
-    there = list(lake.nessie.references(f"{_PREFIX}_{kind}_{owner}"))
-    recorded = _recorded(lake, kind) if there else set()
-    for each in there:
+    references = list(lake.nessie.references(f"{_PREFIX}_{kind}_{owner}"))
+    recorded = _recorded(lake, kind) if references else set()
+    for each in references:
         yield each, _path_of(each) in recorded
 
 

@@ -106,12 +106,12 @@ class Lakehouse:
 
     def unknown(self, table: TableName, ref: str, found: Content | None = None) -> UnknownTableError:
         """The error for a table that is not there, with those that are; `found` is what else has its name."""
-        there = ", ".join(sorted(map(str, self.nessie.entries(ref)))) or "no table yet"
+        tables = ", ".join(sorted(map(str, self.nessie.entries(ref)))) or "no table yet"
         name, at, commit = ref.partition("@")
         what = f"There is no table {table} on {name}{at}{commit[:12]}."
         if found is not None:
             what = f"{what[:-1]}: what has that name is of another kind ({found.kind_in_words})."
-        return UnknownTableError(what, hint=f"There is: {there}.")
+        return UnknownTableError(what, hint=f"There is: {tables}.")
 
 
 def catalog_conf(settings: Settings) -> dict[str, str]:

@@ -90,8 +90,8 @@ def _status(
     """How an attempt ended, and its publish commit: by the logs of the lakehouse's target ref and of its own."""
     own = str(attempt.start.get("target") or lake.target)
     here = _publication(lake, logs, lake.target, attempt)
-    there = here if own == lake.target else _publication(lake, logs, own, attempt)
-    commit = here or there
+    elsewhere = here if own == lake.target else _publication(lake, logs, own, attempt)
+    commit = here or elsewhere
     if commit is not None:
         if commit.properties.get("asgard.kind", "publish") != "publish":
             return "reverted", commit

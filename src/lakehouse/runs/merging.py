@@ -20,15 +20,15 @@ def require_keys(table: Table, schema: "StructType") -> None:
     Raises:
         DeclarationError: a key column is missing, or is or has a map.
     """
-    there = fields_by_name(schema)
-    missing = [key for key in table.keys if key.lower() not in there]
+    fields = fields_by_name(schema)
+    missing = [key for key in table.keys if key.lower() not in fields]
     if missing:
         raise DeclarationError(
             f"{table.name} is merged by {', '.join(table.keys)}, but its rows lack {', '.join(missing)}.",
             hint=f"Their columns are {', '.join(schema.names)}.",
         )
     for key in table.keys:
-        kind = there[key.lower()].dataType
+        kind = fields[key.lower()].dataType
         if has_map(kind):
             raise DeclarationError(
                 f"{table.name} is merged by {key}, which is {type_sql(kind)}: rows can't be found by a map.",

@@ -339,11 +339,11 @@ class _Runner:
         """
         branch = attempt.branch
         try:
-            there = self.lake.nessie.reference(branch)
-            if there.kind is not RefKind.BRANCH or attempt.sealed not in (None, there.hash):
+            reference = self.lake.nessie.reference(branch)
+            if reference.kind is not RefKind.BRANCH or attempt.sealed not in (None, reference.hash):
                 self.say(f"branch {branch} has commits that the run did not make: it stays; drop it if nobody needs it")
                 return
-            self.lake.nessie.delete(there)
+            self.lake.nessie.delete(reference)
         except AsgardError as error:
             self.say(f"branch {branch} could not be dropped: {error.message}")
 

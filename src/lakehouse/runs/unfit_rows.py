@@ -46,8 +46,8 @@ def _require(table: Table, rows: "DataFrame", stored: Collection[str]) -> None:
         "partitioned_by": tuple(each.column for each in table.partition_fields),
     }
     for what, columns in wanted.items():
-        there = {column.lower() for column in rows.columns}  # as Spark compares them
-        missing = next((column for column in columns if column.lower() not in there), None)
+        names = {column.lower() for column in rows.columns}  # as Spark compares them
+        missing = next((column for column in columns if column.lower() not in names), None)
         if missing is not None:
             meant = nearest(missing, rows.columns)
             merged = what == "keys" and table.mode is WriteMode.MERGE

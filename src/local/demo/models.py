@@ -106,10 +106,10 @@ def model(
     """
     registry, labels = Registry.of(lake.settings), training["labels"]
     requests = {name: TrainRequest.of(pipeline, name, source=source, labels_ref=labels["commit"]) for name in MODELS}
-    there = set(registry.names())
+    registered = set(registry.names())
     tested, trained = [], []
     for name, request in requests.items():
-        version = _trained_before(lake, registry, request, labels["snapshot_id"]) if name in there else None
+        version = _trained_before(lake, registry, request, labels["snapshot_id"]) if name in registered else None
         if version is None:
             say(f"training {name}")
             version = train_job.run(request, lake, say).version

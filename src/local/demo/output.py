@@ -30,10 +30,10 @@ def show(story: Story) -> None:
         [(row["table"], f"{row['rows']:,}", row["files"], f"{row['bytes'] / 1e6:,.1f}") for row in story.tables],
     )
     _heading("Runs, newest first")
-    told = [run for run in story.runs if run["status"] != Status.UNCHANGED]
-    show_table(("RUN", "JOB", "STATUS", "TABLES", "CHECKS"), [_run_row(run) for run in told])
-    if len(told) < len(story.runs):
-        typer.echo(f"and {len(story.runs) - len(told)} that found nothing to do")
+    effective = [run for run in story.runs if run["status"] != Status.UNCHANGED]
+    show_table(("RUN", "JOB", "STATUS", "TABLES", "CHECKS"), [_run_row(run) for run in effective])
+    if len(effective) < len(story.runs):
+        typer.echo(f"and {len(story.runs) - len(effective)} that found nothing to do")
     _show_models(story.models)
     _show_refused(story.refused)
     _heading(f"Where {STORY_TABLE} comes from")

@@ -77,10 +77,12 @@ def _servers() -> Iterator[Path]:
 
 def _version(server: Path) -> tuple[int, ...]:
     try:
-        said = subprocess.run([str(server), "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+        output = subprocess.run(
+            [str(server), "--version"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return ()
-    match = re.search(r"v=(\d+)\.(\d+)\.(\d+)", said)
+    match = re.search(r"v=(\d+)\.(\d+)\.(\d+)", output)
     return tuple(map(int, match.groups())) if match else ()
 
 

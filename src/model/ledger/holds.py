@@ -94,14 +94,14 @@ def settle_holds(
             for commit in each.binding.commits
         }
         unknown = {each.version for each in model.damaged if not is_over(model.ledger, each.version, now, grace)}
-        there = _holds_by_version(lake, model.name)
-        for name, held in there.items():
+        current_holds = _holds_by_version(lake, model.name)
+        for name, held in current_holds.items():
             if held[0] in model.ledger.stages and held[0] not in unknown and held not in wanted:
                 release(lake, name)
                 dropped[name] = None
                 made.pop(name, None)
         for (version, commit), each in wanted.items():
-            if (version, commit) in there.values():
+            if (version, commit) in current_holds.values():
                 continue
             try:
                 name = hold(lake, _hold_of(model.name, version, commit), commit)

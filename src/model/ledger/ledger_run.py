@@ -68,10 +68,10 @@ class LedgerRun:
                 self.client.log_param(self.run_id, key, value)
         except ServiceError:  # refused as taken; or the answer got lost: the ledger knows
             with in_words(self.settings):
-                there = self.client.get_run(self.run_id).data.params.get(key)
-            if there is None:
+                stored = self.client.get_run(self.run_id).data.params.get(key)
+            if stored is None:
                 raise
-            return bool(there == value)
+            return bool(stored == value)
         return True
 
     def _entries(self, params: dict[str, str]) -> Iterator[Transition]:

@@ -95,12 +95,12 @@ class RegisteredModel:
         if what[0].isdigit():
             return self._known(Version.parse(what))
         stage = Stage.parse(what)
-        there = [each for each in everything if each.stage is stage]
-        if len(there) == 1:
-            return there[0]
-        if there and stage is Stage.STAGING and self.ledger.staging:
+        in_stage = [each for each in everything if each.stage is stage]
+        if len(in_stage) == 1:
+            return in_stage[0]
+        if in_stage and stage is Stage.STAGING and self.ledger.staging:
             return self._known(self.ledger.staging)
-        count = f"{len(there)} versions" if there else "no version"
+        count = f"{len(in_stage)} versions" if in_stage else "no version"
         raise UsageError(f"Model {self.name} has {count} in {stage}.", hint=f"Name one: {self._have()}.")
 
     def _known(self, version: Version) -> ModelVersion:

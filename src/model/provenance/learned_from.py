@@ -138,8 +138,8 @@ def functions_of(
             f"{version} learned from the on-demand features {', '.join(wanted)}, whose code is in its pipeline.",
             hint=f"Say --pipeline; it was trained by {version.binding.details.get('pipeline') or 'one'}.",
         )
-    there = Declared.of(pipeline)
-    declared = there.on_demand
+    declarations = Declared.of(pipeline)
+    declared = declarations.on_demand
     lacking = [name for name in wanted if name not in declared]
     if lacking:
         raise UsageError(
@@ -147,7 +147,7 @@ def functions_of(
             hint=f"It declares {', '.join(declared) or 'no on-demand feature'}.",
         )
     found = tuple(declared[name] for name in wanted)
-    _require_no_request(version, found, there)
+    _require_no_request(version, found, declarations)
     recorded = version.binding.details.get(ON_DEMAND_CODE, {})
     changed = [each.name for each in found if differs(recorded.get(each.name), each)]
     if changed and not accept_change:
@@ -159,9 +159,9 @@ def functions_of(
     return found
 
 
-def _require_no_request(version: ModelVersion, functions: Sequence[OnDemandFeature], there: Declared) -> None:
+def _require_no_request(version: ModelVersion, functions: Sequence[OnDemandFeature], declarations: Declared) -> None:
     """Refuse functions of values that are neither keys nor features of the version's views."""
-    views = [there.views[each.view] for each in version.binding.views if each.view in there.views]
+    views = [declarations.views[each.view] for each in version.binding.views if each.view in declarations.views]
     known = {name for view in views for name in (*view.keys, *view.feature_names)}
     for each in functions:
         lacking = [name for name in each.request if name not in known]
@@ -200,15 +200,15 @@ def _as_learned(
     Raises:
         UsageError: it never was.
     """
-    there = [
+    registered = [
         FeatureView.from_json(each.declared)
         for each in Registrations(lake.storage).history(KIND, bound.view)
         if (each.table, each.snapshot_id) == (table.name, table.snapshot_id)
     ]
-    found = [view for view in there if view.version == bound.version]
-    if not found:
+    same_version = [view for view in registered if view.version == bound.version]
+    if not same_version:
         raise _other_version(version, bound, now)
-    return found[-1]
+    return same_version[-1]
 
 
 def _other_version(version: ModelVersion, bound: BoundView, now: FeatureView) -> UsageError:

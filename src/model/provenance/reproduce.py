@@ -155,7 +155,7 @@ def compare(version: ModelVersion, found: Mapping[str, Any], file_sha256: str) -
         file_sha256: of the version's model file. Some formats have the time in theirs, so it decides nothing.
     """
     details = version.binding.details
-    told = dict(version.binding.trainer_details)
+    trainer_details = dict(version.binding.trainer_details)
     comparable = details["digest_method"] == found["digest_method"]
     metrics = (*version.metrics, *(name for name in found["metrics"] if name not in version.metrics))
     return (
@@ -168,7 +168,11 @@ def compare(version: ModelVersion, found: Mapping[str, Any], file_sha256: str) -
         *(FactComparison(name, version.metrics.get(name), found["metrics"].get(name)) for name in metrics),
         FactComparison("predictions of the sample", details["sample"]["scores"], found["sample"]["scores"]),
         FactComparison("predictions of the test", details["sample"]["sha256"], found["sample"]["sha256"]),
-        *([FactComparison("trainer's details", told, found[TRAINER], decides=False)] if told or found[TRAINER] else []),
+        *(
+            [FactComparison("trainer's details", trainer_details, found[TRAINER], decides=False)]
+            if trainer_details or found[TRAINER]
+            else []
+        ),
         FactComparison("model file", file_sha256, found["file_sha256"], decides=False),
     )
 
@@ -240,13 +244,13 @@ def _labels(lake: Lakehouse, version: ModelVersion, source: PipelineSource, tree
             PinnedTable.load(lake, table, At(lake.target, noted["commit"])).require_files()
         return noted["source"], noted["commit"]
     places = [source.working_folder(tree) / noted["source"], Path(source.folder) / noted["source"]]
-    there = [place for place in places if place.is_file()]
-    for place in there:
+    files = [place for place in places if place.is_file()]
+    for place in files:
         with place.open("rb") as stream:
             if hashlib.file_digest(stream, "sha256").hexdigest() == noted["sha256"]:
                 return str(place), None
     raise UsageError(
-        f"its labels {places[-1]} {'were changed' if there else 'are gone'}: "
+        f"its labels {places[-1]} {'were changed' if files else 'are gone'}: "
         f"expected is a file of SHA-256 {noted['sha256']}.",
         hint="Put the file back; labels in a table stay what they were.",
     )

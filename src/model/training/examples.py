@@ -79,12 +79,14 @@ def load_examples(path: Path, model: Model, offered: Mapping[str, str], keys: Ma
     import pyarrow.parquet as pq
 
     columns = _chosen(model, offered)
-    there = pq.ParquetDataset(path).schema.names
-    lacking = [name for name in (model.target, model.time, model.segment) if name is not None and name not in there]
+    label_columns = pq.ParquetDataset(path).schema.names
+    lacking = [
+        name for name in (model.target, model.time, model.segment) if name is not None and name not in label_columns
+    ]
     if lacking:
         raise UsageError(
             f"The labels of model {model.name} have no column {', '.join(lacking)}.",
-            hint=f"They have {', '.join(name for name in there if name not in offered)}.",
+            hint=f"They have {', '.join(name for name in label_columns if name not in offered)}.",
         )
     segment = (model.segment,) if model.segment is not None else ()
     order = list(dict.fromkeys((model.time, *keys, model.target, *columns, *segment)))

@@ -70,17 +70,17 @@ def fitting_together(each: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, A
     nothing where its details are left out, so that a reader sees who told nothing. Nothing at all is kept if nobody
     told anything, or if the names alone are too long.
     """
-    told = tuple(name for name, details in each.items() if details)
+    with_details = tuple(name for name, details in each.items() if details)
     kept: dict[str, Any] = {name: {} for name in each}
     taken = len(json.dumps(kept))
-    if not told or taken > _LONGEST:
-        return {}, told
-    for name in told:
+    if not with_details or taken > _LONGEST:
+        return {}, with_details
+    for name in with_details:
         more = len(json.dumps(each[name])) - len("{}")
         if taken + more <= _LONGEST:
             kept[name] = dict(each[name])
             taken += more
-    return kept, tuple(name for name in told if not kept[name])
+    return kept, tuple(name for name in with_details if not kept[name])
 
 
 def _plain(value: Any) -> Any:

@@ -204,9 +204,9 @@ def _why_none(model: Model, examples: Examples, rows: "Array") -> str:
 
     if len(rows) < model.min_segment_rows:
         return f"{len(rows):,} labels for training, fewer than {model.min_segment_rows:,}"
-    classes, there = len(examples.signature.classes), len(np.unique(examples.target[rows]))
-    if model.task is not Task.REGRESSION and there < classes:
-        return f"{there} of {classes} classes in its {len(rows):,} labels for training"
+    classes, classes_found = len(examples.signature.classes), len(np.unique(examples.target[rows]))
+    if model.task is not Task.REGRESSION and classes_found < classes:
+        return f"{classes_found} of {classes} classes in its {len(rows):,} labels for training"
     return ""
 
 

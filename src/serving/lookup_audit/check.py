@@ -345,8 +345,8 @@ def _commits(lake: Lakehouse, side: "DuckDBPyConnection", group: _Group) -> int:
     return first
 
 
-def _example(group: _Group, line: int, entity: str, *said: Any) -> Example:
-    status, event, features, right_status, right_event, right_features = said
+def _example(group: _Group, line: int, entity: str, *columns: Any) -> Example:
+    status, event, features, right_status, right_event, right_features = columns
     pairs = {"status": (status, right_status), "event_timestamp": (_shown(event), _shown(right_event))}
     logged, right = json.loads(features), json.loads(right_features)
     pairs |= {name: (logged.get(name), right.get(name)) for name in {**logged, **right}}

@@ -129,16 +129,16 @@ def answered(where: str) -> Iterator[None]:
 
 
 def _unreachable(where: str, error: Exception) -> ServiceUnreachableError:
-    said = str(error)
+    reason = str(error)
     if type(error).__name__ == "MasterNotFoundError":
-        why = "ask for a password" if "AuthenticationError" in said else "do not answer, or know no such service"
+        why = "ask for a password" if "AuthenticationError" in reason else "do not answer, or know no such service"
         return ServiceUnreachableError(
             f"No primary was found at {where}: its Sentinels {why}.",
             hint="redis+sentinel://host:26379/<service>/<db>, and ?sentinel_password= where they have one.",
         )
     if is_tls_refusal(error):
-        hint = next((hint for mark, hint in _TLS if mark in said.lower()), _TLS_HINT)
-        return ServiceUnreachableError(f"Redis at {where} and this client can't agree on TLS: {said}", hint=hint)
+        hint = next((hint for mark, hint in _TLS if mark in reason.lower()), _TLS_HINT)
+        return ServiceUnreachableError(f"Redis at {where} and this client can't agree on TLS: {reason}", hint=hint)
     if where.startswith("rediss:"):
         hint = _TLS_HINT
     else:
@@ -159,12 +159,12 @@ _TLS = (
 
 
 def _refused(where: str, error: Exception) -> ServiceError:
-    said = str(error).rpartition("caused error: ")[2]
+    reason = str(error).rpartition("caused error: ")[2]
     kinds = {type(error).__name__, *(each.__name__ for each in type(error).__mro__)}
     for marks, what, hint in _REFUSALS:
-        if any(mark in said or mark in kinds for mark in marks):
+        if any(mark in reason or mark in kinds for mark in marks):
             return ServiceError(f"Redis at {where} {what}", hint=hint)
-    return ServiceError(f"Redis at {where} refuses: {said}", hint=_HINT)
+    return ServiceError(f"Redis at {where} refuses: {reason}", hint=_HINT)
 
 
 _HINT = "Its own log may say more; `asgard status` shows the local services."
@@ -290,5 +290,5 @@ def is_tls_refusal(error: BaseException) -> bool:
     import ssl
 
     causes = (error, error.__cause__, error.__context__)
-    said = any(isinstance(each, ssl.SSLError) for each in causes) or "SSL:" in str(error)
-    return said and "EOF" not in str(error)
+    is_of_tls = any(isinstance(each, ssl.SSLError) for each in causes) or "SSL:" in str(error)
+    return is_of_tls and "EOF" not in str(error)

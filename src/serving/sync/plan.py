@@ -133,5 +133,5 @@ def rule_of(view: FeatureView, table: PinnedTable) -> str:
     columns = [[name, table.columns[name].id, table.columns[name].type] for name in view.columns]
     formats = {"packed": packed.VERSION, "key": _KEY_FORMAT, "head": FORMAT}
     rule = {name: declared[name] for name in (*kept, *(("model",) if view.model else ()))}
-    said = json.dumps([rule, view.feature_names, columns, formats], sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()
+    rule_text = json.dumps([rule, view.feature_names, columns, formats], sort_keys=True)
+    return hashlib.sha256(rule_text.encode()).hexdigest()
