@@ -118,13 +118,13 @@ def audit(
     with progress_lines(quiet=as_json) as say:
         say(f"auditing {name} at {at.reference}")
         outcome = audit_published(lake, name, at, checks)
-    found = outcome.tables[0]
+    audited = outcome.tables[0]
     if as_json:
         show_json(outcome.to_json())
     else:
-        show_checks(found.results)
-    if not found.passed:
-        failed = ", ".join(result.name for result in found.blocking)
+        show_checks(audited.results)
+    if not audited.passed:
+        failed = ", ".join(result.name for result in audited.blocking)
         raise AuditFailedError(f"{name} at {at.reference} fails: {failed}.", hint="The SQL above finds the rows.")
 
 
@@ -159,9 +159,9 @@ def tables(
     from asgard.lakehouse.runs.history import describe_contents
 
     lake = _lake(settings, directory)
-    found, others = describe_contents(lake, resolve(lake, ref))
+    tables, others = describe_contents(lake, resolve(lake, ref))
     if as_json:
-        show_json({"tables": found, "others": [each.to_json() for each in others]})
+        show_json({"tables": tables, "others": [each.to_json() for each in others]})
         return
     show_table(
         ("TABLE", "ROWS", "FILES", "MB", "WRITTEN", "INTERVALS", "OWNER"),
@@ -175,7 +175,7 @@ def tables(
                 row["intervals"],
                 row["owner"],
             )
-            for row in found
+            for row in tables
         ],
         empty="no table yet",
     )
@@ -196,11 +196,11 @@ def runs(
 
     lake = _lake(settings, directory)
     wanted = check_run_id(run_id) if run_id else None
-    found = [run.to_json() for run in list_runs(lake, limit=limit, run_id=wanted)]
-    if wanted and not found:
+    runs = [run.to_json() for run in list_runs(lake, limit=limit, run_id=wanted)]
+    if wanted and not runs:
         raise UsageError(f"There is no run {wanted}.", hint="`asgard runs` lists those that there are.")
     if as_json:
-        show_json({"runs": found})
+        show_json({"runs": runs})
         return
     show_table(
         ("RUN", "TRY", "JOB", "STATUS", "TABLES", "CHECKS", "SECONDS", "BY"),
@@ -215,11 +215,11 @@ def runs(
                 round(sum(run["seconds"].values()), 1) if run["seconds"] else "",
                 run["user"],
             )
-            for run in found
+            for run in runs
         ],
         empty="no run yet",
     )
-    for run in found if wanted else ():
+    for run in runs if wanted else ():
         _show_run(run)
 
 
@@ -252,9 +252,9 @@ def branches(directory: DirOption = None, settings: SetOption = None, as_json: J
     """List branches and tags, and the runs they belong to."""
     from asgard.lakehouse.runs.history import list_branches
 
-    found = list_branches(_lake(settings, directory))
+    branches = list_branches(_lake(settings, directory))
     if as_json:
-        show_json({"branches": found})
+        show_json({"branches": branches})
         return
     show_table(
         ("NAME", "KIND", "COMMIT", "RUN", "RENEWED"),
@@ -266,7 +266,7 @@ def branches(directory: DirOption = None, settings: SetOption = None, as_json: J
                 row["run_id"],
                 (row["renewed"] or "")[:19],
             )
-            for row in found
+            for row in branches
         ],
     )
 
@@ -283,9 +283,9 @@ def diff(
     from asgard.lakehouse.runs.history import differences
 
     lake = _lake(settings, directory)
-    found = differences(lake, resolve(lake, before), resolve(lake, after))
+    tables = differences(lake, resolve(lake, before), resolve(lake, after))
     if as_json:
-        show_json({"tables": found})
+        show_json({"tables": tables})
         return
     show_table(
         ("TABLE", "CHANGE", "ROWS BEFORE", "ROWS AFTER", "COLUMNS"),
@@ -301,11 +301,11 @@ def diff(
                     + [f"~{name}" for name in row["columns_retyped"]]
                 ),
             )
-            for row in found
+            for row in tables
         ],
         empty="no difference",
     )
-    for row in found:
+    for row in tables:
         if row["problem"]:
             typer.echo(f"{row['table']}: {row['problem']}")
 
@@ -357,28 +357,28 @@ def lineage(
 
 
 def _entity(given: list[str] | None) -> dict[str, str]:
-    found: dict[str, str] = {}
+    keys: dict[str, str] = {}
     for text in given or ():
         name, equals, value = text.partition("=")
-        if not equals or not name or name in found:
+        if not equals or not name or name in keys:
             raise UsageError(
-                f"--key {text!r} is {'there twice' if name in found else 'not NAME=VALUE'}.",
+                f"--key {text!r} is {'there twice' if name in keys else 'not NAME=VALUE'}.",
                 hint="E.g. --key customer_id=123.",
             )
-        found[name] = value
-    return found
+        keys[name] = value
+    return keys
 
 
 def settings(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
     """Print every setting, and where it came from."""
     from asgard.common.settings import DEFINITIONS, Secret, redact_url
 
-    found = settings_from(settings, directory)
+    loaded = settings_from(settings, directory)
     rows: list[dict[str, Any]] = []
     for definition in DEFINITIONS:
-        value = getattr(found, definition.name)
+        value = getattr(loaded, definition.name)
         shown = None if value is None else "***" if isinstance(value, Secret) else redact_url(str(value))
-        source = found.sources[definition.name]
+        source = loaded.sources[definition.name]
         rows.append({"name": definition.name, "value": shown, "source": source, "help": definition.help})
     if as_json:
         show_json({"settings": rows})

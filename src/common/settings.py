@@ -313,10 +313,10 @@ class Settings:
     def secrets(self) -> tuple[str, ...]:
         """Every secret text, for filters that must not let one through."""
         values = [getattr(self, name) for name in _names()]
-        found = [value.reveal() for value in values if isinstance(value, Secret)]
-        addresses = [text for text in (*found, *values) if isinstance(text, str) and "://" in text]
+        secrets = [value.reveal() for value in values if isinstance(value, Secret)]
+        addresses = [text for text in (*secrets, *values) if isinstance(text, str) and "://" in text]
         passwords = [password for url in addresses if (password := urlsplit(url).password)]
-        return tuple(text for text in (*found, *passwords) if text)
+        return tuple(text for text in (*secrets, *passwords) if text)
 
 
 def _names() -> list[str]:
@@ -415,7 +415,7 @@ def _fill_from_services(values: dict[str, Any], sources: dict[str, str]) -> None
     path: Path = values["project_dir"] / SERVICES_FILE
     try:
         services = json.loads(path.read_text(encoding="utf-8"))["services"]
-        found = {service: str(content["url"]) for service, content in services.items()}
+        urls = {service: str(content["url"]) for service, content in services.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return
     for service, name, parse in (
@@ -423,8 +423,8 @@ def _fill_from_services(values: dict[str, Any], sources: dict[str, str]) -> None
         ("redis", "redis_url", Secret),
         ("mlflow", "mlflow_tracking_uri", str),
     ):
-        if values[name] is None and service in found:
-            values[name] = parse(found[service])
+        if values[name] is None and service in urls:
+            values[name] = parse(urls[service])
             sources[name] = f"services of {values['project_dir']}"
 
 
@@ -456,13 +456,13 @@ def as_variables(settings: Settings) -> dict[str, str]:
 
     Secrets are in it: it is for nobody else.
     """
-    found = {}
+    given = {}
     for definition in DEFINITIONS:
         value = getattr(settings, definition.name)
         if value is not None:
             plain = value.reveal() if isinstance(value, Secret) else value
-            found[definition.variable] = str(plain.absolute() if isinstance(plain, Path) else plain)
-    return found
+            given[definition.variable] = str(plain.absolute() if isinstance(plain, Path) else plain)
+    return given
 
 
 def set_for_children(name: str, value: str) -> None:

@@ -327,21 +327,21 @@ def _moved(before: Registration, table: PinnedTable) -> str:
 def _differences(before: FeatureView, after: FeatureView) -> tuple[str, ...]:
     """How two declarations differ, in words."""
     old, new = _in_words(before), _in_words(after)
-    found = [f"{name} {old[name]} -> {new[name]}" for name in new if old[name] != new[name]]
+    differences = [f"{name} {old[name]} -> {new[name]}" for name in new if old[name] != new[name]]
     had, has = {each.name: each for each in before.features}, {each.name: each for each in after.features}
-    found += [f"feature {name} added" for name in has if name not in had]
-    found += [f"feature {name} taken out" for name in had if name not in has]
-    found += [
+    differences += [f"feature {name} added" for name in has if name not in had]
+    differences += [f"feature {name} taken out" for name in had if name not in has]
+    differences += [
         f"feature {name} {had[name].type} -> {has[name].type}"
         for name in has
         if name in had and had[name].type != has[name].type
     ]
     if before.features != after.features and list(had) != list(has) and set(had) == set(has):
-        found.append("order of features")
+        differences.append("order of features")
     described = [name for name in has if name in had and had[name].description != has[name].description]
-    found += [f"description of {', '.join(described)}"] if described else []
-    found += ["description"] if before.description != after.description else []
-    return tuple(found)
+    differences += [f"description of {', '.join(described)}"] if described else []
+    differences += ["description"] if before.description != after.description else []
+    return tuple(differences)
 
 
 def _in_words(view: FeatureView) -> dict[str, str]:

@@ -137,15 +137,15 @@ class Windowed:
 
         times = sorted({_micros(moment) for moment in moments})
         reach = self.reach(moments)
-        found = rows.where(F.col(time) >= F.lit(reach.start)).where(F.col(time) < F.lit(reach.end))
-        found = found.withColumn("__start", start)
+        reached = rows.where(F.col(time) >= F.lit(reach.start)).where(F.col(time) < F.lit(reach.end))
+        reached = reached.withColumn("__start", start)
         if len(times) == 1:
-            found = found.withColumn("__moment", F.lit(times[0]))
+            reached = reached.withColumn("__moment", F.lit(times[0]))
         else:
             grid = rows.sparkSession.createDataFrame([(time,) for time in times], "__moment bigint")
             span = _length(self.longest + self.every)
             seen = (F.col("__start") < F.col("__moment")) & (F.col("__start") >= F.col("__moment") - F.lit(span))
-            found = found.join(F.broadcast(grid), seen)
+            reached = reached.join(F.broadcast(grid), seen)
         columns = []
         for each in self.aggregates:
             for window in each.over:
@@ -156,7 +156,7 @@ class Windowed:
         if known_at:
             columns.append(F.max(f"`{known_at}`").alias("__known"))
         return (
-            found.groupBy(*self.keys, "__moment")
+            reached.groupBy(*self.keys, "__moment")
             .agg(*columns)
             .select(*self.keys, moment.alias("event_timestamp"), created.alias("created_at"), *self.features)
         )
@@ -209,26 +209,26 @@ def windowed(
     if _DAY % bucket:
         raise DeclarationError(f"A day is no whole number of {precision}.", hint="Use e.g. '5m', '15m', '1h' or '1d'.")
     step = duration(every) if every else bucket
-    found = Windowed(tuple(keys), at, tuple(aggregates), bucket, step, known_at)
-    if not found.keys or not found.aggregates:
+    windowed = Windowed(tuple(keys), at, tuple(aggregates), bucket, step, known_at)
+    if not windowed.keys or not windowed.aggregates:
         raise DeclarationError("Windowed aggregates need keys and aggregates.", hint="keys=('customer_id',)")
     for text in dict.fromkeys(
-        (*(window for each in found.aggregates for window in each.over), *((every,) if every else ()))
+        (*(window for each in windowed.aggregates for window in each.over), *((every,) if every else ()))
     ):
         if duration(text) % bucket:
             raise DeclarationError(
                 f"{text} is no whole number of {precision}.", hint="Use a finer precision, or a longer window."
             )
-    names = [*found.keys, *found.features, "event_timestamp", "created_at", BUCKET, KNOWN_AT]
+    names = [*windowed.keys, *windowed.features, "event_timestamp", "created_at", BUCKET, KNOWN_AT]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DeclarationError(f"{', '.join(twice)} would be there twice.", hint="Give aggregates names: name='...'.")
-    taken = [key for key in found.keys if any(is_state(key, each) for each in found.aggregates)]
+    taken = [key for key in windowed.keys if any(is_state(key, each) for each in windowed.aggregates)]
     if taken:
         raise DeclarationError(
             f"Key {', '.join(taken)} has the name of a column of the partials.", hint="Rename it in the events."
         )
-    return found
+    return windowed
 
 
 def _length(time: timedelta) -> int:

@@ -30,7 +30,7 @@ def show_removed(removed: Removed) -> None:
         typer.echo(f"{removed.view}: the hold {name} is for another Redis or prefix, and stays")
 
 
-def _show_synced(found: Sequence[SyncResult]) -> None:
+def _show_synced(results: Sequence[SyncResult]) -> None:
     show_table(
         ("VIEW", "DID", "WRITTEN", "DELETED", "IN REDIS", "SNAPSHOT"),
         [
@@ -42,12 +42,12 @@ def _show_synced(found: Sequence[SyncResult]) -> None:
                 f"{each.rows:,}",
                 each.target.snapshot_id,
             )
-            for each in found
+            for each in results
         ],
     )
 
 
-def _show_planned(found: Sequence[Preview]) -> None:
+def _show_planned(previews: Sequence[Preview]) -> None:
     show_table(
         ("VIEW", "WOULD", "WHY", "ENTITIES", "SNAPSHOT"),
         [
@@ -58,12 +58,12 @@ def _show_planned(found: Sequence[Preview]) -> None:
                 "all" if each.entities is None else f"{each.entities:,}",
                 each.target.snapshot_id,
             )
-            for each in found
+            for each in previews
         ],
     )
 
 
-def _show_verified(found: Sequence[Verification]) -> None:
+def _show_verified(verifications: Sequence[Verification]) -> None:
     show_table(
         ("VIEW", "SNAPSHOT", "ENTITIES", "EQUAL", "MISSING", "OTHER", "BEYOND", "DIGEST"),
         [
@@ -77,10 +77,10 @@ def _show_verified(found: Sequence[Verification]) -> None:
                 f"{each.beyond:,}",
                 each.digest_redis[:16],
             )
-            for each in found
+            for each in verifications
         ],
     )
-    for each in found:
+    for each in verifications:
         for entity, wrong in each.examples:
             typer.echo(f"{each.view}: {entity} is {_IN_WORDS[wrong]}")
 

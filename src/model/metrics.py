@@ -79,7 +79,7 @@ def evaluate(
     predicted = (score >= THRESHOLD).astype(int) if task is Task.BINARY else shares.argmax(axis=1)
     average = "binary" if task is Task.BINARY else "macro"
     options = {"average": average, "zero_division": 0.0, **({} if task is Task.BINARY else {"labels": places})}
-    found = {
+    values = {
         Metric.ACCURACY: float(metrics.accuracy_score(target, predicted)),
         Metric.F1: float(metrics.f1_score(target, predicted, **options)),
         Metric.PRECISION: float(metrics.precision_score(target, predicted, **options)),
@@ -88,12 +88,12 @@ def evaluate(
     }
     if task is Task.BINARY:
         both = len(np.unique(target)) > 1
-        found |= {
+        values |= {
             Metric.ROC_AUC: float(metrics.roc_auc_score(target, score)) if both else float("nan"),
             Metric.PR_AUC: float(metrics.average_precision_score(target, score)) if both else float("nan"),
             Metric.BRIER: float(metrics.brier_score_loss(target, score, pos_label=1)),
         }
-    return found
+    return values
 
 
 def baseline(
@@ -180,12 +180,12 @@ def importance(
             return evaluate(task, target, given, given.shape[1])[Metric.LOG_LOSS]
         return float(np.mean((given - target) ** 2))
 
-    drawn, base, found = np.random.default_rng(seed), loss(score(matrix)), []
+    drawn, base, losses = np.random.default_rng(seed), loss(score(matrix)), []
     for place in range(matrix.shape[1]):
         shuffled = matrix.copy()
         shuffled[:, place] = drawn.permutation(shuffled[:, place])
-        found.append(loss(score(shuffled)) - base)
-    return found
+        losses.append(loss(score(shuffled)) - base)
+    return losses
 
 
 def _thinned(values: "np.ndarray[Any, Any]") -> list[float]:

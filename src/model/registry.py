@@ -63,14 +63,14 @@ class Registry:
 
     def names(self) -> list[str]:
         """The models that Asgard registered."""
-        found: list[str] = []
+        names: list[str] = []
         page: str | None = None
         with in_words(self.settings):
             while page != "":
                 models = self.client.search_registered_models(max_results=100, page_token=page)
-                found += [each.name for each in models if ledger_run.TAG in each.tags]
+                names += [each.name for each in models if ledger_run.TAG in each.tags]
                 page = models.token or ""
-        return sorted(found)
+        return sorted(names)
 
     def model(self, name: str) -> RegisteredModel:
         """A model with its versions; what MLflow shows of it is put right on the way, if a mover died.
@@ -196,18 +196,18 @@ class Registry:
                 was registered. Archived it can be all the same.
         """
         run, model = self._open(name)
-        found = model.look(str(version))
-        if found.stage is to:
-            return Move(found, None)
+        current = model.look(str(version))
+        if current.stage is to:
+            return Move(current, None)
         model.require_production(expect)
         kind = TransitionKind.ARCHIVE if to is Stage.ARCHIVED else TransitionKind.PROMOTE
         moves.propose(run, model.ledger, kind, version, to, why)
         if kind is TransitionKind.PROMOTE:
-            require_intact(found)
+            require_intact(current)
             if gates:
-                require_all(gates, self._facts(model, found, to, audit))
+                require_all(gates, self._facts(model, current, to, audit))
         entry, archived = moves.write(run, model.ledger, kind, version, to, why, relies_on_production=bool(expect))
-        return Move(replace(found, stage=to), entry, archived)
+        return Move(replace(current, stage=to), entry, archived)
 
     def rollback(
         self,
@@ -239,15 +239,15 @@ class Registry:
                 f"Model {name} has no version to go back to.",
                 hint="A rollback brings back an archived version that was in Production before.",
             )
-        found = model.version(version)
-        if found.stage is Stage.PRODUCTION:
-            return Move(found, None)
+        current = model.version(version)
+        if current.stage is Stage.PRODUCTION:
+            return Move(current, None)
         model.require_production(expect)
         moves.propose(run, model.ledger, TransitionKind.ROLLBACK, version, Stage.PRODUCTION, why)
-        self.artifact(found)
-        prepare(found)
+        self.artifact(current)
+        prepare(current)
         entry, archived = moves.write(run, model.ledger, TransitionKind.ROLLBACK, version, Stage.PRODUCTION, why)
-        return Move(replace(found, stage=Stage.PRODUCTION), entry, archived)
+        return Move(replace(current, stage=Stage.PRODUCTION), entry, archived)
 
     def download(self, version: ModelVersion, folder: Path) -> "Artifact":
         """Fetch the files of a version into a new folder, and verify each of their bytes.

@@ -298,11 +298,11 @@ class EventLog:
     def _ended(self) -> dict[str, JobEvent]:
         """All ended events; single files first, because they move into packs and never back."""
         single = self._read([entry.path for entry in self._storage.list(_ENDED)])
-        found = {event.id: event for path, content in single.items() for event in _decode_all(path, content)}
+        events = {event.id: event for path, content in single.items() for event in _decode_all(path, content)}
         for path in self._settled_packs():
             for event in self._packs[path]:
-                found.setdefault(event.id, event)
-        return found
+                events.setdefault(event.id, event)
+        return events
 
     def _settled_packs(self) -> list[str]:
         """The packs, each of them read.
@@ -346,8 +346,8 @@ class EventLog:
         if not paths:
             return {}
         with ThreadPoolExecutor(_READERS) as pool:
-            found = zip(paths, pool.map(self._storage.read, paths), strict=True)
-            return {path: content for path, content in found if content is not None}
+            contents = zip(paths, pool.map(self._storage.read, paths), strict=True)
+            return {path: content for path, content in contents if content is not None}
 
 
 def _decode_all(path: str, content: bytes) -> Iterator[JobEvent]:
@@ -427,8 +427,8 @@ def _dump(content: Mapping[str, Any]) -> str:
 
 def _filled(content: Mapping[str, Any]) -> dict[str, Any]:
     """Without what is empty, as `decode` fills it in; a rate of 0 is not empty."""
-    found = {name: _filled(value) if isinstance(value, Mapping) else value for name, value in content.items()}
-    return {name: value for name, value in found.items() if value not in (None, {}, ())}
+    filled = {name: _filled(value) if isinstance(value, Mapping) else value for name, value in content.items()}
+    return {name: value for name, value in filled.items() if value not in (None, {}, ())}
 
 
 def _text(value: object) -> str:

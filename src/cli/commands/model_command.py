@@ -94,12 +94,12 @@ def show(
     registry = Registry.of(settings_from(settings, directory))
     name, what = split_name(version)
     model = registry.model(name)
-    found = model.look(what)
-    artifact, problem = _verified(registry, found)
+    registered = model.look(what)
+    artifact, problem = _verified(registry, registered)
     if as_json:
-        show_json(_described(found, model.ledger, artifact, problem))
+        show_json(_described(registered, model.ledger, artifact, problem))
     else:
-        _show(found, model.ledger, artifact, problem)
+        _show(registered, model.ledger, artifact, problem)
 
 
 def promote(
@@ -193,13 +193,13 @@ def verify(
 
     registry = Registry.of(settings_from(settings, directory))
     name, what = split_name(version)
-    found = registry.model(name).look(what)
-    artifact, problem = _verified(registry, found)
+    verified = registry.model(name).look(what)
+    artifact, problem = _verified(registry, verified)
     if as_json:
         show_json(
             {
-                "version": str(found),
-                "sha256": found.sha256,
+                "version": str(verified),
+                "sha256": verified.sha256,
                 "verified": problem is None,
                 "problem": problem.message if problem else None,
                 "files": _files(artifact),
@@ -211,8 +211,8 @@ def verify(
         files = _files(artifact)
         size = sum(each["bytes"] for each in files)
         typer.echo(
-            f"{found}: {len(files)} files, {size:,} bytes, metrics, bounds and binding, all as they were registered "
-            f"(SHA-256 {found.sha256})"
+            f"{verified}: {len(files)} files, {size:,} bytes, metrics, bounds and binding, all as they were registered "
+            f"(SHA-256 {verified.sha256})"
         )
 
 
@@ -231,21 +231,21 @@ def compare(
     registry = Registry.of(settings_from(settings, directory))
     one, other = registry.find(before), registry.find(after)
     old, new = registry.artifact(one), registry.artifact(other)
-    found = comparison.compare(one, other, old.spec, new.spec, (segments_of(old), segments_of(new)))
+    compared = comparison.compare(one, other, old.spec, new.spec, (segments_of(old), segments_of(new)))
     if as_json:
-        show_json(found.to_json())
+        show_json(compared.to_json())
         return
     show_table(
         ("METRIC", str(one), str(other), "CHANGE"),
         [
             (name, _number(old), _number(new), f"{new - old:+.4g}" if old is not None and new is not None else "")
-            for name, (old, new) in found.metrics.items()
+            for name, (old, new) in compared.metrics.items()
         ],
         empty="no metric of either",
     )
     typer.echo("")
-    show_table(("DIFFERS", str(one), str(other)), found.differences, empty="they differ in nothing else")
-    for broken in found.breaks:
+    show_table(("DIFFERS", str(one), str(other)), compared.differences, empty="they differ in nothing else")
+    for broken in compared.breaks:
         typer.echo(f"callers of {one} would break: {broken}")
 
 

@@ -53,13 +53,13 @@ class Lakehouse:
         configure_logging(self.settings)
         repository = self.nessie.repository()
         mine = {"repository_created": repository.created}
-        found = self.storage.read_json(_MARKER)
-        if found is None and not self.storage.create(_MARKER, json.dumps(mine).encode()):
-            found = self.storage.read_json(_MARKER)
-        if found is not None and found != mine:
+        marker = self.storage.read_json(_MARKER)
+        if marker is None and not self.storage.create(_MARKER, json.dumps(mine).encode()):
+            marker = self.storage.read_json(_MARKER)
+        if marker is not None and marker != mine:
             raise WarehouseMismatchError(
                 f"The warehouse {self.settings.warehouse} was made by a Nessie repository created at "
-                f"{found.get('repository_created')}; the one at {self.nessie.uri} was created at "
+                f"{marker.get('repository_created')}; the one at {self.nessie.uri} was created at "
                 f"{repository.created}.",
                 hint="Bring the right Nessie back (an in-memory one forgets everything when it stops), or use "
                 f"another warehouse. If this one was moved on purpose, remove _asgard/{_MARKER} from the warehouse.",
@@ -99,18 +99,18 @@ class Lakehouse:
         Raises:
             UnknownTableError: it is not there.
         """
-        found = self.nessie.content(ref, table)
-        if found is None or not found.is_table:
-            raise self.unknown(table, ref, found)
-        return found
+        content = self.nessie.content(ref, table)
+        if content is None or not content.is_table:
+            raise self.unknown(table, ref, content)
+        return content
 
-    def unknown(self, table: TableName, ref: str, found: Content | None = None) -> UnknownTableError:
-        """The error for a table that is not there, with those that are; `found` is what else has its name."""
+    def unknown(self, table: TableName, ref: str, other: Content | None = None) -> UnknownTableError:
+        """The error for a table that is not there, with those that are; `other` is what else has its name."""
         tables = ", ".join(sorted(map(str, self.nessie.entries(ref)))) or "no table yet"
         name, at, commit = ref.partition("@")
         what = f"There is no table {table} on {name}{at}{commit[:12]}."
-        if found is not None:
-            what = f"{what[:-1]}: what has that name is of another kind ({found.kind_in_words})."
+        if other is not None:
+            what = f"{what[:-1]}: what has that name is of another kind ({other.kind_in_words})."
         return UnknownTableError(what, hint=f"There is: {tables}.")
 
 

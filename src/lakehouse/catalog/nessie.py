@@ -267,8 +267,8 @@ class Nessie:
 
     def contents(self, reference: str, keys: Iterable[TableName]) -> dict[TableName, Content]:
         """The content of each key at a reference (`name` or `name@hash`); absent keys are left out."""
-        found = self._contents(reference, [(name.layer, name.name) for name in keys])
-        return {TableName(*key): content for key, content in found.items()}
+        contents = self._contents(reference, [(name.layer, name.name) for name in keys])
+        return {TableName(*key): content for key, content in contents.items()}
 
     def has_namespace(self, reference: str, name: str) -> bool:
         """Whether a namespace exists at a reference."""
@@ -281,13 +281,13 @@ class Nessie:
     def everything(self, reference: str) -> dict[tuple[str, ...], Content]:
         """Whatever a reference (`name` or `name@hash`) holds, of any kind, but for namespaces."""
         pages = self._pages(f"/trees/{_ref_path(reference)}/entries", {"content": "true"})
-        found = ((_key(entry["name"]), _content(entry.get("content"))) for page in pages for entry in page["entries"])
-        return {key: content for key, content in found if content and content.kind != "NAMESPACE"}
+        entries = ((_key(entry["name"]), _content(entry.get("content"))) for page in pages for entry in page["entries"])
+        return {key: content for key, content in entries if content and content.kind != "NAMESPACE"}
 
     def entries(self, reference: str) -> dict[TableName, Content]:
         """Every table that `layer.name` reaches at a reference (`name` or `name@hash`)."""
-        found = self.everything(reference).items()
-        return {TableName(*key): content for key, content in found if content.is_table and len(key) == 2}
+        entries = self.everything(reference).items()
+        return {TableName(*key): content for key, content in entries if content.is_table and len(key) == 2}
 
     def commit(
         self,

@@ -22,18 +22,18 @@ def imported_versions() -> dict[str, str]:
 
 def installed_versions(names: Iterable[str]) -> dict[str, str]:
     """Python's version, and those of distributions as they are installed here; what is not installed is left out."""
-    found = {canonical(name): each.version for name in names if (each := _installed(name)) and each.version}
-    return {"python": platform.python_version()} | dict(sorted(found.items()))
+    versions = {canonical(name): each.version for name in names if (each := _installed(name)) and each.version}
+    return {"python": platform.python_version()} | dict(sorted(versions.items()))
 
 
 def distributions_of(modules: Iterable[str]) -> frozenset[str]:
     """Distributions that bring these modules; of those that nothing installed brings, none."""
-    owners, found = _owners(tuple(sys.path)), set[str]()
+    owners, distributions = _owners(tuple(sys.path)), set[str]()
     for module in modules:
         names = owners.get(module.partition(".")[0], ())
         exact = [name for name in names if _brings(name, module)] if len(names) > 1 else []
-        found |= {canonical(name) for name in exact or names}
-    return frozenset(found)
+        distributions |= {canonical(name) for name in exact or names}
+    return frozenset(distributions)
 
 
 def is_installed(module: str) -> bool:
@@ -53,7 +53,9 @@ def differences(then: Mapping[str, str]) -> list[str]:
 
 def not_from_an_index(names: Iterable[str]) -> frozenset[str]:
     """Those of these distributions that were installed from a folder, a file or a repository: no index has them."""
-    return frozenset(name for name in names if (found := _installed(name)) and _direct_url(found) is not None)
+    return frozenset(
+        name for name in names if (distribution := _installed(name)) and _direct_url(distribution) is not None
+    )
 
 
 def canonical(name: str) -> str:
@@ -63,13 +65,13 @@ def canonical(name: str) -> str:
 
 def _loaded_files() -> dict[str, set[str]]:
     """The files of this process's modules, by the first part of their names."""
-    found: dict[str, set[str]] = {}
+    owners: dict[str, set[str]] = {}
     for name, module in tuple(sys.modules.items()):
         if issubclass(type(module), ModuleType):  # some that are none say that they are: cffi's
             # Not by getattr: a lazy module would be imported by it.
             path = object.__getattribute__(module, "__dict__").get("__file__")
-            found.setdefault(name.partition(".")[0], set()).update([path] if isinstance(path, str) else [])
-    return found
+            owners.setdefault(name.partition(".")[0], set()).update([path] if isinstance(path, str) else [])
+    return owners
 
 
 @cache
@@ -80,21 +82,21 @@ def _owners(_search_path: tuple[str, ...]) -> Mapping[str, Collection[str]]:
 
 def _is_loaded(name: str, files: Collection[str]) -> bool:
     """Whether one of these files is the distribution's: several may bring parts of one package."""
-    found = _installed(name)
-    if found is None:
+    distribution = _installed(name)
+    if distribution is None:
         return False
-    record = found.read_text("RECORD")
-    if record is None or (_direct_url(found) or {}).get("dir_info", {}).get("editable"):
+    record = distribution.read_text("RECORD")
+    if record is None or (_direct_url(distribution) or {}).get("dir_info", {}).get("editable"):
         return True
-    root = f"{found.locate_file('')}".rstrip("/") + "/"
+    root = f"{distribution.locate_file('')}".rstrip("/") + "/"
     own = {line.partition(",")[0] for line in record.splitlines()}
     return any(path.removeprefix(root) in own for path in files)
 
 
 def _brings(name: str, module: str) -> bool:
     """Whether a distribution has a module: several may bring parts of one package, such as `google`."""
-    found = _installed(name)
-    record = found.read_text("RECORD") if found is not None else None
+    distribution = _installed(name)
+    record = distribution.read_text("RECORD") if distribution is not None else None
     path = module.replace(".", "/")
     return record is not None and any(line.startswith((f"{path}/", f"{path}.")) for line in record.splitlines())
 
@@ -106,8 +108,8 @@ def _installed(name: str) -> Distribution | None:
         return None
 
 
-def _direct_url(found: Distribution) -> dict[str, Mapping[str, object]] | None:
+def _direct_url(distribution: Distribution) -> dict[str, Mapping[str, object]] | None:
     """Where it was installed from, if not from an index (PEP 610)."""
-    content = found.read_text("direct_url.json")
+    content = distribution.read_text("direct_url.json")
     direct: dict[str, Mapping[str, object]] | None = json.loads(content) if content else None
     return direct

@@ -134,10 +134,10 @@ class Segments:
         """Which rows have a model, by the values of their segment."""
         import numpy as np
 
-        found = np.zeros(len(values), dtype=bool)
+        is_predicted = np.zeros(len(values), dtype=bool)
         for value, rows in grouped(values):
-            found[rows] = self.chosen(value) is not None
-        return found
+            is_predicted[rows] = self.chosen(value) is not None
+        return is_predicted
 
     @property
     def everyone(self) -> tuple[Segment, ...]:
@@ -199,11 +199,11 @@ class Segments:
 
     def metrics(self) -> dict[str, float]:
         """Metrics and baseline of each segment, by names that MLflow takes: `segment/GROCERY/rmse`."""
-        found: dict[str, float] = {}
+        metrics: dict[str, float] = {}
         for each, name in zip(self.everyone, _names([each.text for each in self.everyone]), strict=True):
-            found |= {f"segment/{name}/{metric}": value for metric, value in each.metrics.items()}
-            found |= {f"segment/{name}/baseline_{metric}": value for metric, value in each.baseline.items()}
-        return found
+            metrics |= {f"segment/{name}/{metric}": value for metric, value in each.metrics.items()}
+            metrics |= {f"segment/{name}/baseline_{metric}": value for metric, value in each.baseline.items()}
+        return metrics
 
 
 def segments_of(artifact: "Artifact | None") -> Segments | None:
@@ -240,9 +240,9 @@ def values_of(column: "pa.Array | pa.ChunkedArray", name: str, kind: str) -> "pa
         "date": (pa.date32(), lambda t: of.is_date(t) or of.is_timestamp(t)),
     }.get(kind, (pa.int64(), of.is_integer))
     if of.is_null(given.type) or is_of_sort(given.type):
-        found = given.cast(target)
-        if not of.is_timestamp(given.type) or found.cast(given.type).equals(given):  # pandas has no dates of its own
-            return found
+        cast = given.cast(target)
+        if not of.is_timestamp(given.type) or cast.cast(given.type).equals(given):  # pandas has no dates of its own
+            return cast
     raise UsageError(
         f"Column {name} is {given.type}, but the segments of the model are told apart by {kind}.",
         hint="Give the column as the model's signature has it.",
@@ -258,9 +258,9 @@ def grouped(values: "pa.Array") -> "list[tuple[Value | None, Array]]":
     coded = values.dictionary_encode()
     codes = coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     order = np.argsort(codes, kind="stable")
-    found, starts = np.unique(codes[order], return_index=True)
+    present, starts = np.unique(codes[order], return_index=True)
     known = coded.dictionary.to_pylist()
-    groups = zip(found.tolist(), np.split(order, starts[1:]), strict=True)
+    groups = zip(present.tolist(), np.split(order, starts[1:]), strict=True)
     return sorted(((known[code] if code >= 0 else None, rows) for code, rows in groups), key=_nulls_last)
 
 
@@ -275,15 +275,15 @@ def file_of(place: int | None, format: Format) -> str:
 
 def _names(texts: Sequence[str]) -> list[str]:
     """Different names for different texts, of letters, digits, spaces, dots, dashes and underscores of ASCII."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for text in texts:
         plain = re.sub(r"[^A-Za-z0-9 ._-]", "_", text)[:_NAME].strip(" .") or "_"
         name, count = plain, 1
-        while name in found:
+        while name in names:
             count += 1
             name = f"{plain}_{count}"
-        found[name] = None
-    return list(found)
+        names[name] = None
+    return list(names)
 
 
 def _numbers(values: Mapping[str, float]) -> dict[str, float]:

@@ -63,8 +63,8 @@ class Entities:
     @property
     def kind(self) -> Format | None:
         """Parquet, CSV or TSV, as the name says; None for anything else."""
-        found = format_of(self.source.rstrip("/"))
-        return found if found in _READABLE else None
+        kind = format_of(self.source.rstrip("/"))
+        return kind if kind in _READABLE else None
 
     @property
     def name(self) -> str:
@@ -109,10 +109,10 @@ def entities_frame(attempt: Attempt, entities: Entities, types: Mapping[str, str
         )
     read = _as_types(given, entities, types)
     _require_keys(read, entities, types)
-    found = read.select(*(column_of("is", key).alias(key) for key in types)).distinct()
-    if found.isEmpty():
+    keys = read.select(*(column_of("is", key).alias(key) for key in types)).distinct()
+    if keys.isEmpty():
         raise UsageError(f"{entities.name} names no entity.", hint="It has no row.")
-    return found
+    return keys
 
 
 @dataclass(frozen=True)
@@ -217,17 +217,17 @@ def _tables(file: SourceFile, kind: Format, name: str) -> "Iterator[pa.Table]":
     """The records of one file; of one without any, its columns."""
     import pyarrow as pa
 
-    found = SmallFile.open(file, kind, name)
-    yield pa.table({column: pa.array([], pa.string()) for column in found.columns})
-    yield from found.tables()
+    small = SmallFile.open(file, kind, name)
+    yield pa.table({column: pa.array([], pa.string()) for column in small.columns})
+    yield from small.tables()
 
 
 def _fetched(attempt: Attempt, entities: Entities, folder: Path) -> list[SourceFile]:
     """Files at an address that Spark reaches, brought here."""
     files = []
     with _read_in_words(entities):
-        found = attempt.session.read.format("binaryFile").load(_where(entities)).select("path", "content")
-        for place, row in enumerate(found.orderBy("path").toLocalIterator()):
+        binaries = attempt.session.read.format("binaryFile").load(_where(entities)).select("path", "content")
+        for place, row in enumerate(binaries.orderBy("path").toLocalIterator()):
             (folder / str(place)).write_bytes(row["content"])
             files.append(replace(local_file(str(folder / str(place))), name=row["path"]))
     return files

@@ -137,9 +137,9 @@ def find(client: "MlflowClient", settings: Settings, name: str) -> LedgerRun | N
 
 def find_or_create(client: "MlflowClient", settings: Settings, name: str) -> LedgerRun:
     """The ledger of a model, which is made if there is none; see `find`."""
-    found = find(client, settings, name)
-    if found is not None:
-        return found
+    run = find(client, settings, name)
+    if run is not None:
+        return run
     run_id = create(client, settings, name)
     made = LedgerRun(client, settings, name, run_id) if run_id else find(client, settings, name)
     if made is None:
@@ -172,15 +172,15 @@ def create(client: "MlflowClient", settings: Settings, name: str) -> str | None:
 def _experiment(client: "MlflowClient") -> str:
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found is None:
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    if experiment is None:
         try:
             return str(client.create_experiment(EXPERIMENT))
         except MlflowException:  # somebody else made it meanwhile
-            found = client.get_experiment_by_name(EXPERIMENT)
-            if found is None:
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
                 raise
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)
 
 
 def _key(number: int) -> str:

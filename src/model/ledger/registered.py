@@ -27,13 +27,13 @@ class RegisteredModel:
     @classmethod
     def of(cls, name: str, ledger: Ledger, shown: MlflowState) -> "RegisteredModel":
         """A model as its ledger says, with what MLflow's tags add to it."""
-        found = [
+        versions = [
             version_of(name, version, ledger, shown.versions[number].run_id or "", shown.versions[number].tags)
             for version, number in ledger.mlflow_versions.items()
             if number in shown.versions
         ]
         intact, damaged = (
-            tuple(each for each in found if bool(each.problem) is is_damaged) for is_damaged in (False, True)
+            tuple(each for each in versions if bool(each.problem) is is_damaged) for is_damaged in (False, True)
         )
         return cls(name, ledger, intact, damaged)
 
@@ -88,10 +88,10 @@ class RegisteredModel:
         everything = self.everything
         if not what or what.lower() == "latest":
             newest = everything[-1] if everything else None
-            found = newest if what else self.production or newest
-            if found is None:
+            chosen = newest if what else self.production or newest
+            if chosen is None:
                 raise UsageError(f"Model {self.name} has no version yet.", hint="`asgard train` registers one.")
-            return found
+            return chosen
         if what[0].isdigit():
             return self._known(Version.parse(what))
         stage = Stage.parse(what)
@@ -104,10 +104,10 @@ class RegisteredModel:
         raise UsageError(f"Model {self.name} has {count} in {stage}.", hint=f"Name one: {self._have()}.")
 
     def _known(self, version: Version) -> ModelVersion:
-        found = next((each for each in self.everything if each.version == version), None)
-        if found is None:
+        match = next((each for each in self.everything if each.version == version), None)
+        if match is None:
             raise UsageError(f"Model {self.name} has no version {version}.", hint=f"There is: {self._have()}.")
-        return found
+        return match
 
     def _have(self) -> str:
         newest = reversed(self.everything[-10:])

@@ -151,7 +151,7 @@ def explain(
         run = _run(lake, row["run_id"])
         noted = _noted(run, row["model_version"])
         missing: list[str] = []
-        found, artifact = _version(lake, noted["model"], missing)
+        registered, artifact = _version(lake, noted["model"], missing)
         learned = frozenset(artifact.spec.signature.names) if artifact else None
         used, views, sources = [], [], {}
         for raw in noted["views"]:
@@ -167,12 +167,12 @@ def explain(
                 sources[bound.table, bound.snapshot_id] = node
             except AsgardError as error:
                 missing.append(f"lineage of {bound.table}: {error.message}")
-    made = _computed(noted, found, pipeline, views, used, row, missing)
+    made = _computed(noted, registered, pipeline, views, used, row, missing)
     values = {name: value for each in used for name, value in each.values.items()}
     return Explained(
         row=row,
         model=noted["model"],
-        version=found,
+        version=registered,
         run=run,
         used=tuple(used),
         on_demand=tuple(noted["on_demand"]),
@@ -217,18 +217,18 @@ def _newest(
     conditions = [f"{quoted(name)} = CAST(? AS {to_duckdb(table.columns[name].type)})" for name in entity]
     conditions += ["model_version = ?"] if version else []
     names = tuple(table.columns)
-    found = connection.execute(
+    rows = connection.execute(
         f"SELECT {', '.join(map(quoted, names))} FROM {duck.rows_of(connection, table, names)} "
         f"WHERE {' AND '.join(conditions)} ORDER BY predicted_at DESC, model_version DESC LIMIT 1",
         [*entity.values(), *([version] if version else [])],
     ).fetchall()
-    if not found:
+    if not rows:
         which = ", ".join(f"{name} = {value}" for name, value in entity.items())
         raise UsageError(
             f"{table.name} has no prediction of {which}{f' by version {version}' if version else ''}.",
             hint="It was not predicted, or not published on this ref.",
         )
-    return dict(zip(names, found[0], strict=True))
+    return dict(zip(names, rows[0], strict=True))
 
 
 def _run(lake: Lakehouse, run_id: str) -> RunSummary:
@@ -243,13 +243,13 @@ def _run(lake: Lakehouse, run_id: str) -> RunSummary:
 def _noted(run: RunSummary, version: str) -> dict[str, Any]:
     """What a run noted of its predictions by a version."""
     noted = run.attempt.record.get("details", {}).get("prediction", {})
-    found = [each for each in noted.get("versions", ()) if each["model"].rpartition("@")[2] == version]
-    if not found:
+    matching = [each for each in noted.get("versions", ()) if each["model"].rpartition("@")[2] == version]
+    if not matching:
         raise UsageError(
             f"Run {run.attempt.run_id} noted nothing of its predictions by version {version}.",
             hint="Only batch-predict does.",
         )
-    return dict(found[0])
+    return dict(matching[0])
 
 
 def _why_gone(lake: Lakehouse, model: str, run: RunSummary) -> str:
@@ -266,15 +266,15 @@ def _version(lake: Lakehouse, name: str, missing: list[str]) -> tuple[ModelVersi
     """The version as it is now, and its files."""
     try:
         registry = Registry.of(lake.settings)
-        found = registry.find(name)
+        registered = registry.find(name)
     except AsgardError as error:
         missing.append(f"the registry's word on {name}: {error.message}")
         return None, None
     try:
-        return found, registry.artifact(found)
+        return registered, registry.artifact(registered)
     except AsgardError as error:
         missing.append(f"the files of {name}: {error.message}")
-        return found, None
+        return registered, None
 
 
 def _computed(
@@ -328,8 +328,8 @@ def computed(
     for pinned, pairs, given in zip(views, join.names, values, strict=True):
         kinds = {each.name: each.type for each in pinned.view.features}
         columns |= {column: pa.array([given[name]], to_arrow(kinds[name])) for name, column in pairs}
-    found = with_on_demand(pa.RecordBatch.from_pydict(columns), join)
-    return {each.name: found.column(each.name)[0].as_py() for each in functions}
+    batch = with_on_demand(pa.RecordBatch.from_pydict(columns), join)
+    return {each.name: batch.column(each.name)[0].as_py() for each in functions}
 
 
 def _segment(artifact: Artifact | None, values: Mapping[str, Any], missing: list[str]) -> Chosen | None:
@@ -341,10 +341,10 @@ def _segment(artifact: Artifact | None, values: Mapping[str, Any], missing: list
         return None
     if segments is None:
         return None
-    found = chosen(segments, values)
-    if found is None:
+    segment = chosen(segments, values)
+    if segment is None:
         missing.append(f"the segment: the value of {segments.column} is missing.")
-    return found
+    return segment
 
 
 def _used(
@@ -366,9 +366,9 @@ def _used(
     )
     names = Join.of([view], ()).names
     sql = duck.join_sql(lambda table, columns: duck.rows_of(connection, table, columns), "asked", (), [view], names)
-    found = connection.execute(sql)
-    columns = [each[0] for each in found.description or ()]
-    values = dict(zip(columns, found.fetchall()[0], strict=True))
+    result = connection.execute(sql)
+    columns = [each[0] for each in result.description or ()]
+    values = dict(zip(columns, result.fetchall()[0], strict=True))
     event = values.get("__event_0")
     return Used(
         bound=bound,

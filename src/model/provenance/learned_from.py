@@ -104,16 +104,16 @@ def pinned_views(
 def changed_views(lake: Lakehouse, version: ModelVersion) -> tuple[str, ...]:
     """Views that a version learned from in another version than is registered now, each in words with what to do."""
     registered = Registrations(lake.storage).current(KIND)
-    found = []
+    problems = []
     for each in version.binding.views:
         if each.view not in registered:
-            found.append(f"view {each.view} is not registered any more. Register it: `asgard features apply`.")
+            problems.append(f"view {each.view} is not registered any more. Register it: `asgard features apply`.")
             continue
         now = FeatureView.from_json(registered[each.view].declared)
         if now.version != each.version:
             error = _other_version(version, each, now)
-            found.append(f"{error.message} {error.hint}")
-    return tuple(found)
+            problems.append(f"{error.message} {error.hint}")
+    return tuple(problems)
 
 
 def functions_of(
@@ -146,17 +146,17 @@ def functions_of(
             f"Pipeline {pipeline.name} does not declare {', '.join(lacking)}, which {version} learned from.",
             hint=f"It declares {', '.join(declared) or 'no on-demand feature'}.",
         )
-    found = tuple(declared[name] for name in wanted)
-    _require_no_request(version, found, declarations)
+    functions = tuple(declared[name] for name in wanted)
+    _require_no_request(version, functions, declarations)
     recorded = version.binding.details.get(ON_DEMAND_CODE, {})
-    changed = [each.name for each in found if differs(recorded.get(each.name), each)]
+    changed = [each.name for each in functions if differs(recorded.get(each.name), each)]
     if changed and not accept_change:
         raise UsageError(
             f"{version} learned from other code of {', '.join(changed)} than pipeline {pipeline.name} has now.",
             hint=f"Train it again; or name a --pipeline with the code of commit {version.binding.code_version[:12]}; "
             "or say --accept-view-change, if it computes the same.",
         )
-    return found
+    return functions
 
 
 def _require_no_request(version: ModelVersion, functions: Sequence[OnDemandFeature], declarations: Declared) -> None:

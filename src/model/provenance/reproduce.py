@@ -140,40 +140,40 @@ def reproduce(lake: Lakehouse, version: ModelVersion, pipeline: str | None = Non
                 labels=labels,
                 labels_ref=labels_ref,
             )
-            found = _trained_again(lake, job, source, tree, say)
-    compared = compare(version, found, hash_of(artifact.content))
+            result = _trained_again(lake, job, source, tree, say)
+    compared = compare(version, result, hash_of(artifact.content))
     changed = tuple(f"installed since: {each}" for each in differences(dict(artifact.spec.trained_with)))
     return Reproduction(version, source, compared, changed)
 
 
-def compare(version: ModelVersion, found: Mapping[str, Any], file_sha256: str) -> tuple[FactComparison, ...]:
+def compare(version: ModelVersion, result: Mapping[str, Any], file_sha256: str) -> tuple[FactComparison, ...]:
     """What was recorded of a version beside what training it again gave.
 
     Args:
         version: with what its training recorded.
-        found: the same facts of the new training. What its trainer told may be a duration, so it decides nothing.
+        result: the same facts of the new training. What its trainer told may be a duration, so it decides nothing.
         file_sha256: of the version's model file. Some formats have the time in theirs, so it decides nothing.
     """
     details = version.binding.details
     trainer_details = dict(version.binding.trainer_details)
-    comparable = details["digest_method"] == found["digest_method"]
-    metrics = (*version.metrics, *(name for name in found["metrics"] if name not in version.metrics))
+    comparable = details["digest_method"] == result["digest_method"]
+    metrics = (*version.metrics, *(name for name in result["metrics"] if name not in version.metrics))
     return (
-        FactComparison("data digest", details["digest"], found["digest"], comparable),
+        FactComparison("data digest", details["digest"], result["digest"], comparable),
         *(
-            FactComparison(name.replace("_", " "), details.get(name), found[name])
+            FactComparison(name.replace("_", " "), details.get(name), result[name])
             for name in ("rows", "train_rows", "test_rows", "test_from")
         ),
-        FactComparison("params", details["params"], found["params"]),
-        *(FactComparison(name, version.metrics.get(name), found["metrics"].get(name)) for name in metrics),
-        FactComparison("predictions of the sample", details["sample"]["scores"], found["sample"]["scores"]),
-        FactComparison("predictions of the test", details["sample"]["sha256"], found["sample"]["sha256"]),
+        FactComparison("params", details["params"], result["params"]),
+        *(FactComparison(name, version.metrics.get(name), result["metrics"].get(name)) for name in metrics),
+        FactComparison("predictions of the sample", details["sample"]["scores"], result["sample"]["scores"]),
+        FactComparison("predictions of the test", details["sample"]["sha256"], result["sample"]["sha256"]),
         *(
-            [FactComparison("trainer's details", trainer_details, found[TRAINER], decides=False)]
-            if trainer_details or found[TRAINER]
+            [FactComparison("trainer's details", trainer_details, result[TRAINER], decides=False)]
+            if trainer_details or result[TRAINER]
             else []
         ),
-        FactComparison("model file", file_sha256, found["file_sha256"], decides=False),
+        FactComparison("model file", file_sha256, result["file_sha256"], decides=False),
     )
 
 
@@ -207,13 +207,13 @@ def _source(version: ModelVersion, pipeline: str | None) -> PipelineSource:
             f"it was trained by files that differed from commit {commit[:12]} (dirty), and nobody kept them.",
             hint="Commit, and train again.",
         )
-    found = PipelineSource.of(pipeline) if pipeline else recorded
-    if found is None or found.repository is None:
+    source = PipelineSource.of(pipeline) if pipeline else recorded
+    if source is None or source.repository is None:
         raise UsageError(
-            f"its pipeline {found.reference if found else ''} is in no git repository.",
+            f"its pipeline {source.reference if source else ''} is in no git repository.",
             hint="Say --pipeline with its place in one that has the commit; or commit it, and train again.",
         )
-    given = {**found.to_json(), "commit": commit, "dirty": False}
+    given = {**source.to_json(), "commit": commit, "dirty": False}
     return PipelineSource.from_json({**given, "folder": recorded.folder} if recorded and not pipeline else given)
 
 
@@ -300,8 +300,8 @@ def _trained_again(lake: Lakehouse, job: Job, source: PipelineSource, tree: Path
                 hint="The end of its log is above.",
                 details=tuple((folder / "log").read_text(errors="replace").splitlines()[-_TOLD_LINES:]),
             )
-        found: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    if "error" in found:
-        error = found["error"]
+        result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    if "error" in result:
+        error = result["error"]
         raise UsageError(error["message"], hint=error["hint"], details=tuple(error["details"]))
-    return found
+    return result

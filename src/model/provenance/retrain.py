@@ -58,10 +58,10 @@ def retrain(lake: Lakehouse, job: Job) -> dict[str, Any]:
     binding = Binding.from_json(job.binding)
     details = binding.details
     pipeline = load_pipeline(job.reference)
-    found = path_of(job.reference)
-    if found is None or not found.is_relative_to(job.tree):
+    path = path_of(job.reference)
+    if path is None or not path.is_relative_to(job.tree):
         raise UsageError(
-            f"Pipeline {job.reference!r} was imported from {found}, not from the files of its commit.",
+            f"Pipeline {job.reference!r} was imported from {path}, not from the files of its commit.",
             hint="It is installed from elsewhere; say --pipeline with its path in the repository.",
         )
     asked = TrainRequest.of(
@@ -108,10 +108,10 @@ def main(job: str, result: str) -> int:
     """Do a job that is described in a file, and leave its result in another."""
     try:
         lake = Lakehouse.connect(load_settings(), "asgard model reproduce")
-        found = retrain(lake, Job(**json.loads(Path(job).read_text(encoding="utf-8"))))
+        content = retrain(lake, Job(**json.loads(Path(job).read_text(encoding="utf-8"))))
     except AsgardError as error:
-        found = {"error": {"message": error.message, "hint": error.hint, "details": list(error.details)}}
-    Path(result).write_text(json.dumps(found), encoding="utf-8")
+        content = {"error": {"message": error.message, "hint": error.hint, "details": list(error.details)}}
+    Path(result).write_text(json.dumps(content), encoding="utf-8")
     return 0
 
 

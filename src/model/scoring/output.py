@@ -21,12 +21,12 @@ _ONE_EACH = (
 
 
 def predictions(
-    found: Any, given: int, signature: Signature, rows: int | None = None, frame: "pd.DataFrame | None" = None
+    output: Any, given: int, signature: Signature, rows: int | None = None, frame: "pd.DataFrame | None" = None
 ) -> "Array":
     """A model's output as the signature wants it; probabilities of both classes become that of the second.
 
     Args:
-        found: what the model gave. A Series or DataFrame is put in the order of the rows by its index.
+        output: what the model gave. A Series or DataFrame is put in the order of the rows by its index.
         given: how many rows the model was given.
         signature: of the model.
         rows: how many of those, from the first, are asked for: the others fill the batch up; by default all.
@@ -40,22 +40,22 @@ def predictions(
 
     wanted = given if rows is None else rows
     pandas: Any = sys.modules.get("pandas")  # what was not imported made nothing
-    if pandas is not None and isinstance(found, pandas.Series | pandas.DataFrame):
-        _require_count(len(found), given, wanted)
-        found = _in_order(found, given)
-        if found.ndim == 2:
-            found = _in_order_of_classes(found, signature)
-        found = _without_pandas(found)
+    if pandas is not None and isinstance(output, pandas.Series | pandas.DataFrame):
+        _require_count(len(output), given, wanted)
+        output = _in_order(output, given)
+        if output.ndim == 2:
+            output = _in_order_of_classes(output, signature)
+        output = _without_pandas(output)
     elif frame is not None and not frame.index.equals(pandas.RangeIndex(given)):
         raise ArtifactError(
             f"The model changed the {_rows(given, wanted)} that it was given: they are {len(frame):,} now, or in "
             "another order, and its predictions do not say of which rows they are.",
             hint="Sort and drop in a copy, and give a Series with the index of the rows.",
         )
-    scores = _numbers(found, given, wanted)
+    scores = _numbers(output, given, wanted)
     if scores.ndim == 0:
         raise ArtifactError(
-            f"The model gave a single {type(found).__name__} for {_rows(given, wanted)}.", hint=_ONE_EACH
+            f"The model gave a single {type(output).__name__} for {_rows(given, wanted)}.", hint=_ONE_EACH
         )
     _require_count(len(scores), given, wanted)
     if scores.shape == (given, 1) and signature.task != "multiclass":
@@ -72,17 +72,17 @@ def predictions(
     return np.ascontiguousarray(scores[:wanted], dtype=np.float64)
 
 
-def _numbers(found: Any, given: int, wanted: int) -> "Array":
+def _numbers(output: Any, given: int, wanted: int) -> "Array":
     """As an array; what is masked is NaN."""
     import numpy as np
 
-    if isinstance(found, np.ma.MaskedArray):
-        return np.where(np.ma.getmaskarray(found), np.nan, found.data) if found.dtype.kind in "fiub" else found.data
+    if isinstance(output, np.ma.MaskedArray):
+        return np.where(np.ma.getmaskarray(output), np.nan, output.data) if output.dtype.kind in "fiub" else output.data
     try:
-        return np.asarray(found)
+        return np.asarray(output)
     except (ValueError, TypeError, RuntimeError) as error:  # lists of several lengths; tensors with a gradient
         raise ArtifactError(
-            f"The {type(found).__name__} that the model gave for {_rows(given, wanted)} is no array: {error}.",
+            f"The {type(output).__name__} that the model gave for {_rows(given, wanted)} is no array: {error}.",
             hint=_ONE_EACH,
         ) from error
 
@@ -100,47 +100,47 @@ def _rows(given: int, wanted: int) -> str:
     return f"{given:,} row{'' if given == 1 else 's'}{filled}"
 
 
-def _in_order(found: "pd.Series[Any] | pd.DataFrame", given: int) -> "pd.Series[Any] | pd.DataFrame":
+def _in_order(output: "pd.Series[Any] | pd.DataFrame", given: int) -> "pd.Series[Any] | pd.DataFrame":
     """The same in the order of the rows, which the model was given as 0, 1, 2, ..."""
     import pandas as pd
 
     wanted = pd.RangeIndex(given)
-    if found.index.equals(wanted):
-        return found
-    if found.index.nlevels == 1 and found.index.is_unique:
-        places = found.index.get_indexer(wanted)
+    if output.index.equals(wanted):
+        return output
+    if output.index.nlevels == 1 and output.index.is_unique:
+        places = output.index.get_indexer(wanted)
         if (places >= 0).all():
-            return found.take(places)
-    shown = ", ".join(repr(each) for each in found.index[:3])
+            return output.take(places)
+    shown = ", ".join(repr(each) for each in output.index[:3])
     raise ArtifactError(
-        f"The model gave {len(found):,} predictions for {given:,} rows, and their index ({shown}, ...) is not that of "
+        f"The model gave {len(output):,} predictions for {given:,} rows, and their index ({shown}, ...) is not that of "
         f"the rows (0 to {given - 1:,}): which is whose can't be known.",
         hint=_ONE_EACH,
     )
 
 
-def _without_pandas(found: "pd.Series[Any] | pd.DataFrame") -> "Array":
+def _without_pandas(output: "pd.Series[Any] | pd.DataFrame") -> "Array":
     """As an array; a null of pandas' own types of numbers is NaN."""
     import numpy as np
     import pandas as pd
     from pandas.api.types import is_extension_array_dtype, is_numeric_dtype
 
-    kinds = [each.dtype for _, each in found.items()] if isinstance(found, pd.DataFrame) else [found.dtype]
+    kinds = [each.dtype for _, each in output.items()] if isinstance(output, pd.DataFrame) else [output.dtype]
     if any(map(is_extension_array_dtype, kinds)) and all(map(is_numeric_dtype, kinds)):
-        return found.to_numpy(dtype=np.float64, na_value=np.nan)
-    return found.to_numpy()
+        return output.to_numpy(dtype=np.float64, na_value=np.nan)
+    return output.to_numpy()
 
 
-def _in_order_of_classes(found: "pd.DataFrame", signature: Signature) -> "pd.DataFrame":
+def _in_order_of_classes(output: "pd.DataFrame", signature: Signature) -> "pd.DataFrame":
     """The same with its columns in the order of the signature's classes, if they are named after these."""
     import pandas as pd
 
-    names = [str(each) for each in found.columns]
-    if not set(names) & set(signature.classes) or found.columns.equals(pd.RangeIndex(len(names))):
-        return found
+    names = [str(each) for each in output.columns]
+    if not set(names) & set(signature.classes) or output.columns.equals(pd.RangeIndex(len(names))):
+        return output
     if sorted(names) != sorted(signature.classes):
         raise ArtifactError(
             f"The model gives columns {', '.join(names)}, its classes are {', '.join(signature.classes)}.",
             hint="Give one column for each class, or an array.",
         )
-    return found.iloc[:, [names.index(each) for each in signature.classes]]
+    return output.iloc[:, [names.index(each) for each in signature.classes]]

@@ -56,8 +56,8 @@ class LightGBM:
 
     def score(self, matrix: "Array") -> "Array":
         """See `formats.Scorer`."""
-        found = self._booster.predict(matrix, num_threads=self._threads)
-        return predictions(found, len(matrix), self._signature)
+        output = self._booster.predict(matrix, num_threads=self._threads)
+        return predictions(output, len(matrix), self._signature)
 
 
 class ScikitLearn:
@@ -86,8 +86,8 @@ class ScikitLearn:
 
             frame = pd.DataFrame(filled, columns=self._names, copy=False)
         with threadpool_limits(self._threads):
-            found = self._predict(filled if frame is None else frame)
-        return predictions(found, len(filled), self._signature, len(matrix), frame)
+            output = self._predict(filled if frame is None else frame)
+        return predictions(output, len(filled), self._signature, len(matrix), frame)
 
 
 def _names_of(model: Any, signature: Signature) -> list[str]:
@@ -149,8 +149,8 @@ class Onnx:
     def score(self, matrix: "Array") -> "Array":
         """See `formats.Scorer`."""
         filled = _filled(matrix).astype(self._kind, copy=False)
-        found = self._session.run([self._output], {self._input: filled})[0]
-        return predictions(found, len(filled), self._signature, len(matrix))
+        output = self._session.run([self._output], {self._input: filled})[0]
+        return predictions(output, len(filled), self._signature, len(matrix))
 
 
 class TorchScript:
@@ -170,12 +170,12 @@ class TorchScript:
         self._torch.set_num_threads(self._threads)
         try:
             with self._torch.inference_mode():
-                found = self._module(self._torch.from_numpy(filled).to(self._kind))
-                if isinstance(found, self._torch.Tensor):
-                    found = (found.double() if found.is_floating_point() else found).numpy()
+                output = self._module(self._torch.from_numpy(filled).to(self._kind))
+                if isinstance(output, self._torch.Tensor):
+                    output = (output.double() if output.is_floating_point() else output).numpy()
         finally:
             self._torch.set_num_threads(before)
-        return predictions(found, len(filled), self._signature, len(matrix))
+        return predictions(output, len(filled), self._signature, len(matrix))
 
 
 class Pyfunc:

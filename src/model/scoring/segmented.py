@@ -79,7 +79,7 @@ class Segmented:
         """Predictions of rows by the values of their segment, and which of the rows have none."""
         import numpy as np
 
-        found, missing = nothing(self._signature, len(values)), np.ones(len(values), dtype=bool)
+        output, missing = nothing(self._signature, len(values)), np.ones(len(values), dtype=bool)
         places_of: dict[ModelFile, list[Array]] = {}
         for value, places in grouped(values):
             model = self.segments.chosen(value)
@@ -93,19 +93,19 @@ class Segmented:
         loaded_first = sorted(places_of, key=lambda model: model.path not in self._loaded)
         for model in loaded_first:  # those that one more would push out are used before
             together = np.concatenate(places_of[model])
-            found[together] = part(self._model(model), together)
+            output[together] = part(self._model(model), together)
             missing[together] = False
-        return found, missing
+        return output, missing
 
     def _model(self, model: ModelFile) -> SingleModel:
         with self._lock:
-            found = self._loaded.get(model.path)
-            if found is None:
+            loaded = self._loaded.get(model.path)
+            if loaded is None:
                 content = self._files[model.path]
-                found = SingleModel(content, model.format, self._signature.without_segment, self._threads)
-                self._loaded[model.path] = found
+                loaded = SingleModel(content, model.format, self._signature.without_segment, self._threads)
+                self._loaded[model.path] = loaded
                 self._bytes += len(content)
             self._loaded.move_to_end(model.path)
             while len(self._loaded) > 1 and self._bytes > self._most_bytes:
                 self._bytes -= len(self._files[self._loaded.popitem(last=False)[0]])
-            return found
+            return loaded

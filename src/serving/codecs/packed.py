@@ -91,9 +91,9 @@ class Packed:
     def __init__(self, features: Mapping[str, str]) -> None:
         self.names = tuple(features)
         self._kinds = tuple(features.values())
-        found = [(place, kind, _fixed(kind)) for place, kind in enumerate(self._kinds)]
-        self._fixed = [(place, fixed) for place, _, fixed in found if fixed is not None]
-        self._variable = [(place, kind) for place, kind, fixed in found if fixed is None]
+        columns = [(place, kind, _fixed(kind)) for place, kind in enumerate(self._kinds)]
+        self._fixed = [(place, fixed) for place, _, fixed in columns if fixed is not None]
+        self._variable = [(place, kind) for place, kind, fixed in columns if fixed is None]
         self._bitmap = (len(self._kinds) + 7) // 8
         codes = "".join(fixed.code for _, fixed in self._fixed)
         self._head = struct.Struct(f"<xq{self._bitmap}x{codes}")
@@ -175,14 +175,14 @@ class Packed:
 
     def _tails(self, value: bytes) -> list[bytes | None]:
         """The features of a variable width, not read yet."""
-        found: list[bytes | None] = []
+        contents: list[bytes | None] = []
         at = self._head.size
         for place, _ in self._variable:
             content, at = _take(value, at)
-            found.append(None if value[_BITMAP_AT + place // 8] >> (place % 8) & 1 else content)
+            contents.append(None if value[_BITMAP_AT + place // 8] >> (place % 8) & 1 else content)
         if at != len(value):
             raise _unreadable(f"{len(value) - at} bytes are left over")
-        return found
+        return contents
 
 
 def _unreadable(why: str) -> ServiceError:
@@ -193,8 +193,8 @@ def _unreadable(why: str) -> ServiceError:
 
 
 def _nulls(column: "pa.Array") -> "np.ndarray[Any, Any]":
-    found: np.ndarray[Any, Any] = column.is_null().to_numpy(zero_copy_only=False)
-    return found
+    mask: np.ndarray[Any, Any] = column.is_null().to_numpy(zero_copy_only=False)
+    return mask
 
 
 def _numbers(column: "pa.Array", kind: str, fixed: _Fixed) -> "np.ndarray[Any, Any]":
@@ -204,10 +204,10 @@ def _numbers(column: "pa.Array", kind: str, fixed: _Fixed) -> "np.ndarray[Any, A
     import pyarrow.compute as pc
 
     if _DECIMAL.fullmatch(kind):
-        found = np.frombuffer(column.buffers()[1], dtype=np.uint8)[
+        stored = np.frombuffer(column.buffers()[1], dtype=np.uint8)[
             column.offset * 16 : (column.offset + len(column)) * 16
         ]
-        unscaled = found.reshape(-1, 16).copy()
+        unscaled = stored.reshape(-1, 16).copy()
         if column.null_count:
             unscaled[_nulls(column)] = 0
         return unscaled.view("V16").ravel() if fixed.size > 8 else unscaled[:, :8].copy().view("<i8").ravel()
@@ -256,11 +256,11 @@ def _array_bytes(values: Sequence[Any], kind: str) -> bytes:
 
 
 def _bitmap_of(values: Sequence[Any]) -> bytes:
-    found = bytearray((len(values) + 7) // 8)
+    bitmap = bytearray((len(values) + 7) // 8)
     for place, value in enumerate(values):
         if value is None:
-            found[place // 8] |= 1 << (place % 8)
-    return bytes(found)
+            bitmap[place // 8] |= 1 << (place % 8)
+    return bytes(bitmap)
 
 
 def _take(value: bytes, at: int) -> tuple[bytes, int]:
@@ -286,18 +286,18 @@ def _from_bytes(content: bytes, kind: str) -> Any:
 def _array(content: bytes, kind: str) -> list[Any]:
     (count,) = struct.unpack_from("<I", content)
     bitmap, at = content[4:], 4 + (count + 7) // 8
-    fixed, found = _fixed(kind), []
+    fixed, values = _fixed(kind), []
     for place in range(count):
         null = bitmap[place // 8] >> (place % 8) & 1
         if fixed:
             value = None if null else struct.unpack_from(f"<{fixed.code}", content, at)[0]
             at += fixed.size
-            found.append(fixed.value(value) if fixed.value and value is not None else value)
+            values.append(fixed.value(value) if fixed.value and value is not None else value)
         elif null:
-            found.append(None)
+            values.append(None)
         else:
             inner, at = _take(content, at)
-            found.append(_from_bytes(inner, kind))
+            values.append(_from_bytes(inner, kind))
     if at != len(content):
         raise _unreadable("an array has another length than its elements")
-    return found
+    return values

@@ -92,36 +92,36 @@ class Synced:
     finished: str = ""
 
     @classmethod
-    def of(cls, found: Mapping[str, str]) -> "Synced":
+    def of(cls, texts: Mapping[str, str]) -> "Synced":
         """Read the hash.
 
         Raises:
             ServiceError: something else wrote it.
         """
         try:
-            return cls._of(found)
+            return cls._of(texts)
         except ValueError as error:
             raise ServiceError(
                 "The state of a view in Redis can't be read.", hint="Did something else write it?"
             ) from error
 
     @classmethod
-    def _of(cls, found: Mapping[str, str]) -> "Synced":
-        generation, watermark = found.get("generation", ""), found.get("watermark")
-        rows = {name.removeprefix("rows:"): int(value) for name, value in found.items() if name.startswith("rows:")}
+    def _of(cls, texts: Mapping[str, str]) -> "Synced":
+        generation, watermark = texts.get("generation", ""), texts.get("watermark")
+        rows = {name.removeprefix("rows:"): int(value) for name, value in texts.items() if name.startswith("rows:")}
         return cls(
-            syncs=int(found.get("syncs", 0)),
-            epoch=found.get("epoch", ""),
+            syncs=int(texts.get("syncs", 0)),
+            epoch=texts.get("epoch", ""),
             generation=generation,
-            generations=int(found.get("generations", 0)),
+            generations=int(texts.get("generations", 0)),
             watermark=Target.from_json(json.loads(watermark)) if watermark else None,
-            unfinished=tuple(map(Target.from_json, json.loads(found.get("unfinished", "[]")))),
+            unfinished=tuple(map(Target.from_json, json.loads(texts.get("unfinished", "[]")))),
             rows=rows.get(generation, 0),
             left_over=tuple(sorted(rows.keys() - {generation})),
-            fields=tuple(json.loads(found.get("fields", "[]"))),
-            server=found.get("server", ""),
-            evicted=int(found.get("evicted", 0)),
-            finished=found.get("finished", ""),
+            fields=tuple(json.loads(texts.get("fields", "[]"))),
+            server=texts.get("server", ""),
+            evicted=int(texts.get("evicted", 0)),
+            finished=texts.get("finished", ""),
         )
 
 
@@ -162,14 +162,14 @@ def read(client: Any, keys: ViewKeys, where: str) -> Synced:
         return Synced.of(texts_of(client.hgetall(keys.state)))
 
 
-def texts_of(found: Mapping[Any, Any]) -> dict[str, str]:
+def texts_of(fields: Mapping[Any, Any]) -> dict[str, str]:
     """A hash of Redis as texts.
 
     Raises:
         ServiceError: something else wrote it.
     """
     try:
-        return {_text(name): _text(value) for name, value in found.items()}
+        return {_text(name): _text(value) for name, value in fields.items()}
     except UnicodeDecodeError as error:
         raise ServiceError(
             "The state of a view in Redis can't be read.", hint="Did something else write it?"

@@ -95,25 +95,25 @@ class Store:
         if not names:
             return []
         with answered(self.where):
-            found: list[bytes | None] = self.client.mget(names)
-        return found
+            values: list[bytes | None] = self.client.mget(names)
+        return values
 
     def fields(self, names: Sequence[bytes], fields: Sequence[bytes]) -> list[list[bytes | None]]:
         """Some fields of some hashes."""
         with answered(self.where), self.client.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hmget(name, fields)
-            found: list[list[bytes | None]] = pipe.execute()
-        return found
+            values: list[list[bytes | None]] = pipe.execute()
+        return values
 
     def names(self, start: bytes = b"", end: bytes = b"", kind: str | None = None) -> Iterator[list[bytes]]:
         """The names of keys that begin and end so, of a type as Redis says it, by batches; a name may come twice."""
         pattern, cursor = _literal(start) + b"*" + _literal(end), 0
         while True:
             with answered(self.where):
-                cursor, found = self.client.scan(cursor, match=pattern, count=_SCANNED, _type=kind)
-            if found:
-                yield found
+                cursor, names = self.client.scan(cursor, match=pattern, count=_SCANNED, _type=kind)
+            if names:
+                yield names
             if cursor == 0:
                 return
 

@@ -76,8 +76,8 @@ class WriteTask:
             nonlocal seen
             for batch in batches:
                 seen += batch.num_rows
-                found = encoded(codec, batch.cast(schema))
-                yield differing(codec, store, start, found) if self.only_differing else found
+                batch_of_redis = encoded(codec, batch.cast(schema))
+                yield differing(codec, store, start, batch_of_redis) if self.only_differing else batch_of_redis
 
         written, deleted = send(fenced, codec, self.generation, rows())
         store.client.close()
@@ -108,10 +108,10 @@ def write_on_spark(
     names = ("entities", "written", "deleted")
     try:
         counted = best_rows(lake, pinned, touched, condition).mapInArrow(task, _COUNTED)
-        found = counted.agg(*(F.sum(name) for name in names)).collect()[0]
+        sums = counted.agg(*(F.sum(name) for name in names)).collect()[0]
     except Exception as error:
         raise explain(error, f"Writing {pinned.name} to Redis") from error
-    return int(found[0] or 0), int(found[1] or 0), int(found[2] or 0)
+    return int(sums[0] or 0), int(sums[1] or 0), int(sums[2] or 0)
 
 
 def best_rows(lake: Lakehouse, pinned: PinnedView, touched: "pa.Table | None", condition: str) -> "DataFrame":
@@ -126,11 +126,11 @@ def best_rows(lake: Lakehouse, pinned: PinnedView, touched: "pa.Table | None", c
     rows = visible_rows(table, pinned, 0)
     keys = [column_of(f"__key_{key}") for key in view.keys]
     best = rows.groupBy(*keys).agg(F.max("__row_0").alias("__row"))
-    found = best.select(
+    current = best.select(
         *(column_of(f"__key_{key}").alias(key) for key in view.keys),
         column_of("__row", "__event").alias(EVENT),
         *(column_of("__row", feature).alias(feature) for feature in view.feature_names),
     )
     if touched is None:
-        return found
-    return session.createDataFrame(touched).join(found, list(view.keys), "left")
+        return current
+    return session.createDataFrame(touched).join(current, list(view.keys), "left")
