@@ -42,46 +42,34 @@ class Command:
 
 
 _LOCAL, _WRITE, _FEATURES, _MODELS, _SERVE, _LOOK = "One machine", "Write", "Features", "Models", "Online", "Look"
+_OWN = "asgard.cli.commands"
+
+
+def _commands(module: str, panel: str, *commands: tuple[str, str, str]) -> tuple[Command, ...]:
+    """Commands that stand in one module: of each its name, its function, and the first line of its help."""
+    return tuple(Command(name, panel, f"{module}:{function}", help) for name, function, help in commands)
+
 
 COMMANDS = (
     Command("demo", _LOCAL, "asgard.local.demo.demo:demo", "Run the whole story on real data, from nothing."),
-    Command("up", _LOCAL, "asgard.local.commands:up", "Start Nessie, Redis and MLflow, or find them running."),
-    Command("down", _LOCAL, "asgard.local.commands:down", "Stop the services of a project folder; their data stay."),
-    Command("status", _LOCAL, "asgard.local.commands:status", "Show the services of a project folder."),
+    *_commands(
+        "asgard.local.commands",
+        _LOCAL,
+        ("up", "up", "Start Nessie, Redis and MLflow, or find them running."),
+        ("down", "down", "Stop the services of a project folder; their data stay."),
+        ("status", "status", "Show the services of a project folder."),
+    ),
     Command("ingest", _WRITE, "asgard.jobs.ingest_job:command", "Take files or a database table into bronze."),
     Command("backfill", _WRITE, "asgard.jobs.backfill_job:command", "Compute tables for a range, or what is missing."),
-    Command(
-        "features apply",
+    *_commands(
+        f"{_OWN}.features_command",
         _FEATURES,
-        "asgard.cli.commands.features_command:apply",
-        "Register views at what is published now.",
-    ),
-    Command(
-        "features list",
-        _FEATURES,
-        "asgard.cli.commands.features_command:list_views",
-        "List the registered feature views.",
-    ),
-    Command(
-        "features show",
-        _FEATURES,
-        "asgard.cli.commands.features_command:show",
-        "Show one view: features, files, history.",
-    ),
-    Command(
-        "features diff", _FEATURES, "asgard.cli.commands.features_command:diff", "Show what an apply would change."
-    ),
-    Command(
-        "features training-set",
-        _FEATURES,
-        "asgard.cli.commands.features_command:training_set",
-        "Join labels to the features known at their time.",
-    ),
-    Command(
-        "features impact",
-        _FEATURES,
-        "asgard.cli.commands.features_command:impact",
-        "Show what a table's schema change touches.",
+        ("features apply", "apply", "Register views at what is published now."),
+        ("features list", "list_views", "List the registered feature views."),
+        ("features show", "show", "Show one view: features, files, history."),
+        ("features diff", "diff", "Show what an apply would change."),
+        ("features training-set", "training_set", "Join labels to the features known at their time."),
+        ("features impact", "impact", "Show what a table's schema change touches."),
     ),
     Command("train", _MODELS, "asgard.jobs.train_job:command", "Train a model and register its version."),
     Command(
@@ -90,60 +78,43 @@ COMMANDS = (
         "asgard.jobs.batch_predict_job:command",
         "Score the latest features, and publish the predictions.",
     ),
-    Command(
-        "model list", _MODELS, "asgard.cli.commands.model_command:list_versions", "List models: versions and stages."
-    ),
-    Command(
-        "model show",
+    *_commands(
+        f"{_OWN}.model_command",
         _MODELS,
-        "asgard.cli.commands.model_command:show",
-        "Show one version: data, code, metrics, files, history.",
+        ("model list", "list_versions", "List models: versions and stages."),
+        ("model show", "show", "Show one version: data, code, metrics, files, history."),
+        ("model promote", "promote", "Move a version to its next stage."),
+        ("model rollback", "rollback", "Bring an archived version back to Production."),
+        ("model verify", "verify", "Hold a version's files and facts against what was registered."),
+        ("model compare", "compare", "Show what two versions differ in."),
     ),
-    Command("model promote", _MODELS, "asgard.cli.commands.model_command:promote", "Move a version to its next stage."),
-    Command(
-        "model rollback",
-        _MODELS,
-        "asgard.cli.commands.model_command:rollback",
-        "Bring an archived version back to Production.",
-    ),
-    Command(
-        "model verify",
-        _MODELS,
-        "asgard.cli.commands.model_command:verify",
-        "Hold a version's files and facts against what was registered.",
-    ),
-    Command("model compare", _MODELS, "asgard.cli.commands.model_command:compare", "Show what two versions differ in."),
-    Command(
-        "model reproduce",
-        _MODELS,
-        "asgard.cli.commands.reproduce_command:reproduce",
-        "Train a version again, and compare.",
-    ),
+    Command("model reproduce", _MODELS, f"{_OWN}.reproduce_command:reproduce", "Train a version again, and compare."),
     Command("online-sync", _SERVE, "asgard.jobs.online_sync_job:command", "Make Redis equal to what is published."),
-    Command(
-        "lookup",
-        _SERVE,
-        "asgard.cli.commands.lookup_command:lookup",
-        "Show the features of one entity, as Redis has them.",
-    ),
+    Command("lookup", _SERVE, f"{_OWN}.lookup_command:lookup", "Show the features of one entity, as Redis has them."),
     Command(
         "lookup-check",
         _SERVE,
-        "asgard.cli.commands.lookup_check_command:lookup_check",
+        f"{_OWN}.lookup_check_command:lookup_check",
         "Hold logged lookups against the snapshots that they name.",
     ),
-    Command("plan", _LOOK, "asgard.cli.inspect:plan", "Show what a backfill would compute, read and check."),
-    Command("audit", _LOOK, "asgard.cli.inspect:audit", "Hold a table on any ref against its checks."),
-    Command("tables", _LOOK, "asgard.cli.inspect:tables", "List the tables of a ref: rows, size, snapshot, owner."),
-    Command("runs", _LOOK, "asgard.cli.inspect:runs", "List runs, newest first, and how they ended."),
-    Command("branches", _LOOK, "asgard.cli.inspect:branches", "List branches and tags, and the runs they belong to."),
-    Command("diff", _LOOK, "asgard.cli.inspect:diff", "Show, table by table, what differs between two refs."),
-    Command("lineage", _LOOK, "asgard.cli.inspect:lineage", "Show where a table's rows, or one prediction, come from."),
-    Command(
-        "metrics", _LOOK, "asgard.cli.commands.metrics_command:metrics", "Print all metrics, as Prometheus reads them."
+    *_commands(
+        "asgard.cli.inspect",
+        _LOOK,
+        ("plan", "plan", "Show what a backfill would compute, read and check."),
+        ("audit", "audit", "Hold a table on any ref against its checks."),
+        ("tables", "tables", "List the tables of a ref: rows, size, snapshot, owner."),
+        ("runs", "runs", "List runs, newest first, and how they ended."),
+        ("branches", "branches", "List branches and tags, and the runs they belong to."),
+        ("diff", "diff", "Show, table by table, what differs between two refs."),
+        ("lineage", "lineage", "Show where a table's rows, or one prediction, come from."),
     ),
-    Command("settings", _LOOK, "asgard.cli.inspect:settings", "Print every setting, and where it came from."),
-    Command("jars", _LOOK, "asgard.cli.inspect:jars", "Print the jars that spark-submit needs, for its --jars."),
+    Command("metrics", _LOOK, f"{_OWN}.metrics_command:metrics", "Print all metrics, as Prometheus reads them."),
+    *_commands(
+        "asgard.cli.inspect",
+        _LOOK,
+        ("settings", "settings", "Print every setting, and where it came from."),
+        ("jars", "jars", "Print the jars that spark-submit needs, for its --jars."),
+    ),
 )
 
 
