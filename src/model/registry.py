@@ -1,8 +1,8 @@
 """The registry of models: MLflow's, with versions, stages and digests that hold.
 
 MLflow's tags and aliases are overwritten by whoever writes last. So every move is a transition in a ledger that takes
-each number once (`ledger_run.py`, `moves.py`), checked by rules without I/O (`lifecycle.py`); tags and aliases follow
-it, and the tags with a version's facts are held against a digest in it (`registered.py`).
+each number once (`ledger/ledger_run.py`, `ledger/transitions.py`), checked by rules without I/O (`lifecycle.py`); tags
+and aliases follow it, and the tags with a version's facts are held against a digest in it (`ledger/registered.py`).
 """
 
 import tempfile

@@ -1,7 +1,7 @@
 """The services of one project folder: started once and found again, seen for what they are, stopped.
 
-`up` may be called by several processes at once: a lock on the folder lets one of them start what is
-missing, and the others find it. What runs is known by `process.lock` (see `processes.py`) and described by
+`up` may be called by several processes at once: a lock on the folder lets one of them start what is missing, and the
+others find it. What runs is known by `process.lock` (see `local/services/processes.py`) and described by
 `process.json` in each service's folder; `services.json` is made from those, for the settings to read.
 """
 

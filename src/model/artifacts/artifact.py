@@ -2,7 +2,7 @@
 
 An artifact is a folder. Beside the model's own file it holds `asgard/model.json` (what the model is),
 `asgard/manifest.json` (the SHA-256 of every other file), and what MLflow's doors need: `MLmodel`, `requirements.txt`,
-`code/asgard` and so on (`mlflow_files.py`). The SHA-256 of the manifest stands for all of them, and is what the
+`code/asgard` and so on (`mlflow_folder.py`). The SHA-256 of the manifest stands for all of them, and is what the
 registry keeps.
 
 Files are read once; the bytes that were hashed are those that are loaded, so nothing can change in between.
@@ -107,7 +107,7 @@ class Artifact:
 
         Args:
             spec: what it is.
-            content: of its file, as `formats.dump` gives it.
+            content: of its file, as `dumping.dump` gives it.
             example: some rows of the input, for MLflow's pages.
             segments: content of the segments' models by path.
         """
@@ -121,7 +121,7 @@ class Artifact:
     def read(cls, folder: Path, expected_sha256: str) -> "Artifact":
         """Read a folder and hold every byte of it against the manifest, and the manifest against its SHA-256.
 
-        What MLflow writes beside a model's files (`mlflow_files.is_mlflows_own`) is not read, and not kept.
+        What MLflow writes beside a model's files (`mlflow_folder.is_mlflows_own`) is not read, and not kept.
 
         Args:
             folder: where the files are.

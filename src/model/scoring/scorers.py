@@ -55,7 +55,7 @@ class LightGBM:
             )
 
     def score(self, matrix: "Array") -> "Array":
-        """See `formats.Scorer`."""
+        """See `Scorer`."""
         output = self._booster.predict(matrix, num_threads=self._threads)
         return predictions(output, len(matrix), self._signature)
 
@@ -77,7 +77,7 @@ class ScikitLearn:
         self._predict = getattr(model, method)
 
     def score(self, matrix: "Array") -> "Array":
-        """See `formats.Scorer`."""
+        """See `Scorer`."""
         from threadpoolctl import threadpool_limits
 
         filled, frame = _filled(matrix), None
@@ -147,7 +147,7 @@ class Onnx:
         self._input, self._kind, self._output = inputs[0].name, kinds[inputs[0].type], numbers[-1].name
 
     def score(self, matrix: "Array") -> "Array":
-        """See `formats.Scorer`."""
+        """See `Scorer`."""
         filled = _filled(matrix).astype(self._kind, copy=False)
         output = self._session.run([self._output], {self._input: filled})[0]
         return predictions(output, len(filled), self._signature, len(matrix))
@@ -164,7 +164,7 @@ class TorchScript:
         self._kind = next((each.dtype for each in self._module.parameters()), torch.float64)
 
     def score(self, matrix: "Array") -> "Array":
-        """See `formats.Scorer`."""
+        """See `Scorer`."""
         filled = _filled(matrix)
         before = self._torch.get_num_threads()
         self._torch.set_num_threads(self._threads)
@@ -195,7 +195,7 @@ class Pyfunc:
         self._signature = signature
 
     def score(self, matrix: "Array") -> "Array":
-        """See `formats.Scorer`."""
+        """See `Scorer`."""
         import pandas as pd
 
         return self.score_rows(pd.DataFrame(matrix, columns=list(self._signature.names)))

@@ -70,7 +70,7 @@ _ARGUMENTS = 20_000
 
 
 class FeastRows:
-    """See `codecs.RowCodec`.
+    """See `RowCodec`.
 
     Args:
         view: its name.

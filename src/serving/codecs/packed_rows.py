@@ -42,7 +42,7 @@ return {added, gone}
 
 
 class PackedRows:
-    """See `codecs.RowCodec`.
+    """See `RowCodec`.
 
     Args:
         keys, features: name -> type, in order.
