@@ -14,6 +14,7 @@ from types import ModuleType
 
 import pytest
 import typer
+from tests.support.documents import section
 
 from asgard.cli.app import build
 from asgard.cli.reference import filled
@@ -181,6 +182,40 @@ def anchors(path: Path) -> Iterator[str]:
         count = seen.get(slug, 0)
         seen[slug] = count + 1
         yield f"{slug}-{count}" if count else slug
+
+
+class TestMap:
+    """CONTRIBUTING's map and the tree are the same."""
+
+    ROOMS = re.findall(r"^\| `src/([\w/]+)/` \|", section(ROOT / "CONTRIBUTING.md", "Find your way"), re.MULTILINE)
+
+    def test_every_room_is_in_it_once(self) -> None:
+        packages = {path.parent.relative_to(ROOT / "src") for path in (ROOT / "src").rglob("__init__.py")}
+        assert sorted(self.ROOMS) == sorted(map(str, packages - {Path()}))
+
+    def test_the_rooms_stand_in_the_order_of_the_imports(self) -> None:
+        configured = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+        order = configured["tool"]["importlinter"]["contracts"][0]["layers"]
+        layers = [[room.strip().removeprefix("asgard.") for room in layer.split("|")] for layer in order]
+        found = [room for room in self.ROOMS if "/" not in room]
+        for layer in layers:
+            assert set(found[: len(layer)]) == set(layer)
+            del found[: len(layer)]
+        assert found == []
+        assert all(room.partition("/")[0] in self.ROOMS[:place] for place, room in enumerate(self.ROOMS) if "/" in room)
+
+    def test_its_steps_name_what_is_there(self) -> None:
+        steps = re.findall(
+            r"^(?:\d\.|-) (.*(?:\n  +.*)*)", section(ROOT / "CONTRIBUTING.md", "Where things go"), re.MULTILINE
+        )
+        named = 0
+        for step in steps:
+            files = [ROOT / path for path in _REPOSITORY_PATH.findall(step) if (ROOT / path).is_file()]
+            text = "\n".join(path.read_text(encoding="utf-8") for path in files)
+            for word in re.findall(r"`([A-Za-z_]\w*)`", step) if files else ():
+                named += 1
+                assert re.search(rf"\b{word}\b", text), f"{word}: {step}"
+        assert named > 40
 
 
 class TestNothingIsForgotten:
