@@ -19,8 +19,8 @@ from tests.support.s3 import Bucket
 
 from asgard.common.errors import UsageError
 from asgard.common.settings import Settings
+from asgard.model.batch import entities as entities_module
 from asgard.model.batch.entities import Entities, entities_frame
-from asgard.model.batch.predict import entities as entities_module
 
 ONE = {"customer_id": "bigint"}
 
