@@ -114,8 +114,8 @@ class _Parameter:
 def _parameters(function: Callable[..., Any]) -> list[_Parameter]:
     """A command's parameters; what the usage line names comes first."""
     hints = typing.get_type_hints(function, include_extras=True)
-    found = [_parameter(each, hints[each.name]) for each in inspect.signature(function).parameters.values()]
-    return sorted(found, key=lambda each: not each.usage)
+    parameters = [_parameter(each, hints[each.name]) for each in inspect.signature(function).parameters.values()]
+    return sorted(parameters, key=lambda each: not each.usage)
 
 
 def _parameter(parameter: inspect.Parameter, hint: Any) -> _Parameter:

@@ -86,11 +86,11 @@ def names(example: str) -> Shape:
             if len(parts) > 1:
                 raise Misfit(f"One text is one name; write a tuple: {tuple(parts)!r}.")
             value = (value,)
-        found = tuple(one.take(each) for each in _items(value))
-        twice = [each for each in dict.fromkeys(found) if found.count(each) > 1]
+        items = tuple(one.take(each) for each in _items(value))
+        twice = [each for each in dict.fromkeys(items) if items.count(each) > 1]
         if twice:
             raise Misfit(f"Name {', '.join(map(repr, twice))} once.")
-        return found
+        return items
 
     return Shape("a tuple of texts", example, take)
 
@@ -101,10 +101,10 @@ def several(kind: type, words: str, example: str) -> Shape:
     def take(value: Any) -> tuple[Any, ...]:
         if isinstance(value, kind):
             raise Misfit(f"One alone is given; in a tuple, a comma follows it: {example}.")
-        found = tuple(_items(value))
-        if not all(isinstance(each, kind) for each in found):
+        items = tuple(_items(value))
+        if not all(isinstance(each, kind) for each in items):
             raise Misfit
-        return found
+        return items
 
     return Shape(words, example, take)
 

@@ -62,12 +62,12 @@ def _send(number: signal.Signals, pids: set[int]) -> None:
 def _living(groups: set[int]) -> set[int]:
     """The descendants that live now, and all members of their groups; adds to those that are known."""
     rows = list(_processes())
-    found, parents = set[int](), {os.getpid()}
+    descendants, parents = set[int](), {os.getpid()}
     while parents:
-        parents = {pid for pid, parent, _, _ in rows if parent in parents} - found
-        found |= parents
-    groups |= {group for pid, _, group, _ in rows if pid in found} - {os.getpgrp()}
-    return {pid for pid, _, group, lives in rows if lives and (pid in found or group in groups)}
+        parents = {pid for pid, parent, _, _ in rows if parent in parents} - descendants
+        descendants |= parents
+    groups |= {group for pid, _, group, _ in rows if pid in descendants} - {os.getpgrp()}
+    return {pid for pid, _, group, lives in rows if lives and (pid in descendants or group in groups)}
 
 
 def _processes() -> Iterator[_Row]:

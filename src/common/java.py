@@ -141,11 +141,11 @@ def _given(home: Path, source: str) -> Java:
 
 
 def _on_path() -> Iterator[Java]:
-    found = shutil.which("java")
-    if found is None:
+    path = shutil.which("java")
+    if path is None:
         return
-    home = Path(found).resolve().parent.parent
-    java = inspect_java(home, "java on PATH") if (home / "release").is_file() else _ask(Path(found), "java on PATH")
+    home = Path(path).resolve().parent.parent
+    java = inspect_java(home, "java on PATH") if (home / "release").is_file() else _ask(Path(path), "java on PATH")
     if java is not None:
         yield java
 

@@ -133,8 +133,8 @@ class Storage:
             infos = self._filesystem.get_file_info(selector)
         except OSError as error:
             raise _failed("list", prefix, error) from error
-        found = [info for info in infos if info.type == FileType.File]
-        for info in sorted(found, key=lambda info: str(info.path)):
+        files = [info for info in infos if info.type == FileType.File]
+        for info in sorted(files, key=lambda info: str(info.path)):
             if not info.base_name.startswith("."):
                 yield StoredFile(info.path.removeprefix(f"{self._root}/"), info.mtime)
 

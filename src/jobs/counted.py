@@ -131,20 +131,20 @@ def _end(lake: Lakehouse, event: OpenEvent, outcome: Outcome, say: Say) -> None:
 def _facts(lake: Lakehouse, result: RunResult) -> dict[str, TableFacts]:
     published = datetime.now(UTC) if result.status is Status.PUBLISHED else None
     audits = {audit.table: audit.results for audit in result.verdict.outcome.tables} if result.verdict else {}
-    found = {}
+    tables = {}
     for name, write in result.tables.items():
         failed: dict[str, int] = {}
         for check in audits.get(name, ()):
             if not check.passed:
                 failed[check.severity] = failed.get(check.severity, 0) + 1
-        found[name] = TableFacts(
+        tables[name] = TableFacts(
             rows_written=int(write["rows_added"]) if published else 0,
             checks=len(audits.get(name, ())),
             checks_failed=failed,
             publishes={result.run_id: published} if published and write["snapshot_id"] is not None else {},
             null_rate=_null_rates(lake, result, TableName.parse(name)) if published else {},
         )
-    return found
+    return tables
 
 
 def _null_rates(lake: Lakehouse, result: RunResult, table: TableName) -> dict[str, float]:

@@ -114,11 +114,11 @@ def show_runs(results: Sequence[RunResult], *, as_json: bool) -> None:
 def _checks(result: RunResult, table: str) -> str:
     if result.verdict is None:
         return ""
-    found = [check for audit in result.verdict.outcome.tables if audit.table == table for check in audit.results]
-    failed = sum(not check.passed for check in found)
+    results = [check for audit in result.verdict.outcome.tables if audit.table == table for check in audit.results]
+    failed = sum(not check.passed for check in results)
     warned = f", {failed} {'warning' if failed == 1 else 'warnings'}" if failed else ""  # others publish nothing
-    free = sum(check.answered_by == "statistics" for check in found)
-    return f"{len(found) - failed} of {len(found)} passed{warned}, {free} without a scan"
+    free = sum(check.answered_by == "statistics" for check in results)
+    return f"{len(results) - failed} of {len(results)} passed{warned}, {free} without a scan"
 
 
 def _cell(value: object) -> str:

@@ -78,16 +78,16 @@ def command(
 
 
 def _params(given: Sequence[str] | None) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    params: dict[str, Any] = {}
     for text in given or ():
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise UsageError(f"--param {text!r} is not NAME=VALUE.", hint="E.g. --param num_leaves=31.")
         try:
-            found[name] = json.loads(value)
+            params[name] = json.loads(value)
         except ValueError:
-            found[name] = value
-    return found
+            params[name] = value
+    return params
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -69,7 +69,7 @@ def _print_status(directory: str | None, as_json: bool) -> None:
     from asgard.local.services import services
 
     settings = load_settings({"project_dir": directory})
-    found = services.status(settings)
+    states = services.status(settings)
     online = online_status(settings)
     if as_json:
         rows = [
@@ -81,7 +81,7 @@ def _print_status(directory: str | None, as_json: bool) -> None:
                 "uptime_seconds": None if one.uptime_seconds is None else round(one.uptime_seconds, 1),
                 "log": str(one.log),
             }
-            for one in found
+            for one in states
         ]
         content = {"dir": str(settings.project_dir.resolve()), "services": rows}
         known = {"online": [each.to_json() for each in online.views], "left_behind": list(online.left_behind)}
@@ -90,7 +90,7 @@ def _print_status(directory: str | None, as_json: bool) -> None:
     lines = [("SERVICE", "STATE", "URL", "PID", "UP", "LOG")]
     lines += [
         (one.name, one.state.value, one.url or "-", str(one.pid or "-"), _duration(one.uptime_seconds), str(one.log))
-        for one in found
+        for one in states
     ]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:

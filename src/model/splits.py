@@ -64,8 +64,8 @@ class TimeSplit:
 
         ordered = times.sort_values(ignore_index=True)
         place = min(len(ordered) - 1, int(len(ordered) * (1 - (self.test_share or 0))))
-        found = ordered.iloc[place] if len(ordered) else pd.Timestamp(0, tz=UTC)
+        moment = ordered.iloc[place] if len(ordered) else pd.Timestamp(0, tz=UTC)
         later = ordered[ordered > ordered.iloc[0]] if len(ordered) else ordered
-        if len(later) and found == ordered.iloc[0]:
-            found = later.iloc[0]
-        return found.to_pydatetime()
+        if len(later) and moment == ordered.iloc[0]:
+            moment = later.iloc[0]
+        return moment.to_pydatetime()

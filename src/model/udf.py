@@ -75,8 +75,8 @@ def _function(session: "SparkSession", artifact: Artifact, *, timed: bool = Fals
         for arrays in batches:
             columns = arrays if isinstance(arrays, tuple) else (arrays,)
             began = time.perf_counter()
-            found = predictor.predict_arrow(pa.RecordBatch.from_arrays(list(columns), list(signature.names)))
-            yield _with_seconds(found, time.perf_counter() - began) if timed else found
+            scores = predictor.predict_arrow(pa.RecordBatch.from_arrays(list(columns), list(signature.names)))
+            yield _with_seconds(scores, time.perf_counter() - began) if timed else scores
 
     kind = f"struct<prediction: {signature.output_type}, seconds: double>" if timed else signature.output_type
     return arrow_udf(predict, kind)  # type: ignore[call-overload, unused-ignore]

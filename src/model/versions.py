@@ -89,8 +89,8 @@ class Binding:
     @property
     def trainer_details(self) -> Mapping[str, Any]:
         """What the trainer told of its training, by name; see `FitResult`."""
-        found: Mapping[str, Any] = self.details.get(TRAINER, {})
-        return found
+        details: Mapping[str, Any] = self.details.get(TRAINER, {})
+        return details
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -285,10 +285,10 @@ def _count_publishes(totals: Totals, events: Sequence[JobEvent], stands: Stands)
     for (table, environment), candidates in published.items():
         newest_first = sorted(candidates, key=lambda each: each[:2], reverse=True)
         for target in targets[table, environment]:
-            found = next((each for each in newest_first if _is_of(each[2], each[1], target, stands)), None)
-            if found is None:
+            standing = next((each for each in newest_first if _is_of(each[2], each[1], target, stands)), None)
+            if standing is None:
                 continue
-            moment, run_id, event = found
+            moment, run_id, event = standing
             totals.latest(LAST_PUBLISH, (table, target, environment), moment.timestamp())
             facts = event.tables[table]
             for column, rate in facts.null_rate.items() if facts.last_run == run_id else ():
@@ -347,9 +347,9 @@ def registry(totals: Totals) -> "CollectorRegistry":
     """The totals as a registry of prometheus_client, for its text format and its push."""
     from prometheus_client import CollectorRegistry
 
-    found = CollectorRegistry()
-    found.register(_collector(totals))
-    return found
+    collectors = CollectorRegistry()
+    collectors.register(_collector(totals))
+    return collectors
 
 
 def exposition(totals: Totals) -> str:

@@ -35,21 +35,21 @@ def run_pass(work: ScanPass, frame: "Callable[[], DataFrame]", relation: Relatio
     A measure that raises does not hide the others: what failed together is tried again in halves.
     """
     started = time.monotonic()
-    found: dict[Measure, Any] = {}
+    measured: dict[Measure, Any] = {}
     errors: dict[Measure, Exception] = {}
     try:
         rows = frame()
         _require_parser(rows)
         alone = work.measures[0]
         if isinstance(alone, Shared):
-            found[alone] = count_shared(rows, alone)
+            measured[alone] = count_shared(rows, alone)
         elif isinstance(alone, Orphans):
-            found[alone] = orphans(rows, alone, relation).count()
+            measured[alone] = orphans(rows, alone, relation).count()
         else:
-            _aggregate_all(rows, cast("tuple[Aggregate, ...]", work.measures), found, errors)
+            _aggregate_all(rows, cast("tuple[Aggregate, ...]", work.measures), measured, errors)
     except Exception as error:
-        errors.update({measure: error for measure in work.measures if measure not in found})
-    return Scanned(found, errors, time.monotonic() - started)
+        errors.update({measure: error for measure in work.measures if measure not in measured})
+    return Scanned(measured, errors, time.monotonic() - started)
 
 
 def shared_keys(rows: "DataFrame", measure: Shared) -> "DataFrame":

@@ -106,8 +106,8 @@ class Schema:
         if isinstance(schema, Mapping):
             return cls({name: Field((name,), type_) for name, type_ in schema.items()})
         fields: dict[str, Field] = {}
-        for found in sorted(_flatten(schema, ()), key=lambda each: len(each.path)):
-            fields.setdefault(found.name, found)  # a column `a.b` comes before the field b of a column a
+        for field in sorted(_flatten(schema, ()), key=lambda each: len(each.path)):
+            fields.setdefault(field.name, field)  # a column `a.b` comes before the field b of a column a
         return cls(fields)
 
     def find(self, name: str) -> Field:

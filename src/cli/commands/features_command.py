@@ -270,7 +270,7 @@ def impact(
     unknown = [each for each in column or () if each not in published.columns]
     if unknown:
         raise UsageError(f"{name} has no column {', '.join(unknown)}.", hint=f"It has {', '.join(published.columns)}.")
-    found = [each for each in Registrations(lake.storage).of_every_kind() if each.table == name]
+    registered = [each for each in Registrations(lake.storage).of_every_kind() if each.table == name]
     rows = [
         {
             "kind": each.kind,
@@ -279,7 +279,7 @@ def impact(
             "columns": [used for used in each.columns if not column or used in column],
             "owner": each.declared.get("owner", ""),
         }
-        for each in found
+        for each in registered
         if not column or set(each.columns) & set(column)
     ]
     rows += _models_reading(lake, name, column or ())
@@ -287,7 +287,9 @@ def impact(
     if ref is not None:
         pinned = PinnedTable.load(lake, name, resolve(lake, ref))
         kinds = {each.name: each.type for each in pinned.columns.values()}
-        broken = [{"kind": each.kind, "name": each.name, "why": why} for each, why in broken_by(found, name, kinds)]
+        broken = [
+            {"kind": each.kind, "name": each.name, "why": why} for each, why in broken_by(registered, name, kinds)
+        ]
     if as_json:
         show_json({"table": str(name), "uses": rows, "broken": broken})
         return

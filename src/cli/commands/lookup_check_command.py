@@ -25,24 +25,24 @@ def lookup_check(
     from asgard.serving.lookup_audit.check import check
 
     lake = Lakehouse.connect(settings_from(settings, directory), "asgard lookup-check")
-    found = check(lake, _lines(logs))
+    checked = check(lake, _lines(logs))
     if as_json:
-        show_json(found.to_json())
+        show_json(checked.to_json())
     else:
-        counts = (found.lines, found.equal, found.later, found.differing, found.unchecked.total())
+        counts = (checked.lines, checked.equal, checked.later, checked.differing, checked.unchecked.total())
         show_table(
             ("LOOKUPS", "EQUAL", "OF A LATER SNAPSHOT", "DIFFERENT", "NOT CHECKED"), [[f"{each:,}" for each in counts]]
         )
-        if found.lines == found.unchecked.total():
-            typer.echo("nothing was checked" if found.lines else "nothing was checked: the log is empty")
-        for why, lines in sorted(found.unchecked.items()):
+        if checked.lines == checked.unchecked.total():
+            typer.echo("nothing was checked" if checked.lines else "nothing was checked: the log is empty")
+        for why, lines in sorted(checked.unchecked.items()):
             typer.echo(f"not checked, {lines:,}: {why}")
-        for each in found.examples:
+        for each in checked.examples:
             entity = ", ".join(f"{name}={value}" for name, value in each.entity.items())
             typer.echo(f"line {each.line}, {each.view} of {entity}, snapshot {each.snapshot_id}:")
             for name, (logged, right) in each.differences.items():
                 typer.echo(f"  {name}: {logged!r} was looked up, {right!r} is in the snapshot")
-    return ExitCode.FAILED if found.differing else ExitCode.DONE
+    return ExitCode.FAILED if checked.differing else ExitCode.DONE
 
 
 def _lines(paths: Sequence[Path]) -> Iterator[bytes]:

@@ -62,10 +62,10 @@ def _pairs(given: list[str]) -> dict[str, str]:
     for name, equals, value in pairs:
         if not (name and equals):
             raise UsageError(f"--key {name + equals + value!r} is not NAME=VALUE.", hint="E.g. --key customer_id=7.")
-    found = {name: value for name, _, value in pairs}
-    if len(found) < len(pairs):
+    entity = {name: value for name, _, value in pairs}
+    if len(entity) < len(pairs):
         raise UsageError("A key was given twice.", hint="One lookup is of one entity; its keys are --key each.")
-    return found
+    return entity
 
 
 def _value(text: str, kind: str) -> Any:

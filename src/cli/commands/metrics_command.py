@@ -19,10 +19,10 @@ def metrics(directory: DirOption = None, settings: SetOption = None, as_json: Js
     from asgard.monitoring.events import EventLog
     from asgard.monitoring.metrics import add_lags, count, exposition, to_json
 
-    found = settings_from(settings, directory)
+    loaded = settings_from(settings, directory)
     now = datetime.now(UTC)
-    stands = PublishedRuns(lambda: Nessie.of(found), lambda line: typer.echo(line, err=True))
-    totals = count(EventLog(Storage.of(found)).events(now), found.environment, found.warehouse, stands)
+    stands = PublishedRuns(lambda: Nessie.of(loaded), lambda line: typer.echo(line, err=True))
+    totals = count(EventLog(Storage.of(loaded)).events(now), loaded.environment, loaded.warehouse, stands)
     add_lags(totals, now)
     if as_json:
         show_json({"metrics": to_json(totals)})

@@ -28,9 +28,9 @@ def reproduce(
     from asgard.model.registry import Registry
 
     lake = Lakehouse.connect(settings_from(settings, directory), "asgard model")
-    found = Registry.of(lake.settings).find(version)
+    registered = Registry.of(lake.settings).find(version)
     with progress_lines(quiet=as_json) as say:
-        verdict = again.reproduce(lake, found, pipeline, say)
+        verdict = again.reproduce(lake, registered, pipeline, say)
     if as_json:
         show_json(verdict.to_json())
     else:
@@ -40,7 +40,7 @@ def reproduce(
         )
         for reason in verdict.reasons:
             typer.echo(reason)
-        typer.echo(f"\n{found}: {verdict}")
+        typer.echo(f"\n{registered}: {verdict}")
     return ExitCode.DONE if verdict.reproduced else ExitCode.FAILED
 
 

@@ -85,10 +85,10 @@ def _online_store(settings: Settings, *, secrets: bool) -> dict[str, Any]:
         return {"type": "sqlite", "path": "online.db"}
     if (parts.password or "password" in parts.query) and not secrets:
         address = f"${{{ONLINE_VARIABLE}}}"
-    found: dict[str, Any] = {"type": "redis", "connection_string": address, "full_scan_for_deletion": False}
+    store: dict[str, Any] = {"type": "redis", "connection_string": address, "full_scan_for_deletion": False}
     if has_sentinels:
-        found |= {"redis_type": "redis_sentinel", "sentinel_master": parts.path.strip("/").partition("/")[0]}
-    return found
+        store |= {"redis_type": "redis_sentinel", "sentinel_master": parts.path.strip("/").partition("/")[0]}
+    return store
 
 
 def connection_string(url: str) -> str | None:

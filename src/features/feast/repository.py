@@ -24,5 +24,5 @@ def registered(folder: Path) -> dict[str, Any]:
     used = {name for view in views for name in view.entities}
     entities = [each for each in store.list_entities() if each.name in used]
     requests = {source.name: source for each in functions for source in each.source_request_sources.values()}
-    found = [store.get_project(store.project), *entities, *views, *functions, *requests.values()]
-    return {f"registered_{number}": each for number, each in enumerate(found)}
+    objects = [store.get_project(store.project), *entities, *views, *functions, *requests.values()]
+    return {f"registered_{number}": each for number, each in enumerate(objects)}

@@ -201,8 +201,8 @@ class SnapshotJob(RetrievalJob):
         return self._run()
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
-        found: pd.DataFrame = self._run().to_pandas()
-        return found
+        frame: pd.DataFrame = self._run().to_pandas()
+        return frame
 
     @property
     def full_feature_names(self) -> bool:

@@ -148,7 +148,7 @@ def measure(connection: "DuckDBPyConnection", view: FeatureView, table: PinnedTa
     keys = _listed(view.keys)
     source = rows_of(connection, table, tuple(dict.fromkeys((*view.keys, *view.time_columns))))
     late = "__created > __event" if view.created_timestamp else "false"
-    found = connection.execute(
+    counts = connection.execute(
         f"""
         WITH every AS (SELECT {keys}, {_moments(view)}, {is_usable(view)} AS __usable FROM {source}),
         found AS (
@@ -161,7 +161,7 @@ def measure(connection: "DuckDBPyConnection", view: FeatureView, table: PinnedTa
         FROM found
         """
     ).fetchall()[0]
-    return RowFacts(*(None if value is None else int(value) for value in found))  # type: ignore[arg-type]
+    return RowFacts(*(None if value is None else int(value) for value in counts))  # type: ignore[arg-type]
 
 
 def join_sql(

@@ -280,11 +280,11 @@ def _moment(connection: "DuckDBPyConnection", what: str, time: str, kind: str) -
         return f"epoch_us({column})" if has_zone else f"epoch_us({column}::TIMESTAMP)"
     if kind != "VARCHAR":
         raise UsageError(f"{time!r} of {what} is {kind}, not a time.", hint="Say --time-column, or write ISO 8601.")
-    found = connection.execute(
+    result = connection.execute(
         f"SELECT DISTINCT regexp_extract({column}, {text(_ISO)}, 1) FROM {_ROWS} "
         f"WHERE regexp_matches({column}, {text(_ISO)}) LIMIT 9"
     ).fetchall()
-    zones = sorted(row[0] for row in found)
+    zones = sorted(row[0] for row in result)
     if len(zones) > 1:
         raise UsageError(
             f"{time!r} of {what} mixes time zones: {', '.join(zone or 'none' for zone in zones)}.",

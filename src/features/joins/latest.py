@@ -42,7 +42,7 @@ def latest_frame(
     """
     from pyspark.sql import functions as F
 
-    found = [_latest(source, pinned, pairs, moment) for pinned, pairs in zip(views, names, strict=True)]
+    frames = [_latest(source, pinned, pairs, moment) for pinned, pairs in zip(views, names, strict=True)]
     keys = [pinned.view.keys for pinned in views]
     if entities is None:
         if len({frozenset(each) for each in keys}) > 1:
@@ -50,12 +50,12 @@ def latest_frame(
                 f"The views {', '.join(pinned.name for pinned in views)} have different keys.",
                 hint="Say which entities: a file or table with all keys.",
             )
-        return reduce(lambda one, other: one.join(other, list(keys[0]), "full"), found)
+        return reduce(lambda one, other: one.join(other, list(keys[0]), "full"), frames)
     lacking = sorted({key for each in keys for key in each} - set(entities.columns))
     if lacking:
         raise UsageError(f"The entities lack {', '.join(lacking)}.", hint=f"They have {', '.join(entities.columns)}.")
-    marks = [f"{KNOWN}_{number}" for number, _ in enumerate(found)]
-    for each, view_keys, mark in zip(found, keys, marks, strict=True):
+    marks = [f"{KNOWN}_{number}" for number, _ in enumerate(frames)]
+    for each, view_keys, mark in zip(frames, keys, marks, strict=True):
         entities = entities.join(each.withColumn(mark, F.lit(True)), list(view_keys), "left")
     is_known = F.coalesce(*(F.col(mark) for mark in marks), F.lit(False))
     return entities.withColumn(KNOWN, is_known).drop(*marks)

@@ -57,9 +57,9 @@ class Audit:
 
 def counts(views: Sequence[PinnedView]) -> dict[str, str]:
     """Aggregates over the joined rows by name, in SQL that DuckDB and Spark read alike."""
-    found = {"rows": "count(1)"}
+    measures = {"rows": "count(1)"}
     for number, pinned in enumerate(views):
         known = f" OR __created_{number} > {TIME}" if pinned.view.created_timestamp else ""
-        found[f"leaks_{number}"] = f"count_if(__event_{number} > {TIME}{known})"
-        found[f"missing_{number}"] = f"count_if(__event_{number} IS NULL)"
-    return found
+        measures[f"leaks_{number}"] = f"count_if(__event_{number} > {TIME}{known})"
+        measures[f"missing_{number}"] = f"count_if(__event_{number} IS NULL)"
+    return measures

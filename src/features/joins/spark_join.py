@@ -117,7 +117,7 @@ def _joined_group(
         .rowsBetween(Window.unboundedPreceding, Window.currentRow)
     )
     best = [F.max(f"__row_{number}").over(so_far).alias(f"__row_{number}") for number, _, _ in group]
-    found = together.select(_LABEL, _IS_LABEL, *best).where(_IS_LABEL)
+    labelled = together.select(_LABEL, _IS_LABEL, *best).where(_IS_LABEL)
     chosen = [column_of(_LABEL, name).alias(name) for name in labels.columns]
     for number, pinned, pairs in group:
         row = f"__row_{number}"
@@ -128,7 +128,7 @@ def _joined_group(
         kept = [*pairs, ("__event", f"__event_{number}")]
         kept += [("__created", f"__created_{number}")] if pinned.view.created_timestamp else []
         chosen += [F.when(fresh, column_of(row, name)).alias(column) for name, column in kept]
-    return found.select(*chosen)
+    return labelled.select(*chosen)
 
 
 def visible_rows(table: "DataFrame", pinned: PinnedView, number: int) -> "DataFrame":

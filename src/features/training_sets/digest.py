@@ -29,13 +29,13 @@ def digest(connection: "DuckDBPyConnection", path: Path) -> str:
     """The digest of a set: a Parquet file, or a folder of them."""
     rows = connection.sql(f"SELECT * FROM {reading(path)}")
     kinds: dict[str, DuckDBPyType] = dict(zip(rows.columns, rows.types, strict=True))
-    found = hashlib.sha256("".join(_prefixed(name) + _kind(kinds[name]) for name in sorted(kinds)).encode())
+    digest = hashlib.sha256("".join(_prefixed(name) + _kind(kinds[name]) for name in sorted(kinds)).encode())
     values = ", ".join(_encoded(quoted(name), kinds[name]) for name in sorted(kinds))
     # Streamed: what `execute` gives is kept whole, beyond DuckDB's memory bound.
     ordered = connection.sql(f"SELECT md5(concat({values})) AS row FROM {reading(path)} ORDER BY row")
     for batch in ordered.to_arrow_reader(_BATCH_ROWS):
-        found.update("".join(batch.column(0).to_pylist()).encode())
-    return found.hexdigest()
+        digest.update("".join(batch.column(0).to_pylist()).encode())
+    return digest.hexdigest()
 
 
 def column_types(connection: "DuckDBPyConnection", path: Path) -> dict[str, str]:

@@ -35,8 +35,8 @@ def manifest_path(path: Path) -> Path:
 
 def manifest_of(path: Path) -> Mapping[str, Any] | None:
     """The manifest of a set on disk; None where there is no whole set."""
-    found = _manifest(path)
-    return found if path.exists() and found and not found.get(_UNFINISHED) else None
+    manifest = _manifest(path)
+    return manifest if path.exists() and manifest and not manifest.get(_UNFINISHED) else None
 
 
 def require_free(out: Path, *, overwrite: bool) -> None:
@@ -53,8 +53,8 @@ def require_free(out: Path, *, overwrite: bool) -> None:
 
 def holds_of(out: Path) -> tuple[str, ...]:
     """The holds of the set at a path, also of one that was not finished; none of a set that was copied there."""
-    found = _manifest(out) or {}
-    return tuple(found.get("holds", ())) if found.get("path") == str(out.absolute()) else ()
+    manifest = _manifest(out) or {}
+    return tuple(manifest.get("holds", ())) if manifest.get("path") == str(out.absolute()) else ()
 
 
 def put_in_place(made: Path, out: Path, manifest: Mapping[str, Any]) -> None:

@@ -151,7 +151,7 @@ class TableState:
         if snapshot is None:
             return ()
         schema = self.table.schema()
-        found = []
+        files = []
         with _readable(f"The list of files of {self.location}, snapshot {snapshot.snapshot_id},"):
             for manifest in snapshot.manifests(self.table.io):
                 other = added_by is not None and manifest.added_snapshot_id not in added_by
@@ -160,8 +160,8 @@ class TableState:
                 for entry in manifest.fetch_manifest_entry(self.table.io, discard_deleted=True):
                     other = added_by is not None and entry.snapshot_id not in added_by
                     if entry.data_file.content is DataFileContent.DATA and not other:
-                        found.append(_statistics(entry.data_file, schema))
-        return tuple(found)
+                        files.append(_statistics(entry.data_file, schema))
+        return tuple(files)
 
     def rows(self, columns: tuple[str, ...], where: "BooleanExpression | None" = None) -> list[dict[str, Any]]:
         """Some columns of the rows of the current snapshot, read without Spark: for small tables.
@@ -171,8 +171,8 @@ class TableState:
         """
         scan = self.table.scan(selected_fields=columns)
         with _readable(f"The table in {self.location}"):
-            found: list[dict[str, Any]] = (scan.filter(where) if where is not None else scan).to_arrow().to_pylist()
-        return found
+            rows: list[dict[str, Any]] = (scan.filter(where) if where is not None else scan).to_arrow().to_pylist()
+        return rows
 
 
 @contextmanager

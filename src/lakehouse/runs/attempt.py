@@ -214,25 +214,25 @@ class Attempt:
         since_base = takewhile(lambda each: each[0].hash != self.base, self.lake.nessie.operations(branch))
         tables = {name: Sealed.of(write.base, write.after) for name, write in self.writes.items()}
         mine = {name: self.provenance[name] for name in ("asgard.run-id", "asgard.attempt")}
-        found = foreign_commits(reversed(list(since_base)), tables, self.own, mine)
-        if found:
+        foreign = foreign_commits(reversed(list(since_base)), tables, self.own, mine)
+        if foreign:
             raise RunError(
-                f"Branch {self.branch} has changes that run {self.run_id} did not make: {'; '.join(found[:_SHOWN])}"
-                f"{f'; and {len(found) - _SHOWN} more' if len(found) > _SHOWN else ''}.",
+                f"Branch {self.branch} has changes that run {self.run_id} did not make: {'; '.join(foreign[:_SHOWN])}"
+                f"{f'; and {len(foreign) - _SHOWN} more' if len(foreign) > _SHOWN else ''}.",
                 hint="Nobody but its run may write to an audit branch: nothing was published, and the branch is kept "
                 "to look at. Find out who wrote there, then run again.",
             )
 
     def _input_snapshots(self, table: Table) -> dict[str, int]:
         """The snapshot of each of a table's inputs that it was computed from."""
-        found: dict[str, int] = {}
+        snapshots: dict[str, int] = {}
         for name in table.inputs.values():
             write = self.writes.get(name)
             if write is not None and write.after is not None:
-                found[str(name)] = write.after.snapshot_id or -1
+                snapshots[str(name)] = write.after.snapshot_id or -1
             elif name in self.reads:
-                found[str(name)] = self.reads[name].snapshot_id
-        return found
+                snapshots[str(name)] = self.reads[name].snapshot_id
+        return snapshots
 
     @property
     def at_base(self) -> str:

@@ -75,13 +75,13 @@ def list_runs(lake: Lakehouse, *, limit: int | None = None, run_id: RunId | None
     attempts = records.attempts(run_id, limit=limit)
     signs = records.signs_of_life() if attempts else {}
     logs: dict[str, Publications] = {}
-    found = []
+    runs = []
     for attempt in attempts:
         status, commit = _status(lake, logs, attempt, signs.get(attempt.run_id))
         digest = commit.properties.get("asgard.record-sha256") if commit else None
         intact = records.digest(attempt.run_id, attempt.attempt) == digest if run_id and digest else None
-        found.append(RunSummary(attempt, status, commit.hash if commit else None, intact))
-    return found
+        runs.append(RunSummary(attempt, status, commit.hash if commit else None, intact))
+    return runs
 
 
 def _status(
@@ -191,9 +191,9 @@ def describe_tables(lake: Lakehouse, at: At) -> list[dict[str, Any]]:
 
 def _rows(lake: Lakehouse, state: TableState, key: tuple[str, ...], at: At) -> int:
     """How many rows a table has, exactly; Spark counts what nobody else can: rows deleted by equality."""
-    found = state.row_count()
-    if found is not None:
-        return found
+    rows = state.row_count()
+    if rows is not None:
+        return rows
     names = ".".join(quoted(part) for part in key[:-1])
     return lake.spark.table(f"{CATALOG}.{names}.{quoted(f'{key[-1]}@{at.reference}#{at.commit}')}").count()
 

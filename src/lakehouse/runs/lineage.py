@@ -128,13 +128,13 @@ class _Walk:
 
     def _history(self, table: TableName, snapshot: int) -> list[tuple[LogEntry, Content]]:
         """The table's commits, newest first, from the newest that gave it the snapshot; none if it never had it."""
-        found: list[tuple[LogEntry, Content]] = []
+        publishes: list[tuple[LogEntry, Content]] = []
         for entry, content in self._lake.nessie.history(str(self._at), table):
             if content is None or not content.is_table:  # it was dropped: what was before is another table
                 break
-            if found or content.snapshot_id == snapshot:
-                found.append((entry, content))
-        return found
+            if publishes or content.snapshot_id == snapshot:
+                publishes.append((entry, content))
+        return publishes
 
     def _states(self, table: TableName, snapshot: int, history: Sequence[tuple[LogEntry, Content]]) -> Iterator[_State]:
         """The snapshots that a table grew from, newest first: of its metadata, then what only its history tells."""
@@ -194,5 +194,5 @@ def _inputs_of(table: TableName, attempt: AttemptRecord) -> Iterator[tuple[Table
 
 def _predictions(attempt: AttemptRecord) -> Sequence[Mapping[str, Any]]:
     """The model versions that a run predicted by, as it noted them."""
-    found: Sequence[Mapping[str, Any]] = attempt.record.get("details", {}).get("prediction", {}).get("versions", ())
-    return found
+    versions: Sequence[Mapping[str, Any]] = attempt.record.get("details", {}).get("prediction", {}).get("versions", ())
+    return versions

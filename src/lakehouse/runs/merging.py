@@ -60,5 +60,5 @@ def changed_rows(frame: "DataFrame", existing: "DataFrame") -> "DataFrame":
     new = frame.select(*(F.col(quoted(field.name)).alias(f"n{place}") for place, field in fields))
     old = existing.select(*(comparable(F.col(quoted(f.name)), f.dataType).alias(f"o{place}") for place, f in fields))
     same: list[Column] = [comparable(F.col(f"n{p}"), f.dataType).eqNullSafe(F.col(f"o{p}")) for p, f in fields]
-    found = new.join(old, reduce(lambda one, other: one & other, same), "left_anti")
-    return found.select(*(F.col(f"n{place}").alias(field.name) for place, field in fields))
+    changed = new.join(old, reduce(lambda one, other: one & other, same), "left_anti")
+    return changed.select(*(F.col(f"n{place}").alias(field.name) for place, field in fields))

@@ -80,7 +80,7 @@ def foreign_commits(
         own: what it did beside snapshots.
         provenance: what each of its snapshots carries: run id and attempt.
     """
-    found: list[str] = []
+    foreign: list[str] = []
     seen = {name: {table.before, *table.known} for name, table in tables.items()}
     metadata: dict[TableName, list[LogEntry]] = {name: [] for name in tables}
     for entry, operations in commits:
@@ -90,21 +90,21 @@ def foreign_commits(
             written = [name for name in tables if (name.layer, name.name) == operation.key]
             content = operation.content
             if not written or content is None or not content.is_table:
-                found.append(_told(entry, f"{operation.kind.lower()} {'.'.join(operation.key)}"))
+                foreign.append(_told(entry, f"{operation.kind.lower()} {'.'.join(operation.key)}"))
                 continue
             (name,), snapshot = written, content.snapshot_id
             if snapshot in seen[name]:
                 metadata[name].append(entry)
             elif not tables[name].is_own(snapshot, provenance):
-                found.append(_told(entry, f"snapshot {snapshot} of {name}"))
+                foreign.append(_told(entry, f"snapshot {snapshot} of {name}"))
             seen[name].add(snapshot)
     for name, entries in metadata.items():
         if len(entries) != own.metadata[name]:
-            found.append(
+            foreign.append(
                 f"{len(entries)} commits changed the metadata of {name} alone, of which this run made "
                 f"{own.metadata[name]}: {'; '.join(_told(entry, str(name)) for entry in entries)}"
             )
-    return [*found, *_never_current(tables, seen, provenance)]
+    return [*foreign, *_never_current(tables, seen, provenance)]
 
 
 def _never_current(

@@ -76,9 +76,9 @@ def publish(attempt: Attempt, verdict: Verdict, record_digest: str) -> Publicati
     skipped: set[tuple[str, ...]] = set()
     for patience in (*_PATIENCE_SECONDS, None):
         try:
-            found = find_publish(attempt.lake, attempt.run_id, since=attempt.base)
-            if found is not None:
-                return found
+            publication = find_publish(attempt.lake, attempt.run_id, since=attempt.base)
+            if publication is not None:
+                return publication
             _refuse_if_moved(attempt, verdict)
             failpoint("before-publish")
             return _commit(attempt, verdict, changes, skipped, record_digest)

@@ -92,11 +92,11 @@ class RunRecords:
 
     def signs_of_life(self) -> dict[RunId, datetime]:
         """When each living run last renewed, by the storage's clock; one that ended, or never lived, is left out."""
-        found: dict[RunId, datetime] = {}
+        begun: dict[RunId, datetime] = {}
         for entry in self._storage.list("live"):
             run_id = RunId(entry.path.removeprefix("live/").split(".")[0])
-            found[run_id] = max(entry.modified, found.get(run_id, entry.modified))
-        return found
+            begun[run_id] = max(entry.modified, begun.get(run_id, entry.modified))
+        return begun
 
     @contextmanager
     def alive(self, run_id: RunId) -> Iterator[None]:

@@ -70,11 +70,11 @@ def read_progress(lake: Lakehouse, tables: Sequence[Table], ref: str) -> dict[Ta
     """What is computed of each table at a ref (`name` or `name@hash`), and which of its inputs moved since."""
     names = {table.name for table in tables} | {name for table in tables for name in table.inputs.values()}
     contents = lake.nessie.contents(ref, sorted(names))
-    found = {}
+    progress = {}
     for table in tables:
         content = contents.get(table.name)
         if content is None:
-            found[table.name] = Progress()
+            progress[table.name] = Progress()
             continue
         properties = TableState.load(content.metadata_location, lake.settings).properties
         used = json.loads(properties.get(INPUTS_PROPERTY, "{}"))
@@ -84,7 +84,7 @@ def read_progress(lake: Lakehouse, tables: Sequence[Table], ref: str) -> dict[Ta
             if name in contents and used.get(str(name)) != contents[name].snapshot_id
         ]
         done = RangeSet.parse(properties.get(INTERVALS_PROPERTY, ""))
-        found[table.name] = Progress(
+        progress[table.name] = Progress(
             exists=True, done=done, stale_inputs=tuple(stale), belongs_to=foreign_owner(table, properties)
         )
-    return found
+    return progress

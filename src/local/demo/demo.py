@@ -129,9 +129,11 @@ def _make_training_set(lake: Lakehouse, pipeline: Pipeline, path: Path, say: Say
     from asgard.features.views import Declared
 
     views = registered_views(lake, [view.name for view in Declared.of(pipeline).features])
-    found = manifest_of(path)
-    if found is not None and [each["snapshot_id"] for each in found["views"]] == [v.table.snapshot_id for v in views]:
-        return found
+    manifest = manifest_of(path)
+    if manifest is not None and [each["snapshot_id"] for each in manifest["views"]] == [
+        v.table.snapshot_id for v in views
+    ]:
+        return manifest
     functions = tuple(Declared.of(pipeline).on_demand.values())
     return build(lake, SetRequest(views, Labels(LABELS), functions), path, overwrite=True, say=say).manifest
 
@@ -169,8 +171,8 @@ def _with_code_version(settings: Settings, example: Path) -> Settings:
     """With the version of the example's repository, where the working folder is in none."""
     if code_version(settings).version != "unknown":
         return settings
-    found = code_version(settings, example)
-    return replace(settings, code_version=f"{found.version}{'-dirty' if found.dirty else ''}")
+    code = code_version(settings, example)
+    return replace(settings, code_version=f"{code.version}{'-dirty' if code.dirty else ''}")
 
 
 def _ingest(lake: Lakehouse, pipeline: Pipeline, table: str, path: Path, say: Say) -> Ingested:

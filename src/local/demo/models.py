@@ -178,18 +178,18 @@ def predict(
         views=pinned_views(lake, version, as_of),
         on_demand=functions_of(version, pipeline),
     )
-    found = Predictions.read(lake, lake.target, version, request.feature_snapshot)
-    if found is not None and found.is_whole:
-        say(f"{version} has predicted {len(found.rows):,} rows of {found.table} before")
-        return found, False
+    predictions = Predictions.read(lake, lake.target, version, request.feature_snapshot)
+    if predictions is not None and predictions.is_whole:
+        say(f"{version} has predicted {len(predictions.rows):,} rows of {predictions.table} before")
+        return predictions, False
     done = batch_predict_job.run(request, lake, say)
-    found = Predictions.read(lake, lake.target, version, request.feature_snapshot)
-    if found is None:
+    predictions = Predictions.read(lake, lake.target, version, request.feature_snapshot)
+    if predictions is None:
         raise RunError(
             f"{request.table} has no prediction of {version}, though run {done.run.run_id} ended as {done.run.status}.",
             hint="This is a defect: report it.",
         )
-    return found, True
+    return predictions, True
 
 
 def _as_text(*values: Any) -> str:

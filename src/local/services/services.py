@@ -152,16 +152,16 @@ def _check_names(names: Collection[str]) -> None:
 
 def _write_services_file(project: Path) -> None:
     """Describe what runs, for the settings of later commands; nothing runs: no file."""
-    found: dict[str, dict[str, object]] = {}
+    addresses: dict[str, dict[str, object]] = {}
     for service in SERVICES:
         place = ServiceFolder(project, service.name)
         record = read_record(place)
         if record and record.is_alive(place, service.marker):
-            found[service.name] = {"url": service.url(record.ports), "pid": record.pid, "started": record.started}
+            addresses[service.name] = {"url": service.url(record.ports), "pid": record.pid, "started": record.started}
             if "management" in record.ports:
-                found[service.name]["management_url"] = http_url(record.ports["management"])
-    if found:
-        write_json(project / SERVICES_FILE, {"services": found})
+                addresses[service.name]["management_url"] = http_url(record.ports["management"])
+    if addresses:
+        write_json(project / SERVICES_FILE, {"services": addresses})
     else:
         (project / SERVICES_FILE).unlink(missing_ok=True)
 
@@ -169,13 +169,13 @@ def _write_services_file(project: Path) -> None:
 def status(settings: Settings) -> list[ServiceStatus]:
     """How each service of the project folder does; those that nothing installed needs are left out."""
     project = settings.project_dir.resolve()
-    found = []
+    states = []
     for service in SERVICES:
         place = ServiceFolder(project, service.name)
         record = read_record(place)
         if service.is_installed() or record is not None:
-            found.append(_status(service, place, record))
-    return found
+            states.append(_status(service, place, record))
+    return states
 
 
 def _status(service: Service, place: ServiceFolder, record: Record | None) -> ServiceStatus:

@@ -202,15 +202,15 @@ def read_files(folder: Path) -> dict[str, bytes]:
     """
     if not folder.is_dir():
         raise ArtifactError(f"There is no model in {folder}.", hint="Download the version again.")
-    found = {}
+    files = {}
     for parent, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted((*names, *(each for each in folders if (Path(parent) / each).is_symlink()))):
             path = Path(parent) / name
             relative = path.relative_to(folder).as_posix()
             if not mlflow_files.is_mlflows_own(relative):
-                found[relative] = _content(path)
-    return found
+                files[relative] = _content(path)
+    return files
 
 
 def _content(path: Path) -> bytes:

@@ -45,11 +45,11 @@ def files() -> dict[str, bytes]:
     """Content by path in the model's folder."""
     from pkgutil import get_data
 
-    found = {"__init__.py": get_data("asgard", "model/artifacts/bundled.py")}
+    contents = {"__init__.py": get_data("asgard", "model/artifacts/bundled.py")}
     for module in MODULES:
         path = f"{module.replace('.', '/')}{'/__init__' if module in _PACKAGES else ''}.py"
-        found[path] = get_data("asgard", path)
-    return {f"{FOLDER}/asgard/{path}": content for path, content in found.items() if content is not None}
+        contents[path] = get_data("asgard", path)
+    return {f"{FOLDER}/asgard/{path}": content for path, content in contents.items() if content is not None}
 
 
 def _installed() -> ModuleSpec | None:
@@ -57,11 +57,11 @@ def _installed() -> ModuleSpec | None:
     own = Path(__file__).resolve().parents[1]
     elsewhere = [each for each in sys.path if Path(each).resolve() != own]
     for finder in sys.meta_path:
-        found = finder.find_spec("asgard", elsewhere)
-        if found is not None and found.loader is not None and found.origin is not None:
-            place = Path(found.origin).resolve().parents[1]
+        spec = finder.find_spec("asgard", elsewhere)
+        if spec is not None and spec.loader is not None and spec.origin is not None:
+            place = Path(spec.origin).resolve().parents[1]
             if place.name != FOLDER:
-                return found
+                return spec
     return None
 
 

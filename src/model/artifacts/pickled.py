@@ -30,7 +30,7 @@ _ASIDE = frozenset({"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"})
 
 def globals_of(content: bytes) -> dict[str, set[str]]:
     """The names that a pickle takes from modules, by module."""
-    found: dict[str, set[str]] = {}
+    modules: dict[str, set[str]] = {}
     memo: dict[int, str | None] = {}
     texts: list[str | None] = []
     for code, argument, _ in pickletools.genops(content):
@@ -42,16 +42,16 @@ def globals_of(content: bytes) -> dict[str, set[str]]:
             memo[len(memo) if code.name == "MEMOIZE" else int(argument or 0)] = texts[-1] if texts else None
         elif code.name == "GLOBAL":
             module, _, name = str(argument).partition(" ")
-            found.setdefault(module, set()).add(name)
+            modules.setdefault(module, set()).add(name)
             texts.append(None)
         elif code.name == "STACK_GLOBAL":
             owner, member = [None, None, *texts][-2:]
             if owner is not None and member is not None:
-                found.setdefault(owner, set()).add(member)
+                modules.setdefault(owner, set()).add(member)
             texts.append(None)
         else:
             texts = [None]
-    return found
+    return modules
 
 
 def pickles_of(content: bytes, format: Format) -> dict[str, bytes]:
@@ -66,12 +66,12 @@ def pickles_of(content: bytes, format: Format) -> dict[str, bytes]:
 
 def modules_of(content: bytes, format: Format) -> dict[str, set[str]]:
     """The names that a model's file takes from modules, by module."""
-    found: dict[str, set[str]] = {}
+    modules: dict[str, set[str]] = {}
     for each in pickles_of(content, format).values():
         with suppress(ValueError, KeyError, IndexError, EOFError):  # joblib's files are pickles with arrays between
             for module, names in globals_of(each).items():
-                found.setdefault(module, set()).update(names)
-    return found
+                modules.setdefault(module, set()).update(names)
+    return modules
 
 
 def needs_of(content: bytes, format: Format) -> frozenset[str]:

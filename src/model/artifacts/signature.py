@@ -142,9 +142,9 @@ class Signature:
             if column.name in given and not column.takes(given[column.name])
         ]
         if missing or retyped:
-            found = ([f"{', '.join(missing)} missing"] if missing else []) + retyped
+            problems = ([f"{', '.join(missing)} missing"] if missing else []) + retyped
             raise UsageError(
-                f"The rows are not what the model was trained on: {'; '.join(found)}.",
+                f"The rows are not what the model was trained on: {'; '.join(problems)}.",
                 hint="Give the model the columns of its signature, or train it again on these.",
                 details=(f"the model takes {', '.join(f'{column.name} {column.type}' for column in self.inputs)}",),
             )
@@ -171,20 +171,20 @@ def breaks(before: Signature, after: Signature) -> list[str]:
     break nothing.
     """
     then = {column.name: column for column in before.inputs}
-    found = [
+    breaks = [
         f"input {column.name} was {then[column.name].type}, now it is {column.type}"
         for column in after.inputs
         if column.name in then and not column.takes(then[column.name].type)
     ]
     if before.task != after.task:
-        found.append(f"the task was {before.task}, now it is {after.task}")
+        breaks.append(f"the task was {before.task}, now it is {after.task}")
     elif before.classes != after.classes:
-        found.append(f"the classes were {', '.join(before.classes)}, now they are {', '.join(after.classes)}")
+        breaks.append(f"the classes were {', '.join(before.classes)}, now they are {', '.join(after.classes)}")
     if before.segment != after.segment:
-        found.append(f"the segment was {before.segment or 'none'}, now it is {after.segment or 'none'}")
+        breaks.append(f"the segment was {before.segment or 'none'}, now it is {after.segment or 'none'}")
     if after.nullable and not before.nullable:
-        found.append("rows of an unknown segment have no prediction any more")
-    return found
+        breaks.append("rows of an unknown segment have no prediction any more")
+    return breaks
 
 
 def dumps(content: Mapping[str, Any]) -> bytes:

@@ -115,10 +115,10 @@ class Counting:
         if self._rows is None:
             return {side: SideCounts(version) for side, version in self._versions.items()}
         seen = self._rows.get
-        found = {}
+        counts = {}
         for side, version in self._versions.items():
             scored, total = int(seen[f"scored_{side}"]), seen[f"total_{side}"]
             mean = total / scored if scored and total is not None else None
             latency = Latency.of(self._batches[side].get)
-            found[side] = SideCounts(version, int(seen[f"rows_{side}"]), scored, mean, latency)
-        return found
+            counts[side] = SideCounts(version, int(seen[f"rows_{side}"]), scored, mean, latency)
+        return counts

@@ -147,9 +147,9 @@ class PredictRequest:
     @property
     def columns(self) -> Mapping[str, str]:
         """Keys, features and on-demand features that there will be, and their types."""
-        found = dict(self.key_types)
-        found |= {each.name: each.type for pinned in self.views for each in pinned.view.features}
-        return found | {each.name: each.type for each in self.on_demand}
+        types = dict(self.key_types)
+        types |= {each.name: each.type for pinned in self.views for each in pinned.view.features}
+        return types | {each.name: each.type for each in self.on_demand}
 
     @property
     def key_types(self) -> Mapping[str, str]:

@@ -86,8 +86,8 @@ def predicted_before(attempt: Attempt, request: PredictRequest, moment: datetime
     if not attempt.has(request.table):
         return None
     rows = attempt.read(request.table, guard=True).where(is_of(request, moment))
-    found = rows.select(*request.keys, VERSION)
-    return None if found.isEmpty() else found
+    described = rows.select(*request.keys, VERSION)
+    return None if described.isEmpty() else described
 
 
 def is_of(request: PredictRequest, moment: datetime) -> "Column":

@@ -163,8 +163,8 @@ def problems_with_data(lake: Lakehouse, binding: Binding) -> list[str]:
     Each is looked up at its commit of the target ref, where only audited runs publish; its files have to be there, as
     have those of a table of labels.
     """
-    found = [_problem(lake, each) for each in binding.views]
-    return [problem for problem in (*found, _problem_of_labels(lake, binding)) if problem is not None]
+    problems = [_problem(lake, each) for each in binding.views]
+    return [problem for problem in (*problems, _problem_of_labels(lake, binding)) if problem is not None]
 
 
 def require_data(lake: Lakehouse, version: ModelVersion) -> None:
@@ -234,12 +234,12 @@ def _is_published(lake: Lakehouse, run_id: str) -> bool:
 
 def _holds_by_version(lake: Lakehouse, model: str) -> dict[BranchName, tuple[Version, CommitHash]]:
     """The holds of a model's versions, with the version and the commit."""
-    prefix, found = hold_name(_KIND, model, ""), {}
+    prefix, held = hold_name(_KIND, model, ""), {}
     for name, commit in holds_of(lake, _KIND, f"{model}_").items():
         owned = _OWNED.fullmatch(base_name(name).removeprefix(prefix))
         if owned:
-            found[name] = (Version.parse(owned[1]), commit)
-    return found
+            held[name] = (Version.parse(owned[1]), commit)
+    return held
 
 
 def _hold_of(name: str, version: Version, commit: CommitHash) -> BranchName:

@@ -39,9 +39,9 @@ class MlflowState:
             aliases = client.get_registered_model(name).aliases
             versions, page = {}, None
             while page != "":
-                found = client.search_model_versions(f"name='{name}'", max_results=_PAGE, page_token=page)
-                versions.update({str(each.version): each for each in found})
-                page = found.token or ""
+                page_of_versions = client.search_model_versions(f"name='{name}'", max_results=_PAGE, page_token=page)
+                versions.update({str(each.version): each for each in page_of_versions})
+                page = page_of_versions.token or ""
         return cls(versions, {alias: str(number) for alias, number in aliases.items()})
 
 

@@ -94,11 +94,11 @@ def pinned_views(
         each.table if is_other else view.table for each, view, is_other in zip(bound, views, changed, strict=True)
     ]
     at = _state(lake, version, tables, as_of, snapshot)
-    found = []
+    views_read = []
     for each, view, name, is_other in zip(bound, views, tables, changed, strict=True):
         table = PinnedTable.load(lake, name, at)
-        found.append(_measured(lake, _as_learned(lake, version, each, view, table) if is_other else view, table))
-    return tuple(found)
+        views_read.append(_measured(lake, _as_learned(lake, version, each, view, table) if is_other else view, table))
+    return tuple(views_read)
 
 
 def changed_views(lake: Lakehouse, version: ModelVersion) -> tuple[str, ...]:

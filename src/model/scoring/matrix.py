@@ -21,11 +21,11 @@ def matrix(batch: "pa.RecordBatch | pa.Table", names: Sequence[str]) -> "np.ndar
     """
     import numpy as np
 
-    found = np.empty((batch.num_rows, len(names)), dtype=np.float64)
+    matrix = np.empty((batch.num_rows, len(names)), dtype=np.float64)
     columns = [numbers(named(batch, name), name) for name in names]
     for place, column in enumerate(columns):
-        found[:, place] = column
-    return found
+        matrix[:, place] = column
+    return matrix
 
 
 def named(batch: "pa.RecordBatch | pa.Table", name: str) -> Any:
@@ -77,8 +77,8 @@ def _decimals(column: Any) -> "np.ndarray[Any, Any]":
         return np.fromiter(values, dtype=np.float64, count=len(column))
     whole, wide = pa.decimal128(kind.precision, 0), pa.decimal128(kind.precision, kind.scale)
     chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-    found = []
+    parts = []
     for chunk in (each.cast(wide) for each in chunks):
         unscaled = pa.Array.from_buffers(whole, len(chunk), chunk.buffers(), -1, chunk.offset)
-        found.append(unscaled.cast(pa.int64()).to_numpy(zero_copy_only=False) / 10.0**kind.scale)
-    return np.concatenate(found) if found else np.empty(0)
+        parts.append(unscaled.cast(pa.int64()).to_numpy(zero_copy_only=False) / 10.0**kind.scale)
+    return np.concatenate(parts) if parts else np.empty(0)

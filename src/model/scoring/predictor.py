@@ -100,8 +100,8 @@ def cached(artifact: Artifact, expected_sha256: str, *, threads: int = 1, keep: 
     """
     key = (expected_sha256, threads)
     with _lock:
-        found = _predictors.pop(key, None)
-        _predictors[key] = found = found or Predictor(artifact, expected_sha256, threads=threads)
+        predictor = _predictors.pop(key, None)
+        _predictors[key] = predictor = predictor or Predictor(artifact, expected_sha256, threads=threads)
         while len(_predictors) > keep:
             _predictors.popitem(last=False)
-        return found
+        return predictor

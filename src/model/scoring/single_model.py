@@ -59,11 +59,11 @@ class SingleModel:
         """As pandas: numbers and booleans as doubles, whether the batch has nulls or not; others as pandas has them."""
         import pandas as pd
 
-        found = {}
+        columns = {}
         for column in self._signature.inputs:
             given = named(batch, column.name)
-            found[column.name] = numbers(given, column.name) if column.is_number else given.to_pandas()
-        return pd.DataFrame(found, columns=list(self._signature.names))
+            columns[column.name] = numbers(given, column.name) if column.is_number else given.to_pandas()
+        return pd.DataFrame(columns, columns=list(self._signature.names))
 
 
 def nothing(signature: Signature, rows: int = 0) -> "Array":

@@ -56,11 +56,11 @@ class Examples:
 
     def head(self, rows: "np.ndarray[Any, Any]", count: int = 5) -> "pd.DataFrame":
         """The first of some rows, as the signature has them."""
-        found = self.features[rows].head(count)
+        first_rows = self.features[rows].head(count)
         segments = self.segments(rows)
         if segments is None or self.signature.segment is None:
-            return found
-        return found.assign(**{self.signature.segment: segments.slice(0, count).to_pandas().to_numpy()})
+            return first_rows
+        return first_rows.assign(**{self.signature.segment: segments.slice(0, count).to_pandas().to_numpy()})
 
 
 def load_examples(path: Path, model: Model, offered: Mapping[str, str], keys: Mapping[str, str]) -> Examples:
@@ -120,10 +120,10 @@ def _chosen(model: Model, offered: Mapping[str, str]) -> tuple[str, ...]:
     """The model's features: those that it names, or every one that is a number."""
     if not model.features:
         others = (model.target, model.segment)
-        found = tuple(name for name, kind in offered.items() if _is_number(kind) and name not in others)
-        if not found:
+        numbers = tuple(name for name, kind in offered.items() if _is_number(kind) and name not in others)
+        if not numbers:
             raise UsageError(f"Model {model.name} has no feature that is a number.", hint="Name views that have some.")
-        return found
+        return numbers
     lacking = [name for name in model.features if name not in offered]
     if lacking:
         raise UsageError(

@@ -59,8 +59,8 @@ def plain_details(given: object, whose: str) -> dict[str, Any]:
             f"The details of {whose} take {len(text):,} characters of JSON, and {_LONGEST:,} are kept.",
             hint="Keep what a gate or a reader needs; print the rest, the log is kept too.",
         )
-    found: dict[str, Any] = finite(json.loads(text))
-    return found
+    details: dict[str, Any] = finite(json.loads(text))
+    return details
 
 
 def fitting_together(each: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -38,15 +38,17 @@ class Picture:
 
 def pictures(curves: Curves | None, importance: Mapping[str, float]) -> list[Picture]:
     """The plots that there are for a test; curves are a binary model's."""
-    found = [Picture("importance", "Feature importance", lambda axes, colours: _importance(axes, colours, importance))]
+    pictures_of_test = [
+        Picture("importance", "Feature importance", lambda axes, colours: _importance(axes, colours, importance))
+    ]
     if curves is None:
-        return found
+        return pictures_of_test
     return [
         Picture("roc", "ROC curve", lambda axes, colours: _roc(axes, colours, curves)),
         Picture("pr", "Precision and recall", lambda axes, colours: _pr(axes, colours, curves)),
         Picture("calibration", "Calibration", lambda axes, colours: _calibration(axes, colours, curves)),
         Picture("confusion", "Confusion matrix at 0.5", lambda axes, colours: _confusion(axes, colours, curves)),
-        *found,
+        *pictures_of_test,
     ]
 
 

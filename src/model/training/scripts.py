@@ -77,15 +77,15 @@ def run_script(script: Script, data: TrainingData, target: str, folder: Path) ->
     with bounded_log(log) as stream:
         code = _run(command, script, folder, stream)
     _require_success(code, script, log)
-    found = [path for path in sorted(out.iterdir()) if path.stem == "model" and path.suffix in FORMATS]
-    if len(found) != 1:
+    models = [path for path in sorted(out.iterdir()) if path.stem == "model" and path.suffix in FORMATS]
+    if len(models) != 1:
         raise RunError(
-            f"The training script {script.path} left {', '.join(path.name for path in found) or 'no model'} in --out.",
+            f"The training script {script.path} left {', '.join(path.name for path in models) or 'no model'} in --out.",
             hint=f"Leave one file: {', '.join(f'model{ending}' for ending in FORMATS)}.",
             details=_end_of(log),
         )
     libraries = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
-    return TrainerOutput(found[0].read_bytes(), FORMATS[found[0].suffix], _details(out / DETAILS, script), libraries)
+    return TrainerOutput(models[0].read_bytes(), FORMATS[models[0].suffix], _details(out / DETAILS, script), libraries)
 
 
 def _as_text(segment: object) -> str:

@@ -106,8 +106,8 @@ def fit_segments(
         for place, (value, rows) in enumerate(groups.items())
     )
     say(f"trained {len(files)} models of {len(segments)} segments of {column}")
-    found = Segments(column, kind, model.unknown_segment, segments, whole)
-    return found, files, _together(found, outcomes, say)
+    segmented = Segments(column, kind, model.unknown_segment, segments, whole)
+    return segmented, files, _together(segmented, outcomes, say)
 
 
 def _details_name(value: Value | None) -> str:
@@ -166,16 +166,16 @@ def judged(
 
     everything = split.train.nonzero()[0]
     rows_of = dict(grouped(_values(examples)))
-    found, rest = [], [rows_of[value] for value in rows_of if value is None]
+    ordered, rest = [], [rows_of[value] for value in rows_of if value is None]
     for segment in segments.segments:
         rows = rows_of[segment.value]
         if segment.model is None:
             rest.append(rows)
-        found.append(judge(segment, rows, rows[split.train[rows]] if segment.model else everything))
+        ordered.append(judge(segment, rows, rows[split.train[rows]] if segment.model else everything))
     whole = segments.whole
     if whole is not None and rest:
         whole = judge(whole, np.concatenate(rest), everything)
-    return replace(segments, segments=tuple(found), whole=whole)
+    return replace(segments, segments=tuple(ordered), whole=whole)
 
 
 def _column_of(examples: Examples) -> tuple[str, str]:

@@ -40,9 +40,9 @@ class PipelineSource:
         if path is None or repository is None or not path.is_relative_to(repository):
             return cls(reference, folder)
         state = state_of(repository)
-        found = str(path.relative_to(repository))
+        relative = str(path.relative_to(repository))
         return cls(
-            reference, folder, str(repository), found, state.version if state else "", bool(state and state.dirty)
+            reference, folder, str(repository), relative, state.version if state else "", bool(state and state.dirty)
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -143,12 +143,12 @@ def tracked(settings: Settings, model: str, name: str, tags: Mapping[str, str]) 
 def _experiment(client: "MlflowClient", name: str) -> str:
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         try:
             return str(client.create_experiment(name))
         except MlflowException:
-            found = client.get_experiment_by_name(name)  # somebody else made it meanwhile
-            if found is None:
+            experiment = client.get_experiment_by_name(name)  # somebody else made it meanwhile
+            if experiment is None:
                 raise
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)

@@ -90,17 +90,17 @@ class TrainRequest:
                 hint=f"It declares {', '.join(models) or 'none: pipeline.add(model(...))'}.",
             )
         next_version(None, str(options.get("bump", "")))  # refuses what is none, before anything is trained
-        found, declared = models[name], Declared.of(pipeline)
-        unknown = [view for view in found.views if view not in declared.views]
+        declared_model, declared = models[name], Declared.of(pipeline)
+        unknown = [view for view in declared_model.views if view not in declared.views]
         if unknown:
             raise DeclarationError(
                 f"Model {name}: its view {', '.join(unknown)} is not declared in pipeline {pipeline.name}.",
                 hint=f"Declared are {', '.join(declared.views) or 'none'}.",
             )
-        usable = tuple(each for each in declared.on_demand.values() if set(each.views) <= set(found.views))
-        named = (*found.features, found.segment)
-        wanted = tuple(each for each in usable if each.name in named or not (found.features or each.request))
-        return cls(found, pipeline.name, wanted, **options)
+        usable = tuple(each for each in declared.on_demand.values() if set(each.views) <= set(declared_model.views))
+        named = (*declared_model.features, declared_model.segment)
+        wanted = tuple(each for each in usable if each.name in named or not (declared_model.features or each.request))
+        return cls(declared_model, pipeline.name, wanted, **options)
 
     @property
     def all_params(self) -> dict[str, Any]:

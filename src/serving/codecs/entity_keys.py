@@ -121,10 +121,10 @@ def _writer(name: str, kind: str) -> Callable[[Any], str]:
             raise refuse(value)
         sign, digits, exponent = Decimal(value).as_tuple()
         shift = scale + int(exponent)
-        found, rest = divmod(int("".join(map(str, digits))) * 10 ** max(shift, 0), 10 ** max(-shift, 0))
+        unscaled, rest = divmod(int("".join(map(str, digits))) * 10 ** max(shift, 0), 10 ** max(-shift, 0))
         if rest:
             raise refuse(value)
-        return str(-found if sign else found)
+        return str(-unscaled if sign else unscaled)
 
     special = {"boolean": boolean, "date": day, "timestamp": moment, "timestamp_ntz": moment, "string": text}
     return special.get(kind, decimal if kind.startswith("decimal") else whole)
@@ -142,5 +142,5 @@ def _column(column: "pa.Array", kind: str) -> list[bytes]:
     texts = column.cast(pa.string())
     if kind == "string":
         texts = pc.replace_substring(pc.replace_substring(texts, "%", "%25"), "|", "%7C")
-    found: list[bytes] = texts.cast(pa.binary()).to_pylist()
-    return found
+    names: list[bytes] = texts.cast(pa.binary()).to_pylist()
+    return names

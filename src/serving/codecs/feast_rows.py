@@ -183,8 +183,8 @@ class FeastRows:
         """See `RowCodec`. A feature that is not there is a null; an obsolete one that is there makes a row another."""
         width = len(self.fields)
         end = _end(start)
-        found = redis.fields([entity + end for entity in entities], [*self.fields, *self._obsolete])
-        rows = [(row[0], [*row[:width], *(each for each in row[width:] if each is not None)]) for row in found]
+        stored = redis.fields([entity + end for entity in entities], [*self.fields, *self._obsolete])
+        rows = [(row[0], [*row[:width], *(each for each in row[width:] if each is not None)]) for row in stored]
         return [None if event is None else tuple(each or b"" for each in row) for event, row in rows]
 
     def stored_entities(self, redis: Reader, start: bytes) -> Iterator[list[bytes]]:
@@ -193,9 +193,9 @@ class FeastRows:
         for names in redis.names(end=end, kind="HASH"):
             own = [name for name in names if _entity_of(name, end)]
             marks = redis.fields(own, self.fields[:1])
-            found = [_entity_of(name, end) for name, (mark,) in zip(own, marks, strict=True) if mark is not None]
-            if found:
-                yield found
+            marked = [_entity_of(name, end) for name, (mark,) in zip(own, marks, strict=True) if mark is not None]
+            if marked:
+                yield marked
 
     def shown(self, entity: bytes) -> str:
         """See `RowCodec`."""

@@ -42,13 +42,13 @@ class KeptConnections:
             return [connection.read_response() for _ in commands]
 
         try:
-            found: list[Any] = connection.retry.call_with_retry(ask, lambda _error: self._lose(connection))
+            answers: list[Any] = connection.retry.call_with_retry(ask, lambda _error: self._lose(connection))
         except BaseException:
             connection.disconnect()  # or the answer that nobody read would be the next one's
             self._pool.release(connection)
             raise
         self._idle.append(connection)
-        return found
+        return answers
 
     def _lose(self, connection: Any) -> None:
         """Drop a connection that was lost, and those that were idle: what took it took them."""

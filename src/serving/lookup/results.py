@@ -217,9 +217,9 @@ class Rows(Sequence[Row]):
         Raises:
             KeyError: no view that was asked has it.
         """
-        found = self.columns.get(name)
-        if found is not None:
-            return found
+        values = self.columns.get(name)
+        if values is not None:
+            return values
         owner, _, feature = name.rpartition(":")
         for view in self.views:
             if view.head.view == owner and feature in view.columns:

@@ -109,16 +109,16 @@ def check(lake: Lakehouse, lines: Iterable[bytes]) -> Checked:
     Raises:
         ServiceError, EnvironmentSetupError: the lakehouse can't be read.
     """
-    found = Checked()
+    checked = Checked()
     with duck.connect(lake.settings) as connection:
         side = connection.cursor()  # reads and writes while rows are streamed from the other
-        _load(side, lines, found)
+        _load(side, lines, checked)
         for group in _groups(side):
             try:
-                _check_group(lake, connection, side, group, found)
+                _check_group(lake, connection, side, group, checked)
             except (UsageError, ContractError) as error:
-                found.unchecked[error.message] += group.lines
-    return found
+                checked.unchecked[error.message] += group.lines
+    return checked
 
 
 def _load(side: "DuckDBPyConnection", lines: Iterable[bytes], found: Checked) -> None:
@@ -283,8 +283,10 @@ def _offline(view: FeatureView, batch: "pa.RecordBatch") -> "pa.Table":
 
     def texts(names: Sequence[str], kept: Callable[[Any], Any] = lambda value: value) -> "pa.Array":
         rows = zip(*(batch.column(name).to_pylist() for name in names), strict=True)
-        found = [text({name: plain(kept(value)) for name, value in zip(names, row, strict=True)}) for row in rows]
-        return pa.array(found, pa.string())
+        texts_of_rows = [
+            text({name: plain(kept(value)) for name, value in zip(names, row, strict=True)}) for row in rows
+        ]
+        return pa.array(texts_of_rows, pa.string())
 
     features = texts(view.feature_names, _whole_seconds) if view.codec is Codec.FEAST else texts(view.feature_names)
     return pa.table({"entity": texts(view.keys), "event": batch.column(changes.EVENT), "features": features})

@@ -84,9 +84,11 @@ def _by_sentinel(kind: Any, url: str, options: dict[str, Any]) -> Any:
     names = ("username", "password")
     sentinel = {name: asked[f"sentinel_{name}"][0] for name in names if f"sentinel_{name}" in asked}
     database = database or asked.get("db", [""])[0]
-    found = kind(sentinels, sentinel_kwargs={**options, **secure, **sentinel, "retry": None}, **options)
+    manager = kind(sentinels, sentinel_kwargs={**options, **secure, **sentinel, "retry": None}, **options)
     given = {name: value for name, value in known.items() if value}
-    return found.master_for(service, db=int(database or 0), **given, **{k: v for k, v in secure.items() if k != "ssl"})
+    return manager.master_for(
+        service, db=int(database or 0), **given, **{k: v for k, v in secure.items() if k != "ssl"}
+    )
 
 
 def clients_of(client: Any) -> list[Any]:

@@ -106,8 +106,8 @@ class Fenced:
             ServiceError: Redis refuses, or does not answer.
         """
         with answered(where):
-            found = client.eval(_BEGIN, 1, keys.state, secrets.token_hex(8))
-            texts = texts_of(dict(zip(found[::2], found[1::2], strict=True)))
+            fields = client.eval(_BEGIN, 1, keys.state, secrets.token_hex(8))
+            texts = texts_of(dict(zip(fields[::2], fields[1::2], strict=True)))
         ids = [server.get(name, "") for name in ("run_id", "master_replid")]
         permit = WritePermit(texts["token"], ids[0], ":".join(ids) if all(ids) else "", server.get("evicted_keys", "0"))
         return cls(client, keys, where, permit, Synced.of(texts))

@@ -112,8 +112,8 @@ def entities(connection: "DuckDBPyConnection", pinned: PinnedView) -> "Iterator[
     if not (pinned.table.state.has_delete_files() or pinned.table.files):
         return
     source = _source(connection, view, pinned.table)
-    found = connection.sql(f"SELECT DISTINCT {_listed(view.keys)} FROM {source} WHERE {duck.is_usable(view)}")
-    reader: pa.RecordBatchReader = found.to_arrow_reader(_BATCH_ROWS)
+    entities = connection.sql(f"SELECT DISTINCT {_listed(view.keys)} FROM {source} WHERE {duck.is_usable(view)}")
+    reader: pa.RecordBatchReader = entities.to_arrow_reader(_BATCH_ROWS)
     yield from reader
 
 

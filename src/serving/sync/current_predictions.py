@@ -68,8 +68,8 @@ def _counts(connection: "DuckDBPyConnection", source: str, moment_of: str) -> st
 
 def _origins(connection: "DuckDBPyConnection", source: str, condition: str) -> list[tuple[str, str]]:
     """Versions and their snapshots among some rows; the one that was written last first."""
-    found = connection.execute(
+    result = connection.execute(
         f"SELECT {VERSION}, {SNAPSHOT} FROM {source} WHERE {condition} "
         f"GROUP BY ALL ORDER BY max({PREDICTED_AT}) DESC, {VERSION}, {SNAPSHOT}"
     ).fetchall()
-    return [(version, snapshot) for version, snapshot in found]
+    return [(version, snapshot) for version, snapshot in result]

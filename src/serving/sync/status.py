@@ -118,5 +118,5 @@ def online_views(lake: Lakehouse, names: Sequence[str] = (), pipeline: str = "")
 
 
 def _current(lake: Lakehouse, pipeline: str) -> dict[str, Registration]:
-    found = Registrations(lake.storage).current(KIND)
-    return {name: each for name, each in found.items() if not pipeline or each.pipeline == pipeline}
+    current = Registrations(lake.storage).current(KIND)
+    return {name: each for name, each in current.items() if not pipeline or each.pipeline == pipeline}

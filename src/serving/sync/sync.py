@@ -133,17 +133,17 @@ def sync(
     left_over = [each for each in before.left_over if each != rows.codec.generation]
     sweep(store, fenced, before.generation, left_over)
     whole = Plan(whole_mode(rows.codec), "asked for")
-    found = whole if full else plan(lake, pinned, target, before, server)
+    planned = whole if full else plan(lake, pinned, target, before, server)
     used, why = choose(lake.settings, engine, pinned.table.rows)
-    say(f"{view.name}: {found.mode}, {found.why}" + (f"; by {used}: {why}" if used is Engine.SPARK else ""))
+    say(f"{view.name}: {planned.mode}, {planned.why}" + (f"; by {used}: {why}" if used is Engine.SPARK else ""))
     own = hold(lake, _hold_of(view, store, target, before.syncs), target.commit, say=say)
     failpoint("after-hold")
-    generation, mode, counted = before.generation, found.mode, Counted()
-    if found.mode is not Mode.NOTHING:
-        same = None if found.mode is Mode.REBUILD else rows.codec.generation or before.generation
+    generation, mode, counted = before.generation, planned.mode, Counted()
+    if planned.mode is not Mode.NOTHING:
+        same = None if planned.mode is Mode.REBUILD else rows.codec.generation or before.generation
         generation = fenced.begin(target, same, view.feature_names if rows.codec.generation else ())
         failpoint("after-target")
-        mode, counted = Writing(lake, store, fenced, generation, rows, used).run(found, say)
+        mode, counted = Writing(lake, store, fenced, generation, rows, used).run(planned, say)
         failpoint("after-rows")
     # Those of a sync that begins later are not among them: it would have begun before this one moves the watermark,
     # and then this one can't.
@@ -160,7 +160,7 @@ def sync(
             sweep(store, fenced, generation, (before.generation,))
     count = store.synced(view.name).rows
     say(f"{view.name}: {count:,} entities in Redis; {counted.written:,} written, {counted.deleted:,} deleted")
-    return SyncResult(view.name, mode, found.why, target, before.watermark, counted, count, equal_at)
+    return SyncResult(view.name, mode, planned.why, target, before.watermark, counted, count, equal_at)
 
 
 def preview(lake: Lakehouse, store: Store, view: FeatureView) -> Preview:
@@ -171,12 +171,12 @@ def preview(lake: Lakehouse, store: Store, view: FeatureView) -> Preview:
     """
     server = store.require_fit()
     pinned, target = load_target(lake, view)
-    found = plan(lake, pinned, target, store.synced(view.name), server)
-    entities: int | None = 0 if found.mode is Mode.NOTHING else None
-    if found.mode is Mode.CHANGES:
+    planned = plan(lake, pinned, target, store.synced(view.name), server)
+    entities: int | None = 0 if planned.mode is Mode.NOTHING else None
+    if planned.mode is Mode.CHANGES:
         with duck.connect(lake.settings) as connection:
-            entities = changes.touched(connection, view, found.before, pinned.table).entities
-    return Preview(view.name, found.mode, found.why, target, entities)
+            entities = changes.touched(connection, view, planned.before, pinned.table).entities
+    return Preview(view.name, planned.mode, planned.why, target, entities)
 
 
 def _hold_of(view: FeatureView, store: Store, target: Target, number: int) -> BranchName:
