@@ -179,6 +179,7 @@ _COMPUTED = {
     "cache_dir": "`~/.cache/asgard`",
     "user": "the system's user",
     "java_home": "looked for",
+    "maven_repository": "the public one",
 }
 
 

@@ -2,13 +2,11 @@
 
 They live in `<cache_dir>/jars`. A jar is used only if its SHA-256 is the one below; what was checked is
 remembered by size and time, so that a start-up reads no jar. A jar that was put there by hand is as good
-as a fetched one.
+as a fetched one. What a fetch that was interrupted got is in `<jar>.part`, and the next fetch continues it.
 """
 
 import fcntl
 import hashlib
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,14 +14,10 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from asgard.common import ivy
 from asgard.common.aliases import Say
 from asgard.common.errors import EnvironmentSetupError
-from asgard.common.ivy import Artifact, JarDownloadError
+from asgard.common.maven import Artifact, download
 from asgard.common.settings import Settings
-
-TRIES = 3
-BACKOFF_SECONDS = 1.0
 
 
 class JarSet(Enum):
@@ -93,13 +87,13 @@ def ensure_jars(*purposes: JarSet, settings: Settings, say: Say | None = None) -
 
     Args:
         purposes: what the jars are for.
-        settings: `cache_dir`, `trust_store` and `java_home` count here.
+        settings: `cache_dir`, `maven_repository` and `trust_store` count here.
         say: gets one line for each thing worth knowing while fetching.
 
     Raises:
         JarDownloadError: a jar can't be fetched; the message has the artifact and the reason.
         JarChecksumError: a fetched jar has another SHA-256 than the pinned one.
-        EnvironmentSetupError: there is no Java or no pyspark to fetch it with, or no place in the cache.
+        EnvironmentSetupError: the cache can't be written; the repository, proxy or trust store can't be used.
     """
     return ensure_pinned([jar for jar in JARS if jar.purpose in purposes], settings=settings, say=say)
 
@@ -178,38 +172,34 @@ def _cache_lock(folder: Path, say: Say) -> Iterator[None]:
         except BlockingIOError:
             say(f"another process is fetching jars into {folder}: waiting for it")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        for left in folder.glob(".fetch-*"):  # by a process that was killed: its lock is ours now
-            shutil.rmtree(left, ignore_errors=True)
         yield
 
 
 def _fetch(jar: Jar, folder: Path, settings: Settings, say: Say) -> None:
     say(f"fetching {jar.artifact} ({jar.megabytes} MB)")
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=folder) as temporary:
-        fetched = _fetch_with_retries(jar, Path(temporary), settings, say)
-        digest = _sha256(fetched)
-        if digest != jar.sha256:
-            raise JarChecksumError(
-                f"{jar.artifact} came, but it is not the pinned jar: its SHA-256 is {digest}, expected {jar.sha256}.",
-                hint="A mirror or a proxy changes it: ask who runs that, or put the right file at "
-                f"{folder / jar.file_name} yourself.",
-            )
-        fetched.replace(folder / jar.file_name)
+    part = folder / f"{jar.file_name}.part"
+    begun = _sha256(part) if part.is_file() else None
+    if begun is not None and begun != jar.sha256:
+        say(f"  continued after {part.stat().st_size // 1_000_000} MB that came before")
+    digest = begun if begun == jar.sha256 else _download(jar, part, settings, say)
+    if begun is not None and digest != jar.sha256:
+        say("  what came before was not the beginning of this jar: fetching it whole")
+        part.unlink()
+        digest = _download(jar, part, settings, say)
+    if digest != jar.sha256:
+        part.unlink()
+        raise JarChecksumError(
+            f"{jar.artifact} came, but it is not the pinned jar: its SHA-256 is {digest}, expected {jar.sha256}.",
+            hint="A mirror or a proxy changes it: ask who runs that, or put the right file at "
+            f"{folder / jar.file_name} yourself.",
+        )
+    part.replace(folder / jar.file_name)
     _remember(jar, folder)
     say(f"fetched {jar.file_name} in {time.monotonic() - started:.1f} s")
 
 
-def _fetch_with_retries(jar: Jar, temporary: Path, settings: Settings, say: Say) -> Path:
-    for attempt in range(1, TRIES):
-        work = temporary / str(attempt)
-        work.mkdir()
-        try:
-            return ivy.fetch(jar.artifact, work, settings, say)
-        except JarDownloadError as error:
-            pause = BACKOFF_SECONDS * 4 ** (attempt - 1)
-            say(f"{error.message} Trying again in {pause:.0f} s (try {attempt} of {TRIES}).")
-            time.sleep(pause)
-    work = temporary / str(TRIES)
-    work.mkdir()
-    return ivy.fetch(jar.artifact, work, settings, say)
+def _download(jar: Jar, part: Path, settings: Settings, say: Say) -> str:
+    """Fetch what is missing; gives the SHA-256 of the whole."""
+    download(jar.artifact, part, settings, say)
+    return _sha256(part)

