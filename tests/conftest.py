@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import prometheus_client.values  # noqa: F401 - decides by the environment, once: so before Feast changes that
 import pytest
+from tests.support.java_options import set_java_options
 from tests.support.mariadb import MariaDB, running_mariadb
 from tests.support.online_worker import Syncs, sync_processes
 from tests.support.postgres import Postgres, running_postgres
@@ -20,9 +21,12 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+pytest_plugins = ["tests.support.suite"]
+
 for variable in [name for name in os.environ if name.startswith(("ASGARD_", "NESSIE_", "AWS_", "REDIS_", "MLFLOW_"))]:
     if variable not in ("ASGARD_CACHE_DIR", "ASGARD_TRUST_STORE", "ASGARD_JAVA_HOME", "ASGARD_MAVEN_REPOSITORY"):
         del os.environ[variable]  # the tests' settings are their own
+set_java_options()
 
 
 @pytest.fixture(scope="session")

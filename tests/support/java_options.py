@@ -1,0 +1,82 @@
+"""How the tests start Spark's Java: in half the time, since most of it goes to JVMs that live for seconds.
+
+`python -m tests.support.java_options` writes an archive of the classes that every Spark session loads, so that later
+JVMs map it instead of reading and verifying those classes (class data sharing, JEP 350). The second compiler is left
+out: nothing here runs long enough to profit from it.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from asgard.common.java import Purpose, find_java
+from asgard.common.settings import load_settings
+
+_QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+_PROGRAM = """
+import sys
+from pyspark import SparkContext
+from asgard.common.settings import load_settings
+from asgard.common.spark_utils import open_session
+session = open_session(load_settings({"project_dir": sys.argv[1]}), "classes", {}, {})
+rows = session.range(100).selectExpr("id", "id % 7 AS part", "cast(id AS string) AS text", "current_timestamp() AS at")
+rows.write.parquet(f"{sys.argv[1]}/rows")
+read = session.read.parquet(f"{sys.argv[1]}/rows")
+joined = read.join(session.createDataFrame([(1, "a")], "part bigint, name string"), "part", "left")
+assert len(joined.groupBy("name").count().orderBy("name").collect()) == 2
+assert read.mapInPandas(lambda frames: frames, read.schema).count() == 100
+assert session.sql("SELECT 1 WHERE 'a' RLIKE 'a'").count() == 1
+server = SparkContext._gateway.proc
+session.stop()
+SparkContext._gateway.shutdown()
+server.stdin.close()
+sys.exit(server.wait(120))
+"""
+
+
+def archive() -> Path:
+    """Where the classes of this Spark and this Java are kept."""
+    settings = load_settings()
+    java = find_java(Purpose.SPARK, settings)
+    name = hashlib.sha256(f"{java.home} {java.version} {version('pyspark')} {sys.prefix}".encode()).hexdigest()[:16]
+    return settings.cache_dir / "test-classes" / f"{name}.jsa"
+
+
+def set_java_options() -> None:
+    """For all that this process starts."""
+    quiet = "-Xlog:cds=off -Xlog:cds+dynamic=off"
+    shared = f" -XX:SharedArchiveFile={path} {quiet}" if (path := archive()).exists() else ""
+    os.environ["SPARK_SUBMIT_OPTS"] = _QUICK + shared
+    os.environ["SPARK_LAUNCHER_OPTS"] = _QUICK
+
+
+def main() -> int:
+    """Write the archive, if there is none yet. Without it the tests run all the same."""
+    import tempfile
+
+    path = archive()
+    if path.exists():
+        return 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        made = Path(folder) / "classes.jsa"
+        options = f"{_QUICK} -XX:ArchiveClassesAtExit={made} -Xlog:cds=off -Xlog:cds+dynamic=off"
+        done = subprocess.run(
+            [sys.executable, "-c", _PROGRAM, folder],
+            env={**os.environ, "SPARK_SUBMIT_OPTS": options},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode or not made.exists():
+            sys.stderr.write(f"no archive of Java's classes was written: {done.stderr[-500:]}\n")
+            return 0
+        made.rename(path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

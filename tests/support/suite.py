@@ -1,0 +1,58 @@
+"""The order of the suite's files, and what it says of its time at the end: a pytest plugin.
+
+With several processes (`-n`), a process takes the next file whenever it has ended one. So the files that take longest
+come first: no process is left with a long file while the others have nothing to do.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+SECONDS = Path(__file__).parent.parent / "seconds.json"
+"""Seconds that each file took: written by `./run test --record`."""
+_UNKNOWN = 10.0
+_SHOWN = 20
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("asgard")
+    group.addoption("--record", action="store_true", help="write the seconds that each file took to tests/seconds.json")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the slowest files first; the order inside a file stays."""
+    known: Mapping[str, float] = json.loads(SECONDS.read_text()) if SECONDS.exists() else {}
+    items.sort(key=lambda item: (-known.get(_file(item.nodeid), _UNKNOWN), _file(item.nodeid)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Minutes of each folder, and the slowest tests with their fixtures."""
+    files: dict[str, float] = defaultdict(float)
+    tests: dict[str, float] = defaultdict(float)
+    for reports in terminalreporter.stats.values():
+        for each in reports:
+            if isinstance(each, pytest.TestReport):
+                files[_file(each.nodeid)] += each.duration
+                tests[each.nodeid] += each.duration
+    folders: dict[str, float] = defaultdict(float)
+    for file, seconds in files.items():
+        folders["/".join(Path(file).parts[:2])] += seconds
+    if not folders:
+        return
+    terminalreporter.write_sep("=", "minutes of each folder, summed over processes")
+    for folder, seconds in sorted(folders.items(), key=lambda each: -each[1]):
+        terminalreporter.write_line(f"{seconds / 60:6.1f} {folder}")
+    terminalreporter.write_sep("=", f"seconds of the slowest {_SHOWN} tests, fixtures included")
+    for test, seconds in sorted(tests.items(), key=lambda each: -each[1])[:_SHOWN]:
+        terminalreporter.write_line(f"{seconds:6.1f} {test}")
+    if config.getoption("--record"):
+        rounded = {file: round(seconds, 1) for file, seconds in sorted(files.items()) if seconds >= 1}
+        SECONDS.write_text(json.dumps(rounded, indent=1) + "\n")
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
