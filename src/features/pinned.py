@@ -86,7 +86,7 @@ class PinnedTable:
     def columns(self) -> Mapping[str, Column]:
         """Its columns by name."""
         fields = self.state.table.schema().fields
-        return {each.name: Column(each.field_id, each.name, spark_type(str(each.field_type))) for each in fields}
+        return {each.name: Column(each.field_id, each.name, spark_type(each.field_type)) for each in fields}
 
     @cached_property
     def files(self) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ decimal 0.1 is the double 0.1, and the double 0.1 the float 0.1. Where both read
 
 from typing import TYPE_CHECKING
 
-from asgard.ingest.exact_numbers import FLOATING_DIGITS, SPACES, WHOLE_BITS
+from asgard.common.data_type import WHOLE_BITS, DataType
+from asgard.ingest.exact_numbers import FLOATING_DIGITS, SPACES
 
 if TYPE_CHECKING:
     from pyspark.sql import Column
@@ -20,7 +21,7 @@ _EXACT_WHOLE = {"double": 2.0**53, "float": 2.0**24}
 
 def is_numeric(kind: str) -> bool:
     """Whether a type, by Spark's short name, is one of numbers."""
-    return kind in WHOLE_BITS or kind in FLOATING_DIGITS or kind.startswith("decimal(")
+    return DataType.parse(kind).is_number
 
 
 def converted(given: "Column", source: str, target: str) -> "Column":

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from asgard.common.aliases import Say
+from asgard.common.data_type import DataType
 from asgard.ingest.columns import FileColumns, TableColumns, all_columns
 from asgard.ingest.database_types import ColumnRead
 from asgard.ingest.fitting import FittedColumn, fitted_columns, value_of_text
@@ -13,8 +14,6 @@ from asgard.ingest.reading import tell, wider
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
-
-_ARRAY = "array<"
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Landing:
             read_place, read = given[name]
             selected.append(F.col(f"c{read_place}").alias(name))
             parsed = None
-            if read.elements is not None and kind.startswith(_ARRAY):
+            if read.elements is not None and DataType.parse(kind).element is not None:
                 parsed = f"parsed {place}"
                 selected.append(_array(F.col(f"e{read_place}"), kind, read).alias(parsed))
             wanted.append(FittedColumn(name, read.source, kind, parsed))
@@ -89,30 +88,37 @@ def _array(texts: "Column", kind: str, read: ColumnRead) -> "Column":
     """An array of a type from the texts of its elements as JSON; null if one of them does not fit."""
     from pyspark.sql import functions as F
 
-    depth, element = _depth(kind)
-    if depth != read.column.dimensions:
+    found = DataType.parse(kind)
+    if _depth(found) != read.column.dimensions:
         return F.lit(None).cast(kind)
-    strings = _ARRAY * depth + "string" + ">" * depth
-    return _elements(F.from_json(texts, strings), element, depth)
+    return _value(F.from_json(texts, str(_of_strings(found))), found)
 
 
-def _elements(texts: "Column", kind: str, depth: int) -> "Column":
+def _value(text: "Column", kind: DataType) -> "Column":
+    from pyspark.sql import functions as F
+
+    if kind.element is not None:
+        return _elements(text, kind.element)
+    if kind.base == "binary":  # a byte string of PostgreSQL: \x and hexadecimal digits
+        return F.unhex(F.substring(text, 3, 2**31 - 1))
+    return value_of_text(text, str(kind))
+
+
+def _elements(texts: "Column", kind: DataType) -> "Column":
     from pyspark.sql import functions as F
 
     def value(text: "Column") -> "Column":
-        if depth > 1:
-            return _elements(text, kind, depth - 1)
-        if kind == "binary":  # a byte string of PostgreSQL: \x and hexadecimal digits
-            return F.unhex(F.substring(text, 3, 2**31 - 1))
-        return value_of_text(text, kind)
+        return _value(text, kind)
 
     values = F.transform(texts, value)
     missed = F.zip_with(texts, values, lambda text, found: text.isNotNull() & found.isNull())
     return F.when(~F.exists(missed, lambda one: one), values)
 
 
-def _depth(kind: str) -> tuple[int, str]:
-    depth = 0
-    while kind.startswith(_ARRAY):
-        depth, kind = depth + 1, kind[len(_ARRAY) : -1]
-    return depth, kind
+def _depth(kind: DataType) -> int:
+    return 0 if kind.element is None else 1 + _depth(kind.element)
+
+
+def _of_strings(kind: DataType) -> DataType:
+    """The same array, of texts."""
+    return DataType("string") if kind.element is None else DataType.array(_of_strings(kind.element))

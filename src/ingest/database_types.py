@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 
-MAX_PRECISION = 38
+from asgard.common.data_type import MAX_PRECISION, DataType
+
 """Digits of Spark's and Iceberg's decimals."""
 _KEPT_SCALE = 18
 """Of a decimal with more digits than that: so many digits behind the point are kept, if it has them."""
@@ -84,14 +85,14 @@ def decimal_type(precision: int, scale: int) -> str:
         scale: digits behind the point; negative where the last digits before it are zeros.
     """
     if precision == 0:
-        return f"decimal({MAX_PRECISION},{_KEPT_SCALE})"
+        return str(DataType.decimal(MAX_PRECISION, _KEPT_SCALE))
     if scale < 0:
         precision, scale = precision - scale, 0
     precision = max(precision, scale)
     if precision <= MAX_PRECISION:
-        return f"decimal({precision},{scale})"
+        return str(DataType.decimal(precision, scale))
     kept = max(MAX_PRECISION - (precision - scale), min(scale, _KEPT_SCALE))
-    return f"decimal({MAX_PRECISION},{kept})"
+    return str(DataType.decimal(MAX_PRECISION, kept))
 
 
 _TEXT = "cast({} as text)"
@@ -101,7 +102,8 @@ def _postgres_numeric(column: DatabaseColumn) -> ColumnRead:
     # As text in any case: a numeric(10,2) may be NaN, which is no decimal.
     scale = column.scale - 2048 if column.scale > 1023 else column.scale  # the driver gives 11 bits without a sign
     wanted = decimal_type(column.precision, scale)
-    return ColumnRead(column, _TEXT, "string", wanted, order=Order.DECIMAL if wanted[-3:] != ",0)" else Order.WHOLE)
+    order = Order.DECIMAL if DataType.parse(wanted).scale else Order.WHOLE
+    return ColumnRead(column, _TEXT, "string", wanted, order=order)
 
 
 _POSTGRES: Mapping[str, Callable[[DatabaseColumn], ColumnRead]] = {
@@ -134,16 +136,16 @@ def postgres_read(column: DatabaseColumn) -> ColumnRead:
 
 def _postgres_array(column: DatabaseColumn) -> ColumnRead:
     element = replace(column, type=column.type[1:])
-    wanted = postgres_read(element).wanted
+    wanted = DataType.parse(postgres_read(element).wanted)
     for _ in range(column.dimensions):
-        wanted = f"array<{wanted}>"
+        wanted = DataType.array(wanted)
     texts = "to_json({})" if element.type in _OUTPUT_IS_NOT_CAST else "to_json(cast({} as text[]))"
     plain = " AND ".join(f"array_lower({{}}, {place}) = 1" for place in range(1, column.dimensions + 1))
     elements = (
         f"CASE WHEN cardinality({{}}) = 0 OR (array_ndims({{}}) = {column.dimensions} AND {plain}) "
         f"THEN cast({texts} as text) END"
     )
-    return ColumnRead(column, _TEXT, "string", wanted, elements=elements)
+    return ColumnRead(column, _TEXT, "string", str(wanted), elements=elements)
 
 
 _CHARS = "cast({} as char)"

@@ -12,19 +12,18 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from asgard.common.data_type import WHOLE_BITS, DataType
+
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-WHOLE_BITS: Mapping[str, int] = {"tinyint": 8, "smallint": 16, "int": 32, "bigint": 64}
-"""Spark's whole numbers, and their bits."""
 FLOATING_DIGITS: Mapping[str, int] = {"double": 15, "float": 6}
 """Spark's floating-point numbers, and how many digits of a decimal number always survive in them (IEEE 754)."""
 
 SPACES = " \t\r\n\f\v"
 _SURE_DIGITS = {8: 2, 16: 4, 32: 9, 64: 18}
 """How many digits a whole number of so many bits always has room for."""
-_DECIMAL_TYPE = re.compile(r"decimal\((\d+),(\d+)\)")
 _PLAIN_WHOLE = "^-?[0-9]{1,18}$"
 _PLAIN_DECIMAL = r"^-?[0-9]{1,19}(\.[0-9]{1,19})?$"
 """At most 38 digits: of more, Arrow keeps the lower 128 bits without a word."""
@@ -38,19 +37,8 @@ _LONGEST_EXPONENT = 9
 
 def number_type(kind: str) -> "pa.DataType | None":
     """The Arrow type of a numeric column, by Spark's short name; None for any other column."""
-    import pyarrow as pa
-
-    decimal = _DECIMAL_TYPE.fullmatch(kind)
-    if decimal:
-        return pa.decimal128(int(decimal[1]), int(decimal[2]))
-    return {
-        "tinyint": pa.int8(),
-        "smallint": pa.int16(),
-        "int": pa.int32(),
-        "bigint": pa.int64(),
-        "double": pa.float64(),
-        "float": pa.float32(),
-    }.get(kind)
+    found = DataType.parse(kind)
+    return found.to_arrow() if found.is_number else None
 
 
 def exact_numbers(texts: "pa.Array", kind: str) -> "pa.Array":
@@ -128,10 +116,10 @@ def _reader(kind: str) -> Callable[[str], Any]:
 
 
 def _precision_and_scale(kind: str) -> tuple[int, int]:
-    decimal = _DECIMAL_TYPE.fullmatch(kind)
-    if decimal is None:
+    digits = DataType.parse(kind).digits
+    if digits is None:
         raise ValueError(f"{kind} is no numeric type")
-    return int(decimal[1]), int(decimal[2])
+    return digits
 
 
 def _whole(text: str, bits: int) -> int | None:

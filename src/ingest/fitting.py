@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING
 
+from asgard.common.data_type import DataType
 from asgard.common.errors import UsageError
 from asgard.ingest.converted_numbers import converted, is_numeric, written_number
 from asgard.ingest.exact_numbers import SPACES, exact_numbers
@@ -148,7 +149,7 @@ def _value(given: "Column", wanted: FittedColumn, timestamp_format: str | None) 
     if not _can_miss(wanted):
         return given.cast(target)
     if source == "string":
-        if wanted.parsed and target.startswith("array<"):
+        if wanted.parsed and DataType.parse(target).element is not None:
             return F.col(quoted(wanted.parsed))
         if is_numeric(target):
             return F.col(quoted(wanted.parsed)) if wanted.parsed else _numbers(given, target)

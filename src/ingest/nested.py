@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache, reduce
 from typing import TYPE_CHECKING
 
+from asgard.common.data_type import DataType as TypeName
 from asgard.common.errors import ContractError
 from asgard.ingest.files import printable
 from asgard.lakehouse.declaring.alignment import aligned, fields_by_name, has_parts, is_same
@@ -34,7 +35,7 @@ ReadLeaf = Callable[["Column", str, str], "Column"]
 
 def is_nested(kind: str) -> bool:
     """Whether a type, by Spark's short name, has parts."""
-    return kind.startswith(("struct<", "array<", "map<"))
+    return TypeName.parse(kind).is_nested
 
 
 @lru_cache(maxsize=1000)

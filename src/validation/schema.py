@@ -1,12 +1,12 @@
 """Columns by name and type, as far as checks ask; made from Spark's schema or from plain type names."""
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from asgard.common.data_type import FLOATING, WHOLE_BITS, DataType
 from asgard.common.errors import AsgardError
 from asgard.validation.sql_text import identifier
 
@@ -37,17 +37,17 @@ NUMBERS = frozenset({TypeKind.INTEGRAL, TypeKind.FLOATING, TypeKind.DECIMAL})
 MOMENTS = frozenset({TypeKind.DATE, TypeKind.TIMESTAMP, TypeKind.TIMESTAMP_NTZ})
 
 _KINDS = {
-    **dict.fromkeys(("tinyint", "smallint", "int", "bigint"), TypeKind.INTEGRAL),
-    **dict.fromkeys(("float", "double"), TypeKind.FLOATING),
+    **dict.fromkeys(WHOLE_BITS, TypeKind.INTEGRAL),
+    **dict.fromkeys(FLOATING, TypeKind.FLOATING),
+    "decimal": TypeKind.DECIMAL,
     "string": TypeKind.STRING,
     "boolean": TypeKind.BOOLEAN,
     "date": TypeKind.DATE,
     "timestamp": TypeKind.TIMESTAMP,
     "timestamp_ntz": TypeKind.TIMESTAMP_NTZ,
+    "map": TypeKind.UNORDERED,
     "variant": TypeKind.UNORDERED,
 }
-_BITS = {"tinyint": 8, "smallint": 16, "int": 32, "bigint": 64}
-_DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -70,24 +70,20 @@ class Field:
     @property
     def kind(self) -> TypeKind:
         """What checks need to know of its type."""
-        if self.type.startswith("map<"):
-            return TypeKind.UNORDERED
-        if _DECIMAL.fullmatch(self.type):
-            return TypeKind.DECIMAL
-        return _KINDS.get(self.type, TypeKind.OTHER)
+        return _KINDS.get(DataType.parse(self.type).base, TypeKind.OTHER)
 
     @property
     def decimal(self) -> tuple[int, int]:
         """Precision and scale of a decimal."""
-        match = _DECIMAL.fullmatch(self.type)
-        if match is None:
+        digits = DataType.parse(self.type).digits
+        if digits is None:
             raise TypeError(f"{self.name} is {self.type}, not a decimal")
-        return int(match[1]), int(match[2])
+        return digits
 
     @property
     def integral_range(self) -> tuple[int, int]:
         """The least and the greatest value of a whole number of its type."""
-        half = 1 << (_BITS[self.type] - 1)
+        half = 1 << (WHOLE_BITS[self.type] - 1)
         return -half, half - 1
 
 

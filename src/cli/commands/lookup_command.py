@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from asgard.common.data_type import DataType
 from asgard.common.errors import UsageError
 from asgard.jobs.options import DirOption, JsonOption, SetOption, settings_from
 
@@ -84,8 +85,8 @@ def _value(text: str, kind: str) -> Any:
             return {"true": True, "false": False}[text.lower()]
         if kind == "date":
             return date.fromisoformat(text)
-        if kind.startswith("timestamp"):
+        if kind in ("timestamp", "timestamp_ntz"):
             return datetime.fromisoformat(text)
-        return Decimal(text) if kind.startswith("decimal") else text
+        return Decimal(text) if DataType.parse(kind).base == "decimal" else text
     except (ValueError, KeyError, InvalidOperation) as error:
         raise UsageError(f"{text!r} is no {kind}.", hint="Give the key's value in its own type.") from error

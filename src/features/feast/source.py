@@ -28,6 +28,7 @@ from feast.repo_config import FeastConfigBaseModel, RepoConfig
 from feast.saved_dataset import SavedDatasetStorage
 from feast.value_type import ValueType
 
+from asgard.common.data_type import DataType
 from asgard.common.errors import UsageError
 from asgard.common.names import CommitHash, SnapshotId
 from asgard.common.settings import Settings, load_settings
@@ -36,7 +37,6 @@ from asgard.features.joins.duck import TIME, quoted, text
 from asgard.features.joins.labels import prepare, require_distinct
 from asgard.features.pinned import PinnedTable, PinnedView, RowFacts
 from asgard.features.views import FeatureView
-from asgard.lakehouse.catalog.files import spark_type
 from asgard.lakehouse.catalog.snapshots import At
 
 _VALUE_TYPES = {
@@ -50,16 +50,24 @@ _VALUE_TYPES = {
     "date": ValueType.UNIX_TIMESTAMP,
     "timestamp": ValueType.UNIX_TIMESTAMP,
     "timestamp_ntz": ValueType.UNIX_TIMESTAMP,
+    "decimal": ValueType.DECIMAL,
 }
 _ROW = "row_of_entity_df"
 
 
 def value_type(kind: str) -> ValueType:
-    """Feast's type of a column, given as Spark SQL or Iceberg says it."""
-    plain = spark_type(kind)
-    if plain.startswith("array<"):
-        return ValueType[f"{value_type(plain[6:-1]).name}_LIST"]
-    return ValueType.DECIMAL if plain.startswith("decimal") else _VALUE_TYPES[plain]
+    """Feast's type of a column, given as Spark SQL says it.
+
+    Raises:
+        KeyError: Feast has none.
+    """
+    return _value_type(DataType.parse(kind))
+
+
+def _value_type(kind: DataType) -> ValueType:
+    if kind.element is not None:
+        return ValueType[f"{_value_type(kind.element).name}_LIST"]
+    return _VALUE_TYPES[kind.base]
 
 
 class SnapshotSource(DataSource):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from asgard.common.data_type import DataType
 from asgard.common.errors import EnvironmentSetupError, UsageError
 from asgard.common.settings import Settings
 from asgard.features.pinned import PinnedTable, PinnedView, RowFacts, local_path
@@ -227,15 +228,15 @@ def _candidates(source: Source, pinned: PinnedView, features: Sequence[str]) -> 
 def tie_order(view: FeatureView) -> dict[str, str]:
     """What decides between rows of equal timestamps: columns, and the SQL whose greater value counts."""
     declared = {view.tie_break: quoted(view.tie_break)} if view.tie_break else {}
-    return declared | {each.name: _comparable(quoted(each.name), each.type) for each in view.features}
+    return declared | {each.name: _comparable(quoted(each.name), DataType.parse(each.type)) for each in view.features}
 
 
-def _comparable(value: str, kind: str, depth: int = 0) -> str:
+def _comparable(value: str, kind: DataType, depth: int = 0) -> str:
     """SQL of a value in Spark's order: a null inside an array is the least there, to DuckDB it is the greatest."""
-    if is_scalar(kind):
+    if kind.element is None:
         return value
     item = f"item_{depth}"
-    inner = _comparable(item, kind.removeprefix("array<").removesuffix(">"), depth + 1)
+    inner = _comparable(item, kind.element, depth + 1)
     return f"list_transform({value}, lambda {item}: {{'known': {item} IS NOT NULL, 'value': {inner}}})"
 
 

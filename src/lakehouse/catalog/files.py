@@ -3,13 +3,13 @@
 Read from the manifests by PyIceberg, on the driver, without a Spark job.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from asgard.common.data_type import DataType
 from asgard.common.errors import ServiceError
 from asgard.common.names import SnapshotId
 from asgard.common.settings import Settings
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pyiceberg.manifest import DataFile
     from pyiceberg.schema import Schema
     from pyiceberg.table import StaticTable
+    from pyiceberg.types import IcebergType
 
 
 _SPARK_TYPES = {"int": "int", "long": "bigint", "timestamptz": "timestamp", "timestamp": "timestamp_ntz"}
@@ -86,7 +87,7 @@ class TableState:
     @property
     def columns(self) -> dict[str, str]:
         """Top-level columns in order, with their types as Spark SQL says them."""
-        return {column.name: spark_type(str(column.field_type)) for column in self.table.schema().fields}
+        return {column.name: spark_type(column.field_type) for column in self.table.schema().fields}
 
     def summary(self, name: str) -> str | None:
         """One entry of the current snapshot's summary."""
@@ -185,11 +186,14 @@ def _readable(what: str) -> Iterator[None]:
         ) from error
 
 
-def spark_type(kind: str) -> str:
-    """Iceberg's name of a type, as Spark SQL says it; types inside a struct or map are left as they are."""
-    plain = kind.replace(" ", "")
-    inner = re.fullmatch(r"list<(.+)>", plain)
-    return f"array<{spark_type(inner[1])}>" if inner else _SPARK_TYPES.get(plain, plain)
+def spark_type(kind: "IcebergType") -> str:
+    """A type of Iceberg's, as Spark SQL says it; types inside a struct or map are left as they are."""
+    from pyiceberg.types import ListType
+
+    if isinstance(kind, ListType):
+        return str(DataType.array(DataType.parse(spark_type(kind.element_type))))
+    plain = str(kind).replace(" ", "")
+    return _SPARK_TYPES.get(plain, plain)
 
 
 def _partition(transform: str, column: str) -> str:

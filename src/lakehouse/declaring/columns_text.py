@@ -8,29 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from asgard.common.arguments import nearest, shown
+from asgard.common.data_type import ALIASES, DataType
 from asgard.common.errors import DeclarationError
 
-_TYPES = {
-    "boolean": "boolean",
-    "byte": "tinyint",
-    "tinyint": "tinyint",
-    "short": "smallint",
-    "smallint": "smallint",
-    "int": "int",
-    "integer": "int",
-    "long": "bigint",
-    "bigint": "bigint",
-    "float": "float",
-    "real": "float",
-    "double": "double",
-    "date": "date",
-    "timestamp": "timestamp",
-    "timestamp_ltz": "timestamp",
-    "timestamp_ntz": "timestamp_ntz",
-    "string": "string",
-    "binary": "binary",
-    "variant": "variant",
-}
+_TYPES = (
+    "boolean",
+    *("byte", "tinyint", "short", "smallint", "int", "integer", "long", "bigint"),
+    *("float", "real", "double"),
+    *("date", "timestamp", "timestamp_ltz", "timestamp_ntz"),
+    *("string", "binary", "variant"),
+)
 _NUMBERED = {
     "decimal": (0, 2),
     "dec": (0, 2),
@@ -54,7 +41,7 @@ def read_columns(text: str) -> dict[str, str]:
         DeclarationError: it is no list of columns, a type is unknown, or a name is there twice.
     """
     reader = _Reader(text, list(_tokens(text)))
-    return dict(reader.columns(end=""))
+    return {name: str(kind) for name, kind in reader.columns(end="")}
 
 
 @dataclass
@@ -63,7 +50,7 @@ class _Reader:
     tokens: list[tuple[str, str]]
     place: int = 0
 
-    def columns(self, end: str) -> Iterator[tuple[str, str]]:
+    def columns(self, end: str) -> Iterator[tuple[str, DataType]]:
         """`name type [NOT NULL] [COMMENT '...']`, separated by commas, up to a sign or the text's end."""
         seen: set[str] = set()
         while True:
@@ -84,13 +71,13 @@ class _Reader:
             if sign != ",":
                 raise self.refuse(f"{sign or 'the end'!r} follows the type of {name!r}")
 
-    def type(self, column: str) -> str:
+    def type(self, column: str) -> DataType:
         kind, word = self.next()
         name = word.lower()
         if kind != "word":
             raise self.refuse(f"column {shown(column)} has no type")
         if name in _TYPES:
-            return _TYPES[name]
+            return DataType.parse(name)
         if name in _NUMBERED:
             return self.numbered(column, name)
         if name not in _NESTED:
@@ -102,16 +89,19 @@ class _Reader:
         if name == "struct":
             if self.peek() == ">":
                 self.next()
-                return "struct<>"
-            return f"struct<{','.join(f'{field}:{kind}' for field, kind in self.columns(end='>'))}>"
+                return DataType(name, parts="")
+            fields = ",".join(f"{field}:{kind}" for field, kind in self.columns(end=">"))
+            return DataType(name, parts=fields)
         inner = self.type(column)
-        if name == "map":
-            self.expect(",", column)
-            inner = f"{inner},{self.type(column)}"
+        if name == "array":
+            self.expect(">", column)
+            return DataType.array(inner)
+        self.expect(",", column)
+        parts = f"{inner},{self.type(column)}"
         self.expect(">", column)
-        return f"{name}<{inner}>"
+        return DataType(name, parts=parts)
 
-    def numbered(self, column: str, name: str) -> str:
+    def numbered(self, column: str, name: str) -> DataType:
         least, most = _NUMBERED[name]
         numbers: list[int] = []
         if self.peek() == "(":
@@ -129,14 +119,14 @@ class _Reader:
         if not least <= len(numbers) <= most:
             raise self.refuse(f"column {column!r}: {name} takes {most} in parentheses, not {len(numbers)}")
         if most == 1:
-            return f"{'varchar' if name == 'varchar' else 'char'}({numbers[0]})"
-        precision, scale = (*numbers, 10, 0)[:2] if not numbers else (*numbers, 0)[:2]
-        if not 1 <= precision <= 38 or scale > precision:
+            return DataType(ALIASES.get(name, name), numbers[0])
+        found = DataType.decimal(*numbers)
+        if not found.is_possible:
             raise self.refuse(
-                f"column {column!r}: decimal({precision},{scale}) is not possible",
+                f"column {column!r}: {found} is not possible",
                 "A decimal has 1 to 38 digits, and not more than those after the point.",
             )
-        return f"decimal({precision},{scale})"
+        return found
 
     def remarks(self, column: str) -> None:
         while self.peek().lower() in ("not", "comment", "collate"):

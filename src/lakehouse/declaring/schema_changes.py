@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from asgard.common.data_type import DataType as TypeName
 from asgard.common.errors import ContractError
 from asgard.lakehouse.declaring.alignment import fields_by_name
 from asgard.lakehouse.declaring.declaration import Contract, Table
@@ -175,9 +176,9 @@ def widens(old: str, new: str) -> bool:
     Args:
         old, new: Spark's short type names.
     """
-    decimals = [re.fullmatch(r"decimal\((\d+),(\d+)\)", kind) for kind in (old, new)]
-    if decimals[0] and decimals[1]:
-        return decimals[0][2] == decimals[1][2] and int(decimals[1][1]) >= int(decimals[0][1])
+    before, after = TypeName.parse(old).digits, TypeName.parse(new).digits
+    if before and after:
+        return before[1] == after[1] and after[0] >= before[0]
     return (old, new) in {
         ("int", "bigint"),
         ("smallint", "int"),

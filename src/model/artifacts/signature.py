@@ -1,17 +1,14 @@
 """What a model takes and gives: its columns by name, order and type, its task and its classes."""
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from asgard.common.data_type import WHOLE_BITS, DataType
 from asgard.common.errors import DeclarationError, UsageError
 
 TASKS = ("binary", "multiclass", "regression")
-_ALIASES = {"integer": "int", "long": "bigint", "short": "smallint", "byte": "tinyint", "real": "float"}
-_WHOLE = ("tinyint", "smallint", "int", "bigint")
-_DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -27,24 +24,27 @@ class Column:
     type: str
 
     def __post_init__(self) -> None:
-        kind = self.type.strip().lower().replace(" ", "")
-        object.__setattr__(self, "type", _ALIASES.get(kind, kind))
+        object.__setattr__(self, "type", str(_type(self.type)))
 
     @property
     def is_number(self) -> bool:
         """Whether it is a number or a boolean, so that it can stand in a matrix."""
-        return self.type in (*_WHOLE, "float", "double", "boolean") or bool(_DECIMAL.fullmatch(self.type))
+        kind = _type(self.type)
+        return kind.is_number or kind.base == "boolean"
 
     def takes(self, kind: str) -> bool:
         """Whether every value of a type is a value of this column's: the same type, or a narrower one of its sort."""
-        given = Column(self.name, kind).type
-        if self.type in _WHOLE and given in _WHOLE:
-            return _WHOLE.index(given) <= _WHOLE.index(self.type)
-        mine, theirs = _DECIMAL.fullmatch(self.type), _DECIMAL.fullmatch(given)
-        if mine and theirs:
-            (digits, places), (other_digits, other_places) = (map(int, each.groups()) for each in (mine, theirs))
+        own, given = _type(self.type), _type(kind)
+        if own.is_whole and given.is_whole:
+            return WHOLE_BITS[given.base] <= WHOLE_BITS[own.base]
+        if own.digits and given.digits:
+            (digits, places), (other_digits, other_places) = own.digits, given.digits
             return other_places <= places and other_digits - other_places <= digits - places
-        return given == self.type or (given, self.type) == ("float", "double")
+        return given == own or (given.base, own.base) == ("float", "double")
+
+
+def _type(text: str) -> DataType:
+    return DataType.parse(text.lower().replace(" ", ""))
 
 
 @dataclass(frozen=True)

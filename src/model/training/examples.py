@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asgard.common.data_type import DataType
 from asgard.common.errors import UsageError
 from asgard.features.types import to_arrow
 from asgard.model.artifacts.segments import TYPES, UnknownSegment, values_of
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-_NUMERIC = ("tinyint", "smallint", "int", "bigint", "float", "double", "boolean")
 _MOST_CLASSES = 100
 
 
@@ -158,7 +158,7 @@ def _segment_type(model: Model, column: "pa.ChunkedArray", known: Mapping[str, s
 
 
 def _is_number(kind: str) -> bool:
-    return kind in _NUMERIC or kind.startswith("decimal")
+    return DataType.parse(kind).is_number or kind == "boolean"
 
 
 def _target(model: Model, column: "pa.ChunkedArray") -> "tuple[np.ndarray[Any, Any], tuple[str, ...]]":

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from asgard.common.data_type import DataType
 from asgard.common.errors import UsageError
 
 if TYPE_CHECKING:
@@ -116,7 +117,6 @@ def _writer(name: str, kind: str) -> Callable[[Any], str]:
         return str(since // _MICROSECOND)
 
     def decimal(value: Any) -> str:
-        scale = int(kind.rstrip(")").rpartition(",")[2])
         if isinstance(value, bool) or not isinstance(value, Decimal | int) or not Decimal(value).is_finite():
             raise refuse(value)
         sign, digits, exponent = Decimal(value).as_tuple()
@@ -126,15 +126,23 @@ def _writer(name: str, kind: str) -> Callable[[Any], str]:
             raise refuse(value)
         return str(-unscaled if sign else unscaled)
 
-    special = {"boolean": boolean, "date": day, "timestamp": moment, "timestamp_ntz": moment, "string": text}
-    return special.get(kind, decimal if kind.startswith("decimal") else whole)
+    scale = DataType.parse(kind).scale or 0
+    special = {
+        "boolean": boolean,
+        "date": day,
+        "timestamp": moment,
+        "timestamp_ntz": moment,
+        "string": text,
+        "decimal": decimal,
+    }
+    return special.get(DataType.parse(kind).base, whole)
 
 
 def _column(column: "pa.Array", kind: str) -> list[bytes]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if kind.startswith("decimal"):
+    if DataType.parse(kind).digits:
         write = _writer("", kind)
         return [write(value).encode() for value in column.to_pylist()]
     if kind in ("timestamp", "timestamp_ntz"):

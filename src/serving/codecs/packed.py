@@ -13,16 +13,16 @@ bitmap  one bit for each feature in order, the lowest bit of a byte first; a set
 Equal rows are equal bytes: minus zero is written as zero, and every NaN as the same one.
 """
 
-import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal
-from functools import cached_property, reduce
+from functools import cache, cached_property, partial, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any
 
+from asgard.common.data_type import DataType
 from asgard.common.errors import ServiceError
 from asgard.serving.codecs.base import Columns
 
@@ -34,7 +34,6 @@ VERSION = 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_NTZ = datetime(1970, 1, 1)
 _EPOCH_DAY = date(1970, 1, 1)
-_DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
 _BITMAP_AT = 9
 """Bytes before the bitmap: version and event timestamp."""
 _LONG_DECIMAL = 18
@@ -53,12 +52,13 @@ class _Fixed:
     value: Callable[[Any], Any] | None = None
 
 
-def _fixed(kind: str) -> _Fixed | None:
+@cache
+def _fixed(kind: DataType) -> _Fixed | None:
     """None for a type of variable width."""
-    decimal = _DECIMAL.fullmatch(kind)
-    if decimal:
-        bound, scale = 10 ** int(decimal[1]), int(decimal[2])
-        if int(decimal[1]) <= _LONG_DECIMAL:
+    if kind.digits:
+        precision, scale = kind.digits
+        bound = 10**precision
+        if precision <= _LONG_DECIMAL:
             return _Fixed("q", "<i8", 8, lambda found: _decimal(found, bound, scale))
         return _Fixed(
             "16s", "V16", 16, lambda found: _decimal(int.from_bytes(found, "little", signed=True), bound, scale)
@@ -72,7 +72,7 @@ def _fixed(kind: str) -> _Fixed | None:
         "date": _Fixed("i", "<i4", 4, lambda found: _EPOCH_DAY + timedelta(days=found)),
         "timestamp": _Fixed("q", "<i8", 8, lambda found: _EPOCH + timedelta(microseconds=found)),
         "timestamp_ntz": _Fixed("q", "<i8", 8, lambda found: _EPOCH_NTZ + timedelta(microseconds=found)),
-    }.get(kind)
+    }.get(kind.base)
 
 
 def _decimal(unscaled: int, bound: int, scale: int) -> Decimal:
@@ -90,10 +90,11 @@ class Packed:
 
     def __init__(self, features: Mapping[str, str]) -> None:
         self.names = tuple(features)
-        self._kinds = tuple(features.values())
+        self._kinds = tuple(map(DataType.parse, features.values()))
         columns = [(place, kind, _fixed(kind)) for place, kind in enumerate(self._kinds)]
         self._fixed = [(place, fixed) for place, _, fixed in columns if fixed is not None]
         self._variable = [(place, kind) for place, kind, fixed in columns if fixed is None]
+        self._readers = [(place, _reader(kind)) for place, kind in self._variable]
         self._bitmap = (len(self._kinds) + 7) // 8
         codes = "".join(fixed.code for _, fixed in self._fixed)
         self._head = struct.Struct(f"<xq{self._bitmap}x{codes}")
@@ -159,8 +160,8 @@ class Packed:
         columns: list[Sequence[Any]] = [*fixed]
         if self._variable:
             tails = zip(*map(self._tails, given), strict=True)
-            for (place, kind), contents in zip(self._variable, tails, strict=True):
-                columns.insert(place, [None if x is None else _from_bytes(x, kind) for x in contents])
+            for (place, read), contents in zip(self._readers, tails, strict=True):
+                columns.insert(place, [None if x is None else read(x) for x in contents])
         bitmap = slice(_BITMAP_AT, _BITMAP_AT + self._bitmap)
         if any(content[at::size].count(0) != count for at in range(bitmap.start, bitmap.stop)):
             nulls = [int.from_bytes(head[bitmap], "little") for head in heads]
@@ -197,13 +198,13 @@ def _nulls(column: "pa.Array") -> "np.ndarray[Any, Any]":
     return mask
 
 
-def _numbers(column: "pa.Array", kind: str, fixed: _Fixed) -> "np.ndarray[Any, Any]":
+def _numbers(column: "pa.Array", kind: DataType, fixed: _Fixed) -> "np.ndarray[Any, Any]":
     """A column as its values are written; nulls as zeros."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if _DECIMAL.fullmatch(kind):
+    if kind.digits:
         stored = np.frombuffer(column.buffers()[1], dtype=np.uint8)[
             column.offset * 16 : (column.offset + len(column)) * 16
         ]
@@ -211,45 +212,41 @@ def _numbers(column: "pa.Array", kind: str, fixed: _Fixed) -> "np.ndarray[Any, A
         if column.null_count:
             unscaled[_nulls(column)] = 0
         return unscaled.view("V16").ravel() if fixed.size > 8 else unscaled[:, :8].copy().view("<i8").ravel()
-    if kind == "boolean":
+    if kind.base == "boolean":
         column = column.cast(pa.uint8())
-    elif kind in ("timestamp", "timestamp_ntz"):
+    elif kind.base in ("timestamp", "timestamp_ntz"):
         column = column.view(pa.int64())
-    elif kind == "date":
+    elif kind.base == "date":
         column = column.view(pa.int32())
     numbers: np.ndarray[Any, Any] = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
-    if kind in ("float", "double"):
+    if kind.is_floating:
         numbers = numbers + numbers.dtype.type(0)
         numbers[np.isnan(numbers)] = np.nan
     return numbers
 
 
-def _tails(column: "pa.Array", kind: str) -> list[bytes]:
+def _tails(column: "pa.Array", kind: DataType) -> list[bytes]:
     """Length and bytes of each value."""
     pack = struct.Struct("<I").pack
     contents = (b"" if value is None else to_bytes(value, kind) for value in column.to_pylist())
     return [pack(len(content)) + content for content in contents]
 
 
-def to_bytes(value: Any, kind: str) -> bytes:
+def to_bytes(value: Any, kind: DataType) -> bytes:
     """One value that is not null, without its length."""
-    if kind == "string":
-        return str(value).encode()
-    if kind == "binary":
-        return bytes(value)
-    return _array_bytes(value, kind.removeprefix("array<").removesuffix(">"))
+    if kind.element is not None:
+        return _array_bytes(value, kind.element)
+    return bytes(value) if kind.base == "binary" else str(value).encode()
 
 
-def _array_bytes(values: Sequence[Any], kind: str) -> bytes:
+def _array_bytes(values: Sequence[Any], kind: DataType) -> bytes:
     """The number of elements, a bitmap of the nulls among them, and each as it is written in a row."""
     import numpy as np
     import pyarrow as pa
 
-    from asgard.features.types import to_arrow
-
     parts, fixed = [struct.pack("<I", len(values)), _bitmap_of(values)], _fixed(kind)
     if fixed:
-        numbers = _numbers(pa.array(values, to_arrow(kind)), kind, fixed)
+        numbers = _numbers(pa.array(values, kind.to_arrow()), kind, fixed)
         return b"".join((*parts, np.asarray(numbers).astype(fixed.numpy).tobytes()))
     contents = [to_bytes(item, kind) for item in values if item is not None]
     return b"".join((*parts, *(struct.pack("<I", len(content)) + content for content in contents)))
@@ -275,18 +272,18 @@ def _take(value: bytes, at: int) -> tuple[bytes, int]:
     return value[at + 4 : end], end
 
 
-def _from_bytes(content: bytes, kind: str) -> Any:
-    if kind == "string":
-        return content.decode()
-    if kind == "binary":
-        return content
-    return _array(content, kind.removeprefix("array<").removesuffix(">"))
+def _reader(kind: DataType) -> Callable[[bytes], Any]:
+    """Reads a value of a type of variable width."""
+    if kind.element is not None:
+        return partial(_array, kind=kind.element)
+    return bytes if kind.base == "binary" else bytes.decode
 
 
-def _array(content: bytes, kind: str) -> list[Any]:
+def _array(content: bytes, kind: DataType) -> list[Any]:
     (count,) = struct.unpack_from("<I", content)
     bitmap, at = content[4:], 4 + (count + 7) // 8
     fixed, values = _fixed(kind), []
+    read = bytes if fixed else _reader(kind)
     for place in range(count):
         null = bitmap[place // 8] >> (place % 8) & 1
         if fixed:
@@ -297,7 +294,7 @@ def _array(content: bytes, kind: str) -> list[Any]:
             values.append(None)
         else:
             inner, at = _take(content, at)
-            values.append(_from_bytes(inner, kind))
+            values.append(read(inner))
     if at != len(content):
         raise _unreadable("an array has another length than its elements")
     return values

@@ -8,9 +8,10 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
+from asgard.common.data_type import DataType
 from asgard.common.errors import ServiceError
 
 if TYPE_CHECKING:
@@ -45,12 +46,15 @@ def is_known(kind: str) -> bool:
     return _base(_inner(kind) or kind) in _NUMBERS
 
 
+@cache
 def _inner(kind: str) -> str | None:
-    return kind[6:-1] if kind.startswith("array<") else None
+    element = DataType.parse(kind).element
+    return None if element is None else str(element)
 
 
+@cache
 def _base(kind: str) -> str:
-    return kind.partition("(")[0]
+    return DataType.parse(kind).base
 
 
 def values(column: "pa.Array", kind: str) -> list[bytes]:

@@ -14,6 +14,8 @@ from datetime import UTC, date, datetime
 from decimal import Context, Decimal
 from typing import Any
 
+from asgard.common.data_type import DataType
+
 _DIGITS = Context(prec=38)
 
 
@@ -40,8 +42,8 @@ def plain_key(value: Any, kind: str) -> Any:
     """A key's value, which a caller may give in several forms, as JSON has it."""
     if kind in ("int", "bigint"):
         return int(value)
-    if kind.startswith("decimal"):
-        scale = int(kind.rstrip(")").rpartition(",")[2])
+    scale = DataType.parse(kind).scale
+    if scale is not None:
         return f"{Decimal(value).quantize(Decimal(1).scaleb(-scale), context=_DIGITS):f}"
     return plain(value)
 
@@ -52,19 +54,23 @@ def value_of(given: Any, kind: str) -> Any:
     Raises:
         ValueError, TypeError, ArithmeticError: it is none of that type.
     """
+    return _value_of(given, DataType.parse(kind))
+
+
+def _value_of(given: Any, kind: DataType) -> Any:
     if given is None:
         return None
-    if kind.startswith("array<"):
-        return [value_of(each, kind[6:-1]) for each in given]
-    if kind in ("float", "double"):
+    if kind.element is not None:
+        return [_value_of(each, kind.element) for each in given]
+    if kind.is_floating:
         return float(given)
-    if kind.startswith("decimal"):
+    if kind.base == "decimal":
         return Decimal(given)
-    if kind == "date":
+    if kind.base == "date":
         return date.fromisoformat(given)
-    if kind in ("timestamp", "timestamp_ntz"):
+    if kind.base in ("timestamp", "timestamp_ntz"):
         return datetime.fromisoformat(given)
-    return base64.b64decode(given, validate=True) if kind == "binary" else given
+    return base64.b64decode(given, validate=True) if kind.base == "binary" else given
 
 
 def text(values: Mapping[str, Any]) -> str:

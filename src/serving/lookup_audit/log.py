@@ -27,6 +27,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 from weakref import WeakMethod
 
+from asgard.common.data_type import DataType
 from asgard.common.errors import UsageError
 from asgard.serving.lookup.results import Rows, ViewRows
 from asgard.serving.lookup_audit.json_values import plain, plain_key, text
@@ -185,7 +186,8 @@ def _own(view: ViewRows) -> Mapping[str, Any]:
     """A view's columns, which the caller can't change any more: arrays are copied."""
     kinds = view.head.features
     return {
-        name: deepcopy(column) if kinds[name].startswith("array") else column for name, column in view.columns.items()
+        name: deepcopy(column) if DataType.parse(kinds[name]).element else column
+        for name, column in view.columns.items()
     }
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pyspark.errors import PySparkException
 from pyspark.sql.types import StructType
 
+from asgard.common.data_type import DataType
 from asgard.common.errors import DeclarationError
 from asgard.lakehouse.declaring.columns_text import read_columns
 
@@ -60,6 +61,16 @@ def test_as_spark_reads_it(spark: "SparkSession", texts: st.SearchStrategy[str])
             assert texts is BAD
             return
         assert isinstance(theirs, StructType)
-        assert ours == {field.name: field.dataType.simpleString() for field in theirs.fields}
+        names = {field.name: field.dataType.simpleString() for field in theirs.fields}
+        assert ours == names
+        assert {column: str(DataType.parse(name)) for column, name in names.items()} == names
 
     compare()
+
+
+@pytest.mark.parametrize("text", PLAIN)
+def test_a_single_type_is_the_one_that_spark_takes_it_for(spark: "SparkSession", text: str) -> None:
+    spelled = text.upper().replace("(", " ( ").replace(",", " , ")
+    for each in (text, spelled):
+        theirs = StructType.fromDDL(f"x array<{each}>")["x"].dataType
+        assert str(DataType.parse(f"array<{each}>")) == theirs.simpleString()
