@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 from tests.support.customer_views import START, frame
+from tests.support.registries import empty_registry
 from tests.support.runs import declared, write_rows
 
 from asgard.cli.app import main
@@ -132,7 +133,7 @@ class LearningShop:
     @property
     def mlflow(self) -> str:
         """A registry of its own."""
-        return f"sqlite:///{self.folder}/mlflow.db"
+        return empty_registry(self.folder)
 
     def pipeline(self, amount: str = "amount", features: Mapping[str, str] = FEATURES, version: int = 1) -> str:
         """The path of the pipeline; `amount` is how gold computes that column, `version` the view's."""

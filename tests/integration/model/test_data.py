@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from tests.conftest import Fresh
 from tests.support.registered_models import artifact, register
+from tests.support.registries import empty_registry
 from tests.support.runs import declared, write_rows
 from tests.support.turns import Turns
 
@@ -251,7 +252,7 @@ class TestRollbackAgainstAnotherMover:
     def test_on_the_command_line(
         self, lake: Lakehouse, binding: Binding, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        uri = f"sqlite:///{tmp_path}/mlflow.db"
+        uri = empty_registry(tmp_path)
         registry = Registry.of(replace(lake.settings, mlflow_tracking_uri=uri))
         for number in range(2):
             made = register(registry, name, tmp_path / str(number), made=artifact(b"%d" % number), binding=binding)
@@ -333,7 +334,7 @@ class TestCommandLine:
         tmp_path: Path,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        uri = f"sqlite:///{tmp_path}/mlflow.db"
+        uri = empty_registry(tmp_path)
 
         def run(*words: str) -> tuple[int, str]:
             options = ("--dir", str(lake.settings.project_dir), "--set", f"mlflow_tracking_uri={uri}")

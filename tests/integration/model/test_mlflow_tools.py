@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from tests.support.models import NAMES, artifact, as_pyfunc, rows
 from tests.support.registered_models import register
+from tests.support.registries import empty_registry
 from tests.support.segments import different, segmented
 
 from asgard.common.settings import load_settings, python_environment
@@ -99,7 +100,7 @@ def test_an_installed_asgard_counts_more_than_the_files_beside_a_model(tmp_path:
 class TestRegistered:
     @pytest.fixture
     def registry(self, tmp_path: Path) -> Registry:
-        return Registry.of(load_settings({"mlflow_tracking_uri": f"sqlite:///{tmp_path}/mlflow.db", "user": "ann"}))
+        return Registry.of(load_settings({"mlflow_tracking_uri": empty_registry(tmp_path), "user": "ann"}))
 
     def test_what_plain_mlflow_has_touched_is_verified_promoted_and_loaded(
         self, registry: Registry, tmp_path: Path, nowhere: dict[str, str]

@@ -14,6 +14,7 @@ import pytest
 from tests.conftest import Fresh
 from tests.support.documents import block, section
 from tests.support.git import git
+from tests.support.registries import empty_registry
 from tests.support.runs import declared, write_rows
 
 from asgard.cli.app import main
@@ -48,7 +49,7 @@ class Shop:
 
     @property
     def mlflow(self) -> str:
-        return f"sqlite:///{self.folder}/mlflow.db"
+        return empty_registry(self.folder)
 
     def pipeline(self, document: Path, **changes: str) -> Path:
         """The document's blocks as a file; `changes` are other values of a declaration's arguments."""

@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import Fresh
 from tests.support.learning import CUSTOMERS, LearningShop
 from tests.support.predicting import promote, published
-from tests.support.spark_submit import submit
+from tests.support.spark_submit import call, submit
 
 from asgard.common.settings import Settings
 from asgard.lakehouse.catalog.lake import Lakehouse
@@ -59,9 +59,8 @@ def test_train_and_batch_predict_by_spark_submit(
         ("train_job.py", [*model, "--param", "x"], 2, "error: --param 'x' is not NAME=VALUE"),
         ("batch_predict_job.py", [*predict, "--share", "7"], 2, "error: The challenger's share is 7.0"),
     ):
-        wrong = submit(project, apps / job, [package], arguments)
-        said = wrong.stdout + wrong.stderr  # spark-submit joins the two
-        assert wrong.returncode == code, said
-        assert message in said
-        assert "hint: " in said
-        assert "Traceback" not in said
+        wrong = call(apps / job, package, arguments)
+        assert wrong.returncode == code, wrong.stderr
+        assert message in wrong.stderr + wrong.stdout
+        assert "hint" in wrong.stderr + wrong.stdout
+        assert "Traceback" not in wrong.stderr + wrong.stdout

@@ -1,0 +1,26 @@
+"""Registries of MLflow that cost no migration: its empty database is made once, then copied."""
+
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+
+
+def empty_registry(folder: Path) -> str:
+    """The address of a new registry, in a database of its own."""
+    path = folder / "mlflow.db"
+    if not path.exists():
+        shutil.copyfile(_migrated(), path)
+    return f"sqlite:///{path}"
+
+
+@cache
+def _migrated() -> Path:
+    from asgard.model.mlflow_access.mlflow_quiet import import_mlflow
+
+    import_mlflow()
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    folder = Path(tempfile.mkdtemp(prefix="asgard-tests-mlflow-"))
+    SqlAlchemyStore(f"sqlite:///{folder}/mlflow.db", str(folder / "artifacts"))
+    return folder / "mlflow.db"
