@@ -99,3 +99,8 @@ class ArtifactError(AsgardError):
 
 class EnvironmentSetupError(AsgardError):
     """This machine lacks something that Asgard needs (Java, a jar, a free port, disk)."""
+
+
+def installing(extra: str) -> str:
+    """The hint of an error about an extra that is not installed."""
+    return f"Install the extra: pip install 'PATH[{extra}]', where PATH is the clone or wheel of Asgard."

@@ -1,1 +1,1 @@
-"""Thin entrypoints: each module is one job, read from top to bottom; the same parameters serve CLI and spark-submit."""
+"""Jobs: one module each, started by the command line and by spark-submit; and their options, output and exit codes."""

@@ -15,6 +15,8 @@ SECONDS = Path(__file__).parent.parent / "seconds.json"
 """Seconds that each file took: written by `./run test --record`."""
 _UNKNOWN = 10.0
 _SHOWN = 20
+_WORTH_SAYING = 60.0
+"""Seconds of a test run."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,7 +43,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     folders: dict[str, float] = defaultdict(float)
     for file, seconds in files.items():
         folders["/".join(Path(file).parts[:2])] += seconds
-    if not folders:
+    if sum(folders.values()) < _WORTH_SAYING:
         return
     terminalreporter.write_sep("=", "minutes of each folder, summed over processes")
     for folder, seconds in sorted(folders.items(), key=lambda each: -each[1]):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.aliases import Say
-from asgard.common.errors import AsgardError, DeclarationError, EnvironmentSetupError, ServiceError
+from asgard.common.errors import AsgardError, DeclarationError, EnvironmentSetupError, ServiceError, installing
 from asgard.common.failpoints import failpoint
 from asgard.common.settings import Settings, redact_url, unset_for_children
 from asgard.features.feast.config import configuration, feast_project, is_sql, registry_file, repository
@@ -63,7 +63,7 @@ def open_store(settings: Settings) -> "FeatureStore":
         from feast import FeatureStore, RepoConfig
     except ImportError as error:
         raise EnvironmentSetupError(
-            "The Feast registry needs Feast.", hint="pip install 'asgard-lakehouse[features]', or say --no-feast"
+            "The Feast registry needs Feast.", hint=installing("features") + " Or use --no-feast."
         ) from error
     folder = repository(settings)
     folder.mkdir(parents=True, exist_ok=True)

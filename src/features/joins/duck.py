@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from asgard.common.data_type import DataType
-from asgard.common.errors import EnvironmentSetupError, UsageError
+from asgard.common.errors import EnvironmentSetupError, UsageError, installing
 from asgard.common.settings import Settings
 from asgard.features.pinned import PinnedTable, PinnedView, RowFacts, local_path
 from asgard.features.types import is_feature_type, is_scalar, to_arrow, to_duckdb
@@ -37,7 +37,7 @@ def connect(settings: Settings) -> "Iterator[DuckDBPyConnection]":
         import duckdb
     except ImportError as error:
         raise EnvironmentSetupError(
-            "Point-in-time joins on one machine need DuckDB.", hint="pip install 'asgard-lakehouse[features]'"
+            "Point-in-time joins on one machine need DuckDB.", hint=installing("features")
         ) from error
     with tempfile.TemporaryDirectory(prefix="asgard-duckdb-") as folder:
         config = {

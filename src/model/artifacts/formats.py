@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from asgard.common.errors import AsgardError, EnvironmentSetupError, UsageError
+from asgard.common.errors import AsgardError, EnvironmentSetupError, UsageError, installing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,7 +126,7 @@ def installed(format: Format) -> Iterator[None]:
         extra = {Format.ONNX: "onnx", Format.TORCHSCRIPT: "torch"}.get(format, "model")
         raise EnvironmentSetupError(
             f"A model of format {format} needs what is not installed: {error}.",
-            hint=f"pip install 'asgard-lakehouse[{extra}]'",
+            hint=installing(extra),
         ) from error
 
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from asgard.common.errors import EnvironmentSetupError, ServiceError, ServiceUnreachableError
+from asgard.common.errors import EnvironmentSetupError, ServiceError, ServiceUnreachableError, installing
 from asgard.common.logging import configure_logging
 from asgard.common.settings import (
     Settings,
@@ -47,7 +47,7 @@ def connect(settings: Settings) -> "MlflowClient":
     try:
         _import_without_feast()
     except ImportError as error:
-        raise EnvironmentSetupError("Models need MLflow.", hint="pip install 'asgard-lakehouse[model]'") from error
+        raise EnvironmentSetupError("Models need MLflow.", hint=installing("model")) from error
     import mlflow
     from mlflow.tracking import MlflowClient
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from asgard.common.errors import EnvironmentSetupError
+from asgard.common.errors import EnvironmentSetupError, installing
 from asgard.features.views import Codec
 from asgard.serving.codecs.base import RowCodec
 
@@ -29,7 +29,5 @@ def row_codec(
     try:
         from asgard.serving.codecs.feast_rows import FeastRows
     except ImportError as error:
-        raise EnvironmentSetupError(
-            f"Codec feast needs {error.name}.", hint="pip install 'asgard-lakehouse[serving]'"
-        ) from error
+        raise EnvironmentSetupError(f"Codec feast needs {error.name}.", hint=installing("serving")) from error
     return FeastRows(view, keys, features, before)

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from asgard.common.errors import EnvironmentSetupError, ServiceError, ServiceUnreachableError, SettingsError
+from asgard.common.errors import EnvironmentSetupError, ServiceError, ServiceUnreachableError, SettingsError, installing
 from asgard.common.settings import redact_url
 
 FLOOR = (6, 2)
@@ -43,9 +43,7 @@ def open_redis(url: str, *, timeout: float, is_patient: bool, asynchronous: bool
     try:
         library: Any = import_module("redis.asyncio" if asynchronous else "redis")
     except ImportError as error:
-        raise EnvironmentSetupError(
-            "The online store needs redis-py.", hint="pip install 'asgard-lakehouse[serving]'"
-        ) from error
+        raise EnvironmentSetupError("The online store needs redis-py.", hint=installing("serving")) from error
     options = {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
