@@ -21,7 +21,7 @@ from asgard.features.views import FeatureView
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-Source = Callable[[PinnedTable, Sequence[str]], str]
+SqlSource = Callable[[PinnedTable, Sequence[str]], str]
 TIME = "__asgard_time"
 """Column of the labels: their time in microseconds since 1970."""
 
@@ -166,7 +166,7 @@ def measure(connection: "DuckDBPyConnection", view: FeatureView, table: PinnedTa
 
 
 def join_sql(
-    source: Source,
+    source: SqlSource,
     labels: str,
     label_columns: Sequence[str],
     views: Sequence[PinnedView],
@@ -201,7 +201,7 @@ def join_sql(
     return f"SELECT {', '.join(chosen)} FROM {labels} AS l {' '.join(joins)}"
 
 
-def _candidates(source: Source, pinned: PinnedView, features: Sequence[str]) -> str:
+def _candidates(source: SqlSource, pinned: PinnedView, features: Sequence[str]) -> str:
     """The rows that can count, at most one for each key and moment at which it became visible (`__visible`)."""
     view = pinned.view
     keys = _listed(view.keys)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from asgard.common.errors import UsageError
 from asgard.features.joins.joining import FeatureColumns
-from asgard.features.joins.spark_join import VISIBLE_AT, Source, column_of, visible_rows
+from asgard.features.joins.spark_join import VISIBLE_AT, FrameSource, column_of, visible_rows
 from asgard.features.pinned import PinnedView
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ KNOWN = "__asgard_known"
 
 
 def latest_frame(
-    source: Source,
+    source: FrameSource,
     views: Sequence[PinnedView],
     names: FeatureColumns,
     moment: datetime,
@@ -61,7 +61,7 @@ def latest_frame(
     return entities.withColumn(KNOWN, is_known).drop(*marks)
 
 
-def _latest(source: Source, pinned: PinnedView, pairs: Sequence[tuple[str, str]], moment: datetime) -> "DataFrame":
+def _latest(source: FrameSource, pinned: PinnedView, pairs: Sequence[tuple[str, str]], moment: datetime) -> "DataFrame":
     from pyspark.sql import functions as F
 
     now = round(moment.timestamp() * 1_000_000)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _LABEL, _IS_LABEL = "__label", "__is_label"
 VISIBLE_AT = "__at"
 """When a row counts from on, in microseconds since 1970."""
-Source = Callable[[PinnedTable], "DataFrame"]
+FrameSource = Callable[[PinnedTable], "DataFrame"]
 
 
 def join_on_spark(lake: Lakehouse, connection: "DuckDBPyConnection", labels: str, join: Join, out: Path) -> Audit:
@@ -73,7 +73,7 @@ def join_on_spark(lake: Lakehouse, connection: "DuckDBPyConnection", labels: str
 
 
 def joined_frame(
-    source: Source, labels: "DataFrame", views: Sequence[PinnedView], names: FeatureColumns
+    source: FrameSource, labels: "DataFrame", views: Sequence[PinnedView], names: FeatureColumns
 ) -> "DataFrame":
     """Labels with their features, and the times of the rows that counted.
 
@@ -95,7 +95,7 @@ def joined_frame(
 
 
 def _joined_group(
-    source: Source,
+    source: FrameSource,
     labels: "DataFrame",
     columns: Sequence[str],
     group: Sequence[tuple[int, PinnedView, Sequence[tuple[str, str]]]],
