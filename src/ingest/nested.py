@@ -107,9 +107,9 @@ class Growth:
     def _struct(self, path: tuple[str, ...], old: "StructType", new: "StructType") -> "StructType":
         from pyspark.sql.types import StructField, StructType
 
-        there, brought = fields_by_name(old), fields_by_name(new)
-        missing = [".".join((*path, field.name)) for name, field in there.items() if name not in brought]
-        added = [".".join((*path, field.name)) for name, field in brought.items() if name not in there]
+        old_fields, new_fields = fields_by_name(old), fields_by_name(new)
+        missing = [".".join((*path, field.name)) for name, field in old_fields.items() if name not in new_fields]
+        added = [".".join((*path, field.name)) for name, field in new_fields.items() if name not in old_fields]
         types = f"{'.'.join(path)} is {type_sql(old)} in the table but {type_sql(new)} in the file"
         if missing and not self.allow_missing:
             raise ContractError(
@@ -126,13 +126,13 @@ class Growth:
         kept = [
             StructField(
                 field.name,
-                self._type((*path, field.name), field.dataType, brought[name].dataType)
-                if name in brought
+                self._type((*path, field.name), field.dataType, new_fields[name].dataType)
+                if name in new_fields
                 else field.dataType,
             )
-            for name, field in there.items()
+            for name, field in old_fields.items()
         ]
-        return StructType([*kept, *(field for name, field in brought.items() if name not in there)])
+        return StructType([*kept, *(field for name, field in new_fields.items() if name not in old_fields)])
 
     def _refused(self, path: tuple[str, ...], old: "DataType", new: "DataType") -> ContractError:
         return refused(self.table, self.file, ".".join(path), type_sql(old), type_sql(new))
@@ -211,11 +211,11 @@ def _lost(given: "Column", source: "DataType", target: "DataType", leaf: ReadLea
     match source, target:
         case StructType(), StructType():
             wanted = fields_by_name(target)
-            found = (
+            value = (
                 _lost(given.getField(field.name), field.dataType, wanted[name].dataType, leaf)
                 for name, field in fields_by_name(source).items()
             )
-            return reduce(lambda one, other: one | other, (each for each in found if each is not None))
+            return reduce(lambda one, other: one | other, (each for each in value if each is not None))
         case ArrayType(), ArrayType():
             return _any_lost(given, source.elementType, target.elementType, leaf)
         case MapType(), MapType():
@@ -228,8 +228,8 @@ def _any_lost(parts: "Column", source: "DataType", target: "DataType", leaf: Rea
     from pyspark.sql import functions as F
 
     def lost(part: "Column") -> "Column":
-        found = _lost(part, source, target, leaf)
-        return F.lit(False) if found is None else found
+        is_lost = _lost(part, source, target, leaf)
+        return F.lit(False) if is_lost is None else is_lost
 
     return F.coalesce(F.exists(parts, lost), F.lit(False))
 

@@ -44,8 +44,8 @@ def mismatch(source: "DataType", target: "DataType") -> "tuple[DataType, DataTyp
         case NullType(), _:
             return None
         case StructType(), StructType():
-            there = fields_by_name(source)
-            pairs = [(there[f.name.lower()].dataType, f.dataType) for f in target.fields if f.name.lower() in there]
+            fields = fields_by_name(source)
+            pairs = [(fields[f.name.lower()].dataType, f.dataType) for f in target.fields if f.name.lower() in fields]
         case ArrayType(), ArrayType():
             pairs = [(source.elementType, target.elementType)]
         case MapType(), MapType():
@@ -80,10 +80,10 @@ def aligned(given: "Column", source: "DataType", target: "DataType", leaf: Leaf 
         case NullType(), _:
             return F.lit(None).cast(target)
         case StructType(), StructType():
-            there = fields_by_name(source)
+            fields = fields_by_name(source)
             parts = []
             for field in target.fields:
-                own = there.get(field.name.lower())
+                own = fields.get(field.name.lower())
                 value = (
                     F.lit(None).cast(field.dataType)
                     if own is None
@@ -94,14 +94,14 @@ def aligned(given: "Column", source: "DataType", target: "DataType", leaf: Leaf 
         case ArrayType(), ArrayType():
             return F.transform(given, lambda part: aligned(part, source.elementType, target.elementType, leaf))
         case MapType(), MapType():
-            found = given
+            entries = given
             if not is_same(source.keyType, target.keyType):
-                found = F.transform_keys(found, lambda key, _: aligned(key, source.keyType, target.keyType, leaf))
+                entries = F.transform_keys(entries, lambda key, _: aligned(key, source.keyType, target.keyType, leaf))
             if not is_same(source.valueType, target.valueType):
-                found = F.transform_values(
-                    found, lambda _, value: aligned(value, source.valueType, target.valueType, leaf)
+                entries = F.transform_values(
+                    entries, lambda _, value: aligned(value, source.valueType, target.valueType, leaf)
                 )
-            return found
+            return entries
         case _:
             return leaf(given, source, target)
 
@@ -117,10 +117,10 @@ def aligned_frame(frame: "DataFrame", target: "StructType") -> "DataFrame":
 
     if is_same(frame.schema, target):
         return frame
-    there = fields_by_name(frame.schema)
+    fields = fields_by_name(frame.schema)
     columns = []
     for field in target.fields:
-        own = there[field.name.lower()]
+        own = fields[field.name.lower()]
         columns.append(aligned(F.col(identifier(own.name)), own.dataType, field.dataType).alias(field.name))
     return frame.select(*columns)
 

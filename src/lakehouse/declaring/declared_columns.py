@@ -49,10 +49,10 @@ def in_declared_columns(table: Table, frame: "DataFrame") -> "DataFrame":
     """
     from pyspark.sql import functions as F
 
-    wanted, there = declared_schema(table), fields_by_name(frame.schema)
+    wanted, fields = declared_schema(table), fields_by_name(frame.schema)
     names = fields_by_name(wanted)
-    extra = [field.name for name, field in there.items() if name not in names and not name.startswith("_")]
-    missing = [field.name for name, field in names.items() if name not in there]
+    extra = [field.name for name, field in fields.items() if name not in names and not name.startswith("_")]
+    missing = [field.name for name, field in names.items() if name not in fields]
     if extra or missing:
         raise DeclarationError(
             f"{table.name} declares columns ({', '.join(wanted.names)}), but its rows "
@@ -62,8 +62,8 @@ def in_declared_columns(table: Table, frame: "DataFrame") -> "DataFrame":
             + ".",
             hint="Make the function's columns and `columns=` agree.",
         )
-    cast = [_cast(table, frame, there[name], field) for name, field in names.items()]
-    own = [F.col(quoted(field.name)) for name, field in there.items() if name.startswith("_") and name not in names]
+    cast = [_cast(table, frame, fields[name], field) for name, field in names.items()]
+    own = [F.col(quoted(field.name)) for name, field in fields.items() if name.startswith("_") and name not in names]
     return frame.select(*cast, *own)
 
 

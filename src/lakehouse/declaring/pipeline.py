@@ -211,12 +211,12 @@ class Pipeline:
 
     def _matches(self, pattern: str) -> Iterator[TableName]:
         core = pattern.removeprefix("+").removesuffix("+")
-        found = [name for name in self._tables if fnmatch.fnmatchcase(str(name), core)]
-        if not found:
+        matching = [name for name in self._tables if fnmatch.fnmatchcase(str(name), core)]
+        if not matching:
             raise UsageError(
                 f"{pattern!r} selects no table of pipeline {self.name}.", hint=f"It declares {_listing(self._tables)}."
             )
-        for name in found:
+        for name in matching:
             yield name
             if pattern.startswith("+"):
                 yield from self.upstream(name)
@@ -235,14 +235,14 @@ class Pipeline:
 
 
 def _reach(start: TableName, neighbours: Callable[[TableName], Iterable[TableName]]) -> frozenset[TableName]:
-    found: set[TableName] = set()
+    tables: set[TableName] = set()
     open_ends = [start]
     while open_ends:
         for name in neighbours(open_ends.pop()):
-            if name not in found:
-                found.add(name)
+            if name not in tables:
+                tables.add(name)
                 open_ends.append(name)
-    return frozenset(found)
+    return frozenset(tables)
 
 
 def _listing(names: Iterable[TableName]) -> str:

@@ -104,9 +104,9 @@ def _spelled(name: str) -> str:
 
 
 def _renames(declared: Mapping[str, str], existing: "StructType", given: "StructType") -> Iterator[Rename]:
-    there, brought = fields_by_name(existing), fields_by_name(given)
+    existing_fields, given_fields = fields_by_name(existing), fields_by_name(given)
     for old, new in declared.items():
-        if old in existing.names and new.lower() not in there and new.lower() in brought:
+        if old in existing.names and new.lower() not in existing_fields and new.lower() in given_fields:
             yield Rename(old, new)
 
 
@@ -120,8 +120,8 @@ def _renamed(existing: "StructType", renames: tuple[Rename, ...]) -> "StructType
 def _differences(
     table: Table, existing: "StructType", given: "StructType", path: tuple[str, ...]
 ) -> Iterator[SchemaChange]:
-    there, brought = fields_by_name(existing), fields_by_name(given)
-    dropped = [".".join((*path, field.name)) for name, field in there.items() if name not in brought]
+    existing_fields, given_fields = fields_by_name(existing), fields_by_name(given)
+    dropped = [".".join((*path, field.name)) for name, field in existing_fields.items() if name not in given_fields]
     if dropped:
         if not path:
             raise ContractError(
@@ -133,11 +133,13 @@ def _differences(
             f"{type_sql(existing)} in the table but {type_sql(given)} in the rows.",
             hint="Keep them (as null, if need be).",
         )
-    for name, column in brought.items():
-        if name not in there:
+    for name, column in given_fields.items():
+        if name not in existing_fields:
             yield AddColumn((*path, column.name), column.dataType)
         else:
-            yield from _type_difference(table, there[name].dataType, column.dataType, (*path, there[name].name))
+            yield from _type_difference(
+                table, existing_fields[name].dataType, column.dataType, (*path, existing_fields[name].name)
+            )
 
 
 def _type_difference(table: Table, old: "DataType", new: "DataType", path: tuple[str, ...]) -> Iterator[SchemaChange]:

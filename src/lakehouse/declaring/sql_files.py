@@ -160,8 +160,8 @@ def _query_function(
         try:
             return spark.sql(query, args=arguments)
         except PySparkException as error:
-            found = re.search(r"line (\d+),? pos(?:ition)? (\d+)", str(error))
-            at = f", line {found[1]}" if found else ""
+            place = re.search(r"line (\d+),? pos(?:ition)? (\d+)", str(error))
+            at = f", line {place[1]}" if place else ""
             raise RunError(
                 f"The query of {path}{at} failed: {first_line(error)}",
                 hint="Correct that line, or the inputs above it.",
