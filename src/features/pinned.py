@@ -27,7 +27,7 @@ _NONE = -1
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """One column of a pinned table: Iceberg's field id, its name and its type as Spark SQL says it."""
 
     id: int
@@ -83,10 +83,10 @@ class PinnedTable:
         return cls(table, at, metadata_location, snapshot_id, state)
 
     @cached_property
-    def columns(self) -> Mapping[str, Column]:
+    def columns(self) -> Mapping[str, TableColumn]:
         """Its columns by name."""
         fields = self.state.table.schema().fields
-        return {each.name: Column(each.field_id, each.name, spark_type(each.field_type)) for each in fields}
+        return {each.name: TableColumn(each.field_id, each.name, spark_type(each.field_type)) for each in fields}
 
     @cached_property
     def files(self) -> tuple[str, ...]:

@@ -211,11 +211,11 @@ def _lost(given: "Column", source: "DataType", target: "DataType", leaf: ReadLea
     match source, target:
         case StructType(), StructType():
             wanted = fields_by_name(target)
-            value = (
+            losses = (
                 _lost(given.getField(field.name), field.dataType, wanted[name].dataType, leaf)
                 for name, field in fields_by_name(source).items()
             )
-            return reduce(lambda one, other: one | other, (each for each in value if each is not None))
+            return reduce(lambda one, other: one | other, (each for each in losses if each is not None))
         case ArrayType(), ArrayType():
             return _any_lost(given, source.elementType, target.elementType, leaf)
         case MapType(), MapType():

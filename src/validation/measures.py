@@ -44,7 +44,7 @@ class Measure(Protocol):
         """The measure of several files from that of each."""
 
 
-class Aggregate(Measure, Protocol):
+class AggregateMeasure(Measure, Protocol):
     """A measure that is one aggregate over the rows; all of a batch are computed together."""
 
     def column(self) -> "Column":
@@ -65,7 +65,7 @@ class _Count:
 
 
 @dataclass(frozen=True)
-class Rows(_Count):
+class RowCount(_Count):
     """How many rows there are."""
 
     sort_key = ""

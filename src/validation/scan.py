@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from asgard.validation.batch import RelationReader
 from asgard.validation.compiler import ScanPass
-from asgard.validation.measures import Aggregate, Broken, Measure, Orphans, Shared
+from asgard.validation.measures import AggregateMeasure, Broken, Measure, Orphans, Shared
 from asgard.validation.schema import Field, Schema, TypeKind, UnfitCheckError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def run_pass(work: ScanPass, frame: "Callable[[], DataFrame]", relation: Relatio
         elif isinstance(alone, Orphans):
             measured[alone] = orphans(rows, alone, relation).count()
         else:
-            _aggregate_all(rows, cast("tuple[Aggregate, ...]", work.measures), measured, errors)
+            _aggregate_all(rows, cast("tuple[AggregateMeasure, ...]", work.measures), measured, errors)
     except Exception as error:
         errors.update({measure: error for measure in work.measures if measure not in measured})
     return Scanned(measured, errors, time.monotonic() - started)
@@ -120,7 +120,7 @@ def _require_parser(rows: "DataFrame") -> None:
 
 def _aggregate_all(
     rows: "DataFrame",
-    measures: Sequence[Aggregate],
+    measures: Sequence[AggregateMeasure],
     found: dict[Measure, Any],
     errors: dict[Measure, Exception],
 ) -> None:
@@ -139,7 +139,7 @@ def _aggregate_all(
 
 def _aggregate(
     rows: "DataFrame",
-    measures: Sequence[Aggregate],
+    measures: Sequence[AggregateMeasure],
     found: dict[Measure, Any],
     errors: dict[Measure, Exception],
     attempts: Iterator[int],
@@ -158,7 +158,7 @@ def _aggregate(
         _aggregate(rows, measures[half:], found, errors, attempts)
 
 
-def _analyse(rows: "DataFrame", measure: Aggregate) -> Exception | None:
+def _analyse(rows: "DataFrame", measure: AggregateMeasure) -> Exception | None:
     try:
         rows.agg(measure.column())
     except Exception as error:
@@ -166,7 +166,7 @@ def _analyse(rows: "DataFrame", measure: Aggregate) -> Exception | None:
     return None
 
 
-def _chunks(measures: Sequence[Aggregate]) -> list[Sequence[Aggregate]]:
+def _chunks(measures: Sequence[AggregateMeasure]) -> list[Sequence[AggregateMeasure]]:
     """In equal parts of at most MAX_AGGREGATES, in order."""
     parts = -(-len(measures) // MAX_AGGREGATES)
     size = -(-len(measures) // parts) if parts else 0

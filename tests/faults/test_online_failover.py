@@ -13,7 +13,7 @@ from tests.support.waiting import wait_until
 from asgard.common.errors import AsgardError, ServiceError, ServiceUnreachableError
 from asgard.common.settings import load_settings
 from asgard.serving import AsyncOnlineStore, OnlineStore
-from asgard.serving.codecs.base import Batch
+from asgard.serving.codecs.base import EncodedBatch
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync.plan import Mode, load_target
 from asgard.serving.sync.rows import codec_of
@@ -97,7 +97,7 @@ def test_a_primary_that_was_a_replica_in_between_lost_rows_and_is_noticed(online
         generation = fenced.begin(target, fenced.synced.generation)
         wait_until(lambda: other.synced(online.view.name).unfinished != (), "the replica knows of the sync")
         other.client.execute_command("REPLICAOF", "NO", "ONE")
-        fenced.write(codec, generation, Batch([b"1"], [b"lost"]))
+        fenced.write(codec, generation, EncodedBatch([b"1"], [b"lost"]))
         follow(one, second.port)
         one.client.execute_command("REPLICAOF", "NO", "ONE")
         assert one.client.get(online.store.keys(online.view.name).row(generation) + b"1") != b"lost"

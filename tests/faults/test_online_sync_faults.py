@@ -11,7 +11,7 @@ from tests.support.redis import redis_server
 
 from asgard.common.errors import ServiceError
 from asgard.common.settings import load_settings
-from asgard.serving.codecs.base import Batch
+from asgard.serving.codecs.base import EncodedBatch
 from asgard.serving.redis_access import fence
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync.plan import Mode, load_target
@@ -183,4 +183,4 @@ def test_a_redis_that_restarts_in_the_middle_fails_the_sync(online: OnlineView, 
         for script in (fence._NOTE, fence._DROP, fence._FENCE + codec.script):
             fenced._client.script_load(script)
         with pytest.raises(ServiceError, match="restarted"):
-            fenced.write(codec, "any", Batch([b"1"], [b"x"]))
+            fenced.write(codec, "any", EncodedBatch([b"1"], [b"x"]))

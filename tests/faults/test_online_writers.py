@@ -13,7 +13,7 @@ from tests.support.redis import redis_server
 
 from asgard.common.errors import ConflictError
 from asgard.common.names import CommitHash, SnapshotId, TableName
-from asgard.serving.codecs.base import Batch
+from asgard.serving.codecs.base import EncodedBatch
 from asgard.serving.codecs.packed_rows import PackedRows
 from asgard.serving.redis_access.fence import Fenced
 from asgard.serving.redis_access.state import Target
@@ -81,7 +81,7 @@ class Writer:
     def _write(self, fenced: Fenced, entity: int) -> None:
         value = self.snapshots[self.snapshot].get(entity)
         name = str(entity).encode()
-        batch = Batch(deleted=[name]) if value is None else Batch([name], [str(value).encode()])
+        batch = EncodedBatch(deleted=[name]) if value is None else EncodedBatch([name], [str(value).encode()])
         fenced.write(CODEC, self.generation, batch)
 
     def _sweep(self, fenced: Fenced) -> None:
@@ -157,6 +157,6 @@ def test_syncs_in_any_order_end_in_the_target_of_the_last(
     for writer in writers:
         if writer.fenced is not None:
             with pytest.raises(ConflictError):
-                writer.fenced.write(CODEC, last.generation, Batch([b"0"], [b"stale"]))
+                writer.fenced.write(CODEC, last.generation, EncodedBatch([b"0"], [b"stale"]))
     expect_equal(store, snapshots[0], 0)
     store.client.close()

@@ -31,7 +31,7 @@ class Columns(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Batch:
+class EncodedBatch:
     """Some rows as Redis keeps them.
 
     Attributes:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from asgard.common.errors import ConflictError, ServiceError
-from asgard.serving.codecs.base import IN_PLACE, Batch, RowCodec
+from asgard.serving.codecs.base import IN_PLACE, EncodedBatch, RowCodec
 from asgard.serving.redis_access.connection import answered
 from asgard.serving.redis_access.state import Synced, Target, ViewKeys, texts_of
 
@@ -137,7 +137,7 @@ class Fenced:
         self._set({"unfinished": json.dumps([each.to_json() for each in unfinished]), "fields": json.dumps(known)})
         return generation
 
-    def write(self, codec: RowCodec, generation: str, batch: Batch) -> tuple[int, int]:
+    def write(self, codec: RowCodec, generation: str, batch: EncodedBatch) -> tuple[int, int]:
         """Write and delete rows, in one round trip; each script's share of them appears at once.
 
         Args:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from asgard.features.pinned import PinnedTable, PinnedView
 from asgard.features.views import FeatureView
-from asgard.serving.codecs.base import Batch, Reader, RowCodec
+from asgard.serving.codecs.base import EncodedBatch, Reader, RowCodec
 from asgard.serving.codecs.choose import row_codec
 from asgard.serving.sync import changes
 
@@ -42,7 +42,7 @@ class SnapshotRows:
     def __init__(self, pinned: PinnedView, before: Collection[str] = ()) -> None:
         self.pinned, self.codec, self.seen = pinned, codec_of(pinned.view, pinned.table, before), 0
 
-    def of(self, connection: "DuckDBPyConnection", wanted: changes.Changes) -> Iterator[Batch]:
+    def of(self, connection: "DuckDBPyConnection", wanted: changes.Changes) -> Iterator[EncodedBatch]:
         """The rows of some entities; those that have none are to be deleted.
 
         Raises:
@@ -52,20 +52,20 @@ class SnapshotRows:
             self.seen += batch.num_rows
             yield encoded(self.codec, batch)
 
-    def differing(self, connection: "DuckDBPyConnection", redis: Reader, start: bytes) -> Iterator[Batch]:
+    def differing(self, connection: "DuckDBPyConnection", redis: Reader, start: bytes) -> Iterator[EncodedBatch]:
         """Of all rows those that Redis lacks or has otherwise; see `differing`."""
         return (differing(self.codec, redis, start, batch) for batch in self.of(connection, changes.EVERY))
 
-    def surplus(self, connection: "DuckDBPyConnection", redis: Reader, start: bytes) -> Iterator[Batch]:
+    def surplus(self, connection: "DuckDBPyConnection", redis: Reader, start: bytes) -> Iterator[EncodedBatch]:
         """What Redis has beyond the snapshot's entities, to be deleted."""
         published = SnapshotEntities(connection)
         for batch in changes.entities(connection, self.pinned):
             published.add(self.codec.entities(batch))
         for names in published.surplus(self.codec.stored_entities(redis, start)):
-            yield Batch(deleted=names)
+            yield EncodedBatch(deleted=names)
 
 
-def encoded(codec: RowCodec, batch: "pa.RecordBatch") -> Batch:
+def encoded(codec: RowCodec, batch: "pa.RecordBatch") -> EncodedBatch:
     """Rows (keys, `changes.EVENT`, features) as Redis keeps them; one without an event is to be deleted."""
     import pyarrow.compute as pc
 
@@ -74,12 +74,12 @@ def encoded(codec: RowCodec, batch: "pa.RecordBatch") -> Batch:
     if events.null_count:
         batch = batch.filter(pc.is_valid(events))
     if not batch.num_rows:
-        return Batch(deleted=deleted)
+        return EncodedBatch(deleted=deleted)
     moments = batch.column(changes.EVENT).to_numpy(zero_copy_only=False)
-    return Batch(codec.entities(batch), codec.encode(batch, moments), deleted)
+    return EncodedBatch(codec.entities(batch), codec.encode(batch, moments), deleted)
 
 
-def differing(codec: RowCodec, redis: Reader, start: bytes, batch: Batch) -> Batch:
+def differing(codec: RowCodec, redis: Reader, start: bytes, batch: EncodedBatch) -> EncodedBatch:
     """The rows of a batch that Redis lacks or has otherwise.
 
     Args:
@@ -90,7 +90,9 @@ def differing(codec: RowCodec, redis: Reader, start: bytes, batch: Batch) -> Bat
     """
     stored = codec.read(redis, start, batch.entities)
     other = [place for place, value in enumerate(batch.values) if stored[place] != value]
-    return Batch([batch.entities[place] for place in other], [batch.values[place] for place in other], batch.deleted)
+    return EncodedBatch(
+        [batch.entities[place] for place in other], [batch.values[place] for place in other], batch.deleted
+    )
 
 
 class SnapshotEntities:

@@ -6,7 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from asgard.common.failpoints import failpoint
-from asgard.serving.codecs.base import Batch, RowCodec
+from asgard.serving.codecs.base import EncodedBatch, RowCodec
 from asgard.serving.redis_access.fence import Fenced
 
 Given = TypeVar("Given")
@@ -15,7 +15,7 @@ _MOST = 2
 """Calls that wait or are under way: the memory that they take is bounded."""
 
 
-def send(fenced: Fenced, codec: RowCodec, generation: str, batches: Iterable[Batch]) -> tuple[int, int]:
+def send(fenced: Fenced, codec: RowCodec, generation: str, batches: Iterable[EncodedBatch]) -> tuple[int, int]:
     """Write rows and delete entities, batch by batch.
 
     Returns:
@@ -26,7 +26,7 @@ def send(fenced: Fenced, codec: RowCodec, generation: str, batches: Iterable[Bat
         ServiceError: Redis refuses, does not answer, or was restarted.
     """
 
-    def write(batch: Batch) -> tuple[int, int]:
+    def write(batch: EncodedBatch) -> tuple[int, int]:
         _, gone = fenced.write(codec, generation, batch)
         failpoint("between-batches")
         return len(batch.entities), gone

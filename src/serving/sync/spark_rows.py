@@ -14,7 +14,7 @@ from asgard.features.joins.spark_join import column_of, visible_rows
 from asgard.features.pinned import PinnedView
 from asgard.features.types import to_arrow
 from asgard.lakehouse.catalog.lake import Lakehouse
-from asgard.serving.codecs.base import Batch
+from asgard.serving.codecs.base import EncodedBatch
 from asgard.serving.codecs.choose import row_codec
 from asgard.serving.redis_access.fence import WritePermit
 from asgard.serving.redis_access.store import Store
@@ -72,7 +72,7 @@ class WriteTask:
         )
         seen = 0
 
-        def rows() -> "Iterator[Batch]":
+        def rows() -> "Iterator[EncodedBatch]":
             nonlocal seen
             for batch in batches:
                 seen += batch.num_rows

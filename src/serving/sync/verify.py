@@ -11,7 +11,7 @@ from asgard.features.joins import duck
 from asgard.features.pinned import PinnedView, require_columns
 from asgard.features.views import FeatureView
 from asgard.lakehouse.catalog.lake import Lakehouse
-from asgard.serving.codecs.base import Batch, RowCodec, Value
+from asgard.serving.codecs.base import EncodedBatch, RowCodec, Value
 from asgard.serving.lookup.view_header import Head
 from asgard.serving.redis_access.state import Synced
 from asgard.serving.redis_access.store import Store
@@ -118,7 +118,7 @@ class _Tally:
         self.counts = dict.fromkeys(Wrong, 0)
         self.examples: list[tuple[str, str]] = []
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: EncodedBatch) -> None:
         """Rows of the snapshot."""
         self._published.add(batch.entities)
         stored_values = self._codec.read(self._store, self._start, batch.entities)

@@ -12,7 +12,7 @@ from asgard.features.joins import duck
 from asgard.features.joins.engines import Engine
 from asgard.features.views import Codec
 from asgard.lakehouse.catalog.lake import Lakehouse
-from asgard.serving.codecs.base import IN_PLACE, Batch
+from asgard.serving.codecs.base import IN_PLACE, EncodedBatch
 from asgard.serving.codecs.choose import row_codec
 from asgard.serving.redis_access.fence import Fenced
 from asgard.serving.redis_access.state import GENERATION
@@ -131,7 +131,7 @@ class Writing:
         condition = is_current(connection, pinned.table) if pinned.view.model else "true"
         return Counted(*write_on_spark(self.lake, pinned, task, touched, condition))
 
-    def _sent(self, batches: Iterable[Batch]) -> Counted:
+    def _sent(self, batches: Iterable[EncodedBatch]) -> Counted:
         """What was written and deleted; `entities` are counted where they are read."""
         return Counted(0, *send(self.fenced, self.rows.codec, self.generation, batches))
 
@@ -156,7 +156,7 @@ def sweep(store: Store, fenced: Fenced, current: str, left_over: Sequence[str]) 
     if IN_PLACE in left_over:
         old = row_codec(Codec.FEAST, keys.view, {}, {}, fenced.synced.fields)
         for entities in old.stored_entities(store, keys.row(IN_PLACE)):
-            fenced.write(old, IN_PLACE, Batch(deleted=entities))
+            fenced.write(old, IN_PLACE, EncodedBatch(deleted=entities))
     if "" in left_over:
         is_dead = re.compile(re.escape(keys.start) + GENERATION + b":", re.DOTALL).match
         for names in store.names(keys.start):
