@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from asgard.common.names import SnapshotId, TableName
 from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.catalog.lake import Lakehouse
-from asgard.model.batch.request import WHOLE
+from asgard.model.batch.scope import Scope, scope_columns
 from asgard.model.batch.table import SCORE
 from asgard.model.metrics import Curves
 from asgard.model.registry import Registry
@@ -114,8 +114,10 @@ class Predictions:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every entity was predicted."""
-        return bool((self.rows["scope"] == WHOLE).any())
+        """Whether the version predicted every entity: in a run over all of them, in which nobody challenged."""
+        said = self.rows[list(scope_columns(self.rows.columns))].drop_duplicates()
+        rows = ({str(name): value for name, value in row.items()} for row in said.to_dict("records"))
+        return any(Scope.of_row(row).is_whole for row in rows)
 
     @property
     def mean(self) -> float:

@@ -12,7 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from asgard.lakehouse.runs.attempt import Attempt
-from asgard.model.batch.request import CHALLENGED, REST, WHOLE, PredictRequest
+from asgard.model.batch.request import PredictRequest
+from asgard.model.batch.scope import Scope, is_over_all
 from asgard.model.batch.table import SCORE, VERSION, is_of
 from asgard.model.metrics import Task
 from asgard.model.versions import finite
@@ -123,16 +124,14 @@ def last_whole(attempt: Attempt, request: PredictRequest) -> RunTotals | None:
     if not attempt.has(request.table):
         return None
     table = attempt.read(request.table, guard=True)
-    scope = F.col("scope")
-    whole = scope.isin(WHOLE, REST) | scope.startswith(f"{WHOLE}, ") | scope.startswith(f"{REST}, ")
-    found = table.where(whole).orderBy(F.col("predicted_at").desc()).limit(1).collect()
+    found = table.where(is_over_all(table.columns)).orderBy(F.col("predicted_at").desc()).limit(1).collect()
     if not found:
         return None
     (newest,) = found
     same = (F.col("features_as_of") == F.lit(newest["features_as_of"])) & (
         F.col("predicted_at") <= F.lit(newest["predicted_at"])
     )
-    if f", {CHALLENGED} " not in newest["scope"]:
+    if Scope.of_row(newest.asDict()).challenger is None:
         for column in (VERSION, "feature_snapshot"):
             same &= F.col(column) == F.lit(newest[column])
     return measured(table.where(same), request)

@@ -1,10 +1,10 @@
 """What published predictions keep of the lakehouse: holds on the states that they were computed from.
 
-A run holds the commits of its views by tags `hold_prediction_<model>_<run id>-<scope>-<commit>` before it begins. Once
-a run over all entities is published, it drops the holds of every run of the model that was published before. A run over
-some of them drops none: the same condition picks other entities tomorrow. So the newest prediction of each entity that
-the last run over all of them predicted can be explained at any time. Holds of runs that died go with the next run over
-all entities, once they have shown no life for an hour.
+A run holds the commits of its views by tags `hold_prediction_<model>_<run id>-<coverage>-<commit>` before it begins.
+Once a run over all entities is published, it drops the holds of every run of the model that was published before. A run
+over some of them drops none: the same condition picks other entities tomorrow. So the newest prediction of each entity
+that the last run over all of them predicted can be explained at any time. Holds of runs that died go with the next run
+over all entities, once they have shown no life for an hour.
 """
 
 import re
@@ -23,11 +23,10 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.runs.publish import find_publish
 from asgard.lakehouse.runs.records import RunRecords
 from asgard.lakehouse.runs.run import RunResult, Status
-from asgard.model.batch.request import WHOLE, PredictRequest
+from asgard.model.batch.request import PredictRequest
+from asgard.model.batch.scope import Coverage
 
 KIND = "prediction"
-SOME = "some"
-"""Scope of the holds of a run over some entities."""
 _OWNED = re.compile(r"(?P<run>\d{8}t\d{6}-[0-9a-f]{6})-[a-z0-9]+-[0-9a-f]+")
 
 
@@ -40,11 +39,11 @@ class Holding:
 
     def __init__(self, lake: Lakehouse, request: PredictRequest, run_id: RunId) -> None:
         self._lake, self._model, self._run_id = lake, request.version.name, run_id
-        self._scope = SOME if request.chosen else WHOLE
+        self._coverage = request.coverage
         states = {pinned.table.at for each in request.sides.values() for pinned in each.views}
         self._states = sorted(states, key=str)
         self.names = [
-            hold_name(KIND, self._model, f"{run_id}-{self._scope}-{commit[:16]}")
+            hold_name(KIND, self._model, f"{run_id}-{self._coverage}-{commit[:16]}")
             for commit in dict.fromkeys(at.commit for at in self._states)
         ]
 
@@ -65,7 +64,7 @@ class Holding:
 
     def take_over(self) -> list[BranchName]:
         """Let go of what earlier runs held, if this one predicted all entities, and was published after them."""
-        if self._scope != WHOLE:
+        if self._coverage is not Coverage.ALL:
             return []
         prefix = hold_name(KIND, self._model, "")
         owners: dict[BranchName, RunId] = {}

@@ -85,7 +85,9 @@ class Predicted:
             "table": str(self.request.table),
             "feature_snapshot": self.request.feature_snapshot,
             "moment": self.request.known_at().isoformat(),
-            "scope": self.request.scope,
+            "scope": str(self.request.scope),
+            "coverage": str(self.request.coverage),
+            "challenger": self.request.scope.challenger,
             "rows": self.rows,
             "null": self.null,
             "mean": self.mean,
@@ -110,7 +112,7 @@ def predict(lake: Lakehouse, request: PredictRequest, say: Say = print) -> Predi
     request.require_fit()
     work = _Work(request, request.known_at(), say)
     versions = [str(each.version) for each in request.sides.values()]
-    params = {"model": versions[0], "feature_snapshot": request.feature_snapshot, "scope": request.scope}
+    params = {"model": versions[0], "feature_snapshot": request.feature_snapshot, "scope": str(request.scope)}
     say(f"predicting by {' and '.join(versions)}, features as known at {work.moment:%Y-%m-%d %H:%M}")
     run_id = new_run_id(datetime.now(UTC))
     with holding(lake, request, run_id, say) as results:

@@ -12,15 +12,9 @@ from asgard.features.views import OnDemandFeature
 from asgard.model.artifacts.artifact import Artifact
 from asgard.model.batch.challenge import Side, require_share, require_splittable
 from asgard.model.batch.entities import Entities
+from asgard.model.batch.scope import Coverage, Scope
 from asgard.model.metrics import Task
 from asgard.model.versions import ModelVersion
-
-WHOLE = "all"
-"""Scope of a run that predicted every entity; with a challenger, more follows after a comma."""
-REST = "all that were not predicted yet"
-"""Scope of a run over every entity that found some of them predicted; more may follow, too."""
-CHALLENGED = "challenger"
-"""What a scope names the challenger by."""
 
 
 def predictions_of(model: str) -> TableName:
@@ -130,19 +124,27 @@ class PredictRequest:
         return ", ".join(parts)
 
     @property
-    def scope(self) -> str:
-        """`all`, or which entities it is about; and who challenges."""
-        return ", ".join([self.chosen or WHOLE, *self._split])
+    def coverage(self) -> Coverage:
+        """Whether it is about all entities."""
+        return Coverage.SOME if self.chosen else Coverage.ALL
 
     @property
-    def rest_scope(self) -> str:
-        """The same where some of all entities were predicted before."""
-        return ", ".join([self.chosen or REST, *self._split])
+    def scope(self) -> Scope:
+        """Which entities it is about; and who challenges."""
+        return self._scope("all", completes=False)
 
     @property
-    def _split(self) -> list[str]:
+    def rest_scope(self) -> Scope:
+        """The same where some of the entities were predicted before."""
+        return self._scope("all that were not predicted yet", completes=True)
+
+    def _scope(self, all_of_them: str, *, completes: bool) -> Scope:
         other = self.challenger
-        return [f"{CHALLENGED} {other.version.version} {other.share:g}"] if other else []
+        version = str(other.version.version) if other else None
+        text = self.chosen or all_of_them
+        return Scope(
+            self.coverage, version, completes, f"{text}, challenger {version} {other.share:g}" if other else text
+        )
 
     @property
     def columns(self) -> Mapping[str, str]:
@@ -199,7 +201,8 @@ class PredictRequest:
         other = self.challenger
         return {
             "moment": moment.isoformat(),
-            "scope": self.scope,
+            "scope": str(self.scope),
+            "coverage": str(self.coverage),
             "split": {"share": other.share, "salt": other.used_salt, "keys": list(self.keys)} if other else None,
             "versions": [{"side": str(side), **each._version_described()} for side, each in self.sides.items()],
         }

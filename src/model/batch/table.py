@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from asgard.lakehouse.declaring.declaration import Table, WriteMode, declare_table
 from asgard.lakehouse.runs.attempt import Attempt
 from asgard.model.batch.request import PredictRequest
+from asgard.model.batch.scope import CHALLENGER, COMPLETES, COVERAGE, SCOPE, Scope
 from asgard.model.metrics import Task
 from asgard.validation.checks import Check, between, expression, not_null, row_count, unique
 
@@ -20,8 +21,8 @@ VERSION = "model_version"
 SNAPSHOT = "feature_snapshot"
 AS_OF = "features_as_of"
 PREDICTED_AT = "predicted_at"
-SCOPE = "scope"
 RUN = "run_id"
+_SCOPE_TYPES = {SCOPE: "string", COVERAGE: "string", CHALLENGER: "string", COMPLETES: "boolean"}
 _ONCE = (VERSION, SNAPSHOT, AS_OF)
 """What an entity is predicted once for."""
 PROBABILITIES = f"forall({SCORE}, each -> coalesce(each BETWEEN 0 AND 1, false))"
@@ -65,7 +66,9 @@ def with_origin(scored: "DataFrame", request: PredictRequest) -> "DataFrame":
     return scored.withColumn(VERSION, version).withColumn(SNAPSHOT, snapshot)
 
 
-def table_rows(scored: "DataFrame", attempt: Attempt, keys: Sequence[str], moment: datetime, scope: str) -> "DataFrame":
+def table_rows(
+    scored: "DataFrame", attempt: Attempt, keys: Sequence[str], moment: datetime, scope: Scope
+) -> "DataFrame":
     """What is written of scored rows that have their origin."""
     from pyspark.sql import functions as F
 
@@ -75,7 +78,7 @@ def table_rows(scored: "DataFrame", attempt: Attempt, keys: Sequence[str], momen
         VERSION,
         SNAPSHOT,
         F.lit(moment).alias(AS_OF),
-        F.lit(scope).alias(SCOPE),
+        *(F.lit(value).cast(_SCOPE_TYPES[name]).alias(name) for name, value in scope.columns.items()),
         F.lit(str(attempt.run_id)).alias(RUN),
         F.lit(attempt.as_of).alias(PREDICTED_AT),
     )

@@ -24,6 +24,8 @@ from asgard.lakehouse.runs.lineage import LineageNode, lineage
 from asgard.model.artifacts.artifact import Artifact
 from asgard.model.artifacts.segments import segments_of
 from asgard.model.batch.holds import is_held
+from asgard.model.batch.scope import SCOPE, scope_columns
+from asgard.model.batch.table import AS_OF, PREDICTED_AT, RUN, SCORE, SNAPSHOT, VERSION
 from asgard.model.provenance.explain_parts import Chosen, chosen
 from asgard.model.provenance.learned_from import functions_of, pinned_view
 from asgard.model.registry import Registry
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
 
     from asgard.lakehouse.declaring.pipeline import Pipeline
 
-NOT_KEYS = ("prediction", "model_version", "feature_snapshot", "features_as_of", "scope", "run_id", "predicted_at")
-"""Columns of a table of predictions beside the entity's."""
+_ALWAYS = (SCORE, VERSION, SNAPSHOT, AS_OF, SCOPE, RUN, PREDICTED_AT)
+"""Columns of each table of predictions beside the entity's."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -184,13 +186,14 @@ def explain(
 
 
 def _require_keys(table: PinnedTable, entity: Mapping[str, str]) -> None:
-    lacking = [name for name in NOT_KEYS if name not in table.columns]
+    lacking = [name for name in _ALWAYS if name not in table.columns]
     if lacking:
         raise UsageError(
             f"{table.name} holds no predictions: it has no column {', '.join(lacking)}.",
             hint="Tables of predictions are called gold.<model>_predictions; leave out --key for any other.",
         )
-    keys = [name for name in table.columns if name not in NOT_KEYS]
+    others = (*_ALWAYS, *scope_columns(table.columns))
+    keys = [name for name in table.columns if name not in others]
     unknown = [name for name in entity if name not in keys]
     if unknown:
         raise UsageError(

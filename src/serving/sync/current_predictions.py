@@ -10,14 +10,13 @@ from asgard.features.joins import duck
 from asgard.features.joins.duck import text
 from asgard.features.pinned import PinnedTable
 from asgard.features.views import FeatureView
-from asgard.model.batch.request import CHALLENGED, REST, WHOLE
-from asgard.model.batch.table import AS_OF, PREDICTED_AT, RUN, SCOPE, SNAPSHOT, VERSION
+from asgard.model.batch.scope import Scope, is_over_all, scope_columns
+from asgard.model.batch.table import AS_OF, PREDICTED_AT, RUN, SNAPSHOT, VERSION
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-COLUMNS = (AS_OF, PREDICTED_AT, RUN, SCOPE, SNAPSHOT, VERSION)
-"""What decides which rows count."""
+_COLUMNS = (AS_OF, PREDICTED_AT, RUN, SNAPSHOT, VERSION)
 
 
 def current_rows(connection: "DuckDBPyConnection", view: FeatureView, table: PinnedTable) -> str:
@@ -26,8 +25,8 @@ def current_rows(connection: "DuckDBPyConnection", view: FeatureView, table: Pin
     Raises:
         UsageError: files of the snapshot are gone.
     """
-    source = duck.live_rows_of(connection, table, tuple(dict.fromkeys((*view.columns, *COLUMNS))))
-    return f"(SELECT * FROM {source} WHERE {_counts(connection, source, 'make_timestamptz')})"
+    source = duck.live_rows_of(connection, table, tuple(dict.fromkeys((*view.columns, *_deciding(table)))))
+    return f"(SELECT * FROM {source} WHERE {_counts(connection, table, source, 'make_timestamptz')})"
 
 
 def is_current(connection: "DuckDBPyConnection", table: PinnedTable) -> str:
@@ -36,30 +35,36 @@ def is_current(connection: "DuckDBPyConnection", table: PinnedTable) -> str:
     Raises:
         UsageError: files of the snapshot are gone.
     """
-    return _counts(connection, duck.live_rows_of(connection, table, COLUMNS), "timestamp_micros")
+    source = duck.live_rows_of(connection, table, _deciding(table))
+    return _counts(connection, table, source, "timestamp_micros")
 
 
-def _counts(connection: "DuckDBPyConnection", source: str, moment_of: str) -> str:
+def _deciding(table: PinnedTable) -> tuple[str, ...]:
+    """The columns that decide which rows count."""
+    return (*_COLUMNS, *scope_columns(table.columns))
+
+
+def _counts(connection: "DuckDBPyConnection", table: PinnedTable, source: str, moment_of: str) -> str:
     """SQL of whether a row counts; all do, while nothing was predicted for all entities.
 
     Args:
         connection: to look at the rows.
+        table: whose rows they are.
         source: SQL of them.
         moment_of: the function that makes a timestamp of microseconds.
     """
-    whole = " OR ".join(
-        f"{SCOPE} = {text(each)} OR starts_with({SCOPE}, {text(f'{each}, ')})" for each in (WHOLE, REST)
-    )
+    said = scope_columns(table.columns)
     newest = connection.execute(
-        f"SELECT {RUN}, {SCOPE}, epoch_us({PREDICTED_AT}), epoch_us({AS_OF}) FROM {source} WHERE {whole} "
-        f"ORDER BY {PREDICTED_AT} DESC, {RUN} DESC LIMIT 1"
+        f"SELECT {RUN}, epoch_us({PREDICTED_AT}), epoch_us({AS_OF}), {', '.join(said)} FROM {source} "
+        f"WHERE {is_over_all(table.columns)} ORDER BY {PREDICTED_AT} DESC, {RUN} DESC LIMIT 1"
     ).fetchone()
     if newest is None:
         return "true"
-    run, scope, written, moment = newest
+    run, written, moment, *values = newest
+    scope = Scope.of_row(dict(zip(said, values, strict=True)))
     same = f"{AS_OF} = {moment_of}({moment}) AND {PREDICTED_AT} <= {moment_of}({written})"
     own = _origins(connection, source, f"{RUN} = {text(run)}")
-    if scope.startswith(REST) and f", {CHALLENGED} " in scope and len(own) == 1:
+    if scope.completes and scope.challenger is not None and len(own) == 1:
         # All that the other of the two versions had to predict was predicted before.
         own += _origins(connection, source, f"{same} AND {VERSION} <> {text(own[0][0])}")[:1]
     listed = ", ".join(f"({text(version)}, {text(snapshot)})" for version, snapshot in own)

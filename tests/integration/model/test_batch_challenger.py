@@ -96,6 +96,7 @@ def test_each_customer_is_predicted_by_its_own_version_once(
     wanted = expected(shop, 0.3, f"{name}@1.0.1")
     assert by_customer(rows) == wanted
     assert {row["scope"] for row in rows} == {"all, challenger 1.0.1 0.3"}
+    assert {(row["coverage"], row["challenger"], row["completes"]) for row in rows} == {("all", "1.0.1", False)}
     assert len({row["run_id"] for row in rows}) == 1
     for side, version in (("champion", "1.0.0"), ("challenger", "1.0.1")):
         scores = [score for chosen, score in wanted.values() if chosen == version]
@@ -134,6 +135,7 @@ def test_each_customer_is_predicted_by_its_own_version_once(
     fresh = [row for row in published(shop) if row["run_id"] == more["run"]["run_id"]]
     assert by_customer(fresh) == {customer: larger[customer] for customer in taken}
     assert {row["scope"] for row in fresh} == {"all that were not predicted yet, challenger 1.0.1 0.6"}
+    assert {(row["coverage"], row["challenger"], row["completes"]) for row in fresh} == {("all", "1.0.1", True)}
     alone = answer(shop, capsys, "batch-predict", "-m", name)
     assert alone["rows"] == sum(version == "1.0.1" for version, _ in wanted.values())  # the others it did before
 

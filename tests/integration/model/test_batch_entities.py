@@ -37,7 +37,7 @@ def test_entities_of_a_table_and_those_that_no_view_knows(
     write_rows(shop.lake, declared(vip), values(shop.lake.spark, "customer_id int, why string", rows))
     found = answer(shop, capsys, *command, "--entities", vip)
     assert found["rows"] == 3
-    assert found["scope"] == f"entities of {vip}"
+    assert (found["scope"], found["coverage"], found["challenger"]) == (f"entities of {vip}", "some", None)
     first = [{"customer_id": customer} for customer in (1017, 1018, 1019)]
     assert found["unknown"] == {"count": 4, "asked": 7, "first": first}
     assert [row["customer_id"] for row in published(shop)] == [3, 4, 5]

@@ -1,6 +1,7 @@
 """Predictions online: Redis has what the newest run over all entities left and what came since, and of nobody else."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from asgard.lakehouse.catalog.snapshots import resolve
 from asgard.lakehouse.declaring.declaration import declare_table
 from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.runs.run import RunRequest, execute
-from asgard.model.batch.request import REST, WHOLE
+from asgard.model.batch.scope import Coverage, Scope
 from asgard.model.declaration import model
 from asgard.model.predictions_view import predictions_view
 from asgard.serving import OnlineStore, Status
@@ -37,14 +38,30 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
+WHOLE = Scope(Coverage.ALL, text="all")
+REST = Scope(Coverage.ALL, completes=True, text="all that were not predicted yet")
 Scores = dict[int, tuple[Any, str]]
 """Customer -> prediction, version."""
 
 
-class Predicted:
-    """A table of predictions that a test writes run by run, and its view in Redis."""
+def some(text: str) -> Scope:
+    """Of a run over some entities."""
+    return Scope(Coverage.SOME, text=text)
 
-    def __init__(self, lake: Lakehouse, name: str, task: str = "binary") -> None:
+
+def challenged(scope: Scope, by: str, share: float) -> Scope:
+    """The same where a version challenged."""
+    return replace(scope, challenger=by, text=f"{scope}, challenger {by} {share}")
+
+
+class Predicted:
+    """A table of predictions that a test writes run by run, and its view in Redis.
+
+    Args:
+        before: how many runs wrote it before 0.1: their rows have a scope in words only.
+    """
+
+    def __init__(self, lake: Lakehouse, name: str, task: str = "binary", before: int = 0) -> None:
         self.lake = lake
         fitted = model(name, labels="x", target="y", views=("v",), trainer=print, task=task)
         made = predictions_view(f"scores_{name}", model=fitted, keys=("customer_id",), online=True, ttl="36500d")
@@ -53,26 +70,28 @@ class Predicted:
         self.table = declare_table(f"gold.{name}_predictions", mode="append")
         self.store = Store.of(lake.settings)
         self.online = OnlineStore(settings=lake.settings, timeout=10)
-        self.runs = 0
+        self.runs, self.before = 0, before
 
     def run(
-        self, scores: dict[int, Any], scope: str = WHOLE, version: str = "1.0.0", snapshot: str = "A", day: int = 0
+        self, scores: dict[int, Any], scope: Scope = WHOLE, version: str = "1.0.0", snapshot: str = "A", day: int = 0
     ) -> None:
         """What a run wrote; each is an hour after the last."""
         self.parts([(scores, version, snapshot)], scope, day)
 
-    def parts(self, parts: Sequence[tuple[dict[int, Any], str, str]], scope: str, day: int = 0) -> None:
+    def parts(self, parts: Sequence[tuple[dict[int, Any], str, str]], scope: Scope, day: int = 0) -> None:
         """What a run of several versions wrote."""
         self.runs += 1
         written, as_of = BEGIN + timedelta(days=90, hours=self.runs), BEGIN + timedelta(days=day)
+        typed = () if self.runs <= self.before else (str(scope.coverage), scope.challenger, scope.completes)
         rows = [
-            (customer, score, version, snapshot, as_of, scope, f"run-{self.runs}", written)
+            (customer, score, version, snapshot, as_of, str(scope), f"run-{self.runs}", written, *typed)
             for scores, version, snapshot in parts
             for customer, score in scores.items()
         ]
         columns = (
             f"customer_id int, prediction {self.kind}, model_version string, feature_snapshot string, "
             "features_as_of timestamp, scope string, run_id string, predicted_at timestamp"
+            + (", coverage string, challenger string, completes boolean" if typed else "")
         )
         frame = self.lake.spark.createDataFrame(rows, columns)
         execute(self.lake, RunRequest("test"), lambda attempt: attempt.write(self.table, frame), lambda _line: None)
@@ -97,8 +116,8 @@ class Predicted:
 
 @pytest.fixture
 def predicted(lake: Lakehouse, fresh: Fresh) -> Predicted:
-    """Customers 1 to 4, predicted by one run over all entities, synced."""
-    made = Predicted(lake, fresh.table().name)
+    """Customers 1 to 4, predicted before 0.1 by one run over all entities, synced; later runs add the new columns."""
+    made = Predicted(lake, fresh.table().name, before=1)
     made.run({1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4})
     assert made.sync().mode is Mode.REBUILD
     assert made.served() == {n: (n / 10, "1.0.0") for n in (1, 2, 3, 4)}
@@ -122,7 +141,7 @@ def test_it_is_gone_too_where_the_newest_row_goes_back_in_time(predicted: Predic
 
 
 def test_predictions_of_some_entities_are_added(predicted: Predicted) -> None:
-    predicted.run({2: 0.7, 7: 0.75}, scope="entities of vip.csv", snapshot="B")
+    predicted.run({2: 0.7, 7: 0.75}, scope=some("entities of vip.csv"), snapshot="B")
     assert predicted.sync().counted.written == 2
     expected = {1: 0.1, 2: 0.7, 3: 0.3, 4: 0.4, 7: 0.75}
     assert predicted.served() == {n: (score, "1.0.0") for n, score in expected.items()}
@@ -133,7 +152,7 @@ def test_predictions_of_some_entities_are_added(predicted: Predicted) -> None:
 
 
 def test_an_older_moment_of_some_entities_does_not_overwrite(predicted: Predicted) -> None:
-    predicted.run({1: 0.9, 8: 0.8}, scope="where customer_id > 0", day=-30)
+    predicted.run({1: 0.9, 8: 0.8}, scope=some("where customer_id > 0"), day=-30)
     assert predicted.sync().counted.written == 1
     assert predicted.served()[1] == (0.1, "1.0.0")
     assert predicted.served()[8] == (0.8, "1.0.0")
@@ -141,19 +160,19 @@ def test_an_older_moment_of_some_entities_does_not_overwrite(predicted: Predicte
 
 def test_before_any_run_over_all_entities_each_prediction_counts(lake: Lakehouse, fresh: Fresh) -> None:
     made = Predicted(lake, fresh.table().name)
-    made.run({1: 0.1}, scope="top 1 by score")
-    made.run({2: None}, scope="top 1 by score", snapshot="B")
+    made.run({1: 0.1}, scope=some("top 1 by score"))
+    made.run({2: None}, scope=some("top 1 by score"), snapshot="B")
     made.sync()
     assert made.served() == {1: (0.1, "1.0.0"), 2: (None, "1.0.0")}
 
 
 def test_champion_and_challenger_together_are_all(predicted: Predicted) -> None:
-    both = f"{WHOLE}, challenger 2.0.0 0.5"
+    both = challenged(WHOLE, "2.0.0", 0.5)
     predicted.parts([({1: 0.1, 2: 0.2}, "1.0.0", "B"), ({4: 0.45}, "2.0.0", "B2")], both)
     predicted.sync()
     assert predicted.served() == {1: (0.1, "1.0.0"), 2: (0.2, "1.0.0"), 4: (0.45, "2.0.0")}
     # A challenger that comes to predictions which are there adds its own only.
-    predicted.run({4: 0.5}, scope=f"{REST}, challenger 3.0.0 0.5", version="3.0.0", snapshot="B3")
+    predicted.run({4: 0.5}, scope=challenged(REST, "3.0.0", 0.5), version="3.0.0", snapshot="B3")
     predicted.sync()
     assert predicted.served()[4] == (0.5, "3.0.0")
     predicted.run({1: 0.6, 4: 0.4}, version="3.0.0", snapshot="C")
@@ -163,7 +182,7 @@ def test_champion_and_challenger_together_are_all(predicted: Predicted) -> None:
 
 def test_a_challenger_beside_predictions_that_are_all_there(predicted: Predicted) -> None:
     predicted.run({1: 0.11, 2: 0.21, 4: 0.41}, snapshot="B")
-    predicted.run({4: 0.5}, scope=f"{REST}, challenger 2.0.0 0.3", version="2.0.0", snapshot="B2")
+    predicted.run({4: 0.5}, scope=challenged(REST, "2.0.0", 0.3), version="2.0.0", snapshot="B2")
     predicted.sync()
     assert predicted.served() == {1: (0.11, "1.0.0"), 2: (0.21, "1.0.0"), 4: (0.5, "2.0.0")}
 
@@ -172,7 +191,7 @@ def test_spark_takes_the_same_rows_for_those_that_count(predicted: Predicted) ->
     predicted.run({1: 0.1, 2: 0.25, 9: 0.9}, snapshot="B", day=5)
     assert predicted.sync(Engine.SPARK).counted.deleted == 2
     predicted.run({1: 0.15, 9: 0.95}, snapshot="C", day=4)  # the features of the newest run are older
-    predicted.run({3: 0.33}, scope="entities of vip.csv", snapshot="C", day=4)
+    predicted.run({3: 0.33}, scope=some("entities of vip.csv"), snapshot="C", day=4)
     done = predicted.sync(Engine.SPARK, full=True)
     assert (done.mode, done.counted.entities) == (Mode.REBUILD, 3)
     assert predicted.served() == {n: (score, "1.0.0") for n, score in {1: 0.15, 3: 0.33, 9: 0.95}.items()}

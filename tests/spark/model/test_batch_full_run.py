@@ -1,6 +1,6 @@
 """What earlier runs and this one left of all entities, and which rows count."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -14,50 +14,65 @@ from asgard.model.artifacts.signature import Signature
 from asgard.model.batch.full_run import LastRunComparison, RunTotals, last_whole, whole_now
 from asgard.model.batch.predict import _greatest
 from asgard.model.batch.request import PredictRequest
+from asgard.model.batch.scope import Coverage, Scope
 from asgard.model.batch.table import PROBABILITIES, predictions_table
 
 MOMENT = datetime(2024, 1, 1, tzinfo=UTC)
-VIP, ALL, REST = "entities of vip.csv", "all", "all that were not predicted yet"
+VIP, ALL, REST = Scope(Coverage.SOME, text="entities of vip.csv"), request().scope, request().rest_scope
 SCHEMA = (
     "customer_id bigint, prediction double, model_version string, feature_snapshot string, features_as_of timestamp, "
     "scope string, run_id string, predicted_at timestamp"
 )
+ADDED = "coverage string, challenger string, completes boolean"
+"""What rows of tables that were written before 0.1 lack."""
 Rows = Sequence[tuple[Any, ...]]
 
 
-def run(number: int, scope: str, scores: dict[int, float | None], version: str = "1.0.0", snapshot: str = "7") -> Rows:
+def run(
+    number: int, scope: Scope, scores: dict[int, float | None], version: str = "1.0.0", snapshot: str = "7"
+) -> Rows:
     """The rows of a run, at that hour."""
     at = datetime(2024, 2, 1, number, tzinfo=UTC)
-    origin = (version, snapshot, MOMENT, scope, f"run-{number}", at)
-    return [(customer, score, *origin) for customer, score in scores.items()]
+    origin = (version, snapshot, MOMENT, str(scope), f"run-{number}", at)
+    typed = (str(scope.coverage), scope.challenger, scope.completes)
+    return [(customer, score, *origin, *typed) for customer, score in scores.items()]
 
 
-def attempt_with(spark: SparkSession, *runs: Rows) -> Any:
-    """An attempt that sees them."""
-    frame = spark.createDataFrame([row for rows in runs for row in rows], SCHEMA)
-    return SimpleNamespace(has=lambda _table: True, read=lambda _table, guard=False: frame)
+@pytest.fixture(params=["before", "now", "both"])
+def attempt_with(spark: SparkSession, request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """An attempt that sees runs, as a table has them that was written before 0.1, since, or first so and then so."""
+
+    def attempt(*runs: Rows) -> Any:
+        old = {"before": len(runs), "now": 0, "both": 1}[request.param]
+        rows = [(*row[:8], None, None, None) if place < old else row for place, each in enumerate(runs) for row in each]
+        frame = spark.createDataFrame(rows, f"{SCHEMA}, {ADDED}")
+        if request.param == "before":
+            frame = frame.drop("coverage", "challenger", "completes")
+        return SimpleNamespace(has=lambda _table: True, read=lambda _table, guard=False: frame)
+
+    return attempt
 
 
-def test_a_whole_is_the_earlier_part_and_the_rest(spark: SparkSession) -> None:
+def test_a_whole_is_the_earlier_part_and_the_rest(attempt_with: Callable[..., Any]) -> None:
     vip = run(1, VIP, {1: 0.9, 2: None})
     rest = run(2, REST, {3: 0.1, 4: 0.2})
     others = run(3, VIP, {1: 0.5}, "1.1.0"), run(4, VIP, {1: 0.6}, snapshot="8")
-    last = last_whole(attempt_with(spark, vip, rest, *others), request())
+    last = last_whole(attempt_with(vip, rest, *others), request())
     assert last == RunTotals(4, 3, pytest.approx(0.4), pytest.approx(0.3559, abs=1e-4))
-    assert whole_now(attempt_with(spark, vip, rest, *others), request(), MOMENT) == last
+    assert whole_now(attempt_with(vip, rest, *others), request(), MOMENT) == last
     whole = run(5, ALL, {1: 0.5, 2: 0.5, 3: 0.5}, snapshot="9")
-    assert last_whole(attempt_with(spark, vip, rest, whole), request()) == RunTotals(3, 3, 0.5, 0.0)
-    assert last_whole(attempt_with(spark, vip), request()) is None
+    assert last_whole(attempt_with(vip, rest, whole), request()) == RunTotals(3, 3, 0.5, 0.0)
+    assert last_whole(attempt_with(vip), request()) is None
 
 
-def test_an_entity_that_changed_sides_counts_once(spark: SparkSession) -> None:
+def test_an_entity_that_changed_sides_counts_once(attempt_with: Callable[..., Any]) -> None:
     split = request(challenger=challenger())
     both = (
         run(1, split.scope, {1: 0.1, 2: 0.2}),
         run(1, split.scope, {3: 0.3}, "1.2.0", "9"),
         run(2, split.rest_scope, {2: 0.8}, "1.2.0", "9"),
     )
-    assert last_whole(attempt_with(spark, *both), split) == RunTotals(
+    assert last_whole(attempt_with(*both), split) == RunTotals(
         3, 3, pytest.approx(0.4), pytest.approx(0.2944, abs=1e-4)
     )
 

@@ -12,6 +12,7 @@ from asgard.model.batch.challenge import Side
 from asgard.model.batch.counts import SideCounts
 from asgard.model.batch.full_run import LastRunComparison, RunTotals
 from asgard.model.batch.predict import Predicted
+from asgard.model.batch.scope import Coverage, Scope
 
 LAST = RunTotals(100, 90, 0.5, 0.2)
 
@@ -83,9 +84,11 @@ def test_the_mean_of_both_sides_is_that_of_the_scored_rows() -> None:
 
 def test_the_rest_of_all_says_who_challenged() -> None:
     rest = "all that were not predicted yet"
-    assert request().rest_scope == rest
-    assert request(challenger=challenger()).rest_scope == f"{rest}, challenger 1.2.0 0.1"
-    assert request(where="visits > 1").rest_scope == "where visits > 1"
+    assert request().rest_scope == Scope(Coverage.ALL, None, True, rest)
+    split = f"{rest}, challenger 1.2.0 0.1"
+    assert request(challenger=challenger()).rest_scope == Scope(Coverage.ALL, "1.2.0", True, split)
+    some = request(where="visits > 1").rest_scope
+    assert (some.coverage, str(some)) == (Coverage.SOME, "where visits > 1")
 
 
 class Known:

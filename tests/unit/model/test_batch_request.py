@@ -14,6 +14,7 @@ from asgard.model.artifacts.signature import Column, Signature
 from asgard.model.batch.challenge import Side
 from asgard.model.batch.entities import Entities, UnknownEntities
 from asgard.model.batch.request import Challenger
+from asgard.model.batch.scope import Coverage, Scope
 
 
 @pytest.mark.parametrize(
@@ -57,10 +58,12 @@ def test_each_side_is_a_request_of_its_own(share: float) -> None:
 
 
 def test_the_scope_says_who_challenged() -> None:
-    assert request().scope == "all"
-    assert request(challenger=challenger()).scope == "all, challenger 1.2.0 0.1"
+    assert request().scope == Scope(Coverage.ALL, text="all")
+    split = Scope(Coverage.ALL, "1.2.0", text="all, challenger 1.2.0 0.1")
+    assert request(challenger=challenger()).scope == split
     some = request(entities=Entities("s3://b/vip.csv"), where="visits > 1", top=5, challenger=challenger())
-    assert some.scope == "entities of vip.csv, where visits > 1, top 5 by score, challenger 1.2.0 0.1"
+    words = "entities of vip.csv, where visits > 1, top 5 by score, challenger 1.2.0 0.1"
+    assert some.scope == Scope(Coverage.SOME, "1.2.0", text=words)
     assert challenger().used_salt == "churn@1.2.0"
     assert challenger(salt="again").used_salt == "again"
 
