@@ -21,7 +21,7 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytest_plugins = ["tests.support.suite"]
+pytest_plugins = ["tests.support.suite", "tests.support.examples"]
 
 for variable in [name for name in os.environ if name.startswith(("ASGARD_", "NESSIE_", "AWS_", "REDIS_", "MLFLOW_"))]:
     if variable not in ("ASGARD_CACHE_DIR", "ASGARD_TRUST_STORE", "ASGARD_JAVA_HOME", "ASGARD_MAVEN_REPOSITORY"):

@@ -15,6 +15,7 @@ from asgard.serving import AsyncOnlineStore, OnlineStore
 from asgard.serving.redis_access import connection
 from asgard.serving.sync.plan import Mode
 
+pytestmark = pytest.mark.alone
 TIMEOUT = 0.5
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 from tests.support.redis import redis_server
 
 from asgard.common.errors import ConflictError
@@ -121,7 +122,7 @@ TURNS = st.lists(st.tuples(st.integers(0, 3), st.integers(1, 12)), max_size=8)
 """Which sync goes on, for how many steps."""
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(snapshots=SNAPSHOTS, syncs=SYNCS, turns=TURNS)
 def test_syncs_in_any_order_end_in_the_target_of_the_last(
     url: str, snapshots: list[Rows], syncs: list[tuple[int, bool]], turns: list[tuple[int, int]]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from asgard.features.joins.duck import TIME, join_sql
 from asgard.features.joins.spark_join import joined_frame
@@ -84,7 +85,7 @@ def duck() -> "Iterator[DuckDBPyConnection]":
     connection.close()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(st.lists(worlds, min_size=1, max_size=5))
 def test_duckdb_takes_the_greatest(duck: "DuckDBPyConnection", every: list[list[Row]]) -> None:
     assert by_duckdb(duck, every) == [best(rows) for rows in every]

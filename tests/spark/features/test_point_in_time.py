@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from asgard.common.errors import UsageError
 from asgard.features.joins.duck import TIME, join_sql
@@ -177,7 +178,7 @@ def duck() -> "Iterator[DuckDBPyConnection]":
     connection.close()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.lists(rows_of_one, max_size=25),
     st.lists(labels_of_one, min_size=1, max_size=8),
@@ -194,7 +195,7 @@ def test_duckdb_is_the_oracle(
     assert by_duckdb(duck, pinned(view), rows, numbered) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(rows_of_one, max_size=25), st.lists(labels_of_one, min_size=1, max_size=8), ttls)
 def test_the_fast_way_for_plain_rows_is_the_same(
     duck: "DuckDBPyConnection", rows: list[Row], labels: list[Label], ttl: timedelta | None

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.errors import PySparkException
 from pyspark.sql.types import StructType
+from tests.support.examples import examples
 
 from asgard.common.data_type import DataType
 from asgard.common.errors import DeclarationError
@@ -48,7 +49,7 @@ BAD = st.tuples(GOOD, st.integers(0, 60), st.sampled_from("<>(),:'`x ")).map(
 @pytest.mark.parametrize("texts", [GOOD, BAD], ids=["good", "damaged"])
 def test_as_spark_reads_it(spark: "SparkSession", texts: st.SearchStrategy[str]) -> None:
     @given(texts)
-    @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(120), deadline=None, suppress_health_check=list(HealthCheck))
     def compare(text: str) -> None:
         try:
             ours = read_columns(text)

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from asgard import Daily, Hourly, Monthly, Pipeline, Weekly
 from asgard.common.errors import DeclarationError, UsageError
@@ -144,7 +145,7 @@ def test_each_works_as_it_should(name: str) -> None:
 
 
 @given(st.sampled_from(CASES).flatmap(lambda case: st.tuples(st.just(case), misspellings(case[1]))))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_a_misspelt_keyword_is_met_with_the_right_one(case: tuple[tuple[str, str], str]) -> None:
     (name, keyword), misspelt = case
     declared = DECLARATIONS[name]

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from asgard.features.training_sets.digest import digest
 
@@ -42,7 +43,7 @@ def rows_of(rows: list[Any]) -> pa.Table:
     return pa.Table.from_pylist([dict(zip("abc", row, strict=True)) for row in rows], schema)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(ROW, max_size=3), st.lists(ROW, max_size=3))
 def test_digests_are_equal_where_the_rows_are(
     connection: "DuckDBPyConnection", tmp_path: Path, one: list[Any], other: list[Any]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from asgard.common.errors import InputDataError
 from asgard.ingest import delimited
@@ -46,7 +47,7 @@ def pieces(text: str, cuts: Sequence[int]) -> Iterator[str]:
     yield from (text[start:end] for start, end in itertools.pairwise(places))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     rows=st.lists(st.tuples(*[st.none() | TEXT] * 3), max_size=6),
     delimiter=st.sampled_from([",", "\t", ";", "|", "^", "]"]),
@@ -66,7 +67,7 @@ def test_any_text_survives_a_round_trip(
         assert parse(list(pieces(text, cuts)), 3, Grammar(delimiter, '"')) == rows
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @example(text="aaaaa\r\r\naa", cuts=[711], block=1)
 @example(text='\r"\na\ra', cuts=[], block=1)
 @given(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from asgard.common.errors import InputDataError
 from asgard.ingest import json_text
@@ -38,7 +39,7 @@ def expected(value: Any, text: str | None) -> None:
         assert json.loads(text) == value
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(objects=OBJECTS, cut=st.integers(1, 9), indent=st.sampled_from([None, 2]))
 def test_arrays_and_lines_come_back(objects: list[dict[str, Any]], cut: int, indent: int | None) -> None:
     array = json.dumps(objects, indent=indent)

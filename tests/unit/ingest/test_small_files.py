@@ -10,6 +10,7 @@ import duckdb
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 
 from asgard.common.errors import UsageError
 from asgard.features.joins.labels import typed_texts
@@ -22,7 +23,7 @@ FIELDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     rows=st.lists(st.tuples(FIELDS, FIELDS, FIELDS), max_size=6),
     end=st.sampled_from(["\n", "\r\n"]),

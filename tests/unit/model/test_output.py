@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.examples import examples
 from tests.support.models import ANSWER, NAMES, Answering, answer_now, as_pyfunc, drops_rows, fitted, signature
 from tests.support.models import rows as matrix_of
 from tests.support.segments import segmented
@@ -188,7 +189,7 @@ def check_format(format: Format, answer: Answer, count: int) -> None:
 class TestEveryFormat:
     @pytest.mark.parametrize("format", FORMATS)
     @given(answer=answers, count=counts)
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     def test_gives_each_row_its_own_or_refuses(self, format: Format, answer: Answer, count: int) -> None:
         check_format(format, answer, count)
 
@@ -200,7 +201,7 @@ class TestEveryFormat:
         check_format(format, answer, count)
 
     @given(answer=answers, shops=st.lists(st.sampled_from(("books", "food", "none")), min_size=1, max_size=90))
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=examples(100), deadline=None)
     def test_segments(self, answer: Answer, shops: list[str]) -> None:
         if "models" not in _SEGMENTED:
             model = (Format.PICKLE, Answering())
@@ -237,7 +238,7 @@ class TestClasses:
         plain=st.booleans(),
         count=counts,
     )
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=examples(60), deadline=None)
     def test_columns_that_are_named_after_classes_are_taken_by_name(
         self, order: list[str], other: str | None, plain: bool, count: int
     ) -> None:
