@@ -24,7 +24,7 @@ FAILPOINTS = (
 def at_failpoints(monkeypatch: pytest.MonkeyPatch, hook: Callable[[str], None]) -> None:
     """Call `hook` with the name of every failpoint that a run of this process comes to."""
     for module in ("attempt", "publish", "run"):
-        monkeypatch.setattr(f"asgard.lakehouse.{module}.failpoint", hook)
+        monkeypatch.setattr(f"asgard.lakehouse.runs.{module}.failpoint", hook)
 
 
 def publishes(lake: Lakehouse, run_id: str) -> list[LogEntry]:

@@ -92,7 +92,7 @@ def test_a_foreign_commit_after_the_seal_is_never_published(
             foreign.append(seen[0].branch, table.name, ROW)
 
     for module in ("run", "publish"):
-        monkeypatch.setattr(f"asgard.lakehouse.{module}.failpoint", meddle)
+        monkeypatch.setattr(f"asgard.lakehouse.runs.{module}.failpoint", meddle)
 
     def work(attempt: Attempt) -> None:
         seen.append(attempt)
