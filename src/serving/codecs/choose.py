@@ -29,5 +29,8 @@ def row_codec(
     try:
         from asgard.serving.codecs.feast_rows import FeastRows
     except ImportError as error:
-        raise EnvironmentSetupError(f"Codec feast needs {error.name}.", hint=installing("serving")) from error
+        raise EnvironmentSetupError(
+            f"Codec feast needs Feast's own package and mmh3: {error.name} is not installed.",
+            hint=installing("serving,features"),
+        ) from error
     return FeastRows(view, keys, features, before)

@@ -14,7 +14,7 @@ import mmh3
 
 from asgard.common.errors import ContractError
 from asgard.features.feast.config import feast_project
-from asgard.serving.codecs import protobuf
+from asgard.serving.codecs import feast_values
 from asgard.serving.codecs.base import HASH_NAMES, IN_PLACE, Columns, Reader, Value
 from asgard.serving.codecs.entity_keys import EntityKey
 
@@ -94,7 +94,7 @@ class FeastRows:
                     hint=f"Keys of codec feast are {', '.join(_KEY_TYPES)}; or declare codec packed.",
                 )
         for name, kind in features.items():
-            if not protobuf.is_known(kind):
+            if not feast_values.is_known(kind):
                 raise ContractError(
                     f"Feature view {view}: Feast has no type for {name} ({kind}).", hint="Declare codec packed."
                 )
@@ -143,10 +143,10 @@ class FeastRows:
         Raises:
             ContractError: Feast can't hold a value: an array that has nulls.
         """
-        columns = [[protobuf.timestamp(event) for event in events.tolist()]]
+        columns = [feast_values.timestamps(events.tolist())]
         for name, kind in self._features.items():
             try:
-                columns.append(protobuf.values(batch.column(name), kind))
+                columns.append(feast_values.values(batch.column(name), kind))
             except ValueError as error:
                 raise ContractError(
                     f"Feature view {self._view}: Feast can't hold {name}: {error}.", hint="Declare codec packed."
@@ -163,9 +163,9 @@ class FeastRows:
         rows = [nothing if row is None or row[0] is None else row for row in values]
         events, *columns = zip(*rows, strict=True) if rows else [()] * len(self.fields)
         return Columns(
-            [None if event is None else protobuf.moment(event) for event in events],
+            [None if event is None else feast_values.moment(event) for event in events],
             [
-                [protobuf.value(each or b"", kind) for each in column]
+                [feast_values.value(each or b"", kind) for each in column]
                 for column, kind in zip(columns, self._features.values(), strict=True)
             ],
         )

@@ -1,7 +1,10 @@
 """Codec `feast`: byte for byte what Feast's own library writes, and read back whatever is in it."""
 
 import contextlib
+import importlib.util
 import math
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,10 +21,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgard.common.errors import ContractError, ServiceError, UsageError
+from asgard.common.errors import ContractError, EnvironmentSetupError, ServiceError, UsageError
 from asgard.features.feast.source import value_type
 from asgard.features.types import to_arrow
-from asgard.serving.codecs import protobuf
+from asgard.serving import codecs
+from asgard.serving.codecs import feast_values
+from asgard.serving.codecs.choose import row_codec
 from asgard.serving.codecs.feast_rows import FeastRows
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -48,57 +53,60 @@ LISTS = st.sampled_from(sorted(SCALARS)).flatmap(
 @given(VALUES)
 def test_values_are_those_of_feast(found: tuple[str, list[Any]]) -> None:
     kind, values = found
-    ours = protobuf.values(pa.array(values, to_arrow(kind)), kind)
+    ours = feast_values.values(pa.array(values, to_arrow(kind)), kind)
     theirs = python_values_to_proto_values([value for value in values if value is not None], value_type(kind))
     assert [each for each in ours if each] == [each.SerializeToString() for each in theirs]
-    assert [protobuf.value(each, kind) for each in ours] == values
+    assert [feast_values.value(each, kind) for each in ours] == values
 
 
 @given(LISTS)
 def test_lists_are_those_of_feast(found: tuple[str, list[Any]]) -> None:
     kind, values = found
     whole = f"array<{kind}>"
-    (ours,) = protobuf.values(pa.array([values], to_arrow(whole)), whole)
+    (ours,) = feast_values.values(pa.array([values], to_arrow(whole)), whole)
     (theirs,) = python_values_to_proto_values([values], value_type(whole))
     assert ours == theirs.SerializeToString()
-    assert protobuf.value(ours, whole) == values
+    assert feast_values.value(ours, whole) == values
 
 
 def test_what_is_empty_is_no_null() -> None:
-    assert [protobuf.value(each, "binary") for each in protobuf.values(pa.array([b"", None]), "binary")] == [b"", None]
+    assert [feast_values.value(each, "binary") for each in feast_values.values(pa.array([b"", None]), "binary")] == [
+        b"",
+        None,
+    ]
     assert [
-        protobuf.value(each, "array<bigint>")
-        for each in protobuf.values(pa.array([[], None], to_arrow("array<bigint>")), "array<bigint>")
+        feast_values.value(each, "array<bigint>")
+        for each in feast_values.values(pa.array([[], None], to_arrow("array<bigint>")), "array<bigint>")
     ] == [[], None]
 
 
 @pytest.mark.parametrize("kind", ["float", "double"])
 def test_equal_numbers_are_equal_bytes(kind: str) -> None:
-    zero, minus, nan, other = protobuf.values(pa.array([0.0, -0.0, math.nan, -math.nan], to_arrow(kind)), kind)
+    zero, minus, nan, other = feast_values.values(pa.array([0.0, -0.0, math.nan, -math.nan], to_arrow(kind)), kind)
     assert zero == minus
     assert nan == other
-    assert math.isnan(protobuf.value(nan, kind))
+    assert math.isnan(feast_values.value(nan, kind))
 
 
 @given(st.dates(date(1902, 1, 1), date(2200, 1, 1)))
 def test_a_date_is_its_midnight(day: date) -> None:
-    (ours,) = protobuf.values(pa.array([day]), "date")
+    (ours,) = feast_values.values(pa.array([day]), "date")
     seconds = (datetime(day.year, day.month, day.day, tzinfo=UTC) - EPOCH) // timedelta(seconds=1)
     assert ours == Value(unix_timestamp_val=seconds).SerializeToString()
-    assert protobuf.value(ours, "date") == day
+    assert feast_values.value(ours, "date") == day
 
 
 @given(st.integers(-(2**55), 2**55))
 def test_an_event_timestamp_is_protobufs(micros: int) -> None:
     seconds, rest = divmod(micros, 1_000_000)
-    assert protobuf.timestamp(micros) == Timestamp(seconds=seconds, nanos=rest * 1_000).SerializeToString()
-    assert protobuf.moment(protobuf.timestamp(micros)) == micros
+    assert feast_values.timestamps([micros]) == [Timestamp(seconds=seconds, nanos=rest * 1_000).SerializeToString()]
+    assert feast_values.moment(*feast_values.timestamps([micros])) == micros
 
 
 @given(st.binary(), st.sampled_from([*sorted(SCALARS), "date", "array<double>", "array<string>", "array<bigint>"]))
 def test_foreign_bytes_are_refused_or_are_a_value(content: bytes, kind: str) -> None:
     with contextlib.suppress(ServiceError):
-        protobuf.value(content, kind)
+        feast_values.value(content, kind)
 
 
 @given(st.integers(-(2**63), 2**63 - 1), st.integers(-(2**31), 2**31 - 1), st.text())
@@ -148,5 +156,21 @@ def test_what_feast_has_no_words_for_is_refused() -> None:
 
 
 def test_a_decimal_keeps_its_places() -> None:
-    (content,) = protobuf.values(pa.array([Decimal("0.00")], pa.decimal128(12, 2)), "decimal(12,2)")
-    assert str(protobuf.value(content, "decimal(12,2)")) == "0.00"
+    (content,) = feast_values.values(pa.array([Decimal("0.00")], pa.decimal128(12, 2)), "decimal(12,2)")
+    assert str(feast_values.value(content, "decimal(12,2)")) == "0.00"
+
+
+def test_the_class_comes_without_the_rest_of_feast() -> None:
+    code = "import sys; import asgard.serving.codecs.feast_rows; sys.exit('feast' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_where_feast_is_not_installed_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "feast.protos.feast.types.Value_pb2")
+    for name in ("feast_rows", "feast_values"):
+        monkeypatch.delitem(sys.modules, f"asgard.serving.codecs.{name}")
+        monkeypatch.delattr(codecs, name)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(EnvironmentSetupError, match=r"Codec feast needs .*: feast is not installed") as caught:
+        row_codec("feast", "view", {"key": "int"}, {"one": "double"})
+    assert "serving,features" in caught.value.hint
