@@ -1,6 +1,6 @@
 """What other tools do in a lakehouse of Asgard's, as docs/beside-other-tools.md says: each through its own door.
 
-PyIceberg writes the metadata itself. pynessie speaks Nessie's API v1, as these requests do. Trino and DuckDB's Iceberg
+PyIceberg writes the metadata itself. What pynessie does is in `lakehouse/test_pynessie.py`. Trino and DuckDB's Iceberg
 extension are too large, or not to be had, for this suite.
 """
 
@@ -15,7 +15,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import urllib3
 from tests.conftest import Fresh
 from tests.support.customer_views import START, gold, put, registered, view_of
 from tests.support.feast import feast
@@ -27,7 +26,6 @@ from asgard.common.names import BranchName
 from asgard.features import register
 from asgard.features.feast import registry as feast_registry
 from asgard.lakehouse.catalog.files import TableState
-from asgard.lakehouse.catalog.holds import holds_of
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.nessie import Content
 from asgard.lakehouse.catalog.nessie import put as put_operation
@@ -158,42 +156,6 @@ def test_what_pyiceberg_appends_to_main_is_read_synced_built_upon_and_named(
     online.sync()
     online.expect_equal()
     assert set(online.published()) == {1, 2, 3}
-
-
-def nessie_v1(lake: Lakehouse, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """One request as pynessie 0.67 sends it."""
-    answer = urllib3.request(method, f"{lake.nessie.uri}/api/v1{path}", json=body, timeout=30)
-    assert answer.status < 300, answer.data
-    return answer.json() if answer.data else None
-
-
-def test_pynessies_tags_branches_and_merges_leave_registered_views_whole(
-    lake: Lakehouse, spark: "SparkSession", fresh: Fresh
-) -> None:
-    table, suffix = gold(fresh), fresh.table().name
-    view = view_of(table)
-    put(lake, table, [(1, 0, 1.0, 1)])
-    (pinned,) = registered(lake, view)
-    head, tag, branch = lake.nessie.head("main"), f"release_{suffix}", f"dev_{suffix}"
-    for kind, name in (("TAG", tag), ("BRANCH", branch)):
-        nessie_v1(lake, "POST", "/trees/tree?sourceRefName=main", {"type": kind, "name": name, "hash": head})
-    lake.spark.sql(
-        f"INSERT INTO lake.gold.`{table.name.name}@{branch}` "
-        f"SELECT 2, event_timestamp, created_at, 2.0D, 2 FROM lake.gold.`{table.name.name}@{branch}`"
-    )
-    assert lake.frame(table.name, "main").count() == 1
-    merge = {"fromRefName": branch, "fromHash": lake.nessie.head(branch)}
-    nessie_v1(lake, "POST", f"/trees/branch/main/merge?expectedHash={head}", merge)
-    assert lake.frame(table.name, "main").count() == 2
-    assert lake.frame(table.name, tag).count() == 1
-    registered_now = register.registered_views(lake, [view.name])[0]
-    assert registered_now.table.snapshot_id == pinned.table.snapshot_id
-    (hold,) = holds_of(lake, "view", f"{view.name}_")
-    nessie_v1(lake, "DELETE", f"/trees/tag/{hold}?expectedHash={lake.nessie.head(hold)}")  # a mistake, made good:
-    registered(lake, view)
-    assert list(holds_of(lake, "view", f"{view.name}_").values()) == [lake.nessie.head("main")]
-    for kind, name in (("tag", tag), ("branch", branch)):
-        nessie_v1(lake, "DELETE", f"/trees/{kind}/{name}?expectedHash={lake.nessie.head(name)}")
 
 
 def test_duckdb_reads_the_live_files_of_a_table_with_filters_on_its_partitions(
