@@ -52,17 +52,17 @@ class OnlineView:
 
 
 @contextmanager
-def online_view() -> Iterator[OnlineView]:
+def online_view(codec: str = "packed") -> Iterator[OnlineView]:
     """A project folder of its own, with Nessie and Redis running; nothing is published yet."""
     with project("redis") as settings:
         lake = Lakehouse.connect(settings, "online")
-        yield OnlineView(lake, Store.of(settings), the_view(), Path(settings.project_dir))
+        yield OnlineView(lake, Store.of(settings), the_view(codec), Path(settings.project_dir))
 
 
-def the_view() -> FeatureView:
+def the_view(codec: str = "packed") -> FeatureView:
     """Ten doubles of a customer."""
     features = [Feature(feature, "double") for feature in FEATURES]
-    return feature_view("customers", table="gold.customers", keys=("customer_id",), features=features)
+    return feature_view("customers", table="gold.customers", keys=("customer_id",), features=features, codec=codec)
 
 
 def feast_store(made: OnlineView) -> Any:
