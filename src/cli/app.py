@@ -108,6 +108,12 @@ COMMANDS = (
         ("diff", "diff", "Show, table by table, what differs between two refs."),
         ("lineage", "lineage", "Show where a table's rows, or one prediction, come from."),
     ),
+    Command(
+        "report",
+        _LOOK,
+        f"{_OWN}.report_command:report",
+        "Write a page about a pipeline: tables, runs, models, online.",
+    ),
     Command("metrics", _LOOK, f"{_OWN}.metrics_command:metrics", "Print all metrics, as Prometheus reads them."),
     *_commands(
         "asgard.cli.inspect",

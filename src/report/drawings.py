@@ -20,6 +20,8 @@ class Box:
         lines: what it says below its name.
         style: CSS class: file, bronze, silver, gold or other.
         inputs: names of the boxes that it is computed from.
+        mark: `bad` or `warn`, where a check failed; "" elsewhere.
+        link: where a click leads; "" for nowhere.
     """
 
     name: str
@@ -27,6 +29,8 @@ class Box:
     lines: tuple[str, ...]
     style: str
     inputs: tuple[str, ...] = ()
+    mark: str = ""
+    link: str = ""
 
 
 def flow(boxes: Sequence[Box]) -> str:
@@ -90,12 +94,22 @@ def _box(box: Box, x: float, y: float) -> str:
         f'<text class="small" x="{x + 14:g}" y="{y + 40 + 16 * number:g}">{escape(line)}</text>'
         for number, line in enumerate(box.lines)
     )
-    return (
-        f'<g class="box {escape(box.style)}"><title>{escape(box.name)}: {escape("; ".join(box.lines))}</title>'
+    drawn = (
+        f'<g class="box {escape(f"{box.style} {box.mark}".strip())}">'
+        f"<title>{escape(box.name)}: {escape('; '.join(box.lines))}</title>"
         f'<rect x="{x:g}" y="{y:g}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="6"/>'
         f'<rect class="stripe" x="{x:g}" y="{y:g}" width="5" height="{_BOX_HEIGHT}" rx="2"/>'
-        f'<text class="name" x="{x + 14:g}" y="{y + 21:g}">{escape(_cut(box.name))}</text>{lines}</g>'
+        f'<text class="name" x="{x + 14:g}" y="{y + 21:g}">{escape(_cut(box.name))}</text>{lines}'
+        f"{_sign(box.mark, x + _BOX_WIDTH - 14, y + 14) if box.mark else ''}</g>"
     )
+    return f'<a href="{escape(box.link)}">{drawn}</a>' if box.link else drawn
+
+
+def _sign(mark: str, x: float, y: float) -> str:
+    """A cross for what failed, a bar with a dot for what warns: to be told apart without colours, too."""
+    if mark == "bad":
+        return f'{_dot(x, y, "failed", 8)}<path class="cross" d="M{x - 3.5:g},{y - 3.5:g} l7,7 m0,-7 l-7,7"/>'
+    return f'{_dot(x, y, "warned", 8)}<path class="cross" d="M{x:g},{y - 4.5:g} v5 m0,2.5 v1.5"/>'
 
 
 def _cut(text: str, most: int = 30) -> str:

@@ -1,24 +1,15 @@
-"""What the report says of features: the registered views, and the demo's training set."""
+"""What the report says of features: views as they are registered, and what the pipeline declares beside them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from asgard.common.names import SnapshotId, TableName
 from asgard.features.register import KIND
-from asgard.features.training_sets.files import manifest_of
-from asgard.features.views import FeatureView, lasting
+from asgard.features.views import Declared, FeatureView, OnDemandFeature, lasting
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.registrations import Registration, Registrations
-
-if TYPE_CHECKING:
-    import pandas
-
-    from asgard.report.plots import Plot
-
-_SAMPLE_ROWS, _SAMPLE_FEATURES = 6, 2
+from asgard.lakehouse.declaring.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
@@ -50,109 +41,35 @@ class ViewFact:
 
 
 @dataclass(frozen=True)
-class TrainingFact:
-    """A training set on disk.
+class FeatureFacts:
+    """Everything that the report shows of features.
 
     Attributes:
-        file: its name.
-        rows: of one entity, in the order of their times.
-        plots: of all rows.
+        views: registered ones of the pipeline.
+        unregistered: views that it declares, and nobody registered yet.
+        on_demand: functions that it declares.
     """
-
-    file: str
-    manifest: Mapping[str, Any] = field(hash=False)
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    plots: "tuple[Plot, ...]" = field(hash=False)
-
-    @property
-    def is_number(self) -> tuple[bool, ...]:
-        """For each column, whether its values are numbers."""
-        return tuple(
-            any(isinstance(value, int | float | Decimal) and not isinstance(value, bool) for value in values)
-            for values in zip(*self.rows, strict=True)
-        )
-
-
-@dataclass(frozen=True)
-class FeatureFacts:
-    """Everything that the report shows of features."""
 
     views: tuple[ViewFact, ...] = ()
-    training: TrainingFact | None = None
+    unregistered: tuple[FeatureView, ...] = ()
+    on_demand: tuple[OnDemandFeature, ...] = ()
 
 
-def gather_features(lake: Lakehouse, at: str, training_set: Path | None) -> FeatureFacts:
-    """What is registered, seen from a commit (`name@hash`), and a training set if there is one at the path."""
-    registered = [each for each in Registrations(lake.storage).current(KIND).values() if each.target == lake.target]
-    contents = lake.nessie.contents(at, {each.table for each in registered})
-    newest = {name: content.snapshot_id for name, content in contents.items()}
-    views = tuple(ViewFact.of(each, newest) for each in registered)
-    manifest = manifest_of(training_set) if training_set is not None else None
-    if training_set is None or manifest is None:
-        return FeatureFacts(views)
-    return FeatureFacts(views, _training(training_set, manifest, [fact.view for fact in views]))
-
-
-def _training(path: Path, manifest: Mapping[str, Any], views: Sequence[FeatureView]) -> TrainingFact:
-    import pyarrow.parquet as pq
-
-    from asgard.report.plots import training_plots
-
-    rows = pq.read_table(path).to_pandas()
-    used = [view for view in views if view.name in manifest["without_features"]]
-    features = [name for view in used for name in view.feature_names if name in rows]
-    features += [name for name in manifest["on_demand"] if name in rows]
-    keys = [name for view in used for name in view.keys if name in rows]
-    columns, sample = sample_of(rows, list(dict.fromkeys(keys)), manifest["labels"]["time_column"], used, features)
-    plots = training_plots(rows, manifest["labels"]["time_column"], features)
-    return TrainingFact(path.name, manifest, tuple(columns), tuple(sample), tuple(plots))
-
-
-def sample_of(
-    rows: "pandas.DataFrame",
-    keys: Sequence[str],
-    time: str,
-    views: Sequence[FeatureView],
-    features: Sequence[str],
-) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Rows of one entity: of those with most labels one whose labels differ, and of them the first.
-
-    Args:
-        rows: a training set.
-        keys: of the entity.
-        time: the labels' time.
-        views: whose first features are shown.
-        features: all features' columns, those on demand too.
-
-    Returns:
-        Columns, and values as they are printed.
-    """
-    own = [str(name) for name in rows.columns if name not in features]
-    own_features = {name for view in views for name in view.feature_names}
-    chosen = [name for view in views for name in view.feature_names[:_SAMPLE_FEATURES] if name in features]
-    columns = [*own, *chosen, *(name for name in features if name not in own_features)]
-    if rows.empty or not keys:
-        return columns, []
-    groups = rows.groupby(list(keys))
-    labels = [name for name in own if name not in (*keys, time)]
-    ranked = groups.size().to_frame("count")
-    ranked["kinds"] = groups[labels].nunique().sum(axis=1) if labels else 1
-    entity = ranked.sort_values(["kinds", "count"], ascending=False, kind="stable").index[0]
-    found = groups.get_group(entity if isinstance(entity, tuple) else (entity,)).sort_values(time)
-    found[list(keys)] = found[list(keys)].astype(str)  # names, though they may be made of digits
-    return columns, [tuple(map(_plain, row)) for row in found[columns].head(_SAMPLE_ROWS).itertuples(index=False)]
-
-
-def _plain(value: Any) -> Any:
-    """For people: days without their midnight, None for all that is missing."""
-    import pandas as pd
-
-    if pd.isna(value):
-        return None
-    if isinstance(value, pd.Timestamp):
-        return f"{value:%Y-%m-%d}" if value == value.normalize() else f"{value:%Y-%m-%d %H:%M}"
-    return value.item() if hasattr(value, "item") else value
+def gather_features(lake: Lakehouse, pipeline: Pipeline, at: str) -> FeatureFacts:
+    """What is registered of a pipeline and what it declares, seen from a commit (`name@hash`)."""
+    declared = Declared.of(pipeline)
+    registered = {
+        name: each
+        for name, each in Registrations(lake.storage).current(KIND).items()
+        if each.target == lake.target and (each.pipeline == pipeline.name or name in declared.views)
+    }
+    contents = lake.nessie.contents(at, {each.table for each in registered.values()})
+    newest = {name: content.snapshot_id for name, content in contents.items() if content.is_table}
+    return FeatureFacts(
+        tuple(ViewFact.of(each, newest) for each in registered.values()),
+        tuple(view for name, view in declared.views.items() if name not in registered),
+        tuple(declared.on_demand.values()),
+    )
 
 
 def shown_views(facts: Sequence[ViewFact]) -> list[Mapping[str, Any]]:
@@ -164,7 +81,9 @@ def shown_views(facts: Sequence[ViewFact]) -> list[Mapping[str, Any]]:
             "keys": ", ".join(fact.view.keys),
             "table": str(fact.view.table),
             "snapshot": fact.snapshot_id,
-            "features": len(fact.view.features),
+            "version": fact.view.version,
+            "features": fact.view.features,
+            "count": len(fact.view.features),
             "rows": fact.measured.get("rows"),
             "entities": fact.measured.get("entities"),
             "ttl": lasting(fact.view.ttl),

@@ -1,6 +1,7 @@
-"""How the report says values: numbers, durations, sizes, what a check measured."""
+"""How the report says values: numbers, moments, durations, sizes, what a check measured."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
 _PAIRS_FIRST = {"min": 0, "low": 0, "max": 1, "high": 1}
 
@@ -45,3 +46,23 @@ def size(value: float) -> str:
     if value < 1e3:
         return f"{value:.0f} B"
     return f"{value / 1e6:,.1f} MB" if value >= 1e6 else f"{value / 1e3:,.0f} kB"
+
+
+def moment(value: datetime | str | None) -> str:
+    """A moment, also one in ISO 8601, to the minute: 2024-05-01 12:00; "" for none."""
+    if not value:
+        return ""
+    when = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return f"{when:%Y-%m-%d %H:%M}"
+
+
+def age(value: datetime | str | None, now: datetime) -> str:
+    """How long ago a moment was: 5 minutes ago, 3 hours ago, 12 days ago; "" for none."""
+    if not value:
+        return ""
+    when = datetime.fromisoformat(value) if isinstance(value, str) else value
+    passed = max(0.0, (now - when).total_seconds())
+    for length, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if passed >= 2 * length or (unit == "minute" and passed >= length):
+            return f"{counted(int(passed // length), unit)} ago"
+    return "just now"

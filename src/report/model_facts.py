@@ -1,16 +1,23 @@
-"""What is known of models: versions with their tests, and the predictions that one published."""
+"""What is known of models: versions with their tests, what MLflow has of a pipeline's, and published predictions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from asgard.common.errors import AsgardError
 from asgard.common.names import SnapshotId, TableName
+from asgard.common.settings import Settings
 from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.pipeline import Pipeline
+from asgard.model.batch.request import predictions_of
 from asgard.model.batch.scope import Scope, scope_columns
 from asgard.model.batch.table import SCORE
+from asgard.model.declaration import Model
 from asgard.model.metrics import Curves
+from asgard.model.mlflow_access.client import in_words
+from asgard.model.mlflow_access.pages import run_page, version_page
 from asgard.model.registry import Registry
 from asgard.model.training.tracking import read_json
 from asgard.model.versions import ModelVersion, finite
@@ -67,6 +74,85 @@ class Evaluated:
             "importance": finite(dict(self.importance)),
             "left_out": self.left_out,
         }
+
+
+@dataclass(frozen=True)
+class RegisteredModelFact:
+    """A declared model, and what MLflow has of it.
+
+    Attributes:
+        versions: newest first.
+        tested: the version in Production, or else the newest; None: there is none.
+        remark: what could not be read, in words.
+        pages: MLflow's own page of each version, by the version's name; empty where MLflow is no server.
+        run_page: MLflow's own page of the run that trained the tested version; "" for none.
+    """
+
+    declared: Model
+    predictions: TableName
+    versions: tuple[ModelVersion, ...] = ()
+    tested: Evaluated | None = None
+    remark: str = ""
+    pages: Mapping[str, str] = field(default_factory=dict, hash=False)
+    run_page: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return self.declared.name
+
+
+@dataclass(frozen=True)
+class RegistryFacts:
+    """The models of a pipeline.
+
+    Attributes:
+        remark: why MLflow could not be asked; "" if it answered, or if there is nothing to ask.
+    """
+
+    models: tuple[RegisteredModelFact, ...] = ()
+    remark: str = ""
+
+
+def gather_models(settings: Settings, pipeline: Pipeline) -> RegistryFacts:
+    """What MLflow has of the models that a pipeline declares; what it can't tell is said in words."""
+    declared = [each for each in pipeline.extras if isinstance(each, Model)]
+    if not declared:
+        return RegistryFacts()
+    try:
+        registry = Registry.of(settings)
+        there = set(registry.names())
+    except AsgardError as error:
+        return RegistryFacts(
+            tuple(RegisteredModelFact(each, predictions_of(each.name)) for each in declared), error.message
+        )
+    return RegistryFacts(tuple(_registered(registry, each, is_there=each.name in there) for each in declared))
+
+
+def _registered(registry: Registry, declared: Model, *, is_there: bool) -> RegisteredModelFact:
+    table = predictions_of(declared.name)
+    if not is_there:
+        return RegisteredModelFact(declared, table)
+    try:
+        model = registry.model(declared.name)
+    except AsgardError as error:
+        return RegisteredModelFact(declared, table, remark=error.message)
+    versions = tuple(reversed(model.everything))
+    chosen = model.production or next(iter(versions), None)
+    uri = registry.settings.mlflow
+    pages = {str(each): version_page(uri, each.name, each.mlflow_version) for each in versions}
+    found = RegisteredModelFact(declared, table, versions, pages={name: page for name, page in pages.items() if page})
+    if chosen is None:
+        return found
+    remark, page, tested = "", "", Evaluated(chosen, chosen.metrics, {}, {}, None, declared.split.outcome_after)
+    try:
+        with in_words(registry.settings):
+            experiment = registry.client.get_run(chosen.run_id).info.experiment_id
+        page = run_page(uri, experiment, chosen.run_id)
+        tested = Evaluated.read(registry, chosen, declared.split.outcome_after)
+    except AsgardError as error:
+        remark = f"The test of {chosen} can't be shown: {error.message}"
+    return replace(found, tested=tested, remark=chosen.problem or remark, run_page=page)
 
 
 @dataclass(frozen=True)

@@ -1,155 +1,73 @@
-"""What the report and the demo say of lookups: what Redis had before and after a correction, and what a sync wrote."""
+"""What the report says of lookups: which views Redis holds, and how far they are behind what is published."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-SHOWN: Mapping[str, str] = {
-    "total_purchases": "receipts so far",
-    "customer_lifetime_value": "dollars spent so far",
-    "spent_30d": "dollars of the last 30 days",
-    "prediction": "how likely it leaves",
-}
-"""The values of a lookup that are shown."""
+from asgard.common.errors import AsgardError
+from asgard.features.views import FeatureView
+from asgard.jobs.each_view import of_each
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.report.features import FeatureFacts
+from asgard.serving.redis_access.store import Store
+from asgard.serving.sync.status import ViewStatus, status
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Redis after a sync, as JSON has it.
+class OnlineViews:
+    """The online views of a pipeline.
 
     Attributes:
-        synced: what the sync did, view by view.
-        verified: how Redis compares with the snapshots, view by view.
-        rows: lookups, by household.
+        views: registered ones, as Redis has them.
+        unregistered: names of those that are declared online, and not registered yet.
+        remarks: what Redis could not tell, in words.
     """
 
-    synced: tuple[Mapping[str, Any], ...]
-    verified: tuple[Mapping[str, Any], ...]
-    rows: Mapping[str, Mapping[str, Any]] = field(hash=False)
-
-    @property
-    def is_equal(self) -> bool:
-        """Whether Redis had every row of the snapshots, and no other."""
-        return all(each["equal"] for each in self.verified)
-
-    @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> "Seen":
-        """What `asdict` gave."""
-        return cls(tuple(raw["synced"]), tuple(raw["verified"]), raw["rows"])
+    views: tuple[ViewStatus, ...] = ()
+    unregistered: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class OnlineFacts:
-    """Everything that is shown of lookups.
+def gather_online(lake: Lakehouse, features: FeatureFacts) -> OnlineViews:
+    """How far Redis is; nothing is asked where no view is online."""
+    registered = [fact.view for fact in features.views if fact.view.online]
+    unregistered = tuple(view.name for view in features.unregistered if view.online)
+    if not registered:
+        return OnlineViews(unregistered=unregistered)
+    try:
+        store = Store.of(lake.settings, timeout=5.0, is_patient=False)
+        store.synced(registered[0].name)  # so that a Redis that does not answer is waited for once
+    except AsgardError as error:
+        return OnlineViews((), unregistered, (error.message,))
 
-    Attributes:
-        at: the moment from which the lookups look.
-        corrected: household one of whose receipt lines got another value.
-        sales_before, sales_after: dollars of the line.
-        erased: household that asked to be forgotten.
-        run_id: of the run that published what follows from both.
-        before, after: Redis before that, and after. before is None where nobody noted it.
-        now: how far each view is behind what is published.
-    """
+    def found(view: FeatureView) -> ViewStatus:
+        return status(lake, store, view)
 
-    at: datetime
-    corrected: int
-    sales_before: float
-    sales_after: float
-    erased: int
-    run_id: str
-    before: Seen | None
-    after: Seen
-    now: tuple[Mapping[str, Any], ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**asdict(self), "at": self.at.isoformat()}
+    tried = of_each(registered, found, lambda _line: None)
+    return OnlineViews(
+        tuple(tried.done), unregistered, tuple(f"{view}: {error.message}" for view, error in tried.failed)
+    )
 
 
-@dataclass(frozen=True)
-class Change:
-    """One value of a household, before and after; "" where nothing is known of it."""
-
-    name: str
-    meaning: str
-    before: str
-    after: str
-
-    @property
-    def is_other(self) -> bool:
-        """Whether it changed."""
-        return self.before != self.after
-
-
-def changes(facts: OnlineFacts, household: int) -> list[Change]:
-    """What lookups said of a household: its status, its row's time, and some values."""
-    one, two = (_lines(seen, household) for seen in (facts.before, facts.after))
-    return [Change(name, meaning, one.get(name, ""), two[name]) for name, meaning in _MEANINGS.items() if name in two]
-
-
-_STATUS, _ROW_OF = "status", "row of"
-_MEANINGS: Mapping[str, str] = {_STATUS: "in every view", _ROW_OF: "event timestamp", **SHOWN}
-
-
-def _lines(seen: Seen | None, household: int) -> dict[str, str]:
-    if seen is None:
-        return {}
-    row = seen.rows[str(household)]
-    views = row["views"].values()
-    lines = {
-        _STATUS: ", ".join(dict.fromkeys(view["status"] for view in views)),
-        _ROW_OF: ", ".join(dict.fromkeys(view["event_timestamp"][:10] for view in views if view["event_timestamp"])),
-    }
-    return lines | {name: _text(row["features"][name]) for name in SHOWN if name in row["features"]}
-
-
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.{4 if abs(value) < 1 else 2}f}" if isinstance(value, float) else str(value)
-
-
-def sync_lines(seen: Seen) -> list[Mapping[str, Any]]:
-    """What a sync did, as lines of a table."""
-    verified = {each["view"]: each for each in seen.verified}
-    return [
-        {**each, "equal": verified[each["view"]]["equal"], "digest": verified[each["view"]]["digest_redis"]}
-        for each in seen.synced
-    ]
-
-
-def shown_online(facts: OnlineFacts) -> Mapping[str, Any]:
+def shown_online(facts: OnlineViews) -> Mapping[str, Any]:
     """The section of the page."""
     return {
-        "facts": facts,
-        "views": [_view_line(facts.after, each) for each in facts.now],
-        "households": [
-            {
-                "title": f"Household {facts.corrected}: a receipt line was corrected from {facts.sales_before:,.2f} to "
-                f"{facts.sales_after:,.2f} dollars",
-                "note": "The row's event timestamp did not move; its values did.",
-                "changes": changes(facts, facts.corrected),
-            },
-            {
-                "title": f"Household {facts.erased} asked to be forgotten",
-                "note": "Its rows are gone from the tables that the pipeline computes, and from Redis. The "
-                "table of predictions keeps what earlier runs said of it.",
-                "changes": changes(facts, facts.erased),
-            },
-        ],
-        "syncs": _syncs(facts),
+        "views": [{**each.to_json(), **_lag(each)} for each in facts.views],
+        "unregistered": facts.unregistered,
+        "remarks": facts.remarks,
     }
 
 
-def _syncs(facts: OnlineFacts) -> Sequence[Mapping[str, Any]]:
-    titles = (("What the first sync wrote", facts.before), ("What the sync after that wrote", facts.after))
-    return [{"title": title, "lines": sync_lines(seen)} for title, seen in titles if seen is not None]
-
-
-def _view_line(seen: Seen, now: Mapping[str, Any]) -> Mapping[str, Any]:
-    head = next(iter(seen.rows.values()))["views"][now["view"]]
-    behind = now["publishes_behind"]
-    lag = "not known" if behind is None else "none" if not behind else f"{behind} publishes"
-    return {**now, "lag": lag, "commit": head["commit"]}
+def _lag(view: ViewStatus) -> Mapping[str, str]:
+    """How far a view is behind, in words, and the style of its chip."""
+    if view.is_table_gone:
+        return {"lag": "its table is gone", "style": "bad"}
+    if view.snapshot_id is None:
+        return {"lag": "never synced", "style": "warn"}
+    if view.is_unfinished:
+        return {"lag": "a sync is unfinished", "style": "warn"}
+    if view.publishes_behind is None:
+        return {"lag": "not known: its snapshot was never published here", "style": "warn"}
+    if not view.publishes_behind:
+        return {"lag": "none", "style": "good"}
+    return {"lag": f"{view.publishes_behind} publishes", "style": "warn"}

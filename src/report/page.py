@@ -1,54 +1,98 @@
-"""The demo's report: one HTML file, without any other file or address, that shows what a lakehouse's runs did."""
+"""The report of a pipeline: one HTML file that shows what is published, and how it got there."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from asgard.common.errors import EnvironmentSetupError
 from asgard.common.storage import new_file
 from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.report import runs as report_runs
 from asgard.report import tables as report_tables
 from asgard.report.drawings import ROW_HEIGHT, branch_graph, flow
-from asgard.report.facts import LAYERS, Facts, gather, layer_of, rows_of_batch
+from asgard.report.facts import Facts, gather, rows_of_batch
 from asgard.report.features import FeatureFacts, gather_features, shown_views
-from asgard.report.format import counted, grouped, pairs, seconds, shown, size
-from asgard.report.model_facts import ModelFacts
+from asgard.report.format import age, counted, grouped
+from asgard.report.model_facts import RegistryFacts, gather_models
 from asgard.report.models import shown_models
-from asgard.report.online import OnlineFacts, shown_online
-
-if TYPE_CHECKING:
-    from asgard.report.plots import Plot
+from asgard.report.online import OnlineViews, gather_online, shown_online
+from asgard.report.sections import Section, rendered
 
 
-def write_report(
-    lake: Lakehouse,
-    path: Path,
-    training_set: Path | None = None,
-    models: ModelFacts | None = None,
-    online: OnlineFacts | None = None,
-) -> Path:
-    """Gather, draw and write the report; a reader sees the old file or the new one.
+@dataclass(frozen=True)
+class Report:
+    """Everything that the page is made of.
+
+    Attributes:
+        surroundings: names and values for the provenance, beside those that the facts have.
+        now: when it is written.
+        sections: further ones, of whoever asked for the report.
+        source: remark on where the data come from, for the page's foot.
+    """
+
+    facts: Facts
+    now: datetime
+    features: FeatureFacts = field(default_factory=FeatureFacts)
+    models: RegistryFacts = field(default_factory=RegistryFacts)
+    online: OnlineViews = field(default_factory=OnlineViews)
+    surroundings: Mapping[str, str] = field(default_factory=dict, hash=False)
+    sections: tuple[Section, ...] = ()
+    source: str = ""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What could not be asked, in words."""
+        told = (self.models.remark, *(each.remark for each in self.models.models), *self.online.remarks)
+        return tuple(filter(None, told))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for JSON: what it is about, and what it could not ask."""
+        facts = self.facts
+        return {
+            "pipeline": facts.pipeline,
+            "target": facts.at.reference,
+            "commit": facts.at.commit,
+            "tables": {table.name: table.rows for table in facts.catalog if table.is_published},
+            "not_published": [table.name for table in facts.catalog if not table.is_published],
+            "runs": len(facts.runs),
+            "failed_audits": [run.attempt.run_id for run in facts.failed_audits],
+            "remarks": list(self.remarks),
+        }
+
+
+def read(lake: Lakehouse, pipeline: Pipeline, say: Callable[[str], None] = lambda _line: None) -> Report:
+    """Read what a report shows: from Nessie, Iceberg's metadata, run records, registrations, MLflow and Redis.
+
+    No Spark starts, and no table is scanned. An MLflow or a Redis that is not there is said in the report.
 
     Args:
-        lake: what it is about.
-        path: of the HTML file.
-        training_set: to show with the features, if there is one at that path.
-        models: to show.
-        online: to show.
+        lake: where the pipeline is published.
+        pipeline: as declared.
+        say: called with one line about each step.
 
     Raises:
-        EnvironmentSetupError: it can't be written.
+        AsgardError: Nessie or the warehouse can't be read, or the pipeline's features are declared wrong.
     """
-    from asgard.report.plots import gold_plots
+    now = datetime.now(UTC)
+    say(f"reading tables and runs of {pipeline.name}")
+    facts = gather(lake, pipeline, now)
+    features = gather_features(lake, pipeline, str(facts.at))
+    say("asking MLflow and Redis")
+    models = gather_models(lake.settings, pipeline)
+    return Report(facts, now, features, models, gather_online(lake, features), report_tables.surroundings(lake))
 
-    facts = gather(lake)
-    features = gather_features(lake, str(facts.at), training_set)
-    plots = gold_plots(lake, str(facts.at))
-    page = render(facts, plots, report_tables.surroundings(lake), datetime.now(UTC), features, models, online)
+
+def write(report: Report, path: Path) -> Path:
+    """Draw and write the page; a reader sees the old file or the new one.
+
+    Raises:
+        EnvironmentSetupError: it can't be written, or jinja2 is not installed.
+    """
+    page = render(report)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = new_file(path.parent, ".html")
@@ -57,101 +101,66 @@ def write_report(
         os.replace(name, path)
     except OSError as error:
         raise EnvironmentSetupError(
-            f"The report {path} can't be written: {error.strerror}.", hint="Choose another folder with --dir."
+            f"The report {path} can't be written: {error.strerror}.",
+            hint="It must be the name of a file, in a folder that you may write to.",
         ) from error
     return path
 
 
-def render(
-    facts: Facts,
-    plots: Sequence["Plot"],
-    surroundings: Mapping[str, str],
-    now: datetime,
-    features: FeatureFacts | None = None,
-    models: ModelFacts | None = None,
-    online: OnlineFacts | None = None,
-) -> str:
-    """The page.
-
-    Args:
-        facts: what it shows.
-        plots: of the gold tables.
-        surroundings: names and values for the provenance, beside those that the facts have.
-        now: when it is written.
-        features: registered views, and a training set.
-        models: versions, and what one of them predicted.
-        online: what lookups said before and after a correction.
-    """
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
+def render(report: Report) -> str:
+    """The page."""
     from markupsafe import Markup
 
-    training = features.training if features else None
-    environment = Environment(
-        loader=FunctionLoader(_template),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"grouped": grouped, "shown": shown, "pairs": pairs, "seconds": seconds, "size": size}
-    model = shown_models(models) if models else None
-    return environment.get_template("report.html.j2").render(
-        now=now,
+    facts, features = report.facts, report.features
+    boxes = report_tables.boxes(facts)
+    return rendered(
+        "page.html.j2",
+        now=report.now,
+        pipeline=facts.pipeline,
         target=facts.at.reference,
         head=facts.at.commit,
-        tiles=_tiles(facts),
-        flow=Markup(flow(report_tables.boxes(facts))),  # noqa: S704 - drawn here, its texts escaped
-        tables=[report_tables.table_row(facts, table) for table in facts.tables],
-        audits=[report_tables.audit(table) for table in facts.tables if table.checks],
+        tiles=_tiles(facts, report.now),
+        flow=Markup(flow(boxes)),  # noqa: S704 - drawn here, its texts escaped
+        flow_columns=report_tables.graph_columns(facts, boxes),
+        tables=[report_tables.card(facts, table, features.views, report.now) for table in facts.catalog],
         failed=report_runs.failed(facts),
+        runs=report_runs.listed(facts),
         steps=report_runs.STEPS,
         timings=report_runs.timings(facts.runs),
         rail=Markup(branch_graph(report_runs.rail(facts))),  # noqa: S704 - numbers only
         row_height=ROW_HEIGHT,
         graph=[report_runs.commit(line) for line in facts.graph],
         is_whole_log=facts.is_whole_log,
-        views=shown_views(features.views) if features else [],
-        training=training,
-        training_plots=_drawn(training.plots) if training else [],
-        model=model,
-        model_plots=_drawn(model["plots"]) if model else [],
-        score_plots=_drawn([model["scores"]]) if model else [],
-        online=shown_online(online) if online else None,
-        plots=_drawn(plots),
-        provenance=report_tables.provenance(facts, surroundings),
+        views=shown_views(features.views),
+        unregistered=features.unregistered,
+        on_demand=features.on_demand,
+        models=shown_models(report.models),
+        online=shown_online(report.online),
+        sections=report.sections,
+        provenance=report_tables.provenance(facts, report.surroundings),
+        source=report.source,
     )
 
 
-def _template(name: str) -> str:
-    return resources.files("asgard.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _drawn(plots: Sequence["Plot"]) -> list[Mapping[str, str]]:
-    from markupsafe import Markup
-
-    return [{"title": plot.title, "svg": Markup(plot.svg), "summary": plot.summary} for plot in plots]  # noqa: S704 - by matplotlib
-
-
-def _tiles(facts: Facts) -> list[Mapping[str, str]]:
-    published = [run for run in facts.runs if run.is_published]
-    checks = [check for table in facts.tables for check in table.checks]
+def _tiles(facts: Facts, now: datetime) -> Sequence[Mapping[str, str]]:
+    published = [table for table in facts.catalog if table.is_published]
+    checks = [check for table in facts.catalog for check in table.checks]
     passed = sum(bool(check["passed"]) for check in checks)
     free = sum(check["answered_by"] == "statistics" for check in checks)
-    blocked = sum(
-        rows_of_batch(run, name)
-        for run in facts.failed_audits
-        for name in run.attempt.record["writes"]
-        if layer_of(name) in LAYERS
-    )
-    bronze, gold = (sum(t.rows for t in facts.tables if t.layer == layer) for layer in ("bronze", "gold"))
+    blocked = sum(rows_of_batch(run, table.name) for run in facts.failed_audits for table in facts.catalog)
+    runs = sum(run.is_published for run in facts.runs)
+    newest = max((str(table.described["written"]) for table in published if table.described["written"]), default=None)
+    others = (report_tables.FILES, report_tables.PREDICTIONS)
+    layers = [column for column in report_tables.columns_of(facts) if column not in others]
+    ends = dict.fromkeys((*layers[:1], *layers[-1:]))
+    rows = {name: sum(table.rows or 0 for table in published if table.layer == name) for name in ends}
     return [
-        {"value": grouped(bronze), "label": "rows in bronze", "note": "as they were delivered"},
-        {"value": grouped(gold), "label": "rows in gold", "note": "features and figures"},
         {
-            "value": grouped(sum(table.layer in LAYERS for table in facts.tables)),
-            "label": "tables",
-            "note": f"published by {len(published)} runs",
+            "value": f"{len(published)} of {len(facts.catalog)}",
+            "label": "tables published",
+            "note": f"by {counted(runs, 'run')}; the newest {age(newest, now)}" if newest else "nothing yet",
         },
+        *({"value": grouped(count), "label": f"rows in {name}", "note": ""} for name, count in rows.items()),
         {
             "value": f"{passed} of {len(checks)}",
             "label": "checks passed",

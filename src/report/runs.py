@@ -1,16 +1,60 @@
-"""What the report says of runs: the audit that failed, where they spent their time, and the graph of branches."""
+"""What the report says of runs: how each ended, the audit that failed, their times, and the graph of branches."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from asgard.lakehouse.runs.history import RunSummary
+from asgard.lakehouse.runs.run import Status
 from asgard.report.drawings import Line
 from asgard.report.facts import Facts, GraphLine, checks_of, rows_of_batch
 
 STEPS = ("begin", "write", "audit", "publish")
 SAMPLE_ROWS, SAMPLE_COLUMNS = 5, 7
 _RUNS_TIMED = 12
+_RUNS_LISTED = 30
+_GOOD = frozenset({Status.PUBLISHED, Status.ALREADY_PUBLISHED, Status.UNCHANGED})
+_BAD = frozenset({Status.AUDIT_FAILED, Status.FAILED, "died"})
 _OWN_COLUMNS = ("_source_file", "_source_row")
+
+
+def listed(facts: Facts) -> Mapping[str, Any]:
+    """The newest runs that had something to do, one line each, and how many more there are."""
+    active = [run for run in facts.runs if run.status != Status.UNCHANGED]
+    return {
+        "lines": [_line(run) for run in active[:_RUNS_LISTED]],
+        "older": max(0, len(active) - _RUNS_LISTED),
+        "idle": len(facts.runs) - len(active),
+    }
+
+
+def _line(run: RunSummary) -> Mapping[str, Any]:
+    start, record = run.attempt.start, run.attempt.record
+    writes = {name: write for name, write in record.get("writes", {}).items() if not name.startswith("ledger.")}
+    checks = [(name, check) for name in record.get("writes", {}) for check in checks_of(run, name)]
+    return {
+        "run_id": run.attempt.run_id,
+        "attempt": run.attempt.attempt,
+        "job": start.get("job", "run"),
+        "started": start.get("started"),
+        "by": start.get("user", ""),
+        "code": str(start.get("code_version", ""))[:12],
+        "status": run.status,
+        "style": style_of(run.status),
+        "tables": [
+            {"name": name, "added": int(write["rows_added"]), "removed": int(write["rows_removed"])}
+            for name, write in writes.items()
+        ],
+        "passed": sum(bool(check["passed"]) for _, check in checks),
+        "checks": len(checks),
+        "failing": [f"{name}: {check['name']}" for name, check in checks if not check["passed"]],
+        "error": run.attempt.outcome.get("error") or "",
+        "seconds": sum(_step_seconds(run).values()),
+    }
+
+
+def style_of(status: str) -> str:
+    """`good`, `bad`, or `warn` for what is neither."""
+    return "good" if status in _GOOD else "bad" if status in _BAD else "warn"
 
 
 def failed(facts: Facts) -> Mapping[str, Any] | None:
@@ -19,7 +63,7 @@ def failed(facts: Facts) -> Mapping[str, Any] | None:
         return None
     run = facts.failed_audits[0]
     record = run.attempt.record
-    columns = {table.name: tuple(table.described["columns"]) for table in facts.tables}
+    columns = {table.name: tuple(table.described.get("columns", ())) for table in facts.tables}
     tables = [
         {"name": name, "rows": rows_of_batch(run, name), "checks": len(checks), "failing": failing}
         for name in record["writes"]
@@ -34,6 +78,7 @@ def failed(facts: Facts) -> Mapping[str, Any] | None:
         "sources": [_file_name(path) for path in record.get("params", {}).get("sources", ())],
         "base": record["base"],
         "is_same": record["base"] == facts.at.commit,
+        "is_mended": not any(table.refused for table in facts.tables if table.name in record["writes"]),
         "tables": tables,
         "others": len(facts.failed_audits) - 1,
     }
@@ -71,6 +116,7 @@ def timings(runs: Sequence[RunSummary]) -> list[Mapping[str, Any]]:
             "label": f"{run.attempt.start.get('job', 'run')}: {_tables_in_short(run)}",
             "run_id": run.attempt.run_id,
             "status": run.status,
+            "style": style_of(run.status),
             "total": sum(_step_seconds(run).values()),
             "parts": [
                 {"step": step, "seconds": taken, "percent": 100 * taken / longest}

@@ -1,63 +1,209 @@
-"""What the report says of tables: the flow of rows, the audits of their last runs, and where they come from."""
+"""What the report says of tables: the graph, the catalog with columns and checks, and where they come from."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from asgard.common.errors import AsgardError
+from asgard.common.settings import redact_url
+from asgard.lakehouse.catalog.files import spark_type
 from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.columns_text import read_columns
+from asgard.lakehouse.declaring.declaration import Table
 from asgard.report.drawings import Box
-from asgard.report.facts import LAYERS, Facts, TableFact, layer_of
+from asgard.report.facts import Facts, TableFact, checks_of, layer_of
+from asgard.report.features import ViewFact
 from asgard.report.format import counted, grouped, size
+
+_FILES_SHOWN = 4
+FILES, PREDICTIONS = "files", "predictions"
+"""Columns of the graph beside those of the layers."""
+
+
+def anchor(table: str) -> str:
+    """The id of a table's card."""
+    return f"table-{table.replace('.', '-')}"
+
+
+def columns_of(facts: Facts) -> list[str]:
+    """The graph's columns from the left: files, layers (those whose tables stand further down last), predictions."""
+    depths: dict[str, int] = {}
+    for table in facts.catalog:  # each after its inputs
+        depths[table.name] = 1 + max((depths.get(name, 0) for name in table.inputs), default=0)
+    layers: dict[str, list[int]] = {}
+    for table in facts.catalog:
+        if not table.model:
+            layers.setdefault(table.layer, []).append(depths[table.name])
+    ordered = sorted(layers, key=lambda layer: (sum(layers[layer]) / len(layers[layer]), layer))
+    return [
+        *([FILES] if any(table.files for table in facts.catalog) else []),
+        *ordered,
+        *([PREDICTIONS] if any(table.model for table in facts.catalog) else []),
+    ]
 
 
 def boxes(facts: Facts) -> list[Box]:
-    """Files and tables, with the rows that went in and came out."""
-    boxes = []
-    for table in facts.tables:
-        if table.layer not in LAYERS:
-            continue
-        for file in table.files:
-            name = f"{file.name} "  # a file and a table may have the same name
-            boxes.append(Box(name, 0, (counted(file.rows, "row"), size(file.bytes)), "file"))
-        inputs = (*table.inputs, *(f"{file.name} " for file in table.files))
-        passed = sum(bool(check["passed"]) for check in table.checks)
-        rows_in = facts.rows_in(table)
-        lines = (
-            f"{grouped(rows_in)} in → {grouped(table.rows)} out" if rows_in else counted(table.rows, "row"),
-            f"{passed} of {len(table.checks)} checks passed" if table.checks else "no checks",
+    """Files and tables, with the rows that went in and came out, and what failed."""
+    columns = columns_of(facts)
+    found = []
+    for table in facts.catalog:
+        files = list(_file_boxes(table))
+        found += files
+        found.append(
+            Box(
+                table.name,
+                columns.index(PREDICTIONS if table.model else table.layer),
+                (_rows_line(facts, table), _checks_line(table)),
+                layer_of(table.name),
+                (*table.inputs, *(file.name for file in files)),
+                mark=_mark(table),
+                link=f"#{anchor(table.name)}",
+            )
         )
-        boxes.append(Box(table.name, LAYERS.index(table.layer) + 1, lines, layer_of(table.name), inputs))
-    return boxes
+    return found
 
 
-def table_row(facts: Facts, table: TableFact) -> Mapping[str, Any]:
-    """A table as a line."""
-    write = table.run.attempt.record["writes"][table.name] if table.run else {}
+def _file_boxes(table: TableFact) -> Iterator[Box]:
+    """The files of a table, or one box for all where there are many."""
+    if len(table.files) > _FILES_SHOWN:
+        rows, bytes_ = (sum(getattr(file, what) for file in table.files) for what in ("rows", "bytes"))
+        yield Box(f"{len(table.files):,} files of {table.name}", 0, (counted(rows, "row"), size(bytes_)), "file")
+        return
+    for number, file in enumerate(table.files):
+        others = [other.name for other in table.files[:number]]
+        name = f"{file.name}{' ' * (1 + others.count(file.name))}"  # a file and a table may have the same name
+        yield Box(name, 0, (counted(file.rows, "row"), size(file.bytes)), "file")
+
+
+def _rows_line(facts: Facts, table: TableFact) -> str:
+    if table.problem:
+        return "can't be read"
+    if not table.is_published:
+        return "not published yet"
+    if table.rows is None:
+        return "rows not counted"
+    rows_in = facts.rows_in(table)
+    if table.model or not rows_in:
+        return counted(table.rows, "prediction" if table.model else "row")
+    return f"{grouped(rows_in)} in → {grouped(table.rows)} out"
+
+
+def _checks_line(table: TableFact) -> str:
+    if table.refused is not None:
+        checks = checks_of(table.refused, table.name)
+        return f"{sum(not check['passed'] for check in checks)} of {len(checks)} checks failed, not published"
+    if not table.checks:
+        return "no checks" if table.is_published else ""
+    passed = sum(bool(check["passed"]) for check in table.checks)
+    return f"{passed} of {len(table.checks)} checks passed"
+
+
+def _mark(table: TableFact) -> str:
+    """`bad`: its newest batch was refused; `warn`: a check failed that only warns; "": neither."""
+    if table.refused is not None:
+        return "bad"
+    return "" if all(check["passed"] for check in table.checks) else "warn"
+
+
+def graph_columns(facts: Facts, drawn: Sequence[Box]) -> list[Mapping[str, Any]]:
+    """The graph as lists, for screens that are too narrow for the drawing."""
+    names = {box.name: box for box in drawn}
+    return [
+        {
+            "title": column,
+            "boxes": [
+                {"box": box, "inputs": [names[name] for name in box.inputs if name in names]}
+                for box in drawn
+                if box.column == place
+            ],
+        }
+        for place, column in enumerate(columns_of(facts))
+    ]
+
+
+def card(facts: Facts, table: TableFact, views: Sequence[ViewFact], now: datetime) -> Mapping[str, Any]:
+    """A table's card in the catalog."""
+    described, declared = table.described, table.declared
+    checks = _checks(table)
     return {
         "name": table.name,
+        "anchor": anchor(table.name),
         "layer": layer_of(table.name),
-        "description": table.described["description"],
-        "sources": [*table.inputs, *(file.name for file in table.files)],
-        "rows_in": facts.rows_in(table),
+        "description": described.get("description") or (declared.description if declared else ""),
+        "is_published": table.is_published,
+        "problem": table.problem,
         "rows": table.rows,
-        "added": write.get("rows_added", 0),
-        "removed": write.get("rows_removed", 0),
-        "files": table.described["files"],
-        "bytes": table.described["bytes"],
-    }
-
-
-def audit(table: TableFact) -> Mapping[str, Any]:
-    """What the audit of a table's last run said."""
-    checks = table.checks
-    return {
-        "table": table.name,
-        "layer": layer_of(table.name),
+        "written": described.get("written"),
+        "mark": _mark(table),
+        "facts": {name: value for name, value in _properties(facts, table).items() if value},
+        "columns": list(_columns(table, views)),
+        "checks": checks,
+        "judged": sum(check["passed"] is not None for check in checks),
         "passed": sum(bool(check["passed"]) for check in checks),
         "free": sum(check["answered_by"] == "statistics" for check in checks),
-        "checks": checks,
+        "refused": table.refused.attempt.run_id if table.refused else "",
+        "waiting": table.waiting,
+        "now": now,
     }
+
+
+def _properties(facts: Facts, table: TableFact) -> dict[str, str]:
+    described, declared = table.described, table.declared
+    write = table.run.attempt.record["writes"][table.name] if table.run else {}
+    files = [file.name for file in table.files]
+    more = f"and {len(files) - _FILES_SHOWN:,} more files"
+    return {
+        "Owner": _either(described.get("owner"), declared and declared.owner),
+        "Made from": ", ".join([*table.inputs, *files[:_FILES_SHOWN], *([more] if len(files) > _FILES_SHOWN else [])]),
+        "Predictions of": table.model and f"the model {table.model}",
+        "Rows in": grouped(facts.rows_in(table)) if facts.rows_in(table) else "",
+        "Last run": f"{counted(write['rows_added'], 'row')} added, {grouped(write['rows_removed'])} removed"
+        if write
+        else "",
+        "Kept as": f"{counted(described['files'], 'file')}, {size(described['bytes'])}" if described else "",
+        "Key": ", ".join(declared.keys) if declared else "",
+        "Write mode": _mode(declared) if declared else "",
+        "Computed": described.get("intervals", "").replace("/", " to ").replace(",", ", "),
+        "Used by": described.get("consumers", ""),
+        "Update frequency": described.get("update_frequency", ""),
+        "Retention": declared.retention if declared else "",
+        "Tags": described.get("tags", ""),
+    }
+
+
+def _either(published: object, declared: object) -> str:
+    return str(published or declared or "")
+
+
+def _mode(table: Table) -> str:
+    interval = f", {table.interval.unit} by {table.interval.column}" if table.interval else ""
+    partitions = f"; partitioned by {', '.join(table.partitioned_by)}" if table.partitioned_by else ""
+    return f"{str(table.mode).replace('_', ' ')}{interval}{partitions}"
+
+
+def _columns(table: TableFact, views: Sequence[ViewFact]) -> Iterator[Mapping[str, str]]:
+    """As published, or else as declared; with what each is for."""
+    declared = table.declared
+    published = {name: spark_type(kind) for name, kind in table.described.get("columns", {}).items()}
+    written = read_columns(declared.columns) if declared and declared.columns and not published else {}
+    reading = [fact.view for fact in views if str(fact.view.table) == table.name]
+    for name, kind in (published or written).items():
+        uses = ["key"] if declared and name in declared.keys else []
+        uses += ["interval"] if declared and declared.interval and name == declared.interval.column else []
+        uses += [f"feature of {view.name}" for view in reading if name in view.feature_names]
+        yield {"name": name, "type": kind, "use": ", ".join(uses)}
+
+
+def _checks(table: TableFact) -> list[Mapping[str, Any]]:
+    """What the last audit measured, and declared checks that no run answered yet."""
+    answered = {check["name"] for check in table.checks}
+    waiting = [
+        {"name": check.name, "severity": str(check.severity), "passed": None, "answered_by": ""}
+        for check in (table.declared.audited_checks if table.declared else ())
+        if check.name not in answered
+    ]
+    return [*table.checks, *waiting]
 
 
 def provenance(facts: Facts, around: Mapping[str, str]) -> Mapping[str, Any]:
@@ -86,6 +232,7 @@ def provenance(facts: Facts, around: Mapping[str, str]) -> Mapping[str, Any]:
                 "written": table.described["written"],
             }
             for table in facts.tables
+            if table.is_published
         ],
     }
 
@@ -98,8 +245,8 @@ def surroundings(lake: Lakehouse) -> Mapping[str, str]:
         "Java for Spark": _java(lake),
         "Python": platform.python_version(),
         "Asgard": __version__,
-        "Nessie": f"{lake.nessie.uri}, repository of {lake.nessie.repository().created}",
-        "Warehouse": lake.settings.warehouse,
+        "Nessie": f"{redact_url(lake.nessie.uri)}, repository of {lake.nessie.repository().created}",
+        "Warehouse": redact_url(lake.settings.warehouse),
     }
 
 

@@ -1,6 +1,13 @@
-"""A page as a test reads it."""
+"""A page as a test reads it, and the smallest page that there is."""
 
+from datetime import UTC, datetime
 from html.parser import HTMLParser
+
+from asgard.common.names import BranchName, CommitHash
+from asgard.lakehouse.catalog.snapshots import At
+from asgard.report.facts import Facts
+from asgard.report.page import Report, render
+from asgard.report.sections import Section
 
 NASTY = "</code><script>alert('x')</script>&\""
 """Text that must stay text."""
@@ -43,3 +50,12 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._open and self._open[-1] not in ("style", "script"):
             self.text += f" {data}"
+
+
+NOTHING = Facts("shop", At(BranchName("main"), CommitHash("c0ffee")), (), (), (), is_whole_log=True)
+"""What is known of a pipeline without a table or a run."""
+
+
+def page_of_sections(*sections: Section) -> str:
+    """The page of nothing but these sections."""
+    return render(Report(NOTHING, datetime(2024, 5, 1, 12, tzinfo=UTC), sections=sections))

@@ -172,7 +172,7 @@ def describe_contents(lake: Lakehouse, at: At) -> tuple[list[dict[str, Any]], li
             continue
         try:
             state = TableState.load(content.metadata_location, lake.settings)
-            described = {"table": name, **_describe(state, content), "rows": _rows(lake, state, key, at)}
+            described = {"table": name, **describe(state, content), "rows": _rows(lake, state, key, at)}
         except AsgardError as error:
             others.append(Other(name, content.kind_in_words, error.message))
             continue
@@ -198,7 +198,8 @@ def _rows(lake: Lakehouse, state: TableState, key: tuple[str, ...], at: At) -> i
     return lake.spark.table(f"{CATALOG}.{names}.{quoted(f'{key[-1]}@{at.reference}#{at.commit}')}").count()
 
 
-def _describe(state: TableState, content: Content) -> dict[str, Any]:
+def describe(state: TableState, content: Content) -> dict[str, Any]:
+    """A table as its metadata has it: size, snapshot, columns, and what its declaration says of it; no rows."""
     snapshot = state.table.current_snapshot()
     written = datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC).isoformat() if snapshot else None
     properties = state.properties

@@ -80,7 +80,7 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
     from asgard.local.demo import models as demo_models
     from asgard.local.demo import online as demo_online
     from asgard.model.training.source import PipelineSource
-    from asgard.report.page import write_report
+    from asgard.report import page
 
     began = time.monotonic()
     _require_extra()
@@ -101,6 +101,11 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
     refused = _bring_bad_rows(lake, pipeline, data.bad_batch(folder / "data"), say)
     say("writing the report")
     at = resolve(lake, None)
+    report = page.read(lake, pipeline)
+    if importlib.util.find_spec(f"{data.__package__}.report") is not None:
+        own = importlib.import_module(f"{data.__package__}.report")
+        sections = own.sections(lake, str(at), report.features, folder / TRAINING_SET, models.facts, online.facts)
+        report = replace(report, sections=sections, source=own.SOURCE)
     return Story(
         folder=folder,
         pipeline=str(example),
@@ -115,7 +120,7 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
         tables=tuple(describe_tables(lake, at)),
         runs=tuple(run.to_json() for run in list_runs(lake)),
         lineage=lineage(lake, TableName.parse(STORY_TABLE), at).to_json(),
-        report=write_report(lake, folder / REPORT, folder / TRAINING_SET, models.facts, online.facts),
+        report=page.write(report, folder / REPORT),
         seconds=round(time.monotonic() - began, 1),
     )
 

@@ -19,8 +19,8 @@ from asgard.lakehouse.declaring.intervals import TimeRange
 from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.runs.history import list_runs
 from asgard.local.demo import models as demo_models
+from asgard.local.demo.lookups import OnlineFacts, Seen
 from asgard.model.versions import ModelVersion
-from asgard.report.online import OnlineFacts, Seen
 from asgard.serving import OnlineStore
 from asgard.serving.redis_access.store import Store
 from asgard.serving.sync.status import online_views, status

@@ -9,12 +9,12 @@ import typer
 
 from asgard.jobs.reporting import show_table
 from asgard.lakehouse.runs.run import Status
+from asgard.local.demo.lookups import OnlineFacts, changes, sync_lines
 from asgard.local.demo.models import Modelled
 from asgard.local.demo.online import LOOKED_AT, Served
 from asgard.local.demo.story import LABELS, METRICS, STORY_TABLE, TRAINING_SET, Refused, Story
 from asgard.model.batch.table import SCORE
 from asgard.report.models import metric_rows
-from asgard.report.online import OnlineFacts, changes, sync_lines
 
 
 def show(story: Story) -> None:

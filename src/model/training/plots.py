@@ -1,6 +1,6 @@
 """What a model's test looks like: ROC and precision-recall curve, calibration, confusion matrix, importance.
 
-Each function draws into axes that it is given: the training job makes PNG files of them for MLflow, the demo's report
+Each function draws into axes that it is given: the training job makes PNG files of them for MLflow, the report
 pictures in its own colours.
 """
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from pyspark.sql import SparkSession
@@ -14,6 +15,7 @@ from asgard.common.errors import AsgardError, ServiceError, UnknownTableError
 from asgard.common.names import TableName
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.runs.history import describe_contents, differences
 from asgard.lakehouse.runs.lineage import lineage
 from asgard.lakehouse.runs.steps import read_progress
@@ -114,7 +116,10 @@ def test_a_run_does_not_write_over_another_tools_table(lake: Lakehouse, spark: S
     try:
         with pytest.raises(AsgardError, match="Delta Lake table"):
             run_work(lake, lambda attempt: attempt.write(declared(name), values(spark, "id bigint", [[1]])))
-        gather(lake)
+        zoo = Pipeline("zoo")
+        zoo.source(str(name))
+        (table,) = gather(lake, zoo, datetime.now(UTC)).tables
+        assert "Delta Lake table" in table.problem
     finally:
         foreign.drop("main", name)
 

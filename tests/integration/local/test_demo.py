@@ -64,6 +64,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path.parent / "__init__.py").touch()
     (path / "__init__.py").write_text("from examples.retail.journey import retail\n")
     (path / "data.py").write_text(_SMALL_DATA)
+    (path / "report.py").write_text("from examples.retail.report import SOURCE, sections\n")
     return path
 
 

@@ -3,90 +3,78 @@
 import json
 import re
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any
 from xml.etree import ElementTree
 
-import numpy as np
-import pandas as pd
 import pytest
-from tests.support.pages import NASTY, Page
+from tests.support.pages import NASTY, NOTHING, Page
+from tests.support.tested_models import SHA, an_evaluated, binding
 
+from asgard.common.errors import ServiceUnreachableError
 from asgard.common.git_utils import CodeVersion
-from asgard.common.names import BranchName, CommitHash, SnapshotId, TableName
-from asgard.lakehouse.catalog.snapshots import At
+from asgard.common.names import SnapshotId, TableName
+from asgard.common.settings import load_settings
+from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.local.demo.models import Origin
-from asgard.model.lifecycle import Stage, Version
-from asgard.model.metrics import Task, baseline, curves, evaluate
-from asgard.model.versions import Binding, BoundView, ModelVersion
-from asgard.report.facts import Facts
-from asgard.report.model_facts import Evaluated, ModelFacts, Predictions
+from asgard.model.declaration import Model, model
+from asgard.model.lifecycle import Stage
+from asgard.model.mlflow_access.pages import run_page, version_page
+from asgard.model.versions import Binding
+from asgard.report import model_facts
+from asgard.report.model_facts import Evaluated, RegisteredModelFact, RegistryFacts, gather_models
 from asgard.report.model_plots import model_plots
 from asgard.report.models import metric_rows
-from asgard.report.page import render
+from asgard.report.page import Report, render
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
-SHA = "5f" * 32
+MLFLOW = "http://mlflow.example:5000"
 
 
-def binding(**details: Any) -> Binding:
-    view = BoundView(
-        "money", 2, TableName("gold", "money"), SnapshotId(4561278), CommitHash("c0ffee"), "file:///m.json"
-    )
-    known = {
-        "labels": {"source": "gold.labels", "snapshot_id": 998877},
-        "params": {"leaves": 15},
-        "seed": 7,
-        "rows": 20_738,
-        "train_rows": 15_000,
-        "test_rows": 5_000,
-        "test_from": "2024-02-01T00:00:00+00:00",
-    }
-    return Binding((view,), "c0de", True, {"roc_auc": 0.7}, {}, {**known, **details})
-
-
-def an_evaluated(name: str, stage: Stage, seed: int) -> Evaluated:
-    drawn = np.random.default_rng(seed)
-    target = drawn.integers(0, 2, 400).astype(float)
-    score = np.clip(target * 0.3 + drawn.random(400) * 0.7, 0, 1)
-    version = ModelVersion(
-        name, Version(1, 2, 3), "4", stage, "run123", "2024-04-30T10:00:00+00:00", NASTY, SHA, binding()
-    )
-    return Evaluated(
-        version,
-        {str(metric): value for metric, value in evaluate(Task.BINARY, target, score).items()},
-        {str(metric): value for metric, value in baseline(Task.BINARY, target, target).items()},
-        {"visits": 0.02, "spent": 0.01, "noise": -0.001},
-        curves(target, score),
-        timedelta(days=28),
+def declared(name: str) -> Model:
+    return model(
+        name,
+        labels="gold.labels",
+        target="churned",
+        views=("money",),
+        trainer=lambda data: data,
+        test_from="2024-02-01",
+        outcome_after="28d",
+        description=f"Who leaves {NASTY}",
     )
 
 
 @pytest.fixture(scope="module")
-def facts() -> ModelFacts:
-    rows = pd.DataFrame(
-        {
-            "customer_id": range(1, 1001),
-            "prediction": np.linspace(0.9, 0.1, 1000),
-            "features_as_of": pd.Timestamp("2024-04-29", tz="UTC"),
-            "scope": "all",
-            "run_id": "run-of-predictions",
-        }
-    )
-    published = Predictions(TableName("gold", "churn_predictions"), SnapshotId(31337), ("customer_id",), rows)
-    return ModelFacts((an_evaluated("churn", Stage.PRODUCTION, 1), an_evaluated("linear", Stage.NONE, 2)), published)
+def tested() -> Evaluated:
+    return an_evaluated("churn", Stage.PRODUCTION, 1)
 
 
-def page_of(models: ModelFacts | None) -> str:
-    nothing = Facts(At(BranchName("main"), CommitHash("abc")), (), (), (), True, {})
-    return render(nothing, (), {}, NOW, None, models)
+@pytest.fixture(scope="module")
+def facts(tested: Evaluated) -> RegistryFacts:
+    other = an_evaluated("linear", Stage.NONE, 2)
+    found = [
+        RegisteredModelFact(
+            declared(each.version.name),
+            TableName("gold", f"{each.version.name}_predictions"),
+            (each.version,),
+            each,
+            pages={str(each.version): version_page(MLFLOW, each.version.name, "4")},
+            run_page=run_page(MLFLOW, "17", "run123"),
+        )
+        for each in (tested, other)
+    ]
+    return RegistryFacts((*found, RegisteredModelFact(declared("untrained"), TableName("gold", "u_predictions"))))
 
 
-def test_it_says_what_the_facts_say(facts: ModelFacts) -> None:
+def page_of(models: RegistryFacts) -> str:
+    return render(Report(NOTHING, NOW, models=models))
+
+
+def test_it_says_what_the_facts_say(facts: RegistryFacts, tested: Evaluated) -> None:
     text = " ".join(Page(page_of(facts)).text.split())
     for expected in (
-        "churn@1.2.3 Production",
+        "churn@1.2.3 Production 2024-04-30 10:00 Accuracy",
+        "Learns churned of gold.labels from money; predicts into gold.churn_predictions",
         "30 April 2024, 10:00 UTC by",
         "15,000 labels whose outcome was known before 1 February 2024",
         "5,000 labels from that day on",
@@ -99,42 +87,75 @@ def test_it_says_what_the_facts_say(facts: ModelFacts) -> None:
         "c0de (with uncommitted changes)",
         SHA,
         "run123",
-        f"ROC AUC {facts.tested[0].metrics['roc_auc']:.3f} {facts.tested[1].metrics['roc_auc']:.3f} 0.500",
-        "1,000 by churn@1.2.3",
-        "Mean 0.5000",
-        "29 April 2024",
-        "run-of-predictions",
-        "1 0.9000 2 0.8992 3 0.8984 4 0.8976 5 0.8968",
+        f"ROC AUC {tested.metrics['roc_auc']:.3f} 0.500",
+        "untrained",
+        "No version yet: asgard train registers one.",
     ):
         assert expected in text, expected
 
 
-def test_the_section_needs_no_other_file_and_its_anchors_are_there_once(facts: ModelFacts) -> None:
+def test_the_section_needs_no_other_file_and_its_anchors_are_there_once(facts: RegistryFacts) -> None:
     text = page_of(facts)
     page = Page(text)
-    assert all(link.startswith("#") for link in page.links)
-    assert not re.search(r"url\((?!#)|@import|https?://", text)
+    outside = {link for link in page.links if not link.startswith("#")}
+    assert outside == {
+        f"{MLFLOW}/#/models/churn/versions/4",
+        f"{MLFLOW}/#/models/linear/versions/4",
+        f"{MLFLOW}/#/experiments/17/runs/run123",
+    }
+    assert not re.search(r"url\((?!#)|@import|src=", text)
     assert len(page.ids) == len(set(page.ids))
-    assert {link[1:] for link in page.links} <= set(page.ids)
+    assert {link[1:] for link in page.links if link not in outside} <= set(page.ids)
     assert "<script>alert" not in text
-    assert NASTY in page.text
+    assert f"Who leaves {NASTY}" in page.text
     levels = [int(tag[1]) for tag in page.tags if re.fullmatch(r"h[1-6]", tag)]
     assert all(below - above <= 1 for above, below in pairwise(levels))
 
 
-def test_without_models_there_is_no_section() -> None:
-    assert 'id="model"' not in page_of(None)
+def test_addresses_of_pages_have_no_login_and_no_file() -> None:
+    assert version_page("https://ada:secret@mlflow.example/base/", "a/b", "1") == (
+        "https://mlflow.example/base/#/models/a%2Fb/versions/1"
+    )
+    assert version_page("sqlite:///mlflow.db", "churn", "1") == ""
 
 
-def test_a_model_without_curves_has_its_importance_and_its_scores(facts: ModelFacts) -> None:
-    blind = ModelFacts((replace(facts.chosen, curves=None),), facts.predictions)
-    assert [plot.title for plot in model_plots(blind)] == ["Feature importance", "How the scores are spread"]
-    assert "Feature importance" in Page(page_of(blind)).text
+def test_without_models_it_says_so() -> None:
+    assert "This pipeline declares no models." in Page(page_of(RegistryFacts())).text
 
 
-def test_pictures_take_their_colours_from_the_page(facts: ModelFacts) -> None:
-    plots = model_plots(facts)
-    assert len(plots) == 6
+def test_an_mlflow_that_does_not_answer_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_settings: object) -> None:
+        raise ServiceUnreachableError(f"MLflow is away {NASTY}", hint="")
+
+    monkeypatch.setattr(model_facts.Registry, "of", refuse)
+    shop = Pipeline("shop")
+    assert gather_models(load_settings(), shop) == RegistryFacts()  # nothing is asked where nothing is declared
+    shop.add(declared("churn"))
+    found = gather_models(load_settings(), shop)
+    text = " ".join(Page(page_of(found)).text.split())
+    assert f"MLflow not read MLflow is away {NASTY}" in text
+    assert "predicts into gold.churn_predictions" in text
+
+
+def test_a_model_without_curves_has_its_importance(facts: RegistryFacts, tested: Evaluated) -> None:
+    blind = replace(tested, curves=None)
+    assert [plot.title for plot in model_plots(blind)] == ["Feature importance"]
+    assert model_plots(replace(blind, importance={})) == []
+    assert "Feature importance" in Page(page_of(RegistryFacts((replace(facts.models[0], tested=blind),)))).text
+
+
+def test_a_version_that_was_registered_without_a_test_is_shown(facts: RegistryFacts, tested: Evaluated) -> None:
+    bare = replace(tested.version, binding=Binding(code_version="c0de"))
+    found = replace(facts.models[0], versions=(bare,), tested=Evaluated(bare, {"r2": 0.5, "rmse": 2.0}, {}, {}, None))
+    text = " ".join(Page(page_of(RegistryFacts((found,)))).text.split())
+    assert "RMSE less is better 2.000" in text
+    assert "Without features" not in text
+    assert "Trained on" not in text
+
+
+def test_pictures_take_their_colours_from_the_page(tested: Evaluated) -> None:
+    plots = model_plots(tested)
+    assert len(plots) == 5
     for plot in plots:
         root = ElementTree.fromstring(plot.svg)  # noqa: S314 - our own
         assert root.get("aria-label")
@@ -144,31 +165,28 @@ def test_pictures_take_their_colours_from_the_page(facts: ModelFacts) -> None:
         }
 
 
-def test_the_best_value_of_each_metric_is_marked(facts: ModelFacts) -> None:
-    good = replace(facts.tested[0], metrics={"roc_auc": 0.9, "brier": 0.1, "f1": float("nan")})
-    bad = replace(facts.tested[1], metrics={"roc_auc": 0.8, "brier": 0.2, "f1": 0.3})
+def test_the_best_value_of_each_metric_is_marked(tested: Evaluated) -> None:
+    good = replace(tested, metrics={"roc_auc": 0.9, "brier": 0.1, "f1": float("nan")})
+    bad = replace(tested, metrics={"roc_auc": 0.8, "brier": 0.2, "f1": 0.3})
     marked = {row["title"]: [each["is_best"] for each in row["values"]] for row in metric_rows((bad, good))}
     assert marked["ROC AUC"] == marked["Brier score"] == [False, True]
     assert marked["F1"] == [True, False]
     assert marked["Accuracy"] == [False, False]
+    assert "RMSE" not in marked
 
 
-def test_the_summaries_count_as_the_matrix_does(facts: ModelFacts) -> None:
-    curves = facts.chosen.curves
-    assert curves is not None
-    (_, false_yes), (false_no, yes) = curves.confusion
-    told = {plot.title: plot.summary for plot in model_plots(facts)}
-    assert f"{yes:,} of {yes + false_yes:,} that it says" in told["Confusion matrix at 0.5"]
-    assert f"{yes:,} of {yes + false_no:,} that churn" in told["Confusion matrix at 0.5"]
+def test_the_summaries_count_as_the_matrix_does(tested: Evaluated) -> None:
+    assert tested.curves is not None
+    (_, false_yes), (false_no, yes) = tested.curves.confusion
+    told = {plot.title: plot.summary for plot in model_plots(tested)}
+    assert f"{yes:,} of {yes + false_yes:,} that it says yes to" in told["Confusion matrix at 0.5"]
+    assert f"{yes:,} of {yes + false_no:,} that are yes" in told["Confusion matrix at 0.5"]
     assert "1 of 3 make it no worse" in told["Feature importance"]
-    assert "500 at 0.5 or above" in told["How the scores are spread"]
 
 
-def test_json_has_plain_values(facts: ModelFacts) -> None:
-    found = json.loads(json.dumps(facts.to_json(), allow_nan=False))
-    assert found["production"] == "churn@1.2.3"
-    assert [each["left_out"] for each in found["versions"]] == [738, 738]
-    assert found["predictions"]["top"][0] == {"customer_id": 1, "prediction": 0.9}
+def test_json_has_plain_values(tested: Evaluated) -> None:
+    found = json.loads(json.dumps(tested.to_json(), allow_nan=False))
+    assert (found["name"], found["stage"], found["left_out"]) == ("churn", "Production", 738)
 
 
 @pytest.mark.parametrize(

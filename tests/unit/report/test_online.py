@@ -1,104 +1,58 @@
-"""The report's section on lookups: what it shows before and after, and what it says where nothing was noted before."""
+"""The report's section on online views: how far Redis is, and what it says where Redis can't be asked."""
 
-import json
-import re
-from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
-from tests.support.pages import NASTY, Page
+from tests.support.pages import NASTY, NOTHING, Page
 
-from asgard.common.names import BranchName, CommitHash
-from asgard.lakehouse.catalog.snapshots import At
-from asgard.report.facts import Facts
-from asgard.report.online import Change, OnlineFacts, Seen, changes
-from asgard.report.page import render
+from asgard.report.online import OnlineViews, shown_online
+from asgard.report.page import Report, render
+from asgard.serving.sync.status import ViewStatus
 
-NOW = datetime(2018, 1, 2, tzinfo=UTC)
+NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
 
 
-def row(status: str, snapshot: int, **features: Any) -> dict[str, Any]:
-    told = {"status": status, "event_timestamp": "2018-01-01T00:00:00+00:00" if features else None}
-    head = {"table": "gold.m", "snapshot_id": snapshot, "commit": "c0ffee0123456789", "age_seconds": 0.25}
-    nothing = dict.fromkeys(("customer_lifetime_value", "prediction"))
-    return {"entity": {"customer_id": 1}, "features": nothing | features, "views": {"metrics": told | head}}
+def a_status(
+    snapshot: int | None = 12,
+    behind: int | None = 0,
+    finished: str | None = "2024-05-01T11:30:00+00:00",
+    *,
+    is_unfinished: bool = False,
+    is_table_gone: bool = False,
+) -> ViewStatus:
+    return ViewStatus("metrics", "gold.m", 2_468, snapshot, behind, 0.0, finished, is_unfinished, is_table_gone)
 
 
-def seen(snapshot: int, written: int, deleted: int, rows: dict[str, Any]) -> Seen:
-    done = {"view": "metrics", "mode": "changes", "why": f"since {NASTY}", "written": written, "deleted": deleted}
-    done |= {"rows": 2_468, "snapshot": snapshot}
-    return Seen((done,), ({"view": "metrics", "equal": True, "digest_redis": "ab" * 32},), rows)
-
-
-@pytest.fixture
-def facts() -> OnlineFacts:
-    """Household 1 was corrected, household 2 erased."""
-    first = {
-        "1": row("found", 11, customer_lifetime_value=1512.5, prediction=0.123456),
-        "2": row("found", 11, prediction=1),
-    }
-    later = {"1": row("found", 12, customer_lifetime_value=100.25, prediction=0.123456), "2": row("missing", 12)}
-    status = {
-        "view": "metrics",
-        "table": "gold.m",
-        "keys": 2_468,
-        "snapshot_id": 12,
-        "publishes_behind": 0,
-        "seconds_behind": 0.0,
-        "finished": "2024-05-01T12:00:00+00:00",
-    }
-    return OnlineFacts(
-        NOW, 1, 505.0, 50.5, 2, "20240501t120000-run", seen(11, 2_469, 0, first), seen(12, 1, 1, later), (status,)
-    )
-
-
-def page_of(facts: OnlineFacts | None) -> str:
-    empty = Facts(At(BranchName("main"), CommitHash("c0ffee")), (), (), (), is_whole_log=True, engine={})
-    return render(empty, [], {}, NOW, online=facts)
-
-
-def test_it_says_what_lookups_said_before_and_after(facts: OnlineFacts) -> None:
-    text = re.sub(r"\s+", " ", Page(page_of(facts)).text)
-    for expected in (
-        "metrics gold.m 12 at commit c0ffee012345 2,468 none",
-        "run 20240501t120000-run",
-        "Household 1: a receipt line was corrected from 505.00 to 50.50 dollars",
-        "customer_lifetime_value dollars spent so far 1,512.50 100.25",
-        "row of event timestamp 2018-01-01 2018-01-01",
-        "prediction how likely it leaves 0.1235 0.1235",
-        "Household 2 asked to be forgotten",
-        "status in every view found missing",
-        "2,469 0 2,468 equal abababababababab",
-        "1 1 2,468 equal abababababababab",
-        "looks from 2 January 2018",
-    ):
-        assert expected in text, expected
-    assert page_of(facts).count("<strong>100.25</strong>") == 1
-    assert "<strong>2018-01-01</strong>" not in page_of(facts)
-
-
-def test_the_section_needs_no_other_file_and_what_comes_from_outside_is_text(facts: OnlineFacts) -> None:
-    text = page_of(facts)
-    page = Page(text)
-    assert all(link.startswith("#") for link in page.links)
-    assert {link[1:] for link in page.links} <= set(page.ids)
+def text_of(facts: OnlineViews) -> str:
+    page = Page(render(Report(NOTHING, NOW, online=facts)))
     assert len(page.ids) == len(set(page.ids))
-    assert "<script>alert" not in text
-    assert NASTY in page.text
+    return " ".join(page.text.split())
 
 
-def test_without_lookups_there_is_no_section() -> None:
-    assert "online" not in Page(page_of(None)).ids
+@pytest.mark.parametrize(
+    ("status", "lag"),
+    [
+        (a_status(), "none"),
+        (a_status(behind=3), "3 publishes"),
+        (a_status(None, None), "never synced"),
+        (a_status(is_unfinished=True), "a sync is unfinished"),
+        (a_status(is_table_gone=True), "its table is gone"),
+        (a_status(behind=None), "not known"),
+    ],
+)
+def test_how_far_a_view_is_behind(status: ViewStatus, lag: str) -> None:
+    (view,) = shown_online(OnlineViews((status,)))["views"]
+    assert view["lag"].startswith(lag)
+    snapshot = "12 " if status.snapshot_id else ""
+    assert f"metrics gold.m {snapshot}2,468 {lag}" in text_of(OnlineViews((status,)))
 
 
-def test_where_nothing_was_noted_before_only_the_present_is_shown(facts: OnlineFacts) -> None:
-    alone = replace(facts, before=None)
-    assert changes(alone, 1)[0] == Change("status", "in every view", "", "found")
-    assert "What the first sync wrote" not in Page(page_of(alone)).text
+def test_a_redis_that_does_not_answer_is_reported() -> None:
+    text = text_of(OnlineViews((), ("scores",), (f"Redis at redis://x does not answer {NASTY}",)))
+    assert "Redis not read Redis at redis://x does not answer" in text
+    assert NASTY in text
+    assert "scores: asgard features apply registers them" in text
 
 
-def test_notes_are_read_as_they_were_written(facts: OnlineFacts) -> None:
-    assert facts.before is not None
-    assert Seen.from_json(json.loads(json.dumps(asdict(facts.before)))) == facts.before
-    assert json.loads(json.dumps(facts.to_json()))["at"] == "2018-01-02T00:00:00+00:00"
+def test_without_an_online_view_it_says_so() -> None:
+    assert "No view of this pipeline is online" in text_of(OnlineViews())
