@@ -51,8 +51,9 @@ def flow(boxes: Sequence[Box]) -> str:
     edges = [_edge(source, target) for source, target in pairs]
     drawn = [_box(box, *corners[box.name]) for box in boxes]
     return (
-        f'<svg viewBox="0 0 {width} {height + 2 * _MARGIN}" width="{width}" role="img" '
-        f'aria-label="Flow of rows between the tables">{"".join(edges)}{"".join(drawn)}</svg>'
+        f'<svg viewBox="0 0 {width} {height + 2 * _MARGIN}" width="{width}" '
+        f'style="min-width: {0.75 * width:g}px" role="img" aria-label="Flow of rows between the tables">'
+        f"{''.join(edges)}{''.join(drawn)}</svg>"
     )
 
 
@@ -94,12 +95,13 @@ def _box(box: Box, x: float, y: float) -> str:
         f'<text class="small" x="{x + 14:g}" y="{y + 40 + 16 * number:g}">{escape(line)}</text>'
         for number, line in enumerate(box.lines)
     )
+    name = _cut(box.name, 26 if box.mark else 30)
     drawn = (
         f'<g class="box {escape(f"{box.style} {box.mark}".strip())}">'
         f"<title>{escape(box.name)}: {escape('; '.join(box.lines))}</title>"
         f'<rect x="{x:g}" y="{y:g}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="6"/>'
         f'<rect class="stripe" x="{x:g}" y="{y:g}" width="5" height="{_BOX_HEIGHT}" rx="2"/>'
-        f'<text class="name" x="{x + 14:g}" y="{y + 21:g}">{escape(_cut(box.name))}</text>{lines}'
+        f'<text class="name" x="{x + 14:g}" y="{y + 21:g}">{escape(name)}</text>{lines}'
         f"{_sign(box.mark, x + _BOX_WIDTH - 14, y + 14) if box.mark else ''}</g>"
     )
     return f'<a href="{escape(box.link)}">{drawn}</a>' if box.link else drawn
@@ -112,7 +114,7 @@ def _sign(mark: str, x: float, y: float) -> str:
     return f'{_dot(x, y, "warned", 8)}<path class="cross" d="M{x:g},{y - 4.5:g} v5 m0,2.5 v1.5"/>'
 
 
-def _cut(text: str, most: int = 30) -> str:
+def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

@@ -9,13 +9,11 @@ _COLOURS = Colours(FIRST, SECOND, MUTED)
 
 
 def model_plots(tested: Evaluated) -> list[Plot]:
-    """The pictures of a version's test that there are."""
+    """The pictures of a version's test that there are; what its features matter comes first."""
     summaries = _summaries(tested)
-    return [
-        _plot(picture, summaries[picture.name], tested.version.name)
-        for picture in pictures(tested.curves, tested.importance)
-        if picture.name in summaries
-    ]
+    there = [each for each in pictures(tested.curves, tested.importance) if each.name in summaries]
+    there.sort(key=lambda picture: picture.name != "importance")
+    return [_plot(picture, summaries[picture.name], tested.version.name) for picture in there]
 
 
 def _plot(picture: Picture, summary: str, model: str) -> Plot:

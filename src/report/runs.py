@@ -46,7 +46,11 @@ def _line(run: RunSummary) -> Mapping[str, Any]:
         ],
         "passed": sum(bool(check["passed"]) for _, check in checks),
         "checks": len(checks),
-        "failing": [f"{name}: {check['name']}" for name, check in checks if not check["passed"]],
+        "failing": [
+            check["name"] if len(writes) == 1 else f"{name}: {check['name']}"
+            for name, check in checks
+            if not check["passed"]
+        ],
         "error": run.attempt.outcome.get("error") or "",
         "seconds": sum(_step_seconds(run).values()),
     }

@@ -83,10 +83,17 @@ def _rows_line(facts: Facts, table: TableFact) -> str:
         return "not published yet"
     if table.rows is None:
         return "rows not counted"
+    if table.model:
+        return f"{counted(table.rows, 'prediction')}{_predicted_by(table)}"
     rows_in = facts.rows_in(table)
-    if table.model or not rows_in:
-        return counted(table.rows, "prediction" if table.model else "row")
+    if not rows_in:
+        return counted(table.rows, "row")
     return f"{grouped(rows_in)} in → {grouped(table.rows)} out"
+
+
+def _predicted_by(table: TableFact) -> str:
+    version = table.run.attempt.start.get("params", {}).get("model") if table.run else None
+    return f" by {version}" if version else ""
 
 
 def _checks_line(table: TableFact) -> str:

@@ -26,6 +26,7 @@ from asgard.report.model_facts import Evaluated, RegisteredModelFact, RegistryFa
 from asgard.report.model_plots import model_plots
 from asgard.report.models import metric_rows
 from asgard.report.page import Report, render
+from asgard.report.plots import Plot
 
 NOW = datetime(2024, 5, 1, 12, tzinfo=UTC)
 MLFLOW = "http://mlflow.example:5000"
@@ -66,12 +67,22 @@ def facts(tested: Evaluated) -> RegistryFacts:
     return RegistryFacts((*found, RegisteredModelFact(declared("untrained"), TableName("gold", "u_predictions"))))
 
 
+@pytest.fixture(scope="module")
+def plots(tested: Evaluated) -> list[Plot]:
+    return model_plots(tested)
+
+
+@pytest.fixture(scope="module")
+def page_text(facts: RegistryFacts) -> str:
+    return page_of(facts)
+
+
 def page_of(models: RegistryFacts) -> str:
     return render(Report(NOTHING, NOW, models=models))
 
 
-def test_it_says_what_the_facts_say(facts: RegistryFacts, tested: Evaluated) -> None:
-    text = " ".join(Page(page_of(facts)).text.split())
+def test_it_says_what_the_facts_say(page_text: str, tested: Evaluated) -> None:
+    text = " ".join(Page(page_text).text.split())
     for expected in (
         "churn@1.2.3 Production 2024-04-30 10:00 Accuracy",
         "Learns churned of gold.labels from money; predicts into gold.churn_predictions",
@@ -94,8 +105,8 @@ def test_it_says_what_the_facts_say(facts: RegistryFacts, tested: Evaluated) -> 
         assert expected in text, expected
 
 
-def test_the_section_needs_no_other_file_and_its_anchors_are_there_once(facts: RegistryFacts) -> None:
-    text = page_of(facts)
+def test_the_section_needs_no_other_file_and_its_anchors_are_there_once(page_text: str) -> None:
+    text = page_text
     page = Page(text)
     outside = {link for link in page.links if not link.startswith("#")}
     assert outside == {
@@ -153,8 +164,7 @@ def test_a_version_that_was_registered_without_a_test_is_shown(facts: RegistryFa
     assert "Trained on" not in text
 
 
-def test_pictures_take_their_colours_from_the_page(tested: Evaluated) -> None:
-    plots = model_plots(tested)
+def test_pictures_take_their_colours_from_the_page(plots: list[Plot]) -> None:
     assert len(plots) == 5
     for plot in plots:
         root = ElementTree.fromstring(plot.svg)  # noqa: S314 - our own
@@ -175,10 +185,10 @@ def test_the_best_value_of_each_metric_is_marked(tested: Evaluated) -> None:
     assert "RMSE" not in marked
 
 
-def test_the_summaries_count_as_the_matrix_does(tested: Evaluated) -> None:
+def test_the_summaries_count_as_the_matrix_does(plots: list[Plot], tested: Evaluated) -> None:
     assert tested.curves is not None
     (_, false_yes), (false_no, yes) = tested.curves.confusion
-    told = {plot.title: plot.summary for plot in model_plots(tested)}
+    told = {plot.title: plot.summary for plot in plots}
     assert f"{yes:,} of {yes + false_yes:,} that it says yes to" in told["Confusion matrix at 0.5"]
     assert f"{yes:,} of {yes + false_no:,} that are yes" in told["Confusion matrix at 0.5"]
     assert "1 of 3 make it no worse" in told["Feature importance"]
