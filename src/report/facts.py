@@ -19,8 +19,8 @@ from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.declaring.planning import plan_runs
 from asgard.lakehouse.runs.history import RunSummary, describe, list_runs
-from asgard.lakehouse.runs.progress import read_progress
 from asgard.lakehouse.runs.run import Status
+from asgard.lakehouse.runs.steps import read_progress
 from asgard.model.batch.request import predictions_of
 from asgard.model.declaration import Model
 

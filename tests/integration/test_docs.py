@@ -67,6 +67,7 @@ def test_the_pipeline_of_the_readme_and_its_bad_rows(
         code, printed = run(line)
         assert code == 0, f"{line}: {printed}"
     assert "silver.orders_cleaned" in printed  # the lineage
+    assert "gold.sales_daily" in (tmp_path / "report.html").read_text(encoding="utf-8")
     expected = [
         (datetime(2024, 1, 5, tzinfo=UTC).date(), 2, Decimal("19.75")),
         (datetime(2024, 1, 6, tzinfo=UTC).date(), 1, Decimal("30.00")),

@@ -212,7 +212,7 @@ def test_it_says_what_the_facts_say(facts: Facts) -> None:
         "4.1.4",
         "60.5 s",
         "here main began, empty",
-        "audit failed bronze.a: between(amount)",
+        "audit failed ✕ between(amount)",
         "bronze.a +1,234",
     ):
         assert expected in text, expected
