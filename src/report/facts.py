@@ -266,7 +266,7 @@ def _described(state: TableState | None, content: Content | None) -> dict[str, A
     if state is None or content is None:
         return {}
     try:
-        rows = state.row_count()
+        rows = None if state.has_delete_files() else state.row_count()  # deletes could be counted only by reading files
     except AsgardError:
         rows = None
     return {**describe(state, content), "rows": rows}

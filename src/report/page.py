@@ -1,12 +1,13 @@
 """The report of a pipeline: one HTML file that shows what is published, and how it got there."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from asgard.common.aliases import Say
 from asgard.common.errors import EnvironmentSetupError
 from asgard.common.storage import new_file
 from asgard.lakehouse.catalog.lake import Lakehouse
@@ -64,7 +65,7 @@ class Report:
         }
 
 
-def read(lake: Lakehouse, pipeline: Pipeline, say: Callable[[str], None] = lambda _line: None) -> Report:
+def read(lake: Lakehouse, pipeline: Pipeline, say: Say = lambda _line: None) -> Report:
     """Read what a report shows: from Nessie, Iceberg's metadata, run records, registrations, MLflow and Redis.
 
     No Spark starts, and no table is scanned. An MLflow or a Redis that is not there is said in the report.

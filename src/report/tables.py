@@ -164,7 +164,8 @@ def _properties(facts: Facts, table: TableFact) -> dict[str, str]:
         "Owner": _either(described.get("owner"), declared and declared.owner),
         "Made from": ", ".join([*table.inputs, *files[:_FILES_SHOWN], *([more] if len(files) > _FILES_SHOWN else [])]),
         "Predictions of": table.model and f"the model {table.model}",
-        "Rows in": grouped(facts.rows_in(table)) if facts.rows_in(table) else "",
+        "Rows": "not counted: only a scan can tell how many there are" if described and table.rows is None else "",
+        "Rows in": grouped(facts.rows_in(table)) if facts.rows_in(table) and not table.model else "",
         "Last run": f"{counted(write['rows_added'], 'row')} added, {grouped(write['rows_removed'])} removed"
         if write
         else "",

@@ -19,7 +19,7 @@ from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.runs.history import describe_contents, differences
 from asgard.lakehouse.runs.lineage import lineage
 from asgard.lakehouse.runs.steps import read_progress
-from asgard.report.facts import gather
+from asgard.report.facts import TableFact, gather
 
 VIEW = {"type": "ICEBERG_VIEW", "metadataLocation": "file:/none", "versionId": 1, "schemaId": 1}
 DELTA = {"type": "DELTA_LAKE_TABLE", "metadataLocationHistory": [], "checkpointLocationHistory": []}
@@ -109,6 +109,13 @@ def test_what_looks_at_one_name_says_what_it_is(lake: Lakehouse, spark: SparkSes
             read_progress(lake, [declared(table)], zoo.ref)
 
 
+def reported(lake: Lakehouse, name: TableName) -> TableFact:
+    """What the report of a pipeline with just this table knows of it."""
+    zoo = Pipeline("zoo")
+    zoo.source(str(name))
+    return gather(lake, zoo, datetime.now(UTC)).tables[0]
+
+
 def test_a_run_does_not_write_over_another_tools_table(lake: Lakehouse, spark: SparkSession, fresh: Fresh) -> None:
     name, foreign = fresh.table(), Foreign(lake)
     write_rows(lake, declared(fresh.table()), values(spark, "id bigint", [[1]]))  # makes the namespace
@@ -116,10 +123,7 @@ def test_a_run_does_not_write_over_another_tools_table(lake: Lakehouse, spark: S
     try:
         with pytest.raises(AsgardError, match="Delta Lake table"):
             run_work(lake, lambda attempt: attempt.write(declared(name), values(spark, "id bigint", [[1]])))
-        zoo = Pipeline("zoo")
-        zoo.source(str(name))
-        (table,) = gather(lake, zoo, datetime.now(UTC)).tables
-        assert "Delta Lake table" in table.problem
+        assert "Delta Lake table" in reported(lake, name).problem
     finally:
         foreign.drop("main", name)
 
@@ -144,6 +148,7 @@ def test_rows_that_delete_files_delete_do_not_count(
 
     assert oracle == 5
     assert counted() == (5, 10, 5)
+    assert reported(lake, table.name).rows is None  # a report reads no files of rows
     monkeypatch.setattr(
         "asgard.lakehouse.catalog.files.TableState.row_count", lambda _self: None
     )  # as for equality deletes
