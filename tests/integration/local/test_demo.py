@@ -136,7 +136,15 @@ def test_the_report_says_what_was_published(first: dict[str, Any], folder: Path)
         assert str(view["snapshot_id"]) in text
     assert first["training"]["digest"] in text
     assert f"0 of {first['training']['rows']:,} rows" in text
-    assert text.count("<figure") == 14
+    assert text.count("<figure") == 19
+    for model in first["models"]["versions"]:
+        assert (
+            f'href="{first["services"]["mlflow"]}/#/models/{model["name"]}/versions/{model["mlflow_version"]}"' in text
+        )
+        assert re.search(rf'href="{first["services"]["mlflow"]}/#/experiments/\d+/runs/{model["run_id"]}"', text)
+    assert '<g class="box bronze bad">' in text  # the planted rows were refused
+    for title in ("The training set", "Who is at risk", "A correction and a deletion", "What gold says"):
+        assert f">{title}</h2>" in text
 
 
 def test_models_are_trained_and_the_better_one_predicts(first: dict[str, Any], folder: Path) -> None:
