@@ -95,7 +95,7 @@ def _box(box: Box, x: float, y: float) -> str:
         f'<text class="small" x="{x + 14:g}" y="{y + 40 + 16 * number:g}">{escape(line)}</text>'
         for number, line in enumerate(box.lines)
     )
-    name = _cut(box.name, 26 if box.mark else 30)
+    name = _cut(box.name, 25 if box.mark else 28)
     drawn = (
         f'<g class="box {escape(f"{box.style} {box.mark}".strip())}">'
         f"<title>{escape(box.name)}: {escape('; '.join(box.lines))}</title>"
