@@ -1,4 +1,7 @@
-"""What the demo's report shows beyond that of any pipeline: households, churn, and a correction before and after."""
+"""What the demo's report shows beyond that of any pipeline: households, churn, and a correction before and after.
+
+These sections belong to `asgard demo`, so they use what is internal to Asgard; a pipeline needs public names alone.
+"""
 
 from pathlib import Path
 

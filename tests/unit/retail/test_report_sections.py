@@ -92,7 +92,8 @@ def models() -> ModelFacts:
             "customer_id": range(1, 1001),
             "prediction": np.linspace(0.9, 0.1, 1000),
             "features_as_of": pd.Timestamp("2024-04-29", tz="UTC"),
-            "scope": "all",
+            "coverage": "all",
+            "challenger": None,
             "run_id": "run-of-predictions",
         }
     )
