@@ -162,6 +162,7 @@ def _properties(facts: Facts, table: TableFact) -> dict[str, str]:
     more = f"and {len(files) - _FILES_SHOWN:,} more files"
     return {
         "Owner": _either(described.get("owner"), declared and declared.owner),
+        "Belongs to": _other_owner(facts, table),
         "Made from": ", ".join([*table.inputs, *files[:_FILES_SHOWN], *([more] if len(files) > _FILES_SHOWN else [])]),
         "Predictions of": table.model and f"the model {table.model}",
         "Rows": "not counted: only a scan can tell how many there are" if described and table.rows is None else "",
@@ -178,6 +179,12 @@ def _properties(facts: Facts, table: TableFact) -> dict[str, str]:
         "Retention": declared.retention if declared else "",
         "Tags": described.get("tags", ""),
     }
+
+
+def _other_owner(facts: Facts, table: TableFact) -> str:
+    """The pipeline that published it, if that is another one."""
+    owner = table.described.get("pipeline", "")
+    return f"pipeline {owner}, which published it" if owner not in ("", facts.pipeline) and not table.model else ""
 
 
 def _either(published: object, declared: object) -> str:

@@ -86,6 +86,7 @@ def described(name: str, rows: int, snapshot: int) -> dict[str, Any]:
         "written": "2024-05-01T12:00:00+00:00",
         "description": f"About {name} {NASTY}",
         "owner": "sales",
+        "pipeline": "shop" if name == "silver.b" else "other",
         "columns": {"id": "long", "amount": "double"},
     }
 
@@ -235,6 +236,12 @@ def test_a_table_says_its_columns_owner_checks_rows_and_how_fresh_it_is(facts: F
         "not_null(id) not audited yet",
     ):
         assert expected in card, expected
+
+
+def test_a_table_that_another_pipeline_published_says_so(facts: Facts) -> None:
+    text = " ".join(Page(page_of(facts)).text.split())
+    assert text.count("Belongs to pipeline other, which published it Made from a.csv") == 1
+    assert "Belongs to pipeline shop" not in text
 
 
 def test_it_says_what_is_registered(facts: Facts, features: FeatureFacts) -> None:
