@@ -89,7 +89,7 @@ def never_read(attempt: Attempt, table: TableName) -> dict[str, str]:
 
     with explained(f"Counting what was written to {table}"):
         found = attempt.session.table(identifier(table, attempt.branch)).where(F.col(RUN_ID) == attempt.run_id)
-        columns = [name for name, kind in found.dtypes if kind.startswith("timestamp") and name not in OWN]
+        columns = [name for name, kind in found.dtypes if kind in ("timestamp", "timestamp_ntz") and name not in OWN]
         if not columns:
             return {}
         texts = (F.max(F.col(RAW)[name]) for name in columns)
