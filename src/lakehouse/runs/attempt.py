@@ -133,12 +133,14 @@ class Attempt:
             session.conf.set(SNAPSHOT_PROPERTY + name, value)
         return session
 
-    def read(self, table: TableName, *, guard: bool = False) -> "DataFrame":
+    def read(self, table: TableName, *, guard: bool = False, pinned: bool = False) -> "DataFrame":
         """The rows of a table as this attempt sees it: its own writes, or what the base held.
 
         Args:
             table: to read.
             guard: the run must start again if the table moves before it publishes (ledgers, checks).
+            pinned: what the base held, also once this attempt writes the table: for rows that are written to the table
+                itself, whose columns may grow before that.
 
         Raises:
             UnknownTableError: it is not there.
@@ -148,8 +150,9 @@ class Attempt:
             self.reads[table] = self.lake.content(table, self.at_base)
         if table not in self.writes and (guard or self.isolation is Isolation.SERIALIZABLE):
             self.read_keys.add(table)
+        name = identifier(table, f"{self.branch}#{self.base}") if pinned else self.sql_name(table)
         with explained(f"Reading {table}"):
-            return self.session.table(self.sql_name(table))
+            return self.session.table(name)
 
     def sql_name(self, table: TableName) -> str:
         """How Spark SQL names a table as this attempt sees it: at the exact commit, once it is sealed."""

@@ -88,7 +88,7 @@ def predicted_before(attempt: Attempt, request: PredictRequest, moment: datetime
     """Entities and versions of what was predicted before, from these snapshots and as of this moment; None for none."""
     if not attempt.has(request.table):
         return None
-    rows = attempt.read(request.table, guard=True).where(is_of(request, moment))
+    rows = attempt.read(request.table, guard=True, pinned=True).where(is_of(request, moment))
     described = rows.select(*request.keys, VERSION)
     return None if described.isEmpty() else described
 
