@@ -16,9 +16,11 @@ def empty_registry(folder: Path) -> str:
 
 @cache
 def _migrated() -> Path:
+    from asgard.model.mlflow_access.client import _import_sql_store
     from asgard.model.mlflow_access.mlflow_quiet import import_mlflow
 
     import_mlflow()
+    _import_sql_store()  # as Asgard does it: the first import in a process warns
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     folder = Path(tempfile.mkdtemp(prefix="asgard-tests-mlflow-"))
