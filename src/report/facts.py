@@ -112,7 +112,7 @@ class GraphLine:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ReportFacts:
     """Everything that the report shows of a pipeline's tables and runs at one commit.
 
     Attributes:
@@ -146,7 +146,7 @@ class Facts:
         return tuple(run for run in self.runs if is_failed_audit(run))
 
 
-def gather(lake: Lakehouse, pipeline: Pipeline, now: datetime) -> Facts:
+def gather(lake: Lakehouse, pipeline: Pipeline, now: datetime) -> ReportFacts:
     """Read what there is to say of a pipeline, all as of one commit of the target ref.
 
     Args:
@@ -188,7 +188,7 @@ def gather(lake: Lakehouse, pipeline: Pipeline, now: datetime) -> Facts:
         if (value := state.summary(key))
     }
     graph = tuple(_branches(lake, log, every, runs, is_whole=is_whole))
-    return Facts(pipeline.name, at, tuple(tables), runs, graph, is_whole, engine)
+    return ReportFacts(pipeline.name, at, tuple(tables), runs, graph, is_whole, engine)
 
 
 def checks_of(run: RunSummary, table: str) -> Sequence[Mapping[str, Any]]:
@@ -307,12 +307,12 @@ def _files(ledger: TableState | None) -> Iterator[SourceFileFact]:
 
 
 def _log(lake: Lakehouse, at: At) -> tuple[list[LogEntry], bool]:
-    found: list[LogEntry] = []
+    entries: list[LogEntry] = []
     for entry in lake.nessie.log(at.reference, at=at.commit):
-        if len(found) == COMMITS_SHOWN:
-            return found, False
-        found.append(entry)
-    return found, True
+        if len(entries) == COMMITS_SHOWN:
+            return entries, False
+        entries.append(entry)
+    return entries, True
 
 
 def _branches(

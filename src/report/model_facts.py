@@ -121,12 +121,12 @@ def gather_models(settings: Settings, pipeline: Pipeline) -> RegistryFacts:
         return RegistryFacts()
     try:
         registry = Registry.of(settings)
-        there = set(registry.names())
+        registered = set(registry.names())
     except AsgardError as error:
         return RegistryFacts(
             tuple(RegisteredModelFact(each, predictions_of(each.name)) for each in declared), error.message
         )
-    return RegistryFacts(tuple(_registered(registry, each, is_there=each.name in there) for each in declared))
+    return RegistryFacts(tuple(_registered(registry, each, is_there=each.name in registered) for each in declared))
 
 
 def _registered(registry: Registry, declared: Model, *, is_there: bool) -> RegisteredModelFact:
@@ -141,9 +141,9 @@ def _registered(registry: Registry, declared: Model, *, is_there: bool) -> Regis
     chosen = model.production or next(iter(versions), None)
     uri = registry.settings.mlflow
     pages = {str(each): version_page(uri, each.name, each.mlflow_version) for each in versions}
-    found = RegisteredModelFact(declared, table, versions, pages={name: page for name, page in pages.items() if page})
+    fact = RegisteredModelFact(declared, table, versions, pages={name: page for name, page in pages.items() if page})
     if chosen is None:
-        return found
+        return fact
     remark, page, tested = "", "", Evaluated(chosen, chosen.metrics, {}, {}, None, declared.split.outcome_after)
     try:
         with in_words(registry.settings):
@@ -152,7 +152,7 @@ def _registered(registry: Registry, declared: Model, *, is_there: bool) -> Regis
         tested = Evaluated.read(registry, chosen, declared.split.outcome_after)
     except AsgardError as error:
         remark = f"The test of {chosen} can't be shown: {error.message}"
-    return replace(found, tested=tested, remark=chosen.problem or remark, run_page=page)
+    return replace(fact, tested=tested, remark=chosen.problem or remark, run_page=page)
 
 
 @dataclass(frozen=True)
@@ -201,8 +201,8 @@ class Predictions:
     @property
     def is_whole(self) -> bool:
         """Whether the version predicted every entity: in a run over all of them, in which nobody challenged."""
-        said = self.rows[list(scope_columns(self.rows.columns))].drop_duplicates()
-        rows = ({str(name): value for name, value in row.items()} for row in said.to_dict("records"))
+        scopes = self.rows[list(scope_columns(self.rows.columns))].drop_duplicates()
+        rows = ({str(name): value for name, value in row.items()} for row in scopes.to_dict("records"))
         return any(Scope.of_row(row).is_whole for row in rows)
 
     @property

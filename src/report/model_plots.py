@@ -11,9 +11,9 @@ _COLOURS = Colours(FIRST, SECOND, MUTED)
 def model_plots(tested: Evaluated) -> list[Plot]:
     """The pictures of a version's test that there are; what its features matter comes first."""
     summaries = _summaries(tested)
-    there = [each for each in pictures(tested.curves, tested.importance) if each.name in summaries]
-    there.sort(key=lambda picture: picture.name != "importance")
-    return [_plot(picture, summaries[picture.name], tested.version.name) for picture in there]
+    drawn = [each for each in pictures(tested.curves, tested.importance) if each.name in summaries]
+    drawn.sort(key=lambda picture: picture.name != "importance")
+    return [_plot(picture, summaries[picture.name], tested.version.name) for picture in drawn]
 
 
 def _plot(picture: Picture, summary: str, model: str) -> Plot:

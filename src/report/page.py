@@ -15,7 +15,7 @@ from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.report import runs as report_runs
 from asgard.report import tables as report_tables
 from asgard.report.drawings import ROW_HEIGHT, branch_graph, flow
-from asgard.report.facts import Facts, gather, rows_of_batch
+from asgard.report.facts import ReportFacts, gather, rows_of_batch
 from asgard.report.features import FeatureFacts, gather_features, shown_views
 from asgard.report.format import age, counted, grouped
 from asgard.report.model_facts import RegistryFacts, gather_models
@@ -35,7 +35,7 @@ class Report:
         source: remark on where the data come from, for the page's foot.
     """
 
-    facts: Facts
+    facts: ReportFacts
     now: datetime
     features: FeatureFacts = field(default_factory=FeatureFacts)
     models: RegistryFacts = field(default_factory=RegistryFacts)
@@ -47,8 +47,8 @@ class Report:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What could not be asked, in words."""
-        told = (self.models.remark, *(each.remark for each in self.models.models), *self.online.remarks)
-        return tuple(filter(None, told))
+        remarks = (self.models.remark, *(each.remark for each in self.models.models), *self.online.remarks)
+        return tuple(filter(None, remarks))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON: what it is about, and what it could not ask."""
@@ -143,7 +143,7 @@ def render(report: Report) -> str:
     )
 
 
-def _tiles(facts: Facts, now: datetime) -> Sequence[Mapping[str, str]]:
+def _tiles(facts: ReportFacts, now: datetime) -> Sequence[Mapping[str, str]]:
     published = [table for table in facts.catalog if table.is_published]
     checks = [check for table in facts.catalog for check in table.checks]
     passed = sum(bool(check["passed"]) for check in checks)

@@ -6,7 +6,7 @@ from typing import Any
 from asgard.lakehouse.runs.history import RunSummary
 from asgard.lakehouse.runs.run import Status
 from asgard.report.drawings import Line
-from asgard.report.facts import Facts, GraphLine, checks_of, rows_of_batch
+from asgard.report.facts import GraphLine, ReportFacts, checks_of, rows_of_batch
 
 STEPS = ("begin", "write", "audit", "publish")
 SAMPLE_ROWS, SAMPLE_COLUMNS = 5, 7
@@ -17,7 +17,7 @@ _BAD = frozenset({Status.AUDIT_FAILED, Status.FAILED, "died"})
 _OWN_COLUMNS = ("_source_file", "_source_row")
 
 
-def listed(facts: Facts) -> Mapping[str, Any]:
+def listed(facts: ReportFacts) -> Mapping[str, Any]:
     """The newest runs that had something to do, one line each, and how many more there are."""
     active = [run for run in facts.runs if run.status != Status.UNCHANGED]
     return {
@@ -61,7 +61,7 @@ def style_of(status: str) -> str:
     return "good" if status in _GOOD else "bad" if status in _BAD else "warn"
 
 
-def failed(facts: Facts) -> Mapping[str, Any] | None:
+def failed(facts: ReportFacts) -> Mapping[str, Any] | None:
     """The newest failed audit, and where main was then and is now."""
     if not facts.failed_audits:
         return None
@@ -105,10 +105,10 @@ def _sample_columns(
     wanted: Sequence[str], columns: Sequence[str], sample: Sequence[Mapping[str, Any]]
 ) -> Sequence[str]:
     """The check's columns, where the row comes from, and what else there is room for, in the table's order."""
-    there = {name for row in sample for name in row}
-    order = dict.fromkeys((*wanted, *_OWN_COLUMNS, *columns, *sorted(there)))
-    own = {name for name in there if name.startswith("_") and name not in _OWN_COLUMNS}
-    return [name for name in order if name in there - own][:SAMPLE_COLUMNS]
+    columns_of_sample = {name for row in sample for name in row}
+    order = dict.fromkeys((*wanted, *_OWN_COLUMNS, *columns, *sorted(columns_of_sample)))
+    own = {name for name in columns_of_sample if name.startswith("_") and name not in _OWN_COLUMNS}
+    return [name for name in order if name in columns_of_sample - own][:SAMPLE_COLUMNS]
 
 
 def timings(runs: Sequence[RunSummary]) -> list[Mapping[str, Any]]:
@@ -132,8 +132,8 @@ def timings(runs: Sequence[RunSummary]) -> list[Mapping[str, Any]]:
 
 
 def _step_seconds(run: RunSummary) -> dict[str, float]:
-    found = run.attempt.outcome.get("seconds") or run.attempt.record.get("seconds", {})
-    return {step: float(found.get(step, 0)) for step in STEPS}
+    seconds = run.attempt.outcome.get("seconds") or run.attempt.record.get("seconds", {})
+    return {step: float(seconds.get(step, 0)) for step in STEPS}
 
 
 def _tables_in_short(run: RunSummary) -> str:
@@ -141,7 +141,7 @@ def _tables_in_short(run: RunSummary) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} tables"
 
 
-def rail(facts: Facts) -> list[Line]:
+def rail(facts: ReportFacts) -> list[Line]:
     """The graph's lines, and where the whole log is shown, the empty beginning of main below them."""
     end = len(facts.graph)
     lines = [

@@ -12,7 +12,7 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.columns_text import read_columns
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.report.drawings import Box
-from asgard.report.facts import Facts, TableFact, checks_of, layer_of
+from asgard.report.facts import ReportFacts, TableFact, checks_of, layer_of
 from asgard.report.features import ViewFact
 from asgard.report.format import counted, grouped, size
 
@@ -26,7 +26,7 @@ def anchor(table: str) -> str:
     return f"table-{table.replace('.', '-')}"
 
 
-def columns_of(facts: Facts) -> list[str]:
+def columns_of(facts: ReportFacts) -> list[str]:
     """The graph's columns from the left: files, layers (those whose tables stand further down last), predictions."""
     depths: dict[str, int] = {}
     for table in facts.catalog:  # each after its inputs
@@ -43,7 +43,7 @@ def columns_of(facts: Facts) -> list[str]:
     ]
 
 
-def boxes(facts: Facts) -> list[Box]:
+def boxes(facts: ReportFacts) -> list[Box]:
     """Files and tables, with the rows that went in and came out, and what failed."""
     columns = columns_of(facts)
     found = []
@@ -76,7 +76,7 @@ def _file_boxes(table: TableFact) -> Iterator[Box]:
         yield Box(name, 0, (counted(file.rows, "row"), size(file.bytes)), "file")
 
 
-def _rows_line(facts: Facts, table: TableFact) -> str:
+def _rows_line(facts: ReportFacts, table: TableFact) -> str:
     if table.problem:
         return "can't be read"
     if not table.is_published:
@@ -113,7 +113,7 @@ def _mark(table: TableFact) -> str:
     return "" if all(check["passed"] for check in table.checks) else "warn"
 
 
-def graph_columns(facts: Facts, drawn: Sequence[Box]) -> list[Mapping[str, Any]]:
+def graph_columns(facts: ReportFacts, drawn: Sequence[Box]) -> list[Mapping[str, Any]]:
     """The graph as lists, for screens that are too narrow for the drawing."""
     names = {box.name: box for box in drawn}
     return [
@@ -129,7 +129,7 @@ def graph_columns(facts: Facts, drawn: Sequence[Box]) -> list[Mapping[str, Any]]
     ]
 
 
-def card(facts: Facts, table: TableFact, views: Sequence[ViewFact], now: datetime) -> Mapping[str, Any]:
+def card(facts: ReportFacts, table: TableFact, views: Sequence[ViewFact], now: datetime) -> Mapping[str, Any]:
     """A table's card in the catalog."""
     described, declared = table.described, table.declared
     checks = _checks(table)
@@ -155,7 +155,7 @@ def card(facts: Facts, table: TableFact, views: Sequence[ViewFact], now: datetim
     }
 
 
-def _properties(facts: Facts, table: TableFact) -> dict[str, str]:
+def _properties(facts: ReportFacts, table: TableFact) -> dict[str, str]:
     described, declared = table.described, table.declared
     write = table.run.attempt.record["writes"][table.name] if table.run else {}
     files = [file.name for file in table.files]
@@ -181,7 +181,7 @@ def _properties(facts: Facts, table: TableFact) -> dict[str, str]:
     }
 
 
-def _other_owner(facts: Facts, table: TableFact) -> str:
+def _other_owner(facts: ReportFacts, table: TableFact) -> str:
     """The pipeline that published it, if that is another one."""
     owner = table.described.get("pipeline", "")
     return f"pipeline {owner}, which published it" if owner not in ("", facts.pipeline) and not table.model else ""
@@ -221,7 +221,7 @@ def _checks(table: TableFact) -> list[Mapping[str, Any]]:
     return [*table.checks, *waiting]
 
 
-def provenance(facts: Facts, around: Mapping[str, str]) -> Mapping[str, Any]:
+def provenance(facts: ReportFacts, around: Mapping[str, str]) -> Mapping[str, Any]:
     """Whose code wrote what is there, by which runs."""
     starts = [run.attempt.start for run in facts.runs if run.attempt.start]
     versions = dict.fromkeys(

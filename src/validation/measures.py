@@ -65,7 +65,7 @@ class _Count:
 
 
 @dataclass(frozen=True)
-class RowCount(_Count):
+class RecordCount(_Count):
     """How many rows there are."""
 
     sort_key = ""

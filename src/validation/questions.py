@@ -21,7 +21,7 @@ from asgard.validation.measures import (
     NotAccepted,
     Orphans,
     Outside,
-    RowCount,
+    RecordCount,
     Shared,
     Values,
 )
@@ -58,7 +58,7 @@ class Question:
     condition: str | None = None
 
 
-ROWS = RowCount()
+ROWS = RecordCount()
 
 
 def fit(check: Check, schema: Schema) -> Question:

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 from asgard.common.names import BranchName, CommitHash
 from asgard.lakehouse.catalog.snapshots import At
-from asgard.report.facts import Facts
+from asgard.report.facts import ReportFacts
 from asgard.report.page import Report, render
 from asgard.report.sections import Section
 
@@ -52,7 +52,7 @@ class Page(HTMLParser):
             self.text += f" {data}"
 
 
-NOTHING = Facts("shop", At(BranchName("main"), CommitHash("c0ffee")), (), (), (), is_whole_log=True)
+NOTHING = ReportFacts("shop", At(BranchName("main"), CommitHash("c0ffee")), (), (), (), is_whole_log=True)
 """What is known of a pipeline without a table or a run."""
 
 

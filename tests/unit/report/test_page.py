@@ -22,7 +22,7 @@ from asgard.lakehouse.runs.history import RunSummary
 from asgard.lakehouse.runs.records import AttemptRecord
 from asgard.report.drawings import Box, Line, branch_graph, flow
 from asgard.report.drawings import _lanes as lanes_of
-from asgard.report.facts import Facts, GraphLine, SourceFileFact, TableFact, refused_since, tables_of
+from asgard.report.facts import GraphLine, ReportFacts, SourceFileFact, TableFact, refused_since, tables_of
 from asgard.report.features import FeatureFacts, ViewFact
 from asgard.report.format import age, grouped, moment, pairs, seconds, size
 from asgard.report.page import Report, render
@@ -92,7 +92,7 @@ def described(name: str, rows: int, snapshot: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def facts() -> Facts:
+def facts() -> ReportFacts:
     first = run(1, "published", {"bronze.a": 1234}, {"bronze.a": [check("not_null(id)")]}, "root")
     second = run(2, "published", {"silver.b": 1200}, {"silver.b": [check(f"odd {NASTY}")]}, "commit1")
     refused = run(
@@ -109,7 +109,7 @@ def facts() -> Facts:
     declared = declare_table(
         "silver.b", lambda raw: raw, inputs={"raw": "bronze.a"}, keys=["id"], checks=[not_null("id")]
     )
-    return Facts(
+    return ReportFacts(
         pipeline="shop",
         at=At(BranchName("main"), CommitHash("commit2")),
         tables=(
@@ -142,7 +142,7 @@ def facts() -> Facts:
     )
 
 
-def page_of(facts: Facts, features: FeatureFacts | None = None, *sections: Section) -> str:
+def page_of(facts: ReportFacts, features: FeatureFacts | None = None, *sections: Section) -> str:
     around = {"Java for Spark": "21"}
     return render(Report(facts, NOW, features or FeatureFacts(), surroundings=around, sections=sections))
 
@@ -170,7 +170,7 @@ def features() -> FeatureFacts:
     )
 
 
-def test_the_page_needs_no_other_file_or_address(facts: Facts, features: FeatureFacts) -> None:
+def test_the_page_needs_no_other_file_or_address(facts: ReportFacts, features: FeatureFacts) -> None:
     text = page_of(facts, features)
     page = Page(text)
     assert all(link.startswith("#") for link in page.links)
@@ -178,7 +178,7 @@ def test_the_page_needs_no_other_file_or_address(facts: Facts, features: Feature
     assert not {"script", "link", "iframe", "object", "img"} & set(page.tags)
 
 
-def test_every_anchor_is_there_once(facts: Facts, features: FeatureFacts) -> None:
+def test_every_anchor_is_there_once(facts: ReportFacts, features: FeatureFacts) -> None:
     section = Section("extra", "One more", rendered("macros.html.j2"))
     text = page_of(facts, features, section)
     page = Page(text)
@@ -188,13 +188,13 @@ def test_every_anchor_is_there_once(facts: Facts, features: FeatureFacts) -> Non
     assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(page.ids)
 
 
-def test_what_comes_from_outside_is_text(facts: Facts, features: FeatureFacts) -> None:
+def test_what_comes_from_outside_is_text(facts: ReportFacts, features: FeatureFacts) -> None:
     text = page_of(facts, features)
     assert "<script>alert" not in text
     assert NASTY in Page(text).text
 
 
-def test_it_says_what_the_facts_say(facts: Facts) -> None:
+def test_it_says_what_the_facts_say(facts: ReportFacts) -> None:
     text = " ".join(Page(page_of(facts)).text.split())
     for expected in (
         "1,234 rows in bronze",
@@ -219,7 +219,9 @@ def test_it_says_what_the_facts_say(facts: Facts) -> None:
         assert expected in text, expected
 
 
-def test_a_table_says_its_columns_owner_checks_rows_and_how_fresh_it_is(facts: Facts, features: FeatureFacts) -> None:
+def test_a_table_says_its_columns_owner_checks_rows_and_how_fresh_it_is(
+    facts: ReportFacts, features: FeatureFacts
+) -> None:
     money = view_of("money", "amount")
     fact = ViewFact(replace(money, table=TableName("silver", "b")), SnapshotId(2), {}, is_newest=True)
     text = " ".join(Page(page_of(facts, replace(features, views=(fact,)))).text.split())
@@ -238,13 +240,13 @@ def test_a_table_says_its_columns_owner_checks_rows_and_how_fresh_it_is(facts: F
         assert expected in card, expected
 
 
-def test_a_table_that_another_pipeline_published_says_so(facts: Facts) -> None:
+def test_a_table_that_another_pipeline_published_says_so(facts: ReportFacts) -> None:
     text = " ".join(Page(page_of(facts)).text.split())
     assert text.count("Belongs to pipeline other, which published it Made from a.csv") == 1
     assert "Belongs to pipeline shop" not in text
 
 
-def test_it_says_what_is_registered(facts: Facts, features: FeatureFacts) -> None:
+def test_it_says_what_is_registered(facts: ReportFacts, features: FeatureFacts) -> None:
     text = " ".join(Page(page_of(facts, features)).text.split())
     for expected in (
         "money customer_id gold.money 11 newest 3 120,865 2,469 14 days packed",
@@ -266,7 +268,7 @@ def test_how_long_a_row_counts() -> None:
     ]
 
 
-def test_the_failing_rows_show_the_columns_of_the_check_first(facts: Facts) -> None:
+def test_the_failing_rows_show_the_columns_of_the_check_first(facts: ReportFacts) -> None:
     text = page_of(facts)
     header = re.search(r"<thead><tr>(<th style[^/]*?>amount</th>.*?)</tr>", text)
     assert header is not None
@@ -286,14 +288,14 @@ def test_a_pipeline_without_anything_has_a_report_too() -> None:
     assert "The audit that failed" not in text
 
 
-def test_headings_step_down_one_at_a_time(facts: Facts, features: FeatureFacts) -> None:
+def test_headings_step_down_one_at_a_time(facts: ReportFacts, features: FeatureFacts) -> None:
     levels = [int(tag[1]) for tag in Page(page_of(facts, features)).tags if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
     assert levels.count(1) == 1
     assert all(below - above <= 1 for above, below in pairwise(levels))
 
 
-def test_the_graph_marks_what_failed_and_joins_predictions(facts: Facts) -> None:
+def test_the_graph_marks_what_failed_and_joins_predictions(facts: ReportFacts) -> None:
     drawn = {box.name.strip(): box for box in boxes(facts)}
     assert drawn["bronze.a"].mark == "bad"
     assert drawn["bronze.a"].lines == ("1,234 in → 1,234 out", "1 of 2 checks failed, not published")
@@ -306,7 +308,7 @@ def test_the_graph_marks_what_failed_and_joins_predictions(facts: Facts) -> None
     assert re.search(r'<li class="box bronze bad"><span class="chip bad">✕</span>', text)
 
 
-def test_a_failed_warning_is_marked_and_many_files_are_one_box(facts: Facts) -> None:
+def test_a_failed_warning_is_marked_and_many_files_are_one_box(facts: ReportFacts) -> None:
     bronze, silver, predicted = facts.tables
     warned = run(4, "published", {"silver.b": 1}, {"silver.b": [check("rare", passed=False, blocks=False)]}, "root")
     files = tuple(SourceFileFact(f"{number}.csv", 10, 2) for number in range(9))
@@ -316,13 +318,13 @@ def test_a_failed_warning_is_marked_and_many_files_are_one_box(facts: Facts) -> 
     assert drawn["9 files of bronze.a"].lines == ("18 rows", "90 B")
 
 
-def test_layers_stand_in_the_order_in_which_rows_go_through_them(facts: Facts) -> None:
+def test_layers_stand_in_the_order_in_which_rows_go_through_them(facts: ReportFacts) -> None:
     graph = {"zero.a": (), "mart.c": ("base.b", "mart.d"), "base.b": ("zero.a",), "mart.d": ("base.b",)}
     tables = tuple(TableFact(name, inputs=graph[name]) for name in ("zero.a", "base.b", "mart.d", "mart.c"))
     assert columns_of(replace(facts, tables=tables)) == ["zero", "base", "mart"]
 
 
-def test_a_table_counts_as_refused_until_a_later_run_publishes_it(facts: Facts) -> None:
+def test_a_table_counts_as_refused_until_a_later_run_publishes_it(facts: ReportFacts) -> None:
     refused, second, first = facts.runs
     assert refused_since((refused, second, first), "bronze.a") is refused
     assert refused_since((first, refused), "bronze.a") is None
