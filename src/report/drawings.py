@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-_BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 240, 66, 48, 16, 6
+_BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 256, 66, 40, 16, 6
 _BOW = 40
 ROW_HEIGHT = 62
 """Height of one line of the branch graph, in CSS pixels: its list has lines of the same height."""
@@ -95,7 +95,7 @@ def _box(box: Box, x: float, y: float) -> str:
         f'<text class="small" x="{x + 14:g}" y="{y + 40 + 16 * number:g}">{escape(line)}</text>'
         for number, line in enumerate(box.lines)
     )
-    name = _cut(box.name, 25 if box.mark else 28)
+    name = _cut(box.name, 27 if box.mark else 30)
     drawn = (
         f'<g class="box {escape(f"{box.style} {box.mark}".strip())}">'
         f"<title>{escape(box.name)}: {escape('; '.join(box.lines))}</title>"
