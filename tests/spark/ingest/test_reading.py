@@ -53,7 +53,7 @@ def rows(frame: DataFrame, *columns: str) -> list[tuple[Any, ...]]:
 
 def write(path: Path, text: str | bytes) -> Path:
     data = text.encode() if isinstance(text, str) else text
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
     return path
 
 
@@ -173,7 +173,7 @@ class TestDelimited:
         [
             ("x.csv", b"id\n1\n\xff\n", "is not utf-8: byte 0xff at offset 5"),
             ("x.csv", b'id\n1\n"2\n', "record 2 opens a quote that never closes"),
-            ("x.csv.gz", gzip.compress(b"id\n" + b"1\n" * 10_000)[:-9], "is a truncated gzip"),
+            ("x.csv.gz", gzip.compress(b"id\n" + b"1\n" * 10_000, mtime=0)[:-9], "is a truncated gzip"),
         ],
     )
     def test_errors_of_the_workers_come_in_words(
@@ -383,7 +383,7 @@ class TestParquet:
         with pytest.raises(InputDataError, match=message):
             read(spark, tmp_path / "x.parquet")
 
-    @pytest.mark.parametrize("data", [b"", b"PAR1", b"id\n1\n", gzip.compress(b"PAR1")])
+    @pytest.mark.parametrize("data", [b"", b"PAR1", b"id\n1\n", gzip.compress(b"PAR1", mtime=0)])
     def test_what_is_no_parquet(self, spark: SparkSession, tmp_path: Path, data: bytes) -> None:
         (tmp_path / "x.parquet").write_bytes(data)
         with pytest.raises(InputDataError, match=r"x\.parquet is no Parquet file that can be read"):
