@@ -8,6 +8,7 @@ and the public ones of certifi.
 import re
 import ssl
 import subprocess
+from base64 import b64encode
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -62,8 +63,12 @@ def open_site(address: str, settings: Settings) -> Site:
         EnvironmentSetupError: the proxy or the trust store can't be used.
     """
     plain, user = _split_user(address)
-    headers = urllib3.make_headers(basic_auth=user) if user else {}
-    return Site(plain, dict(headers), _pool(plain, settings))
+    return Site(plain, {"Authorization": _basic(user)} if user else {}, _pool(plain, settings))
+
+
+def _basic(user: str) -> str:
+    """The header of `user:password`, or of a token alone, in UTF-8 (RFC 7617)."""
+    return f"Basic {b64encode((user if ':' in user else f'{user}:').encode()).decode()}"
 
 
 def _split_user(address: str) -> tuple[str, str]:
@@ -75,12 +80,12 @@ def _split_user(address: str) -> tuple[str, str]:
 
 def _pool(address: str, settings: Settings) -> urllib3.PoolManager:
     parts = urlsplit(address)
-    certificates = trusted_certificates(settings) if parts.scheme == "https" else None
+    certificates = trusted_certificates(settings)  # also for http://, which may redirect to https://
     proxy = getproxies().get(parts.scheme)
     if not proxy or proxy_bypass(parts.hostname or ""):
         return urllib3.PoolManager(timeout=_TIMEOUT, ssl_context=certificates)
     plain, user = _split_user(proxy if "://" in proxy else f"http://{proxy}")
-    headers = urllib3.make_headers(proxy_basic_auth=user) if user else None
+    headers = {"Proxy-Authorization": _basic(user)} if user else None
     try:
         return urllib3.ProxyManager(plain, proxy_headers=headers, timeout=_TIMEOUT, ssl_context=certificates)
     except exceptions.HTTPError as error:

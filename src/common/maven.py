@@ -11,7 +11,7 @@ import urllib3
 from asgard.common.aliases import Say
 from asgard.common.errors import EnvironmentSetupError
 from asgard.common.http_access import Site, is_untrusted, open_site, reason_of
-from asgard.common.settings import Settings
+from asgard.common.settings import Settings, redact_url
 
 TRIES = 3
 BACKOFF_SECONDS = 1.0
@@ -112,7 +112,7 @@ def download(artifact: Artifact, target: Path, settings: Settings, say: Say) -> 
             try:
                 return _receive(site, url, target, _Progress(artifact.name, say))
             except _Failure as failure:
-                message = f"{artifact} could not be fetched: {url}: {failure.reason}."
+                message = f"{artifact} could not be fetched: {redact_url(url)}: {redact_url(failure.reason)}."
                 if attempt == TRIES or failure.is_final:
                     by_hand = settings.cache_dir / "jars" / artifact.file_name
                     raise JarDownloadError(message, hint=_hint(failure, by_hand)) from failure
@@ -147,13 +147,18 @@ def _receive(site: Site, url: str, target: Path, progress: "_Progress") -> None:
         raise _Failure(reason_of(error), hint if is_untrusted(error) else "", is_final=is_untrusted(error)) from error
 
 
+_ANOTHER = "Set ASGARD_MAVEN_REPOSITORY to the address of a repository that has it"
+_ACCESS = "Set the user and the password in ASGARD_MAVEN_REPOSITORY (https://user:password@HOST/...)"
+_HINTS = {401: _ACCESS, 403: _ACCESS, 407: "Set the proxy's user and password in HTTP_PROXY or HTTPS_PROXY"}
+
+
 def _refused(answer: urllib3.BaseHTTPResponse, begun: Path | None) -> _Failure:
     if answer.status == 416 and begun is not None:  # what is there is longer than the file
         begun.unlink()
         return _Failure("what an earlier try left does not fit")
     return _Failure(
         f"the answer is {answer.status} {answer.reason or ''}".rstrip(),
-        "" if answer.status in _TEMPORARY else "ASGARD_MAVEN_REPOSITORY is the address of another repository",
+        _HINTS.get(answer.status, "" if answer.status in _TEMPORARY else _ANOTHER),
         is_final=answer.status not in _TEMPORARY,
     )
 

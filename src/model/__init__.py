@@ -1,6 +1,7 @@
 """Models: trained on pinned features, versioned in MLflow, verified before they are loaded, predicted on Spark."""
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,10 @@ class _Package(ModuleType):
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         """See `asgard.model.declaration.model`."""
         return self.model(*arguments, **keywords)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its name, as any module: functions that Spark's workers get may name it."""
+        return import_module, (self.__name__,)
 
 
 sys.modules[__name__].__class__ = _Package

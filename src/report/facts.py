@@ -33,10 +33,15 @@ LAYERS = ("bronze", "silver", "gold")
 
 @dataclass(frozen=True)
 class SourceFileFact:
-    """A file that a table was ingested from, as its ledger says."""
+    """A file, or a table of a database, that a table was ingested from, as its ledger says.
+
+    Attributes:
+        bytes: size of the file; None for a database.
+        rows: that came from it; of a database, in all of its ingests.
+    """
 
     name: str
-    bytes: int
+    bytes: int | None
     rows: int
 
 
@@ -119,6 +124,7 @@ class ReportFacts:
         tables: each after its inputs, then ledgers.
         runs: of this pipeline, newest first, of the attempts that were read.
         is_whole_log: the graph goes back to the beginning of the target ref.
+        are_all_runs: whether all attempts of the warehouse were read, or only the newest ones.
         engine: versions that the snapshots name: Spark's and Iceberg's.
     """
 
@@ -129,6 +135,7 @@ class ReportFacts:
     graph: tuple[GraphLine, ...]
     is_whole_log: bool
     engine: Mapping[str, str] = field(default_factory=dict, hash=False)
+    are_all_runs: bool = True
 
     @property
     def catalog(self) -> tuple[TableFact, ...]:
@@ -188,7 +195,9 @@ def gather(lake: Lakehouse, pipeline: Pipeline, now: datetime) -> ReportFacts:
         if (value := state.summary(key))
     }
     graph = tuple(_branches(lake, log, every, runs, is_whole=is_whole))
-    return ReportFacts(pipeline.name, at, tuple(tables), runs, graph, is_whole, engine)
+    return ReportFacts(
+        pipeline.name, at, tuple(tables), runs, graph, is_whole, engine, are_all_runs=len(every) < ATTEMPTS_READ
+    )
 
 
 def checks_of(run: RunSummary, table: str) -> Sequence[Mapping[str, Any]]:
@@ -269,7 +278,7 @@ def _described(state: TableState | None, content: Content | None) -> dict[str, A
         rows = None if state.has_delete_files() else state.row_count()  # deletes could be counted only by reading files
     except AsgardError:
         rows = None
-    return {**describe(state, content), "rows": rows}
+    return {**describe(state, content), "rows": rows, "columns": dict(state.columns)}  # types as Spark names them
 
 
 def _maker(lake: Lakehouse, runs: Sequence[RunSummary], table: str, described: Mapping[str, Any]) -> RunSummary | None:
@@ -301,9 +310,15 @@ def _waiting(lake: Lakehouse, table: Table, at: At, now: datetime) -> str:
 def _files(ledger: TableState | None) -> Iterator[SourceFileFact]:
     if ledger is None:
         return
-    for row in ledger.rows(("source", "bytes", "rows")):
-        source = str(row["source"]).rstrip("/").rpartition("/")[2]
-        yield SourceFileFact(source, int(row["bytes"] or 0), int(row["rows"]))
+    databases: dict[str, int] = {}
+    for row in ledger.rows(("kind", "source", "bytes", "rows")):
+        source = str(row["source"])
+        if row["kind"] == "jdbc":
+            databases[source] = databases.get(source, 0) + int(row["rows"])
+        else:
+            yield SourceFileFact(source.rstrip("/").rpartition("/")[2], int(row["bytes"] or 0), int(row["rows"]))
+    for source, rows in databases.items():  # `postgresql://host/shop public.orders`
+        yield SourceFileFact(source.rpartition("://")[2].rpartition("/")[2], None, rows)
 
 
 def _log(lake: Lakehouse, at: At) -> tuple[list[LogEntry], bool]:

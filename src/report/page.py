@@ -1,5 +1,6 @@
 """The report of a pipeline: one HTML file that shows what is published, and how it got there."""
 
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -96,10 +97,16 @@ def write(report: Report, path: Path) -> Path:
     page = render(report)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            raise FileExistsError(errno.EEXIST, "it exists, and is not a file")
         handle, name = new_file(path.parent, ".html")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(page)
-        os.replace(name, path)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
+                file.write(page)
+            os.replace(name, path.resolve())
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise EnvironmentSetupError(
             f"The report {path} can't be written: {error.strerror}.",

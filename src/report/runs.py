@@ -6,7 +6,7 @@ from typing import Any
 from asgard.lakehouse.runs.history import RunSummary
 from asgard.lakehouse.runs.run import Status
 from asgard.report.drawings import Line
-from asgard.report.facts import GraphLine, ReportFacts, checks_of, rows_of_batch
+from asgard.report.facts import ATTEMPTS_READ, GraphLine, ReportFacts, checks_of, rows_of_batch
 
 STEPS = ("begin", "write", "audit", "publish")
 SAMPLE_ROWS, SAMPLE_COLUMNS = 5, 7
@@ -24,6 +24,8 @@ def listed(facts: ReportFacts) -> Mapping[str, Any]:
         "lines": [_line(run) for run in active[:_RUNS_LISTED]],
         "older": max(0, len(active) - _RUNS_LISTED),
         "idle": len(facts.runs) - len(active),
+        "all": facts.are_all_runs,
+        "read": ATTEMPTS_READ,
     }
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from asgard.common.errors import AsgardError
 from asgard.common.settings import redact_url
-from asgard.lakehouse.catalog.files import spark_type
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.columns_text import read_columns
 from asgard.lakehouse.declaring.declaration import Table
@@ -46,9 +45,9 @@ def columns_of(facts: ReportFacts) -> list[str]:
 def boxes(facts: ReportFacts) -> list[Box]:
     """Files and tables, with the rows that went in and came out, and what failed."""
     columns = columns_of(facts)
-    found = []
+    found: list[Box] = []
     for table in facts.catalog:
-        files = list(_file_boxes(table))
+        files = list(_file_boxes(table, {box.name for box in found}))
         found += files
         found.append(
             Box(
@@ -64,16 +63,18 @@ def boxes(facts: ReportFacts) -> list[Box]:
     return found
 
 
-def _file_boxes(table: TableFact) -> Iterator[Box]:
-    """The files of a table, or one box for all where there are many."""
+def _file_boxes(table: TableFact, taken: set[str]) -> Iterator[Box]:
+    """The files of a table, or one box for all where there are many; none has a name that is taken."""
     if len(table.files) > _FILES_SHOWN:
-        rows, bytes_ = (sum(getattr(file, what) for file in table.files) for what in ("rows", "bytes"))
+        rows, bytes_ = (sum(getattr(file, what) or 0 for file in table.files) for what in ("rows", "bytes"))
         yield Box(f"{len(table.files):,} files of {table.name}", 0, (counted(rows, "row"), size(bytes_)), "file")
         return
-    for number, file in enumerate(table.files):
-        others = [other.name for other in table.files[:number]]
-        name = f"{file.name}{' ' * (1 + others.count(file.name))}"  # a file and a table may have the same name
-        yield Box(name, 0, (counted(file.rows, "row"), size(file.bytes)), "file")
+    for file in table.files:
+        name = f"{file.name} "  # a file and a table may have the same name, and so may two files
+        while name in taken:
+            name += " "
+        taken.add(name)
+        yield Box(name, 0, (counted(file.rows, "row"), *([size(file.bytes)] if file.bytes is not None else [])), "file")
 
 
 def _rows_line(facts: ReportFacts, table: TableFact) -> str:
@@ -200,7 +201,7 @@ def _mode(table: Table) -> str:
 def _columns(table: TableFact, views: Sequence[ViewFact]) -> Iterator[Mapping[str, str]]:
     """As published, or else as declared; with what each is for."""
     declared = table.declared
-    published = {name: spark_type(kind) for name, kind in table.described.get("columns", {}).items()}
+    published: Mapping[str, str] = table.described.get("columns", {})
     written = read_columns(declared.columns) if declared and declared.columns and not published else {}
     reading = [fact.view for fact in views if str(fact.view.table) == table.name]
     for name, kind in (published or written).items():

@@ -83,7 +83,7 @@ class Field:
     @property
     def integral_range(self) -> tuple[int, int]:
         """The least and the greatest value of a whole number of its type."""
-        half = 1 << (WHOLE_BITS[self.type] - 1)
+        half = 1 << (WHOLE_BITS[DataType.parse(self.type).base] - 1)
         return -half, half - 1
 
 

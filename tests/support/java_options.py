@@ -12,6 +12,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from asgard.common.errors import AsgardError
 from asgard.common.java import Purpose, find_java
 from asgard.common.settings import load_settings
 
@@ -48,7 +49,11 @@ def archive() -> Path:
 def set_java_options() -> None:
     """For all that this process starts."""
     quiet = "-Xlog:cds=off -Xlog:cds+dynamic=off"
-    shared = f" -XX:SharedArchiveFile={path} {quiet}" if (path := archive()).exists() else ""
+    try:
+        path = archive()
+    except (AsgardError, OSError):  # the tests that need Java say what is wrong with it
+        return
+    shared = f" -XX:SharedArchiveFile={path} {quiet}" if path.exists() else ""
     os.environ["SPARK_SUBMIT_OPTS"] = _QUICK + shared
     os.environ["SPARK_LAUNCHER_OPTS"] = _QUICK
 
@@ -57,10 +62,16 @@ def main() -> int:
     """Write the archive, if there is none yet. Without it the tests run all the same."""
     import tempfile
 
-    path = archive()
-    if path.exists():
+    try:
+        path = archive()
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (AsgardError, OSError) as error:
+        sys.stderr.write(f"no archive of Java's classes was written: {error}\n")
         return 0
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() or path.with_suffix(".none").exists():
+        return 0
+    for old in sorted(path.parent.glob("*.jsa"), key=lambda each: each.stat().st_mtime)[:-2]:
+        old.unlink(missing_ok=True)  # of other clones: some 170 MB each
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / "classes.jsa"
         options = f"{_QUICK} -XX:ArchiveClassesAtExit={made} -Xlog:cds=off -Xlog:cds+dynamic=off"
@@ -72,7 +83,8 @@ def main() -> int:
             check=False,
         )
         if done.returncode or not made.exists():
-            sys.stderr.write(f"no archive of Java's classes was written: {done.stderr[-500:]}\n")
+            sys.stderr.write(f"this Java writes no archive of its classes: {done.stderr[-500:]}\n")
+            path.with_suffix(".none").touch()
             return 0
         made.rename(path)
     return 0

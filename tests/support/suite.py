@@ -43,7 +43,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     folders: dict[str, float] = defaultdict(float)
     for file, seconds in files.items():
         folders["/".join(Path(file).parts[:2])] += seconds
-    if sum(folders.values()) < _WORTH_SAYING:
+    if sum(folders.values()) < _WORTH_SAYING and not config.getoption("--record"):
         return
     terminalreporter.write_sep("=", "minutes of each folder, summed over processes")
     for folder, seconds in sorted(folders.items(), key=lambda each: -each[1]):
@@ -52,8 +52,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     for test, seconds in sorted(tests.items(), key=lambda each: -each[1])[:_SHOWN]:
         terminalreporter.write_line(f"{seconds:6.1f} {test}")
     if config.getoption("--record"):
-        rounded = {file: round(seconds, 1) for file, seconds in sorted(files.items()) if seconds >= 1}
-        SECONDS.write_text(json.dumps(rounded, indent=1) + "\n")
+        known: Mapping[str, float] = json.loads(SECONDS.read_text()) if SECONDS.exists() else {}
+        now = {file: round(seconds, 1) for file, seconds in files.items() if seconds >= 1}
+        there = {file: seconds for file, seconds in (known | now).items() if (SECONDS.parent.parent / file).exists()}
+        SECONDS.write_text(json.dumps(dict(sorted(there.items())), indent=1) + "\n")
 
 
 def _file(nodeid: str) -> str:

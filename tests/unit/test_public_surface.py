@@ -68,3 +68,14 @@ def test_examples_import_public_names_alone(path: Path) -> None:
     for node in own:
         if node.module in PACKAGES:
             assert [each.name for each in node.names if each.name not in import_module(node.module).__all__] == []
+
+
+def test_functions_that_name_the_package_model_reach_spark_s_workers() -> None:
+    code = (
+        "import asgard, pickle; from asgard import model; from pyspark import cloudpickle\n"
+        "def scored(rows): return model.score_frame, asgard.model.Artifact\n"
+        "assert pickle.loads(cloudpickle.dumps(scored))(None)[1].__name__ == 'Artifact'\n"
+        "assert pickle.loads(cloudpickle.dumps(model)) is model"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

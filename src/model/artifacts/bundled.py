@@ -11,6 +11,7 @@ from pathlib import Path
 
 MODULES = (
     "common",
+    "common.data_type",
     "common.errors",
     "common.lazy",
     "common.names",

@@ -163,7 +163,7 @@ class UnknownEntities:
 def _given(attempt: Attempt, entities: Entities, types: Mapping[str, str]) -> "DataFrame":
     """The rows, as they are."""
     if entities.table is not None:
-        return attempt.read(entities.table)
+        return attempt.read(entities.table, pinned=True)  # it may be the table that is written
     if entities.kind is not None and entities.kind.is_delimited:
         return attempt.session.createDataFrame(_texts(attempt, entities, tuple(types)))
     if entities.is_on_s3:

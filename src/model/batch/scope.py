@@ -14,6 +14,7 @@ SCOPE = "scope"
 COVERAGE = "coverage"
 CHALLENGER = "challenger"
 COMPLETES = "completes"
+_TYPED = (COVERAGE, CHALLENGER, COMPLETES)
 _WORDS = "^all( that were not predicted yet)?(, challenger ([^ ]+) .*)?$"
 """The words of a run over all entities; groups 1 and 3 are there if it completed earlier ones, and if one challenged.
 
@@ -70,7 +71,7 @@ class Scope:
             row: it has `scope`; the other columns may be missing or null.
         """
         text = row[SCOPE] or ""
-        coverage = row.get(COVERAGE)
+        coverage = row.get(COVERAGE) if COVERAGE in scope_columns(row.keys()) else None
         if isinstance(coverage, str):
             challenger = row.get(CHALLENGER)
             return cls(
@@ -86,8 +87,11 @@ class Scope:
 
 
 def scope_columns(columns: Collection[str]) -> tuple[str, ...]:
-    """Those columns of a table that say which entities a run predicted."""
-    return tuple(name for name in (SCOPE, COVERAGE, CHALLENGER, COMPLETES) if name in columns)
+    """Those columns of a table that say which entities a run predicted.
+
+    A table of the version before may have a key of one of the newer names: these columns come all together.
+    """
+    return (SCOPE, *_TYPED) if set(_TYPED) <= set(columns) else (SCOPE,)
 
 
 def is_over_all(columns: Collection[str]) -> str:
@@ -97,6 +101,6 @@ def is_over_all(columns: Collection[str]) -> str:
         columns: of the table.
     """
     words = f"regexp_extract({SCOPE}, '{_WORDS}', 0) <> ''"
-    if COVERAGE not in columns:
+    if COVERAGE not in scope_columns(columns):
         return words
     return f"CASE WHEN {COVERAGE} IS NULL THEN {words} ELSE {COVERAGE} = '{Coverage.ALL}' END"

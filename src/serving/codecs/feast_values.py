@@ -78,7 +78,7 @@ def _value_class() -> Any:
         ModuleNotFoundError: Feast is not installed.
     """
     module = sys.modules.get(_MODULE)
-    if module is None:
+    if module is None or not hasattr(module, "Value"):  # or another thread is just importing it
         feast = find_spec("feast")
         folders = (feast.submodule_search_locations or []) if feast else []
         path = next((Path(folder, *_MODULE.split(".")[1:]).with_suffix(".py") for folder in folders), None)

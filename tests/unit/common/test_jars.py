@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from tests.support.repository import (
 )
 
 from asgard.common import http_access, jars, maven
-from asgard.common.errors import EnvironmentSetupError
+from asgard.common.errors import AsgardError, EnvironmentSetupError
 from asgard.common.jars import Jar, JarChecksumError, JarSet, ensure_jars
 from asgard.common.java import Purpose, find_java
 from asgard.common.maven import Artifact, JarDownloadError, repository_address
@@ -193,15 +194,30 @@ def test_the_last_failure_names_artifact_and_reason(repository: MavenRepository,
     assert str(cached(settings)) in caught.value.hint
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.parametrize(
+    ("status", "hint"),
+    [
+        (401, "Set the user and the password in ASGARD_MAVEN_REPOSITORY"),
+        (403, "Set the user and the password in ASGARD_MAVEN_REPOSITORY"),
+        (404, "Set ASGARD_MAVEN_REPOSITORY to the address of a repository that has it; or put the file"),
+    ],
+)
 def test_what_a_repository_does_not_give_is_asked_for_once(
-    repository: MavenRepository, settings: Settings, status: int
+    repository: MavenRepository, settings: Settings, status: int, hint: str
 ) -> None:
     repository.plan = [refused(status)]
     with pytest.raises(JarDownloadError, match=f"the answer is {status}") as caught:
         ensure_jars(JarSet.NESSIE, settings=settings)
     assert len(repository.requests) == 1
-    assert caught.value.hint.startswith("ASGARD_MAVEN_REPOSITORY is the address of another repository; or put the file")
+    assert caught.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize("password", ["pa/ss", "pa#ss", "pa?ss"])
+def test_a_password_that_is_not_escaped_is_not_shown(settings: Settings, password: str) -> None:
+    address, said = f"https://ci:{password}@repository.example/maven", []
+    with pytest.raises(AsgardError) as caught:
+        ensure_jars(JarSet.NESSIE, settings=replace(settings, maven_repository=address), say=said.append)
+    assert "ss@" not in "\n".join([str(caught.value), caught.value.hint, *said])
 
 
 def test_a_refused_connection(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 from tests.support.prediction_requests import challenger, request
 
-from asgard.model.batch.scope import Coverage, Scope, scope_columns
+from asgard.model.batch.scope import Coverage, Scope, is_over_all, scope_columns
 
 MADE = [
     request().scope,
@@ -39,3 +39,10 @@ def test_columns_count_and_words_beside_them_do_not() -> None:
 def test_a_version_is_whole_only_if_nobody_challenged() -> None:
     assert [scope.is_whole for scope in MADE] == [True, True, False, False]
     assert not Scope(Coverage.SOME).is_whole
+
+
+def test_a_key_of_an_older_table_that_has_a_newer_columns_name_says_nothing_of_the_scope() -> None:
+    columns = ["policy_id", "coverage", "scope"]
+    assert scope_columns(columns) == ("scope",)
+    assert "coverage" not in is_over_all(columns)
+    assert Scope.of_row({"policy_id": 1, "coverage": "fire", "scope": "all"}).coverage is Coverage.ALL

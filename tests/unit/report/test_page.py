@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.pages import NASTY, Page, page_of_sections
 
+from asgard.common.errors import EnvironmentSetupError
 from asgard.common.names import BranchName, CommitHash, RunId, SnapshotId, TableName
 from asgard.features.views import Feature, FeatureView, feature_view, lasting, on_demand
 from asgard.lakehouse.catalog.nessie import LogEntry
@@ -25,7 +27,7 @@ from asgard.report.drawings import _lanes as lanes_of
 from asgard.report.facts import GraphLine, ReportFacts, SourceFileFact, TableFact, refused_since, tables_of
 from asgard.report.features import FeatureFacts, ViewFact
 from asgard.report.format import age, grouped, moment, pairs, seconds, size
-from asgard.report.page import Report, render
+from asgard.report.page import Report, render, write
 from asgard.report.sections import Section, rendered
 from asgard.report.tables import boxes, columns_of
 from asgard.validation.checks import not_null
@@ -87,7 +89,7 @@ def described(name: str, rows: int, snapshot: int) -> dict[str, Any]:
         "description": f"About {name} {NASTY}",
         "owner": "sales",
         "pipeline": "shop" if name == "silver.b" else "other",
-        "columns": {"id": "long", "amount": "double"},
+        "columns": {"id": "bigint", "amount": "double"},
     }
 
 
@@ -416,3 +418,33 @@ def test_moments_and_how_long_ago_they_were() -> None:
 def test_durations_and_sizes() -> None:
     assert [seconds(value) for value in (0.081, 12.34, 243.9)] == ["0.08 s", "12.3 s", "4 min 3 s"]
     assert [size(value) for value in (58, 8315, 12_345_678)] == ["58 B", "8 kB", "12.3 MB"]
+
+
+def test_files_of_one_name_in_two_tables_are_two_boxes(facts: ReportFacts) -> None:
+    bronze, silver, predicted = facts.tables
+    file = SourceFileFact("2024.csv", 10, 2)
+    other = replace(silver, inputs=(), files=(file, SourceFileFact("public.orders", None, 7)))
+    drawn = boxes(replace(facts, tables=(replace(bronze, files=(file, file)), other, predicted)))
+    files = [box for box in drawn if box.column == 0]
+    assert len({box.name for box in files}) == len(files) == 4
+    assert [box.name.strip() for box in files] == ["2024.csv", "2024.csv", "2024.csv", "public.orders"]
+    into = {box.name: box.inputs for box in drawn if box.inputs}
+    assert sorted(into["bronze.a"] + into["silver.b"]) == sorted(box.name for box in files)
+    assert files[3].lines == ("7 rows",)
+
+
+def test_no_run_of_this_pipeline_among_the_newest_is_not_said_to_be_none(facts: ReportFacts) -> None:
+    assert "No run of this pipeline yet" in page_of(replace(facts, runs=()))
+    among = page_of(replace(facts, runs=(), are_all_runs=False))
+    assert "No run of this pipeline yet" not in among
+    assert "None of the newest 100 attempts" in among
+
+
+def test_a_report_takes_the_place_of_nothing_but_a_file(facts: ReportFacts, tmp_path: Path) -> None:
+    report = Report(facts, NOW, FeatureFacts())
+    with pytest.raises(EnvironmentSetupError, match="it exists, and is not a file"):
+        write(report, tmp_path)
+    (tmp_path / "linked.html").symlink_to(tmp_path / "real.html")
+    write(report, tmp_path / "linked.html")
+    assert (tmp_path / "linked.html").is_symlink()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["linked.html", "real.html"]
