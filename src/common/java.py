@@ -214,7 +214,14 @@ def _for_spark(java: Java, settings: Settings) -> Java:
     modules = _release(java.home).get("MODULES", VECTOR_MODULE).split()
     if VECTOR_MODULE in modules:
         return java
-    return Java(_wrapper(java.home, settings.cache_dir / "java"), java.version, java.source)
+    folder = settings.cache_dir / "java"
+    try:
+        return Java(_wrapper(java.home, folder), java.version, java.source)
+    except OSError as error:
+        raise EnvironmentSetupError(
+            f"{folder} can't be written ({error.strerror}); {java.source} needs a start script there, to run Spark.",
+            hint="Set ASGARD_CACHE_DIR to a folder that you may write to, or install a Java 17 or 21.",
+        ) from error
 
 
 def _wrapper(home: Path, folder: Path) -> Path:

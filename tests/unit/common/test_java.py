@@ -139,3 +139,11 @@ def test_a_damaged_wrapper_is_made_again(bare: Path) -> None:
     again = find_java(Purpose.SPARK, settings_with(bare))
     assert again.executable.read_text().startswith("#!/bin/sh")
     assert again.executable.stat().st_mode & stat.S_IXUSR
+
+
+def test_a_cache_that_can_not_be_written_is_named(bare: Path) -> None:
+    make_java(bare / "jvm" / "jdk-21", "21.0.8", modules="java.base")
+    (bare / "cache").write_text("a file where the folder should be")
+    with pytest.raises(EnvironmentSetupError, match="can't be written") as caught:
+        find_java(Purpose.SPARK, settings_with(bare))
+    assert "ASGARD_CACHE_DIR" in caught.value.hint
