@@ -19,7 +19,7 @@ class Format(StrEnum):
     @property
     def is_text(self) -> bool:
         """Whether its values are texts that have to be read as types."""
-        return self is not Format.PARQUET
+        return self in (Format.CSV, Format.TSV, Format.JSONL, Format.JSON)
 
     @property
     def is_delimited(self) -> bool:
