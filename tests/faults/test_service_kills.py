@@ -19,7 +19,7 @@ from asgard.local.services.service import Record, ServiceFolder, read_record, wr
 from asgard.local.services.services import Services, State
 
 ALL = ("nessie", "mlflow", "redis")
-UP = "import sys; from asgard.common.settings import load_settings; from asgard.local import services; \
+UP = "import sys; from asgard.common.settings import load_settings; from asgard.local.services import services; \
 services.up(load_settings({'project_dir': sys.argv[1]}), only=sys.argv[2:] or None)"
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from itertools import islice
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,13 +136,15 @@ def test_log_references_keys_and_diff_are_the_same_through_both(
     lake: Lakehouse, fresh: Fresh, witness: Witness, rows: "DataFrame"
 ) -> None:
     kept, dropped = declared(fresh.table(), mode="append"), declared(fresh.table(), mode="append")
+    base = lake.nessie.head("main")
     for table in (kept, dropped, kept):
         write_rows(lake, table, rows)
     before = lake.nessie.head("main")
     lake.nessie.commit(lake.target, before, [drop((dropped.name.layer, dropped.name.name))], "gone")
-    newest = [own(*each) for each in islice(lake.nessie.operations("main"), 30)]
+    since = takewhile(lambda each: each[0].hash != base, lake.nessie.operations("main"))
+    newest = [own(*each) for each in since]  # pynessie can't read all that other tests put there
     assert newest[0]["deletes"] == {(dropped.name.layer, dropped.name.name)}
-    assert len(newest) >= 5
+    assert len(newest) == 4
     assert seen(witness, "main", len(newest)) == newest
     assert witness.references() == {each.name: (each.kind, each.hash) for each in lake.nessie.references()}
     everything = {key: content.kind for key, content in lake.nessie.everything("main").items()}

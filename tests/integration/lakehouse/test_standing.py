@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from pyspark.sql import SparkSession
@@ -96,7 +97,7 @@ def test_a_run_on_another_branch_says_so_and_counts_once_it_is_merged(
 
 def test_every_commit_is_met_once_newest_first(lake: Lakehouse, spark: SparkSession, fresh: Fresh, dev: str) -> None:
     """Merges in both directions: the oracle is a plain walk over all parents."""
-    foreign = Foreign(lake)
+    foreign, begun = Foreign(lake), datetime.now(UTC)
     for target, into in ((dev, "main"), ("main", dev), (dev, "main")):
         for ref in (target, into):
             name = fresh.table().name
@@ -115,7 +116,9 @@ def test_every_commit_is_met_once_newest_first(lake: Lakehouse, spark: SparkSess
     met = [entry for entry, _ in zip(reachable(lake.nessie, "main"), range(2000), strict=False)]
     assert len({entry.hash for entry in met}) == len(met)
     assert wanted <= {entry.hash for entry in met}
-    assert [entry.committed for entry in met] == sorted((entry.committed for entry in met), reverse=True)
+    own = [entry.committed for entry in met if entry.committed >= begun]  # others may have raced before
+    assert len(own) >= 6
+    assert own == sorted(own, reverse=True)
 
 
 def test_a_log_is_read_no_further_than_the_runs_time(lake: Lakehouse) -> None:
