@@ -139,4 +139,4 @@ def test_it_says_where_it_wrote_and_what_it_could_not_ask(
     assert told.out == f"wrote {tmp_path / 'report.html'}\n"
     assert "No MLflow is set" in told.err
     assert main([*command, "--out", str(tmp_path)]) == 1
-    assert f"The report {tmp_path} can't be written: Is a directory." in capsys.readouterr().err
+    assert f"The report {tmp_path} can't be written: it exists, and is not a file." in capsys.readouterr().err
