@@ -1,4 +1,4 @@
-"""How the tests start Spark's Java: in half the time, since most of it goes to JVMs that live for seconds.
+"""How the tests start Spark's Java: with a third of the CPU, since most of it goes to JVMs that live for seconds.
 
 `python -m tests.support.java_options` writes an archive of the classes that every Spark session loads, so that later
 JVMs map it instead of reading and verifying those classes (class data sharing, JEP 350). The second compiler is left
@@ -9,6 +9,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from asgard.common.java import Purpose, find_java
 from asgard.common.settings import load_settings
 
 _QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+_QUIET = "-Xlog:cds=off -Xlog:cds+dynamic=off"
 _PROGRAM = """
 import sys
 from pyspark import SparkContext
@@ -48,20 +50,17 @@ def archive() -> Path:
 
 def set_java_options() -> None:
     """For all that this process starts."""
-    quiet = "-Xlog:cds=off -Xlog:cds+dynamic=off"
     try:
         path = archive()
     except (AsgardError, OSError):  # the tests that need Java say what is wrong with it
         return
-    shared = f" -XX:SharedArchiveFile={path} {quiet}" if path.exists() else ""
+    shared = f" -XX:SharedArchiveFile={path} {_QUIET}" if path.exists() else ""
     os.environ["SPARK_SUBMIT_OPTS"] = _QUICK + shared
     os.environ["SPARK_LAUNCHER_OPTS"] = _QUICK
 
 
 def main() -> int:
     """Write the archive, if there is none yet. Without it the tests run all the same."""
-    import tempfile
-
     try:
         path = archive()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +73,7 @@ def main() -> int:
         old.unlink(missing_ok=True)  # of other clones: some 170 MB each
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / "classes.jsa"
-        options = f"{_QUICK} -XX:ArchiveClassesAtExit={made} -Xlog:cds=off -Xlog:cds+dynamic=off"
+        options = f"{_QUICK} -XX:ArchiveClassesAtExit={made} {_QUIET}"
         done = subprocess.run(
             [sys.executable, "-c", _PROGRAM, folder],
             env={**os.environ, "SPARK_SUBMIT_OPTS": options},
