@@ -1,13 +1,16 @@
 """The order of the suite's files, and what it says of its time at the end: a pytest plugin.
 
 With several processes (`-n`), a process takes the next file whenever it has ended one. So the files that take longest
-come first: no process is left with a long file while the others have nothing to do.
+come first: no process is left with a long file while the others have nothing to do. Which files a process ran before is
+chance, so none may leave anything to the next: the modules that its tests wrote are forgotten after it.
 """
 
 import json
+import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -56,6 +59,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         now = {file: round(seconds, 1) for file, seconds in files.items() if seconds >= 1}
         there = {file: seconds for file, seconds in (known | now).items() if (SECONDS.parent.parent / file).exists()}
         SECONDS.write_text(json.dumps(dict(sorted(there.items())), indent=1) + "\n")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Forget the modules in the tests' temporary folders, and their folders in `sys.path`, after each file of tests."""
+    yield
+    folder = tmp_path_factory.getbasetemp()
+    for name in [
+        name for name, module in sys.modules.items() if any(_within(each, folder) for each in _places(module))
+    ]:
+        del sys.modules[name]
+    sys.path[:] = [each for each in sys.path if not _within(each, folder)]
+
+
+def _places(module: ModuleType | None) -> list[str]:
+    """Return the file of a module and the folders of a package (one without __init__.py has no file)."""
+    named = (getattr(module, "__file__", None), *getattr(module, "__path__", ()))
+    return [each for each in named if isinstance(each, str)]
+
+
+def _within(place: str, folder: Path) -> bool:
+    return Path(place).is_relative_to(folder)
 
 
 def _file(nodeid: str) -> str:
