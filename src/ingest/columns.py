@@ -1,4 +1,4 @@
-"""Which columns a file has, what they are called in the table, and whether the table's contract takes them."""
+"""The columns of files: their names in the table, and whether the table's contract accepts them."""
 
 import re
 import unicodedata
@@ -14,19 +14,18 @@ MAX_COLUMNS = 5_000
 
 
 def column_names(given: Sequence[str]) -> tuple[str, ...]:
-    """Plain names for columns, each once whatever its case.
+    """Plain names for columns, unique even if letter case is ignored.
 
-    Letters of any script (SQL wants backquotes around those beyond ASCII), digits and `_` stay; a run of anything
-    else becomes one `_`. An empty name becomes
-    `column_<place>`; a name that starts with a digit gets `column_` before it, one of ingest's own columns
-    `_` behind it, and one that was there before `_2`, `_3`, ...
+    Letters of any script (SQL needs backquotes around those beyond ASCII), digits and `_` are kept; a run of other
+    characters becomes one `_`. An empty name becomes `column_<place>`. A name that starts with a digit gets the prefix
+    `column_`, a name of ingest's own columns the suffix `_`, and a repeated name the suffix `_2`, `_3`, ...
     """
     taken: set[str] = set()
     return tuple(_free(_plain(text) or f"column_{place}", taken) for place, text in enumerate(given, start=1))
 
 
 def _free(base: str, taken: set[str]) -> str:
-    """The name, or with the first number behind it that makes it new; it is taken from now on."""
+    """The name, with a number appended if it is already in `taken`; the result is added to `taken`."""
     name, count = base, 1
     while name.lower() in taken:
         count += 1
@@ -47,7 +46,7 @@ def _plain(text: str) -> str:
 
 @dataclass(frozen=True)
 class FileColumns:
-    """The columns of one file: in the table's names, in the file's order."""
+    """The columns of one file: with the table's names, in the file's order."""
 
     file: str
     names: tuple[str, ...]
@@ -55,13 +54,13 @@ class FileColumns:
 
 @dataclass(frozen=True)
 class TableColumns:
-    """The columns that a table has, or that are declared for it, before it is ingested into.
+    """The columns that a table has, or that are declared for it, before the ingest.
 
     Attributes:
         types: column name -> Spark's short type name, in order.
         renames: old name -> new name, as declared.
         contract: whether columns may be added.
-        undeclared: columns whose type is only the table's, and may be widened as the contract says.
+        undeclared: columns of the table that are not declared; their types may be widened as the contract says.
     """
 
     types: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -70,10 +69,10 @@ class TableColumns:
     undeclared: frozenset[str] = frozenset()
 
     def names_for(self, own: Sequence[str]) -> tuple[str, ...]:
-        """What a file's columns are called in the table, each once.
+        """The table's names for a file's columns, each unique.
 
-        A column that the table has keeps its spelling there, whatever its letter case in the file; declared
-        renames are followed; a new one gets a name by `column_names`.
+        A column that the table has is spelled as in the table, whatever its letter case in the file. Declared renames
+        are applied. A new column is named by `column_names`.
         """
         spelling = {name.lower(): name for name in self.types}
         for old, new in self.renames.items():
@@ -87,7 +86,7 @@ class TableColumns:
 
 
 def named(known: TableColumns, files: Iterable[tuple[str, Sequence[str]]]) -> list[FileColumns]:
-    """The columns of each file in the table's names; what one file brings, the next ones spell the same.
+    """The columns of each file with the table's names; a new column is spelled as in the first file that has it.
 
     Args:
         known: the columns that the table has.
@@ -105,14 +104,14 @@ def named(known: TableColumns, files: Iterable[tuple[str, Sequence[str]]]) -> li
 def all_columns(
     table: str, known: TableColumns, files: Sequence[FileColumns], *, allow_missing: bool
 ) -> tuple[str, ...]:
-    """The columns of the rows to write: the known ones, then those that files bring, in order.
+    """The columns of the rows to write: the known ones, then the new ones of the files, in order.
 
-    A file must have every column that was known before it; the files count in the given order, so a column
-    may appear in a later one, but not disappear.
+    A file must have every column of the table and of the files before it: in the given order, columns may appear but
+    not disappear.
 
     Raises:
-        ContractError: a file lacks a column, or brings one to a table under a frozen contract.
-        InputDataError: there would be more than `MAX_COLUMNS`.
+        ContractError: a file lacks a column, or has a new one although the contract is frozen.
+        InputDataError: there would be more than `MAX_COLUMNS` columns.
     """
     names = dict.fromkeys(known.types)
     for one in files:
@@ -134,7 +133,7 @@ def all_columns(
     if len(names) > MAX_COLUMNS:
         raise InputDataError(
             f"With these files {table} would have {len(names)} columns.",
-            hint="Are keys data in it? Make them values, e.g. a list of objects.",
+            hint="If its keys are data, store them as values instead, e.g. in a list of objects.",
         )
     return tuple(names)
 

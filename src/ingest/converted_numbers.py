@@ -1,8 +1,8 @@
-"""Numbers of one type of Spark as those of another: the same number, or null.
+"""Convert numbers from one Spark type to another: the same number, or null.
 
-As with texts (`exact_numbers`), a floating-point number stands for what it equals and for its shortest text: so the
-decimal 0.1 is the double 0.1, and the double 0.1 the float 0.1. Where both readings are whole numbers that differ
-(from 2^53 on), only the equal one counts.
+As with texts (`exact_numbers`), a floating-point number matches its exact value and its shortest text: the decimal 0.1
+is the double 0.1, and the double 0.1 is the float 0.1. Where both are whole numbers that differ (from 2^53 on), only
+the exact value counts.
 """
 
 from typing import TYPE_CHECKING
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 _SPECIAL = r"(?i)^([+-]?(inf|infinity)|nan)$"
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _EXACT_WHOLE = {"double": 2.0**53, "float": 2.0**24}
-"""Up to here every whole number is one of the type."""
+"""Up to this number the type represents every whole number exactly."""
 
 
 def is_numeric(kind: str) -> bool:
-    """Whether a type, by Spark's short name, is one of numbers."""
+    """Whether a type, given by Spark's short name, is numeric."""
     return DataType.parse(kind).is_number
 
 
 def converted(given: "Column", source: str, target: str) -> "Column":
-    """A number as the target's type; null where it is another number there.
+    """Convert a number to the target type; null where the result would be another number.
 
     Args:
         given: of the type `source`.
@@ -54,10 +54,10 @@ def converted(given: "Column", source: str, target: str) -> "Column":
 
 
 def written_number(text: "Column", kind: str) -> "Column":
-    """A text as a number, by Spark's own functions; null where it does not give back the text's digits.
+    """Parse a text as a number with Spark's own functions; null where the number does not reproduce the text's digits.
 
-    For parts of nested values, which Python functions do not reach. `exact_numbers` takes some more texts: those
-    that a floating-point number prints, with as many digits, though its shortest text has others (C's `%.17g`).
+    Used for parts of nested values, where Python functions can't run. `exact_numbers` accepts more texts: those that a
+    floating-point number prints with the same number of digits, although its shortest text differs (C's `%.17g`).
     """
     from pyspark.sql import functions as F
 
@@ -71,7 +71,7 @@ def written_number(text: "Column", kind: str) -> "Column":
 
 
 def _significant(text: "Column") -> "Column":
-    """The digits of a number's text without zeros around, and where its point stands: equal for equal numbers."""
+    """A number's digits without leading and trailing zeros, and the place of its point: equal for equal numbers."""
     from pyspark.sql import functions as F
 
     mantissa = F.regexp_replace(text, "[eE].*|[+-]", "")
@@ -90,7 +90,7 @@ def _is_whole(value: "Column", given: "Column") -> "Column":
 
 
 def _is_within(value: "Column", bits: int) -> "Column":
-    """Whether a floating-point number lies in the range of whole numbers: Spark casts 2^63 to 2^63 - 1."""
+    """Whether a floating-point number is in the range of whole numbers of these bits; Spark casts 2^63 to 2^63 - 1."""
     from pyspark.sql import functions as F
 
     limit = 2.0 ** (bits - 1)

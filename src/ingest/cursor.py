@@ -1,8 +1,8 @@
-"""Cursor values: how far a database table was read, and from where it is read again.
+"""Cursor values: how far a database table was read, and where the next read starts.
 
-A watermark is the database's own text of the greatest value. The next read takes what is above it, and once more the
-rows from `watermark - overlap` on: those that landed are left out (`relanding`), so that a row that came late, or
-later at an equal value, is not missed.
+A watermark is the greatest value read, as the database writes it. The next read takes the rows above the watermark and
+re-reads the rows from `watermark - overlap` on, of which those that already landed are dropped (`relanding`). So a row
+that was added late, or later with an equal value, is not missed.
 """
 
 import re
@@ -21,11 +21,11 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d(\.\d+)?([+-]\d\d(:?\d\d)?)?)?")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(second|minute|hour|day|week)s?")
-OVERLAP_HINT = "E.g. '2 hours', '30 minutes', '1 day'; for a cursor of numbers a number."
+OVERLAP_HINT = "E.g. '2 hours', '30 minutes', '1 day'; for a numeric cursor, a number."
 
 
 def latest(values: Iterable[str]) -> str | None:
-    """The greatest of some watermarks, of one column."""
+    """The greatest of one column's watermarks; None if there are none."""
     return max(values, key=_comparable, default=None)
 
 
@@ -34,7 +34,7 @@ def _comparable(value: str) -> Decimal | datetime:
 
 
 def literal(value: str) -> str:
-    """A cursor value that the database gave, as it takes it back.
+    """A cursor value that the database returned, as a literal for its SQL.
 
     Raises:
         InputDataError: it is neither a number nor a time that exists.
@@ -58,7 +58,7 @@ def _exists(value: str) -> bool:
 
 
 def parse_overlap(text: str) -> Decimal | timedelta:
-    """An overlap: a number, or a duration.
+    """Parse an overlap: a number or a duration.
 
     Raises:
         UsageError: it is neither.
@@ -71,26 +71,26 @@ def parse_overlap(text: str) -> Decimal | timedelta:
     try:
         return timedelta(**{f"{match[2]}s": float(match[1])})
     except OverflowError as error:
-        raise UsageError(f"The overlap {text!r} is longer than all of history.", hint=OVERLAP_HINT) from error
+        raise UsageError(f"The overlap {text!r} is longer than any supported duration.", hint=OVERLAP_HINT) from error
 
 
 def read_again_from(watermark: str, overlap: str | None, order: Order) -> str:
-    """The least cursor value to read once more.
+    """The smallest cursor value to re-read.
 
     Args:
         watermark: as the database wrote it.
-        overlap: how far below it; None: rows that equal the watermark only.
-        order: what the cursor column holds.
+        overlap: how far below the watermark to start; None: re-read only rows that equal the watermark.
+        order: the kind of the cursor column's values.
 
     Raises:
-        UsageError: the overlap is a duration for numbers, or a number for times.
+        UsageError: the overlap is a duration but the column has numbers, or a number but the column has times.
     """
     if overlap is None:
         return watermark
     back = parse_overlap(overlap)
     if isinstance(back, Decimal) != order.is_number:
         raise UsageError(
-            f"The overlap is {overlap!r}, but the cursor column holds {'numbers' if order.is_number else 'times'}.",
+            f"The overlap is {overlap!r}, but the cursor column contains {'numbers' if order.is_number else 'times'}.",
             hint=OVERLAP_HINT,
         )
     if isinstance(back, Decimal):
@@ -108,14 +108,14 @@ def _earlier(moment: datetime, back: timedelta) -> datetime:
 
 
 def position(text: str, order: Order) -> Decimal | None:
-    """Where a value of a column stands: a number as itself, a time in microseconds since year 1.
+    """A column's value as a number: a number as itself, a time in microseconds since year 1.
 
     Args:
         text: a number, or a date or time in ISO 8601; without an offset it is in UTC.
-        order: what the column holds.
+        order: the kind of the column's values.
 
     Returns:
-        None for what stands nowhere: NaN, infinity, a time before year 1 or after 9999.
+        None for NaN, infinity, and a time before year 1 or after 9999.
     """
     try:
         if order.is_number:
@@ -129,7 +129,7 @@ def position(text: str, order: Order) -> Decimal | None:
 
 
 def cuts(low: Decimal, high: Decimal, parts: int, order: Order) -> list[str]:
-    """Literals that cut the values from `low` to `high` into parts of one length: ascending, each once."""
+    """SQL literals that split the values from `low` to `high` into parts of equal length: ascending, distinct."""
     found = {_rounded(low + (high - low) * place / parts, order): None for place in range(1, parts)}
     return [_cut_literal(place, order) for place in found if low < place <= high]
 

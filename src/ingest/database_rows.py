@@ -1,4 +1,4 @@
-"""Rows of a database as a bronze table's rows: its columns in their types, and beside them what did not fit."""
+"""Convert database rows to a bronze table's rows: its typed columns, and `_raw` with the texts that did not fit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +23,8 @@ class Landing:
     Attributes:
         source: name of the database's table.
         columns: of the bronze table, in order, with their types.
-        names: what each column that is read is called there.
-        reads: how each is read.
+        names: the bronze table's name of each column that is read.
+        reads: how each column is read.
     """
 
     source: str
@@ -68,7 +68,7 @@ def landing(
         source: name of the database's table.
         reads: how its columns are read.
         known: the columns that the table has, or that are declared.
-        say: told about columns that the table lacks so far.
+        say: called with one line about the new columns.
         allow_missing: whether the source may lack columns, which are null then.
 
     Raises:
@@ -85,7 +85,7 @@ def landing(
 
 
 def _array(texts: "Column", kind: str, read: ColumnRead) -> "Column":
-    """An array of a type from the texts of its elements as JSON; null if one of them does not fit."""
+    """Convert a JSON array of the elements' texts to an array of a type; null if an element does not fit."""
     from pyspark.sql import functions as F
 
     found = DataType.parse(kind)
@@ -120,5 +120,5 @@ def _depth(kind: DataType) -> int:
 
 
 def _of_strings(kind: DataType) -> DataType:
-    """The same array, of texts."""
+    """The same array type, with text elements."""
     return DataType("string") if kind.element is None else DataType.array(_of_strings(kind.element))

@@ -1,8 +1,8 @@
-"""How each type of a database is read: as its own number or bytes, or as the database's text of it.
+"""How each database type is read: natively as a number or bytes, or as the text that the database writes for it.
 
-A type is read natively where its JDBC value is exact in every process. The rest is asked for as text, in a session
-whose time zone and formats are set, and read from that text as the text of a file is: exactly, or null with the text
-in `_raw`. So no java.sql.Timestamp, whose value depends on the process's zone, and no rounded decimal is in between.
+A type is read natively where its JDBC value is exact in every process. All other types are selected as text, in a
+session with a fixed time zone and fixed formats, and parsed like the text of a file: exactly, or null with the text in
+`_raw`. This avoids java.sql.Timestamp, whose value depends on the process's time zone, and rounded decimals.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,11 +13,11 @@ from asgard.common.data_type import MAX_PRECISION, DataType
 
 """Digits of Spark's and Iceberg's decimals."""
 _KEPT_SCALE = 18
-"""Of a decimal with more digits than that: so many digits behind the point are kept, if it has them."""
+"""Digits behind the point that are kept of a decimal with more than `MAX_PRECISION` digits, if it has that many."""
 
 
 class Order(Enum):
-    """Kinds of values that a cursor or the parts of a read can go by."""
+    """Kinds of values that a cursor column or a partition column can have."""
 
     WHOLE = "a whole number"
     DECIMAL = "a decimal"
@@ -52,11 +52,11 @@ class ColumnRead:
 
     Attributes:
         column: of the database.
-        sql: of what is asked for, with `{}` for the column.
-        source: Spark's type of what comes.
-        wanted: the type of a new column of a table for it.
-        elements: for an array, SQL of its elements' texts as JSON, null where the text alone says all of it.
-        order: what a cursor or parts can go by; None: nothing.
+        sql: the expression that is selected, with `{}` for the column.
+        source: Spark's type of the selected value.
+        wanted: the type of a new table column for it.
+        elements: for an array, SQL of its elements' texts as JSON; null where only the array's own text is complete.
+        order: the kind of its values; None: it can't be a cursor or partition column.
     """
 
     column: DatabaseColumn
@@ -68,21 +68,21 @@ class ColumnRead:
 
 
 def native(kind: str, order: Order | None = None) -> Callable[[DatabaseColumn], ColumnRead]:
-    """A type that the driver gives as Spark takes it."""
+    """A type whose value from the driver Spark reads directly."""
     return lambda column: ColumnRead(column, "{}", kind, kind, order=order)
 
 
 def as_text(sql: str, wanted: str = "string", order: Order | None = None) -> Callable[[DatabaseColumn], ColumnRead]:
-    """A type that is asked for as text."""
+    """A type that is selected as text."""
     return lambda column: ColumnRead(column, sql, "string", wanted, order=order)
 
 
 def decimal_type(precision: int, scale: int) -> str:
-    """The type for a decimal of the database; the digits before the point come first where it has more than 38.
+    """The type for a database decimal; of more than 38 digits, those before the point are kept first.
 
     Args:
         precision: 0 for any number of digits.
-        scale: digits behind the point; negative where the last digits before it are zeros.
+        scale: digits behind the point; negative where the last digits before the point are zeros.
     """
     if precision == 0:
         return str(DataType.decimal(MAX_PRECISION, _KEPT_SCALE))
@@ -99,8 +99,8 @@ _TEXT = "cast({} as text)"
 
 
 def _postgres_numeric(column: DatabaseColumn) -> ColumnRead:
-    # As text in any case: a numeric(10,2) may be NaN, which is no decimal.
-    scale = column.scale - 2048 if column.scale > 1023 else column.scale  # the driver gives 11 bits without a sign
+    # Always as text: a numeric(10,2) may be NaN, which is not a decimal.
+    scale = column.scale - 2048 if column.scale > 1023 else column.scale  # the driver returns 11 bits without a sign
     wanted = decimal_type(column.precision, scale)
     order = Order.DECIMAL if DataType.parse(wanted).scale else Order.WHOLE
     return ColumnRead(column, _TEXT, "string", wanted, order=order)
@@ -122,11 +122,11 @@ _POSTGRES: Mapping[str, Callable[[DatabaseColumn], ColumnRead]] = {
     **dict.fromkeys(("text", "varchar", "bpchar", "name", "inet", "cidr"), native("string")),
 }
 _OUTPUT_IS_NOT_CAST = frozenset({"bpchar", "inet", "cidr"})
-"""Types that a cast to text changes: blanks at the end are cut, a network mask is added."""
+"""Types whose values a cast to text changes: trailing blanks are cut, a network mask is added."""
 
 
 def postgres_read(column: DatabaseColumn) -> ColumnRead:
-    """How a column of PostgreSQL is read; a type that is not listed as its text, as the server writes it."""
+    """How a column of PostgreSQL is read; a type that is not listed is read as the server's text of it."""
     if column.type.startswith("_"):
         return _postgres_array(column)
     if column.type == "bit" and column.precision == 1:
@@ -165,7 +165,7 @@ _MYSQL: Mapping[str, Callable[[DatabaseColumn], ColumnRead]] = {
     "DATETIME": as_text(_CHARS, "timestamp", Order.MOMENT),
     "TIMESTAMP": as_text(_CHARS, "timestamp", Order.MOMENT),
     "YEAR": as_text(_CHARS, "int"),
-    # not CHAR: Spark would fill it up with blanks
+    # not CHAR: Spark would pad it with blanks
     **dict.fromkeys(("VARCHAR", "TINYTEXT", "TEXT", "MEDIUMTEXT", "LONGTEXT"), native("string")),
     **dict.fromkeys(
         ("BINARY", "VARBINARY", "TINYBLOB", "BLOB", "MEDIUMBLOB", "LONGBLOB", "GEOMETRY"), native("binary")
@@ -174,7 +174,7 @@ _MYSQL: Mapping[str, Callable[[DatabaseColumn], ColumnRead]] = {
 
 
 def mysql_read(column: DatabaseColumn) -> ColumnRead:
-    """How a column of MySQL is read; a type that is not listed as its text."""
+    """How a column of MySQL is read; a type that is not listed is read as its text."""
     if column.type in ("DECIMAL", "DECIMAL UNSIGNED"):
         order = Order.DECIMAL if column.scale else Order.WHOLE
         wanted = decimal_type(column.precision, column.scale)
@@ -183,6 +183,6 @@ def mysql_read(column: DatabaseColumn) -> ColumnRead:
         return as_text(_CHARS, wanted, order)(column)
     if column.type == "BIT" and column.precision == 1:
         return native("boolean")(column)
-    if column.type == "BIT":  # as it is, the driver gives the digits of its number
+    if column.type == "BIT":  # without a cast, the driver returns the digits of its number
         return ColumnRead(column, "cast({} as binary)", "binary", "binary")
     return _MYSQL.get(column.type, as_text(_CHARS))(column)

@@ -1,9 +1,9 @@
-"""Read CSV and TSV (RFC 4180): every record gets its number, and a malformed one keeps its text.
+"""Read CSV and TSV (RFC 4180): records are numbered, and the text of a malformed record is kept.
 
-One regular expression says what a record is; Arrow's parser only splits what that has accepted. A field is
-quoted (quotes inside it doubled), or text without delimiter and line break that does not start with a quote.
-Lines end with LF or CRLF; or with CR, where the first one does. In a file of LF ends a CR by itself ends no line: the
-record that has one outside of quotes is malformed, as it may be one or two. Blank lines are no records.
+One regular expression defines a record; Arrow's parser only splits what the expression accepted. A field is either
+quoted (quotes inside it are doubled), or text without delimiters and line breaks that does not start with a quote.
+Lines end with LF or CRLF; or with CR, if the first line does. In a file with LF line ends, a lone CR does not end a
+line: a record with a CR outside of quotes is malformed, as it may be one record or two. Blank lines are not records.
 """
 
 import re
@@ -26,17 +26,17 @@ MAX_RECORD = 64 << 20
 
 
 def line_end(text: str) -> str:
-    """How the first line of a text ends: `\\n` (also for CRLF) or `\\r`; "" if no end has come yet."""
+    """How the first line of a text ends: `\\n` (also for CRLF) or `\\r`; "" if it has not ended yet."""
     match = re.search(r"\r\n|\n|\r(?!\Z)", text)
     return "" if match is None else match[0][-1]
 
 
 @dataclass(frozen=True)
 class Grammar:
-    """What a field and a record are, for one delimiter and quote.
+    """Regular expressions for fields and records, for one delimiter and quote.
 
     Attributes:
-        end: how lines end: `\\n` (with or without CR before it) or `\\r` (with or without LF behind it).
+        end: how lines end: `\\n` (with or without CR before it) or `\\r` (with or without LF after it).
     """
 
     delimiter: str
@@ -49,24 +49,24 @@ class Grammar:
 
     @cached_property
     def fields(self) -> re.Pattern[str]:
-        """One record, whatever its number of fields, without its line end."""
+        """One record with any number of fields, without its line end."""
         return re.compile(f"(?:{self._field}{self._then})*+{self._field}")
 
     @cached_property
     def record(self) -> re.Pattern[str]:
-        """One record, whatever its number of fields."""
+        """One record with any number of fields."""
         return re.compile(f"{self.fields.pattern}{self._end}")
 
     @cached_property
     def broken(self) -> re.Pattern[str]:
-        """One record in which text follows a closing quote, or a line breaks otherwise; it ends with its line."""
+        """One record in which text follows a closing quote, or another line break occurs; it ends with its line."""
         rest = f"[^{self.end}]*+{self.end}"
         other = "\n" if self.end == "\r" else "\r"
         return re.compile(f"(?:{self._field}{self._then})*+(?:{self._quoted}{rest}|{self._bare}{other}{rest})")
 
     @cached_property
     def blank(self) -> re.Pattern[str]:
-        """Lines without anything."""
+        """Blank lines."""
         return re.compile(f"{self._end}++")
 
     @property
@@ -104,11 +104,11 @@ class Grammar:
 
 
 class Parser:
-    """Turns the text of one file into records.
+    """Parses the text of one file into records.
 
     Args:
         pieces: of the text, in order.
-        grammar: what a record is.
+        grammar: of its records.
         name: of the file, for messages.
     """
 
@@ -123,10 +123,10 @@ class Parser:
         self._count = 0
 
     def first(self) -> list[str]:
-        """Take the first record off; its fields, or none for a file without records.
+        """Consume the first record and return its fields; none for a file without records.
 
         Raises:
-            InputDataError: it is malformed.
+            InputDataError: the record is malformed.
         """
         while self._grow():
             self._skip_blank()
@@ -143,17 +143,17 @@ class Parser:
         return []
 
     def batches(self, columns: int, null_values: Sequence[str] = ("",)) -> Iterator["pa.Table"]:
-        """The records that are left, in order.
+        """The remaining records, in order.
 
         Args:
-            columns: number of fields that a record has; one with another number is malformed.
-            null_values: texts that are null where they are not quoted.
+            columns: number of fields of a record; a record with another number is malformed.
+            null_values: texts that mean null where they are not quoted.
 
         Returns:
-            Tables of string columns `0`, `1`, ... and `_corrupt`: of a record, one or the other.
+            Tables of string columns `0`, `1`, ... and `_corrupt`; a record has either fields or `_corrupt`.
 
         Raises:
-            InputDataError: a quote is opened that never closes, or a record is longer than `MAX_RECORD`.
+            InputDataError: a quote is never closed, or a record is longer than `MAX_RECORD`.
         """
         import pyarrow as pa
 
@@ -180,11 +180,11 @@ class Parser:
             self._require_progress()
 
     def _grow(self) -> bool:
-        """Read another block behind what is left; False when nothing is left at all."""
+        """Append another block to the remaining text; False if no text remains."""
         self._is_settled = self._is_settled or self._at > 0
         kept = [self._text[self._at :]]
         size, last = 0, self._text[-1:]
-        while not self._ended and (size < BLOCK or last == "\r"):  # a LF may belong to the CR
+        while not self._ended and (size < BLOCK or last == "\r"):  # an LF may follow the CR
             piece = next(self._pieces, None)
             if piece is None:
                 self._ended = True
@@ -200,7 +200,7 @@ class Parser:
         return bool(self._text)
 
     def _settle(self) -> None:
-        """Find out how lines end: as the first record does."""
+        """Detect how lines end, from the first record."""
         text = self._text.lstrip("\r\n")
         blank = len(self._text) - len(text)
         first = self._grammar.fields.match(text)
@@ -217,7 +217,7 @@ class Parser:
         return match is not None
 
     def _malformed(self) -> str | None:
-        """Take one record off that does not have the right fields; None if it is not whole yet."""
+        """Consume one malformed record; None if it is not complete yet."""
         match = self._grammar.record.match(self._text, self._at) or self._grammar.broken.match(self._text, self._at)
         if match:
             self._at = match.end()

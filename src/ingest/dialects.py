@@ -18,8 +18,8 @@ class Dialect:
         session: statement that every connection begins with: it sets the time zone and the formats of text.
         options: of the driver.
         read_of: how a column is read.
-        finite: SQL of which rows have a number, with `{}` for the column, where numbers may be none.
-        folds_names: whether two columns' names may not differ by case only.
+        finite: SQL condition for rows with a finite number, with `{}` for the column.
+        folds_names: whether column names that differ only in case are the same name.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Dialect:
     folds_names: bool
 
     def quoted(self, identifier: str) -> str:
-        """An identifier as this database takes it, whatever is in it."""
+        """An identifier, quoted and escaped for this database."""
         return self.quote + identifier.replace(self.quote, self.quote * 2) + self.quote
 
 
@@ -56,7 +56,7 @@ DIALECTS = {
         quote="`",
         as_text="cast({} as char)",
         session="SET time_zone = '+00:00'",
-        # rows by cursor, not all at once; tinyint(1) as the number that it is
+        # fetch rows by cursor, not all at once; read tinyint(1) as a number
         options={"useCursorFetch": "true", "tinyInt1isBit": "false", "connectionTimeZone": "UTC"},
         read_of=mysql_read,
         finite="{} IS NOT NULL",

@@ -1,7 +1,7 @@
-"""One connection to a database from the driver's JVM: what columns a statement has, and answers of one row as text.
+"""A database connection from the driver's JVM: the columns of a statement, and its rows as text.
 
-Spark's reader would do, but it hides which type of the database a column has, and gives values that went through
-Java's time zone. Here, types are the driver's own description, and values the database's own text.
+Spark's reader hides a column's database type, and its values pass through Java's time zone. Here, types are as the JDBC
+driver describes them, and values are the database's own text.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ class Connection:
     java: Any
 
     def columns(self, sql: str) -> tuple[DatabaseColumn, ...]:
-        """The columns of a statement, which is not executed."""
+        """The columns of a statement; the statement is not executed."""
         statement = self.java.prepareStatement(sql)
         try:
             found = statement.getMetaData()
@@ -57,13 +57,13 @@ class Connection:
 def connected(
     session: "SparkSession", dialect: Dialect, url: str, properties: Mapping[str, str]
 ) -> Iterator[Connection]:
-    """A connection for a block.
+    """A connection that is open within a `with` block.
 
     Args:
-        session: whose JVM has the driver.
+        session: Spark session whose JVM has the driver.
         dialect: of the database.
         url: `jdbc:...`.
-        properties: of the driver: user and password too.
+        properties: of the driver, including user and password.
     """
     jvm: Any = session._jvm
     given = jvm.java.util.Properties()

@@ -1,9 +1,9 @@
-"""Texts as numbers, many at once and without Spark: the number that a text says, or null where a type can't hold it.
+"""Parse texts as numbers, in bulk and without Spark: the exact number, or null where the type can't represent it.
 
-Zeros in front and behind, a plus sign, an exponent and white space around do not change a number. A floating-point
-number is what a text says if it prints as that number with as many digits: `0.1`, `0.10000000000000001` (C's `%.17g`),
-`9007199254740992`. So a double holds any number of up to 15 digits within its range, and neither
-`9007199254740993` nor `0.100000000000000001`.
+Leading and trailing zeros, a plus sign, an exponent and surrounding white space do not change a number. A text is
+exactly a floating-point number if that number, printed with as many digits, equals the text: `0.1`,
+`0.10000000000000001` (C's `%.17g`), `9007199254740992`. So a double can represent any number of up to 15 digits within
+its range, but neither `9007199254740993` nor `0.100000000000000001`.
 """
 
 import re
@@ -23,16 +23,16 @@ FLOATING_DIGITS: Mapping[str, int] = {"double": 15, "float": 6}
 
 SPACES = " \t\r\n\f\v"
 _SURE_DIGITS = {8: 2, 16: 4, 32: 9, 64: 18}
-"""How many digits a whole number of so many bits always has room for."""
+"""Number of digits that always fit into a whole number of this many bits."""
 _PLAIN_WHOLE = "^-?[0-9]{1,18}$"
 _PLAIN_DECIMAL = r"^-?[0-9]{1,19}(\.[0-9]{1,19})?$"
-"""At most 38 digits: of more, Arrow keeps the lower 128 bits without a word."""
+"""At most 38 digits: of longer numbers, Arrow silently keeps the lower 128 bits."""
 _PLAIN_FLOATING = r"^-?[0-9]{1,300}(\.[0-9]{1,300})?$"
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"([+-]?)0*([0-9]*)(?:\.0+)?")
 _SPECIAL = re.compile(r"(?i)[+-]?inf(?:inity)?|nan")
 _LONGEST_EXPONENT = 9
-"""Digits of an exponent that Python's decimals take for sure."""
+"""Digits of an exponent that Python's decimals always accept."""
 
 
 def number_type(kind: str) -> "pa.DataType | None":
@@ -42,14 +42,15 @@ def number_type(kind: str) -> "pa.DataType | None":
 
 
 def exact_numbers(texts: "pa.Array", kind: str) -> "pa.Array":
-    """The numbers that texts say.
+    """Parse texts as numbers of a type.
 
     Args:
         texts: strings.
         kind: a numeric type, by Spark's short name.
 
     Returns:
-        Of `number_type(kind)`; null for null, and for a text that is no number, or none that the type holds exactly.
+        An array of `number_type(kind)`; null for null, and for a text that is not a number or that the type can't
+        represent exactly.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -78,7 +79,7 @@ def exact_numbers(texts: "pa.Array", kind: str) -> "pa.Array":
 
 
 def _surely_fits(kind: str) -> str:
-    """A pattern of plain numbers that a type holds, whatever their digits are."""
+    """A pattern of plain numbers that fit a type, whatever their digits are."""
     if kind in FLOATING_DIGITS:
         return _PLAIN_FLOATING
     if kind in WHOLE_BITS:
@@ -89,12 +90,12 @@ def _surely_fits(kind: str) -> str:
 
 
 def exact_number(text: str, kind: str) -> Any:
-    """The same for one text, as Python has such numbers."""
+    """Parse one text as `exact_numbers` does, to a Python number or None."""
     return _reader(kind)(text)
 
 
 def _is_given_back(texts: "pa.Array", is_plain: "pa.Array", kind: str) -> "pa.Array":
-    """Of plain numbers, those that are short, or that a floating-point number prints as they are."""
+    """Which plain numbers are short, or are printed unchanged by the floating-point type."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -118,12 +119,12 @@ def _reader(kind: str) -> Callable[[str], Any]:
 def _precision_and_scale(kind: str) -> tuple[int, int]:
     digits = DataType.parse(kind).digits
     if digits is None:
-        raise ValueError(f"{kind} is no numeric type")
+        raise ValueError(f"{kind} is not a numeric type")
     return digits
 
 
 def _whole(text: str, bits: int) -> int | None:
-    """12.0 is 12: pandas writes whole numbers so where some are missing."""
+    """Parse a whole number; 12.0 is 12, as pandas writes whole numbers in a column with missing values."""
     match = _WHOLE.fullmatch(text.strip(SPACES))
     if match is None or len(match[2]) > bits or not re.search("[0-9]", text.partition(".")[0]):
         return None
@@ -169,7 +170,7 @@ def _float(text: str) -> "np.float32 | None":
 
 
 def _says(text: str, value: float, shortest: str) -> bool:
-    """Whether a number's text says the floating-point number: it prints as the text, with as many digits."""
+    """Whether a text is exactly a floating-point number: printed with as many digits, the number equals the text."""
     if value in (float("inf"), float("-inf")):
         return False
     if value == 0:

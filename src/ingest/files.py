@@ -1,6 +1,6 @@
-"""Find the files that a call names, hash them, and tell whether one changed in the meantime.
+"""Find the files that a call names, hash them, and detect whether one changed in the meantime.
 
-A file is known by its content: the SHA-256 of its stored bytes (of the compressed ones, for a gzip).
+A file is identified by its content: the SHA-256 of its stored bytes (of the compressed ones, for a gzip).
 """
 
 import glob
@@ -31,7 +31,7 @@ _S3_HINT = "Check the bucket, and AWS_* or S3's own credentials for it."
 
 @dataclass(frozen=True)
 class S3Door:
-    """Where S3 is; credentials come from the environment of whichever process opens it."""
+    """S3's region and endpoint; credentials come from the environment of the process that opens it."""
 
     region: str | None
     endpoint: str | None
@@ -49,7 +49,7 @@ class SourceFile:
     """One file to ingest.
 
     Attributes:
-        name: as it was given, or found below what was given; goes to `_source_file`.
+        name: as given, or as found below the given folder; written to `_source_file`.
         location: absolute path, or `bucket/key`.
         s3: None for a local file.
         size: in bytes.
@@ -92,7 +92,7 @@ class SourceFile:
                 raise unreadable(self.name, error) from error
 
     def hashed(self) -> "SourceFile":
-        """The same file with its digest, and the size and stamp that belong to it.
+        """The same file with its digest; its size and stamp are verified.
 
         Raises:
             InputDataError: it can't be read, or changes while it is read.
@@ -109,7 +109,7 @@ class SourceFile:
         """The stamp that the file has now.
 
         Raises:
-            InputDataError: it is gone.
+            InputDataError: it is missing.
         """
         try:
             return _local_stamp(self.location) if self.s3 is None else _s3_stamp(self.s3.open(), self.location)
@@ -117,33 +117,33 @@ class SourceFile:
             raise unreadable(self.name, error) from error
 
     def require_unchanged(self) -> None:
-        """Hash the file once more, and hold it against what was ingested.
+        """Hash the file again and compare it with what was ingested.
 
         Raises:
-            InputDataError: it is not the file that it was.
+            InputDataError: the file changed.
         """
         if self.current_stamp() != self.stamp or self.hashed().digest != self.digest:
             raise changed(self.name)
 
 
 def changed(name: str) -> InputDataError:
-    """The error for a file that is not what it was."""
+    """The error for a file that changed."""
     return InputDataError(
         f"{printable(name)} changed while it was being ingested: nothing was published.",
-        hint="Wait until whoever writes it is done (best: write elsewhere, then rename), and run again.",
+        hint="Wait until its writer is done (best: write elsewhere, then rename), and run again.",
     )
 
 
 def unreadable(name: str, error: OSError) -> InputDataError:
-    """The error for a file that is gone or not ours to read."""
+    """The error for a file that is missing or can't be read."""
     return InputDataError(
         f"{printable(name)} can't be read: {error.strerror or error}.",
-        hint="Was it moved or removed, or does a permission lack?",
+        hint="Was it moved or removed, or is a permission missing?",
     )
 
 
 def printable(name: str) -> str:
-    """A file's name without control characters, which could paint on a terminal."""
+    """A file's name with escaped control characters, so that it can't control a terminal."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
 
 
@@ -151,22 +151,23 @@ def find_files(sources: Sequence[str], kind: Format | None, settings: Settings, 
     """The files that paths, folders and globs name, each once, in order of their names.
 
     Args:
-        sources: local paths, `file://` or `s3://` addresses; a folder stands for all files below it,
-            but for those whose name starts with `.` or `_`; `*`, `?`, `[...]` and `**` are wildcards.
+        sources: local paths, `file://` or `s3://` addresses; a folder means all files below it,
+            except those whose name starts with `.` or `_`; `*`, `?`, `[...]` and `**` are wildcards.
         kind: the format of all of them; None: as their names say.
         settings: region and endpoint of S3.
-        say: told about files of folders and globs that are left out because their name says no format.
+        say: called with one line for each file of a folder or glob that is left out because its name does not say its
+            format.
 
     Raises:
-        UsageError: an address of another kind, or a single file whose name says no format.
-        InputDataError: a source names no file.
+        UsageError: an address of another kind, or a single file whose name does not say its format.
+        InputDataError: a source matches no file.
     """
     found: dict[tuple[bool, str], SourceFile] = {}
     for source in sources:
         fresh = _find(source, settings)
         if not fresh:
             raise InputDataError(
-                f"{printable(redact_url(source))} names no file.",
+                f"{printable(redact_url(source))} matches no file.",
                 hint="Give an existing file, a folder with files, or a glob that matches some.",
             )
         usable = [file for file in fresh if kind or format_of(file.name)]
@@ -177,17 +178,17 @@ def find_files(sources: Sequence[str], kind: Format | None, settings: Settings, 
             )
         for file in fresh:
             if file not in usable:
-                say(f"left out {printable(file.name)}: its name says no format")
+                say(f"left out {printable(file.name)}: its name does not say its format")
         for file in usable:
             found.setdefault((file.s3 is None, file.location), file)
     return tuple(sorted(found.values(), key=lambda file: file.name))
 
 
 def hash_files(files: Iterable[SourceFile]) -> tuple[SourceFile, ...]:
-    """The files with their digests, some of them read at the same time.
+    """The files with their digests; several are read concurrently.
 
     Raises:
-        InputDataError: one can't be read, or changes meanwhile.
+        InputDataError: a file can't be read, or changes meanwhile.
     """
     with ThreadPoolExecutor(_HASHING_THREADS) as pool:
         return tuple(pool.map(SourceFile.hashed, files))
@@ -238,13 +239,13 @@ def local_file(name: str) -> SourceFile:
     """One file of this machine, not hashed yet.
 
     Raises:
-        InputDataError: its name is no text.
+        InputDataError: its name is not UTF-8.
     """
     try:
         name.encode()
     except UnicodeEncodeError as error:
         raise InputDataError(
-            f"The name of {printable(name)} is not UTF-8, so no table can hold it.", hint="Rename the file."
+            f"The name of {printable(name)} is not UTF-8, so it can't be stored in a table.", hint="Rename the file."
         ) from error
     return SourceFile(os.path.normpath(name), os.path.abspath(name), None, os.stat(name).st_size, _local_stamp(name))
 
@@ -289,7 +290,7 @@ def _is_wanted(found: str, asked: str, folder: str) -> bool:
 
 
 def _glob_matches(pattern: str, path: str) -> bool:
-    """Whether a path is one of a glob's: `*`, `?` and `[...]` stay within one folder, `**` spans folders."""
+    """Whether a path matches a glob: `*`, `?` and `[...]` stay within one folder, `**` spans folders."""
     wildcards = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     expression = ""
     for part in re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^\]]+\])", pattern):

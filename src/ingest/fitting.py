@@ -1,8 +1,8 @@
-"""Read values as the types of a table's columns, keeping the text of each one that does not fit exactly.
+"""Convert values to the types of a table's columns, keeping the text of each value that does not fit exactly.
 
-A column holds exactly what the file said, or null; `_raw` then has the text under the column's name. Two
-exceptions: a time finer than a microsecond is cut to it, and `_raw` has it in full; a blank text (empty, or white
-space only, quoted or not) in a column that is not text says nothing, so it is null, and `_raw` lacks it.
+A column contains exactly the file's value, or null: then `_raw` has the text under the column's name. Two exceptions: a
+time finer than a microsecond is cut to microseconds, and `_raw` has the full text; a blank text (empty, or only white
+space, quoted or not) in a column that is not text is null, and `_raw` does not have it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,11 +34,11 @@ _LONGEST_WITH_MICROS = len("2024-01-31 23:59:58.123456")
 
 @dataclass(frozen=True)
 class FittedColumn:
-    """A column to make: from one of type `source`, as type `target`.
+    """A column to convert from type `source` to type `target`.
 
     Attributes:
-        parsed: a column with the value, where it is known already; the other one is null there. The texts of a
-            numeric column have all been read.
+        parsed: a column with the values that are already parsed; the source column is null in those rows. For a numeric
+            target, every text was tried already.
     """
 
     name: str
@@ -50,10 +50,10 @@ class FittedColumn:
 def fitted_columns(
     rows: "DataFrame", wanted: Sequence[FittedColumn], timestamp_format: str | None = None
 ) -> "DataFrame":
-    """The wanted columns in their types, `_raw` with the texts that do not fit, and the other columns as they are.
+    """The wanted columns in their types, `_raw` with the texts that do not fit, and the other columns unchanged.
 
     Args:
-        rows: holds a column of each wanted name.
+        rows: contains a column of each wanted name.
         wanted: in their order.
         timestamp_format: pattern of the times in text, for timestamp columns; None: ISO 8601.
 
@@ -65,7 +65,7 @@ def fitted_columns(
     names = {name for column in wanted for name in (column.name, column.parsed)}
     others = [F.col(quoted(name)) for name in rows.columns if name not in names]
     given = {column.name: f"given {place}" for place, column in enumerate(wanted) if _can_miss(column)}
-    # Values first, and `_raw` from them: so a value is computed once, and a row where all fit costs next to nothing.
+    # Values first, then `_raw` from them: each value is computed once, and a row where all fit costs almost nothing.
     valued = rows.select(
         *(_value(F.col(quoted(one.name)), one, timestamp_format).alias(one.name) for one in wanted),
         *(F.col(quoted(name)).alias(alias) for name, alias in given.items()),
@@ -103,7 +103,7 @@ def _can_miss(wanted: FittedColumn) -> bool:
 
 
 def _kept(value: "Column", given: "Column", wanted: FittedColumn, timestamp_format: str | None) -> "Column":
-    """The text to keep of what was given, where the value is not all of it; null where it is.
+    """The text to keep in `_raw` where the value does not represent all of what was given; null elsewhere.
 
     Args:
         value: what `_value` made of it.
@@ -127,7 +127,7 @@ def _kept(value: "Column", given: "Column", wanted: FittedColumn, timestamp_form
 
 
 def _value(given: "Column", wanted: FittedColumn, timestamp_format: str | None) -> "Column":
-    """What was given, as the column's type; null where it does not fit.
+    """The given value as the column's type; null where it does not fit.
 
     Raises:
         UsageError: text can't be read as this type.
@@ -162,9 +162,9 @@ def _value(given: "Column", wanted: FittedColumn, timestamp_format: str | None) 
 
 
 def value_of_text(text: "Column", kind: str) -> "Column":
-    """The text of a part of a nested value as a type; null where it does not fit.
+    """Parse the text of a part of a nested value as a type; null where it does not fit.
 
-    It is called inside of Spark's `transform`, where no Python function can run.
+    It is called inside Spark's `transform`, where no Python function can run.
 
     Raises:
         UsageError: text can't be read as this type.
@@ -174,7 +174,7 @@ def value_of_text(text: "Column", kind: str) -> "Column":
 
 
 def _numbers(texts: "Column", kind: str) -> "Column":
-    """Texts as numbers, on the Python workers."""
+    """Parse texts as numbers on the Python workers."""
     import pyarrow as pa
     from pyspark.sql.pandas.functions import arrow_udf
 
@@ -186,9 +186,9 @@ def _numbers(texts: "Column", kind: str) -> "Column":
 
 
 def _read(text: "Column", wanted: FittedColumn, timestamp_format: str | None) -> "Column":
-    """Text as a type without numbers; null for what only Spark's leniency would take.
+    """Parse text as a type that is not numeric; null for a text that only Spark's lenient casts accept.
 
-    Spark's own casts leave out the white space around.
+    Spark's own casts ignore surrounding white space.
     """
     from pyspark.sql import functions as F
 
@@ -205,12 +205,12 @@ def _read(text: "Column", wanted: FittedColumn, timestamp_format: str | None) ->
         return F.when(text.rlike(_LOCAL_MOMENT), text.try_cast("timestamp_ntz"))
     raise UsageError(
         f"Column {wanted.name}: text can't be read as {kind}.",
-        hint="Declare it as string, and take it apart in silver, e.g. with from_json.",
+        hint="Declare it as string, and parse it in silver, e.g. with from_json.",
     )
 
 
 def text_as(text: "Column", kind: str) -> "Column":
-    """Text as a type, as ingest reads it; null where it is none.
+    """Parse text as a type, as ingest does; null where it does not fit.
 
     Raises:
         UsageError: text can't be read as this type.

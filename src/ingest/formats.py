@@ -1,4 +1,4 @@
-"""File formats, and how a file's name says which one it has."""
+"""File formats, and how a file's name tells its format."""
 
 import codecs
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from asgard.common.errors import UsageError
 
 
 class Format(StrEnum):
-    """What a file holds; any of them but Parquet may be gzipped."""
+    """Format of a file; all except Parquet may be gzipped."""
 
     CSV = "csv"
     TSV = "tsv"
@@ -18,7 +18,7 @@ class Format(StrEnum):
 
     @property
     def is_text(self) -> bool:
-        """Whether its values are texts that have to be read as types."""
+        """Whether its values are texts that must be parsed."""
         return self in (Format.CSV, Format.TSV, Format.JSONL, Format.JSON)
 
     @property
@@ -41,7 +41,7 @@ EXTENSIONS = ", ".join(_EXTENSIONS)
 
 
 def format_of(name: str) -> Format | None:
-    """The format that a file's name says, with or without `.gz`; None for a name that says nothing."""
+    """The format by a file's name, with or without `.gz`; None if the name does not say it."""
     stem = name.lower().removesuffix(".gz")
     return next((kind for extension, kind in _EXTENSIONS.items() if stem.endswith(extension)), None)
 
@@ -52,7 +52,7 @@ class TextOptions:
 
     Attributes:
         delimiter: between the fields of a line; None: `,` for CSV, a tab for TSV.
-        quote: around a field that holds delimiters or line breaks, doubled inside it; "" for none.
+        quote: around a field that contains delimiters or line breaks, doubled inside it; "" for none.
         header: whether the first record names the columns.
         encoding: of the bytes; a byte-order mark at the start is dropped.
         null_values: unquoted fields with one of these texts are null. A quoted field is never null.
@@ -75,15 +75,15 @@ class TextOptions:
             codecs.lookup(self.encoding)
         except LookupError as error:
             raise UsageError(
-                f"{self.encoding!r} is no encoding that Python knows.", hint="Try utf-8, utf-16, latin-1 or cp1252."
+                f"{self.encoding!r} is not an encoding that Python knows.", hint="Try utf-8, utf-16, latin-1 or cp1252."
             ) from error
 
     def delimiter_of(self, kind: Format) -> str:
-        """What stands between the fields of this format."""
+        """The delimiter between the fields of this format."""
         return self.delimiter or ("\t" if kind is Format.TSV else ",")
 
 
 def _refuse(what: str, text: str) -> UsageError:
     return UsageError(
-        f"{what} is {text!r}.", hint="Give one ASCII character that is no line break; for a tab, write '\\t'."
+        f"{what} is {text!r}.", hint="Give one ASCII character that is not a line break; for a tab, write '\\t'."
     )

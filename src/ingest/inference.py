@@ -1,17 +1,17 @@
-"""Which type a column of texts has: the narrowest one that holds every one of its texts exactly.
+"""Infer the type of a column of texts: the narrowest one that represents each of its texts exactly.
 
 | type | texts |
 |---|---|
 | boolean | `true`, `false` in any case |
 | bigint | whole numbers of 64 bits, without `+` and without leading zeros |
-| double | decimal numbers without leading zeros, that a double gives back digit for digit; NaN, inf |
+| double | decimal numbers without leading zeros that a double reproduces digit for digit; NaN, inf |
 | date | `2024-01-31` |
 | timestamp | `2024-01-31 23:59:58.123456` or with `T`, seconds optional, with or without `Z` or an offset |
 | string | everything else |
 
-So `007`, `+49 30`, a 20-digit number and a time finer than a microsecond stay text. White space around does
-not count. Blank texts are null in every type but string. A column without any text is string. In JSON, what is
-written as a string is no number: `"12345"` stays text. A pattern for times (`--timestamp-format`) comes before all
+So `007`, `+49 30`, a 20-digit number and a time finer than a microsecond stay text. Surrounding white space is ignored.
+Blank texts are null in every type except string. A column without any text is string. In JSON, a value that is written
+as a string is not a number: `"12345"` stays text. A pattern for times (`--timestamp-format`) takes precedence over all
 of these: see `reading`.
 """
 
@@ -36,7 +36,7 @@ _MOMENT = (
 _WRITTEN_AS_STRINGS = frozenset({"date", "timestamp"})
 _SAMPLES = 5
 _SAFE_DIGITS = 15
-"""Any decimal number of this many digits survives being a double (IEEE 754, binary64)."""
+"""A double reproduces any decimal number of this many digits (IEEE 754, binary64)."""
 
 
 def _is_boolean(texts: "pa.Array") -> bool:
@@ -87,12 +87,12 @@ _LADDER: Mapping[str, "Callable[[pa.Array], bool]"] = {
 
 @dataclass
 class Guess:
-    """What the texts of one column, seen so far, can be read as.
+    """The types that fit all texts of one column so far.
 
     Attributes:
-        possible: types that hold all of them.
+        possible: types that fit all of the texts.
         seen: whether there was a text that is not blank.
-        samples: a few of them.
+        samples: a few of the texts.
     """
 
     possible: set[str] = field(default_factory=lambda: set(_LADDER))
@@ -114,20 +114,20 @@ class Guess:
         self.possible = _possible(filled, self.possible)
 
     def note_quoted(self) -> None:
-        """The format itself says that some of the texts are strings: they may be times, but no numbers."""
+        """Note that the format marks some texts as strings: these may be dates or times, but not numbers."""
         self.possible &= _WRITTEN_AS_STRINGS
 
     def join(self, other: "Guess") -> "Guess":
-        """What fits the texts of both."""
+        """The types that fit the texts of both."""
         return Guess(self.possible & other.possible, self.seen or other.seen, self.samples or other.samples)
 
     @property
     def type(self) -> str:
-        """The narrowest type that holds all of them."""
+        """The narrowest type that fits all of the texts."""
         return next((name for name in _LADDER if name in self.possible), "string") if self.seen else "string"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, to come back from a worker."""
+        """Plain values, which a worker can return."""
         return {"possible": sorted(self.possible), "seen": self.seen, "samples": self.samples}
 
     @classmethod
@@ -137,7 +137,7 @@ class Guess:
 
 
 def _possible(texts: "pa.Array", candidates: set[str]) -> set[str]:
-    """Which of the candidates fit; what a narrower one implies is not looked at again."""
+    """The candidates that fit; a type that a narrower one implies is not checked again."""
     found: set[str] = set()
     for name, fits in _LADDER.items():
         if name not in candidates:
@@ -173,7 +173,7 @@ def _casts(texts: "pa.Array", kind: "pa.DataType") -> bool:
 
 
 def _survives(text: str) -> bool:
-    """Whether the shortest text of a double is this number; a long one that only equals it may well be an id."""
+    """Whether a double's shortest text is this number; a longer text that only equals the double may be an id."""
     value = exact_number(text, "double")
     return value is not None and (value == 0 or Decimal(repr(value)) == Decimal(text))
 

@@ -1,9 +1,10 @@
-"""Read a table, or a query, of a database over JDBC: whole, in partitions, or what is new since last time.
+"""Read a database table or query over JDBC: whole, in partitions, or only rows that are new since the last read.
 
-With a cursor column, a read takes the rows above the last published value (the watermark, kept in the ledger)
-up to the greatest value that there is when it starts, and once more those from the watermark, less an overlap, on:
-`relanding` leaves out which of them landed. A row whose value changes without its cursor value is seen only in that
-window. A read in partitions uses a connection for each: of a table that changes meanwhile it is no single snapshot.
+With a cursor column, a read takes the rows above the last published value (the watermark, kept in the ledger) up to the
+greatest value that exists when the read starts. It also re-reads the rows from the watermark minus an overlap on;
+`relanding` drops those that already landed. A row that changes while its cursor value stays the same is found only in
+that window. A read in partitions uses one connection per partition: if the table changes meanwhile, the rows are not
+one snapshot.
 """
 
 import re
@@ -38,13 +39,13 @@ class JdbcSource:
         url: `jdbc:postgresql://host:5432/database` or `jdbc:mysql://...`, without a password.
         table: `table` or `schema.table`, as spelled in the database; or
         query: a SELECT instead.
-        user: None: as the driver does it.
-        cursor: read only rows whose value of this column is above the watermark, or landed not yet.
+        user: None: the driver's default.
+        cursor: read only rows whose value in this column is above the watermark, or that have not landed yet.
         overlap: how far below the watermark rows are read again, e.g. `2 hours`; None: not below it.
         partition_column: a whole number, date or time to split the read by.
         partitions: how many parts are read at the same time.
-        lower, upper: bounds of the parts (not of what is read); None: as found.
-        fetch_size: rows that come from the database at once.
+        lower, upper: bounds of the parts (not of what is read); None: as found in the rows.
+        fetch_size: rows that are fetched from the database at once.
     """
 
     url: str
@@ -64,12 +65,12 @@ class JdbcSource:
         parts = urlsplit(self.url.removeprefix("jdbc:"))
         if "@" in parts.netloc or any(_SECRET_PARAMETER.search(name) for name, _ in parse_qsl(parts.query)):
             raise UsageError(
-                "The JDBC address has a user or a secret in it.",
+                "The JDBC address contains a user or a secret.",
                 hint="Give the user by --jdbc-user, and the password by the setting jdbc_password "
                 "(ASGARD_JDBC_PASSWORD).",
             )
         if (self.table is None) == (self.query is None):
-            raise UsageError("Neither or both of a table and a query are given.", hint="Say what to read, once.")
+            raise UsageError("Neither or both of a table and a query are given.", hint="Give exactly one of them.")
         if self.partition_column is None and (self.lower or self.upper):
             raise UsageError("Bounds are given without a partition column.", hint="Say --partition-column.")
         if self.overlap is not None:
@@ -79,35 +80,35 @@ class JdbcSource:
 
     @property
     def dialect(self) -> Dialect:
-        """Of the address's database.
+        """The dialect of the address's database.
 
         Raises:
-            UsageError: it is none that a driver is loaded for.
+            UsageError: no driver is loaded for this database.
         """
         match = re.fullmatch(r"jdbc:(\w+)://\S+", self.url)
         if match is None or match[1] not in DIALECTS:
             raise UsageError(
-                f"{self.url.split('?')[0]!r} is no JDBC address of a database that can be read.",
+                f"{self.url.split('?')[0]!r} is not a JDBC address of a supported database.",
                 hint="E.g. jdbc:postgresql://host:5432/shop, or jdbc:mysql://host:3306/shop.",
             )
         return DIALECTS[match[1]]
 
     @property
     def name(self) -> str:
-        """What the ledger and `_source_file` call it."""
+        """The source's name in the ledger and in `_source_file`."""
         address = self.url.removeprefix("jdbc:").split("?")[0]
         return f"{address} {self.table or f'({self.query})'}"
 
     @property
     def relation(self) -> str:
-        """The table or query, as it stands in a FROM."""
+        """The table or query, as it is written in a FROM clause."""
         if self.query is not None:
             return f"({self.statement}) AS asked"
         return ".".join(map(self.dialect.quoted, (self.table or "").split(".")))
 
     @property
     def statement(self) -> str:
-        """A statement for all of its rows."""
+        """A statement that selects all rows."""
         if self.query is not None:
             return self.query.strip().rstrip(";").rstrip()
         return f"SELECT * FROM {self.relation}"  # noqa: S608 - quoted parts
@@ -118,11 +119,11 @@ class JdbcRows:
     """Rows to be read, whose columns are `c0`, `c1`, ..., and `e0`, ... for the elements of arrays.
 
     Attributes:
-        fresh: the rows above the watermark, or all of them; None: there is none.
-        again: the rows from `again_from` to the watermark, which may have landed; None: nothing is read again.
+        fresh: the rows above the watermark, or all rows; None: there are none.
+        again: the rows from `again_from` to the watermark, which may have landed; None: no rows are re-read.
         reads: how each column is read, in their order.
-        watermark: the greatest cursor value among them, as the database writes it; None without a cursor.
-        again_from: the least cursor value of `again`, as the database writes it.
+        watermark: the greatest cursor value among the rows, as the database writes it; None without a cursor.
+        again_from: the smallest cursor value of `again`, as the database writes it.
     """
 
     fresh: "DataFrame | None"
@@ -133,7 +134,7 @@ class JdbcRows:
 
 
 class Database:
-    """One database, seen through one Spark session."""
+    """One database, accessed through one Spark session."""
 
     def __init__(self, session: "SparkSession", source: JdbcSource, password: Secret | None) -> None:
         self._session = session
@@ -145,11 +146,11 @@ class Database:
             self._properties["password"] = password.reveal()
 
     def read(self, watermark: str | None) -> JdbcRows | None:
-        """The rows that may be new after a watermark, or all of them; None if there is none.
+        """The rows that may be new since a watermark, or all rows; None if there are none.
 
         Raises:
             ServiceUnreachableError: the database does not answer.
-            ServiceError: it refuses.
+            ServiceError: the database reports an error.
             InputDataError: the cursor or partition column is missing, or can't serve as one.
         """
         source = self._source
@@ -182,7 +183,7 @@ class Database:
             if key in seen:
                 raise InputDataError(
                     f"{source.name}: two columns are called {column.name}.",
-                    hint=f"Name one otherwise in the query: SELECT ... AS {column.name}_2.",
+                    hint=f"Rename one in the query: SELECT ... AS {column.name}_2.",
                 )
             seen.add(key)
         if not columns:
@@ -190,7 +191,7 @@ class Database:
         return tuple(map(source.dialect.read_of, self._with_dimensions(connection, columns)))
 
     def _with_dimensions(self, connection: Connection, columns: Sequence[DatabaseColumn]) -> Sequence[DatabaseColumn]:
-        """The columns, with the dimensions that a table's arrays are declared with."""
+        """The columns, with the declared dimensions of a table's arrays."""
         if self._source.table is None or not any(column.type.startswith("_") for column in columns):
             return columns
         relation = self._source.relation.replace("'", "''")
@@ -206,7 +207,7 @@ class Database:
         source = self._source
         if connection.rows(f"SELECT 1 AS found FROM {source.relation} WHERE {column} IS NULL LIMIT 1"):  # noqa: S608
             raise InputDataError(
-                f"{source.name}: rows have no {source.cursor}, and so would never be read.",
+                f"{source.name}: some rows have no {source.cursor}, so they would never be read.",
                 hint="Take a cursor column without nulls, or a query that fills it.",
             )
         above = f" WHERE {column} > {literal(watermark)}" if watermark is not None else ""
@@ -214,7 +215,7 @@ class Database:
         return connection.rows(f"SELECT {greatest} AS greatest FROM {source.relation}{above}")[0][0]  # noqa: S608
 
     def _frame(self, connection: Connection, reads: Sequence[ColumnRead], where: Sequence[str]) -> "DataFrame":
-        """The rows that fulfil conditions, to be read in parts if that is asked for."""
+        """The rows that satisfy the conditions, read in partitions if requested."""
         source, dialect = self._source, self._source.dialect
         condition = f" WHERE {' AND '.join(where)}" if where else ""
         asked, schema = [], []
@@ -249,7 +250,7 @@ class Database:
             return frame.select(*names)
 
     def _predicates(self, connection: Connection, read: ColumnRead, condition: str) -> list[str]:
-        """What each part of a read fulfils; nothing for a read in one."""
+        """The condition of each part of a read; none for a read in one part."""
         order = read.order
         if order is None:
             return []
@@ -263,7 +264,7 @@ class Database:
     def _bounds(
         self, connection: Connection, read: ColumnRead, order: Order, condition: str
     ) -> tuple[Decimal, Decimal] | None:
-        """Least and greatest value, as given or as found; None where there is none to go by."""
+        """The smallest and the greatest value, as given or as found; None if there are none."""
         source, dialect = self._source, self._source.dialect
         given = {"--lower-bound": source.lower, "--upper-bound": source.upper}
         places = {option: position(text, order) for option, text in given.items() if text is not None}
@@ -296,11 +297,11 @@ class Database:
         if read is None:
             raise InputDataError(
                 f"{self._source.name} has no column {name!r}.",
-                hint=f"It has {', '.join(read.column.name for read in reads)}; case counts.",
+                hint=f"It has {', '.join(read.column.name for read in reads)}; names are case-sensitive.",
             )
         if read.order is None:
             raise InputDataError(
-                f"{self._source.name}: {name} is {read.column.type}, which is no {what} column.",
+                f"{self._source.name}: {name} is {read.column.type}, which can't be the {what} column.",
                 hint="Take one that is a whole number, a decimal, a date or a time.",
             )
         return read

@@ -1,7 +1,7 @@
-"""Read JSON: one object per line, or objects in an array or one after the other. Values keep their text.
+"""Read JSON: one object per line, an array of objects, or objects one after the other. Values keep their text.
 
-A number keeps its digits, a nested value its JSON; a string is its content. An object with the same key
-twice has no single answer for it, so it counts as malformed.
+A number keeps its digits, a nested value its JSON, and a string its content. An object that has the same key twice is
+ambiguous, so it counts as malformed.
 """
 
 import json
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Record = Mapping[str, str | None] | str
-"""The fields of an object as texts, or the text of what is no object."""
+"""The fields of an object as texts; or, of anything else, its text."""
 
 _BLANK = " \t\r\n"
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -47,7 +47,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=Literal, parse_
 
 
 def json_text(value: Any) -> str | None:
-    """A decoded value as the text that its column gets; None for null, a `Literal` for all but strings."""
+    """A decoded value as the text that its column gets; None for null, a `Literal` for everything except strings."""
     if value is None or isinstance(value, str):
         return value
     return Literal(_nested(value))
@@ -67,10 +67,10 @@ def _nested(value: Any) -> str:
 
 
 def json_lines(pieces: Iterable[str], name: str) -> Iterator[Record]:
-    """One record for each line that is not blank; a line that is no object stays text.
+    """One record for each line that is not blank; a line that is not an object stays text.
 
     Raises:
-        InputDataError: a line is longer than `MAX_RECORD`, or all of it is one array.
+        InputDataError: a line is longer than `MAX_RECORD`, or the whole file is one array.
     """
     is_first = True
     for line in _lines(pieces, name):
@@ -86,7 +86,7 @@ def json_lines(pieces: Iterable[str], name: str) -> Iterator[Record]:
 
 
 def _require_no_array_of_objects(first_line: str, name: str) -> None:
-    """Refuse a file that begins with an array, unless its first line is one that holds something else than objects."""
+    """Refuse a file that begins with an array, unless its first line is an array with an element that is no object."""
     try:
         values = _DECODER.decode(first_line)
     except (ValueError, RecursionError):
@@ -102,7 +102,7 @@ def json_values(pieces: Iterable[str], name: str) -> Iterator[Record]:
     """One record for each object of an array, or for each of several values one after the other.
 
     Raises:
-        InputDataError: it is no JSON; the message says where.
+        InputDataError: it is not JSON; the message says where.
     """
     text = _Window(pieces, name)
     in_array = text.take("[")
@@ -122,7 +122,7 @@ def json_values(pieces: Iterable[str], name: str) -> Iterator[Record]:
 
 
 def keys_of(records: Iterable[Record]) -> tuple[str, ...]:
-    """Every key of any record, in the order in which they first come."""
+    """All keys of the records, in the order of their first appearance."""
     keys: dict[str, None] = {}
     for record in records:
         if not isinstance(record, str):
@@ -149,7 +149,7 @@ def as_table(batch: Sequence[Record], keys: Sequence[str]) -> "pa.Table":
 
 
 def _fields(value: Any, text: str) -> Record:
-    """The fields of an object; the text itself of another value, or of halves of letters that no table can hold."""
+    """The fields of an object; the text itself of another value, or of lone surrogates, which no table can store."""
     if not isinstance(value, dict):
         return text
     fields = {key: json_text(inner) for key, inner in value.items()}
@@ -162,7 +162,7 @@ def _fields(value: Any, text: str) -> Record:
 
 
 def _lines(pieces: Iterable[str], name: str) -> Iterator[str]:
-    """The lines of a text, which end with LF or CRLF; or with CR where it has no LF. Else CR is JSON's white space."""
+    """The lines of a text. They end with LF or CRLF, or with CR if there is no LF; otherwise CR is white space."""
     rest, count, end = "", 1, ""
     for piece in pieces:
         text = rest + piece
@@ -194,21 +194,21 @@ class _Window:
         self._ended = False
 
     def is_at_end(self) -> bool:
-        """Skip white space; whether nothing follows."""
+        """Skip white space; return whether the text ends there."""
         while True:
             self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]
             if self._at < len(self._text) or not self._grow():
                 return self._at == len(self._text)
 
     def take(self, character: str) -> bool:
-        """Skip white space and this character; False if another one comes."""
+        """Skip white space and this character; False if another character follows."""
         if self.is_at_end() or self._text[self._at] != character:
             return False
         self._at += 1
         return True
 
     def record(self) -> Record:
-        """Decode the value that comes."""
+        """Decode the next value."""
         if self.is_at_end():
             raise self.error("a value is missing")
         while True:
@@ -223,16 +223,16 @@ class _Window:
                     self._at = error.pos
                     raise self.error(error.msg.lower()) from None
             else:
-                if end < len(self._text) or self._ended:  # else a number might go on
+                if end < len(self._text) or self._ended:  # otherwise a number might continue
                     start, self._at = self._at, end
                     return _fields(value, self._text[start:end])
             self._grow()
 
     def error(self, what: str) -> InputDataError:
-        """The error for what is no JSON, with its place."""
+        """The error for invalid JSON, with its position."""
         return InputDataError(
-            f"{printable(self._name)} is no JSON: {what}, at character {self._before + self._at + 1}.",
-            hint="If it holds one object per line, say --format jsonl: then broken lines are kept as text.",
+            f"{printable(self._name)} is not valid JSON: {what}, at character {self._before + self._at + 1}.",
+            hint="If it contains one object per line, say --format jsonl: then broken lines are kept as text.",
         )
 
     def _grow(self) -> bool:

@@ -1,4 +1,4 @@
-"""Into a bronze table: which columns it has, what is stamped on each row, and what was really written."""
+"""Write to a bronze table: its columns, the provenance that is added to each row, and counts of what was written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 def known_columns(attempt: Attempt, table: Table) -> TableColumns:
-    """The columns that are declared for a table, then those that it has beside them.
+    """The columns that are declared for a table, then the other columns that it has.
 
     Raises:
-        UsageError: the declared columns are no DDL.
+        UsageError: the declared columns are not valid DDL.
     """
     types: dict[str, str] = {}
     undeclared: set[str] = set()
@@ -43,7 +43,7 @@ def known_columns(attempt: Attempt, table: Table) -> TableColumns:
 
 
 def with_provenance(rows: "DataFrame", attempt: Attempt) -> "DataFrame":
-    """The rows, with when and by which run they came; ingest's own columns are the last."""
+    """The rows with their ingestion time and run id; ingest's own columns come last."""
     from pyspark.sql import functions as F
 
     stamped = rows.withColumns({INGESTED_AT: F.lit(attempt.as_of), RUN_ID: F.lit(attempt.run_id)})
@@ -52,13 +52,13 @@ def with_provenance(rows: "DataFrame", attempt: Attempt) -> "DataFrame":
 
 @dataclass(frozen=True)
 class Count:
-    """What was written of one source.
+    """Counts of what was written from one source.
 
     Attributes:
         last_row: the greatest row number; None where rows have none.
         misfits: rows with a text in `_raw`.
         corrupt: records in `_corrupt`.
-        stray: of those, the ones with a carriage return by itself.
+        stray: records in `_corrupt` with a lone carriage return.
     """
 
     rows: int = 0
@@ -84,7 +84,7 @@ def count_written(attempt: Attempt, table: TableName) -> dict[str, Count]:
 
 
 def never_read(attempt: Attempt, table: TableName) -> dict[str, str]:
-    """The timestamp columns of which this run wrote no value, only texts into `_raw`; with one of the texts."""
+    """The timestamp columns for which this run wrote no value, only texts in `_raw`; each with one of the texts."""
     from pyspark.sql import functions as F
 
     with explained(f"Counting what was written to {table}"):
@@ -99,14 +99,14 @@ def never_read(attempt: Attempt, table: TableName) -> dict[str, str]:
 
 
 def require_complete(counts: Mapping[str, Count]) -> None:
-    """Hold what was written of each file against the number of its last record.
+    """Compare the number of rows written from each file with the number of its last record.
 
     Raises:
-        RunError: a record is missing, or there twice.
+        RunError: a record is missing or duplicated.
     """
     for name, count in counts.items():
         if count.rows != count.last_row:
             raise RunError(
-                f"{printable(name)} has {count.last_row} records, but {count.rows} of them were written.",
+                f"{printable(name)} has {count.last_row} records, but {count.rows} rows were written.",
                 hint="Nothing was published. This is a defect: report it, with the branch's name.",
             )

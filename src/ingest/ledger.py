@@ -1,7 +1,7 @@
-"""The ledger of a bronze table: which files, and how far of a database table, it holds.
+"""The ledger of a bronze table: which files it contains, and how far a database table was read.
 
-`ledger.bronze_<name>` is written by the run that writes the rows and published by the same commit, so the two
-never disagree. It is read under guard: a run that was decided on an old ledger can't publish.
+`ledger.bronze_<name>` is written by the run that writes the rows and published by the same commit, so the two never
+disagree. The ledger is a read key: a run that relied on an old ledger can't publish.
 
 | column | |
 |---|---|
@@ -9,9 +9,9 @@ never disagree. It is read under guard: a run that was decided on an old ledger 
 | source | the file's name as given, or the database table, without secrets |
 | digest | SHA-256 of the file's bytes; null for a database |
 | bytes | size of the file; null for a database |
-| rows | how many rows of it the table got, malformed ones included |
+| rows | how many rows the table got from it, malformed ones included |
 | cursor_column, cursor_value | how far an incremental read came; else null |
-| ingested_at, run_id | by which run |
+| ingested_at, run_id | when, and by which run |
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +36,7 @@ _COLUMNS = (
 )
 _MAX_NAME = 56
 _FILTERED = 500
-"""Up to so many digests are looked up by a filter; more by reading them all."""
+"""Up to this many digests are looked up by a filter; for more, all digests are read."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ def ledger_table(bronze: TableName) -> Table:
     """The declaration of a bronze table's ledger.
 
     Raises:
-        UsageError: the bronze table's name is too long to have one.
+        UsageError: the bronze table's name is too long for a ledger's name.
     """
     if len(bronze.name) > _MAX_NAME:
         raise UsageError(
-            f"The name of {bronze} has {len(bronze.name)} characters.", hint=f"Take at most {_MAX_NAME} after the dot."
+            f"The name of {bronze} has {len(bronze.name)} characters.", hint=f"Use at most {_MAX_NAME} after the dot."
         )
     return declare_table(
         str(ledger_name(bronze)),
@@ -75,7 +75,7 @@ def ledger_table(bronze: TableName) -> Table:
 def landed(attempt: Attempt, ledger: Table, digests: Sequence[str]) -> dict[str, LedgerEntry]:
     """The entries of the files with these digests, as of the attempt's base.
 
-    From here on the attempt is guarded: it conflicts if the ledger moves before it publishes.
+    From here on the ledger is a read key: the attempt conflicts if the ledger changes before it publishes.
     """
     from pyiceberg.expressions import In
 
@@ -95,7 +95,7 @@ def landed(attempt: Attempt, ledger: Table, digests: Sequence[str]) -> dict[str,
 def without_landed(
     files: Sequence[SourceFile], entries: Mapping[str, LedgerEntry]
 ) -> tuple[tuple[SourceFile, ...], dict[str, str]]:
-    """The files to ingest, and for each other one why not.
+    """The files to ingest, and the reason for each file that is skipped.
 
     Args:
         files: hashed.
@@ -118,9 +118,9 @@ def without_landed(
 
 
 def watermark(attempt: Attempt, ledger: Table, source: str, cursor: str) -> str | None:
-    """How far a cursor column of a source was read, as of the attempt's base; None: not at all.
+    """How far a cursor column of a source was read, as of the attempt's base; None: it was never read.
 
-    From here on the attempt is guarded: it conflicts if the ledger moves before it publishes.
+    From here on the ledger is a read key: the attempt conflicts if the ledger changes before it publishes.
     """
     state = guarded(attempt, ledger.name)
     if state is None:
@@ -131,7 +131,7 @@ def watermark(attempt: Attempt, ledger: Table, source: str, cursor: str) -> str 
 
 
 def guarded(attempt: Attempt, name: TableName) -> TableState | None:
-    """A table's state at the attempt's base, guarded; None where there is none. Needs no Spark."""
+    """A table's state at the attempt's base, as a read key; None if there is no such table. Needs no Spark."""
     if not attempt.has(name):
         return None
     content = attempt.lake.content(name, attempt.at_base)

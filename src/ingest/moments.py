@@ -1,4 +1,4 @@
-"""Patterns of times in text (`dd.MM.yyyy HH:mm`), and the columns whose texts are all of one pattern."""
+"""Patterns of times in text (`dd.MM.yyyy HH:mm`), and the columns whose texts all match one pattern."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 _LETTERS = "GyMLdDHhKkmsSaVzOXxZ"
-_HINT = "Write it in Spark's letters: yyyy year, MM month, dd day, HH hour, mm minute, ss second; others in 'quotes'."
+_HINT = "Use Spark's letters: yyyy year, MM month, dd day, HH hour, mm minute, ss second; other letters in 'quotes'."
 _NEEDS = (
     ("dD", "y", "a day without a year (yyyy)"),
     ("d", "ML", "a day without a month (MM; mm is minutes)"),
@@ -23,14 +23,14 @@ _NEEDS = (
     ("s", "m", "seconds without minutes (mm)"),
     ("S", "s", "a fraction without seconds (ss)"),
 )
-"""Where one of the first letters stands, one of the second must: else Spark makes the rest up."""
+"""A pattern with one of the first letters needs one of the second letters; else Spark invents the missing part."""
 
 
 def require_pattern(pattern: str) -> None:
     """Refuse a pattern that can't be read, or that leaves out a part of a time between others.
 
     Raises:
-        UsageError: says which part.
+        UsageError: the message names the part.
     """
     what = f"--timestamp-format {pattern!r}"
     if pattern.count("'") % 2:
@@ -38,7 +38,7 @@ def require_pattern(pattern: str) -> None:
     letters = re.sub("'[^']*'", "", pattern)
     unknown = sorted(set(re.findall("[A-Za-z]", letters)) - set(_LETTERS))
     if unknown:
-        raise UsageError(f"{what} has {', '.join(unknown)}, which reads no part of a time.", hint=_HINT)
+        raise UsageError(f"{what} has {', '.join(unknown)}, which stands for no part of a time.", hint=_HINT)
     if "y" not in letters:
         raise UsageError(f"{what} names no year (yyyy).", hint=_HINT)
     for some, needed, what_lacks in _NEEDS:
@@ -49,12 +49,12 @@ def require_pattern(pattern: str) -> None:
 
 
 def read_moment(text: "Column", pattern: str, kind: str = "timestamp") -> "Column":
-    """Texts of a pattern as times, without white space around; null for others.
+    """Parse texts by a pattern as times, ignoring surrounding white space; null for texts that do not match.
 
     Args:
         text: to read.
-        pattern: of it; a time without a zone is UTC.
-        kind: `timestamp`; or `timestamp_ntz`, which holds no time with a zone.
+        pattern: of the text; a time without a zone is UTC.
+        kind: `timestamp`; or `timestamp_ntz`, which is null for a pattern with a zone.
     """
     from pyspark.sql import functions as F
 
@@ -64,10 +64,10 @@ def read_moment(text: "Column", pattern: str, kind: str = "timestamp") -> "Colum
 
 
 def columns_like(session: "SparkSession", samples: Mapping[str, Sequence[str]], pattern: str) -> tuple[str, ...]:
-    """Of columns with some of their texts, those of which a text is of the pattern.
+    """The columns of which at least one sample text matches the pattern.
 
     Raises:
-        UsageError: Java does not know the pattern.
+        UsageError: Java does not accept the pattern.
     """
     from py4j.protocol import Py4JError
     from pyspark.errors import PySparkException
@@ -79,12 +79,12 @@ def columns_like(session: "SparkSession", samples: Mapping[str, Sequence[str]], 
         session._jvm.java.time.format.DateTimeFormatter.ofPattern(pattern)  # type: ignore[union-attr]
         found = frame.where(read_moment(F.col("text"), pattern).isNotNull()).select("name").distinct().collect()
     except (Py4JError, PySparkException) as error:
-        raise UsageError(f"--timestamp-format {pattern!r} is no pattern that Java reads.", hint=_HINT) from error
+        raise UsageError(f"--timestamp-format {pattern!r} is not a pattern that Java accepts.", hint=_HINT) from error
     return tuple(name for name in samples if name in {row["name"] for row in found})
 
 
 def unlike(rows: "DataFrame", columns: Sequence[str], pattern: str) -> dict[str, int]:
-    """How many texts of each column are not of the pattern; blank ones do not count."""
+    """How many texts of each column do not match the pattern; blank texts are ignored."""
     from pyspark.sql import functions as F
 
     def is_unlike(name: str) -> "Column":

@@ -1,7 +1,7 @@
-"""Structs, arrays and maps that come with a type of their own: how a column grows with them, and what fits it.
+"""Structs, arrays and maps with types of their own: how a column's type grows with new files, and what fits it.
 
-Fields are found by name, as in `asgard.lakehouse.declaring.alignment`. A nested value lands with all of its parts
-exactly as they were, or it is null, and its JSON is kept.
+Fields are matched by name, as in `asgard.lakehouse.declaring.alignment`. A nested value lands with all of its parts
+unchanged; otherwise it is null and its JSON is kept.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType, StructType
 
 VOID = "void"
-"""The type of a column that is null everywhere, and says no other one."""
+"""The type of a column that contains only nulls and has no other type."""
 
 _JSON = {
     "ignoreNullFields": "false",
@@ -30,7 +30,7 @@ _JSON = {
 _TIMES = frozenset({"date", "timestamp", "timestamp_ntz"})
 
 ReadLeaf = Callable[["Column", str, str], "Column"]
-"""Makes a single value of another type, or null where it does not fit: the value, its type, the wanted type."""
+"""Converts a single value, to null where it does not fit. Arguments: the value, its type, the wanted type."""
 
 
 def is_nested(kind: str) -> bool:
@@ -40,7 +40,7 @@ def is_nested(kind: str) -> bool:
 
 @lru_cache(maxsize=1000)
 def data_type(kind: str) -> "DataType":
-    """The type of a short name."""
+    """The Spark type for a short name."""
     from pyspark.sql.types import DataType
 
     return DataType.fromDDL(kind)
@@ -64,10 +64,10 @@ class Growth:
     allow_missing: bool
 
     def grown(self, column: str, old: str | None, new: str) -> str | None:
-        """The column's type so far, as it is with the file; None as long as nothing says one.
+        """The column's type including the file's; None while no file determines one.
 
         Raises:
-            ContractError: the file lacks a field, brings one where none may be added, or has another kind of value.
+            ContractError: the file lacks a field, has a new one where none may be added, or has another kind of value.
         """
         if new == VOID or old == new:
             return old
@@ -91,7 +91,7 @@ class Growth:
                 return ArrayType(self._type((*path, "element"), old.elementType, new.elementType))
             case MapType(), MapType():
                 key = self._type((*path, "key"), old.keyType, new.keyType)
-                if not _only_widens(new.keyType, key):  # a key that does not fit can't be null
+                if not _only_widens(new.keyType, key):  # a key that does not fit can't become null
                     raise self._refused(path, old, new)
                 return MapType(key, self._type((*path, "value"), old.valueType, new.valueType))
             case _:
@@ -114,8 +114,8 @@ class Growth:
         if missing and not self.allow_missing:
             raise ContractError(
                 f"{printable(self.file)} lacks {', '.join(missing)} of {self.table}: {types}.",
-                hint="Fields of structs are found by name. If they may be missing, say --allow-missing: then they are "
-                "null.",
+                hint="Fields of structs are matched by name. If they may be missing, say --allow-missing: then they "
+                "are null.",
             )
         if added and self.frozen:
             raise ContractError(
@@ -139,16 +139,16 @@ class Growth:
 
 
 def refused(table: str, file: str, column: str, old: str, new: str) -> ContractError:
-    """The error for a column of a kind that can't be read as the table's."""
+    """The error for a column whose type can't be converted to the table's."""
     return ContractError(
-        f"{printable(file)}: column {column} is {new} in the file but {old} in {table}, and the one can't be read as "
-        "the other.",
+        f"{printable(file)}: column {column} is {new} in the file but {old} in {table}, and the file's type can't be "
+        "converted to the table's.",
         hint="Cast it where the file is made, or ingest it into another table.",
     )
 
 
 def settled(kind: str | None) -> str:
-    """The type of a column once all files are known: what none of them says is text."""
+    """The final type of a column once all files are known; a part that no file gives a type is text."""
     if kind is None or not is_nested(kind):
         return kind or "string"
     return type_sql(_settled(data_type(kind)))
@@ -171,7 +171,7 @@ def _settled(kind: "DataType") -> "DataType":
 
 
 def nested_value(given: "Column", source: str, target: str, leaf: ReadLeaf) -> "Column":
-    """A nested value as another type; null where a part of it does not fit.
+    """Convert a nested value to another type; null where a part of it does not fit.
 
     Args:
         given: the value.
@@ -195,14 +195,14 @@ def can_lose(source: str, target: str) -> bool:
 
 
 def json_of(given: "Column") -> "Column":
-    """The text that is kept of a nested value."""
+    """The JSON text that is kept of a nested value."""
     from pyspark.sql import functions as F
 
     return F.to_json(given, _JSON)
 
 
 def _lost(given: "Column", source: "DataType", target: "DataType", leaf: ReadLeaf) -> "Column | None":
-    """Whether a part of a value does not fit; None where each one does. Map keys always do."""
+    """Whether a part of a value does not fit; None where every part fits. Map keys always fit."""
     from pyspark.sql import functions as F
     from pyspark.sql.types import ArrayType, MapType, StructType
 
@@ -235,7 +235,7 @@ def _any_lost(parts: "Column", source: "DataType", target: "DataType", leaf: Rea
 
 
 def _only_widens(source: "DataType", target: "DataType") -> bool:
-    """Whether every value of a type fits another one: fields change places or are added, numbers get wider."""
+    """Whether every value of a type fits another type: fields are reordered or added, numbers are widened."""
     from pyspark.sql.types import ArrayType, MapType, NullType, StructType
 
     if is_same(source, target):

@@ -1,7 +1,7 @@
 """Parquet files as a DataFrame: read by Spark itself where it can, else staged and read by Python workers.
 
-Spark has no S3 client of its own here, passes over names that start with `_` or `.`, and does not know floats of
-16 bits: a worker fetches such a file into a temporary one, hashing it on the way, and reads that.
+Here, Spark has no S3 client; it also skips file names that start with `_` or `.`, and can't read 16-bit floats. A
+worker copies such a file to a temporary file, hashing it on the way, and reads the copy.
 """
 
 import tempfile
@@ -38,7 +38,7 @@ _CONF = {
 
 @dataclass(frozen=True)
 class Footer:
-    """What one Parquet file says of itself.
+    """The footer of one Parquet file.
 
     Attributes:
         schema: its columns, without metadata.
@@ -51,12 +51,12 @@ class Footer:
 
     @property
     def own(self) -> tuple[str, ...]:
-        """Its columns as it names them."""
+        """The file's own column names."""
         return tuple(self.schema.names)
 
     @property
     def needs_staging(self) -> bool:
-        """Whether Spark can't read it where it is."""
+        """Whether Spark can't read the file in place."""
         unknown = any(str(kind) == "halffloat" for one in self.schema for _, kind in _parts(one.type, one.name))
         return unknown or self.file.s3 is not None or PurePath(self.file.location).name.startswith(("_", "."))
 
@@ -65,7 +65,7 @@ def read_footers(files: Sequence[SourceFile]) -> list[Footer]:
     """The footer of each file.
 
     Raises:
-        InputDataError: one is no Parquet, or has columns that can't be read.
+        InputDataError: a file is not Parquet, or has columns that can't be read.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         return list(pool.map(_read_footer, files))
@@ -81,7 +81,7 @@ def _read_footer(file: SourceFile) -> Footer:
             schema = found.schema
     except pa.ArrowException as error:
         raise InputDataError(
-            f"{printable(file.name)} is no Parquet file that can be read: {error}.", hint=_what_else(file)
+            f"{printable(file.name)} is not a readable Parquet file: {error}.", hint=_what_else(file)
         ) from error
     except OSError as error:
         raise unreadable(file.name, error) from error
@@ -91,7 +91,7 @@ def _read_footer(file: SourceFile) -> Footer:
 
 
 def _what_else(file: SourceFile) -> str:
-    """What to do about a file that is no Parquet, by its first bytes."""
+    """The hint for a file that is not Parquet, by its first bytes."""
     head = next(file.chunks(), b"")
     found = None if head.startswith(b"PAR1") else what_it_is(head)
     if found:
@@ -108,7 +108,7 @@ def _require_readable(file: SourceFile, columns: "pa.Schema") -> None:
     for path, kind in found:
         if pa.types.is_time(kind) or pa.types.is_duration(kind):
             raise InputDataError(
-                f"{printable(file.name)}: column {path} is {kind}, a time of day or a span, which Spark can't read.",
+                f"{printable(file.name)}: column {path} is {kind}, a time of day or duration, which Spark can't read.",
                 hint="Write it as text or as a number of microseconds.",
             )
     structs = [
@@ -119,9 +119,8 @@ def _require_readable(file: SourceFile, columns: "pa.Schema") -> None:
         twice = sorted({name for name in lower if lower.count(name) > 1})
         if twice:
             raise InputDataError(
-                f"{printable(file.name)} has columns whose names differ in case only, or not at all: "
-                f"{', '.join(twice)}.",
-                hint="Spark takes them for the same: rename them in the file.",
+                f"{printable(file.name)} has columns whose names are equal or differ only in case: {', '.join(twice)}.",
+                hint="Spark treats them as the same: rename them in the file.",
             )
 
 
@@ -141,7 +140,7 @@ def _parts(kind: "pa.DataType", path: str) -> "Iterator[tuple[str, pa.DataType]]
 
 
 def _nanoseconds(schema: "ParquetSchema", columns: "pa.Schema") -> frozenset[str]:
-    """Of the columns in nanoseconds, those in 64 bits; the old 96-bit kind Spark reads as a time."""
+    """The nanosecond columns that are stored in 64 bits; Spark reads the old 96-bit kind as a time."""
     import pyarrow as pa
 
     physical = {schema.column(place).path: schema.column(place).physical_type for place in range(len(schema))}
@@ -155,16 +154,16 @@ def _nanoseconds(schema: "ParquetSchema", columns: "pa.Schema") -> frozenset[str
 def parquet_rows(
     session: "SparkSession", footers: Sequence[Footer], names: Sequence[str]
 ) -> "tuple[DataFrame, dict[str, str]]":
-    """The rows of files that have the same columns, and that need staging all or not at all.
+    """The rows of files that have the same columns; either all of the files need staging or none does.
 
     Args:
         session: to read with; its configuration is changed for nanoseconds.
         footers: of the files.
-        names: what the table calls their columns.
+        names: the table's names for their columns.
 
     Returns:
         The columns, `_corrupt` (null), `_source_file`, `_source_row` (1-based in the file); and the type of each
-        column: Spark's short name, `nanoseconds`, or `void` where all is null.
+        column: Spark's short name, `nanoseconds`, or `void` where all values are null.
     """
     read = _staged if footers[0].needs_staging else _in_place
     rows = read(session, footers, names)
@@ -177,7 +176,7 @@ def parquet_rows(
 
 
 def _with_voids(kind: "pa.DataType", read: "DataType") -> "DataType":
-    """The type that Spark reads a column as, with `void` for what is null everywhere: Spark says int or text there."""
+    """The type that Spark reads a column as, with `void` for parts that are always null: Spark gives int or text."""
     import pyarrow as pa
     from pyspark.sql.types import ArrayType, MapType, NullType, StructField, StructType
 
@@ -264,7 +263,7 @@ def _read_staged(
 
 
 def spark_type(kind: "pa.DataType") -> "pa.DataType":
-    """The Arrow type, of those that Spark takes, for the values of another one: as Spark's own reader has it."""
+    """The Arrow type that Spark accepts for values of another Arrow type; the same as Spark's own reader gives."""
     import pyarrow as pa
 
     whole = {
@@ -299,11 +298,11 @@ def spark_type(kind: "pa.DataType") -> "pa.DataType":
 def group_footers(
     footers: Sequence[Footer], names: Sequence[Sequence[str]]
 ) -> "list[tuple[Sequence[str], list[Footer]]]":
-    """The footers by what can be read together, each group with what the table calls its columns.
+    """Group the footers of files that can be read together; each group has the table's names for its columns.
 
     Args:
         footers: of files.
-        names: what the table calls the columns of each.
+        names: the table's names for the columns of each file.
     """
     groups: dict[tuple[object, ...], tuple[Sequence[str], list[Footer]]] = {}
     for footer, called in zip(footers, names, strict=True):

@@ -1,7 +1,7 @@
-"""Texts that plainly are values of a type, many at once and without Spark.
+"""Parse texts that are plainly values of a type, in bulk and without Spark.
 
-What is not plain (` true`, `soon` for a time) is left to `fitting`, which asks Spark text by text. For what is plain
-both give the same values; a property-based test compares them. Numbers are not here: see `exact_numbers`.
+Other texts (` true`, `soon` for a time) are left to `fitting`, where Spark parses each text. For plain texts both give
+the same values; a property-based test compares them. Numbers are parsed in `exact_numbers`.
 """
 
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ _MOMENT = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,
 
 
 def arrow_type(target: str) -> "pa.DataType | None":
-    """The Arrow type of a column, by Spark's short name; None for one whose texts are never plain."""
+    """The Arrow type of a column, by Spark's short name; None for a type whose texts are never plain."""
     import pyarrow as pa
 
     return {

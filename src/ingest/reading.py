@@ -1,4 +1,4 @@
-"""Read files as a bronze table's rows: its columns in their types, and beside them what did not fit."""
+"""Read files as a bronze table's rows: its typed columns, and `_raw` with the texts that did not fit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,12 +52,12 @@ class Reading:
             session: to read with.
             files: hashed.
             known: the columns that the table has, or that are declared.
-            say: told about columns that the table lacks so far.
+            say: called with one line about the new columns.
 
         Raises:
             InputDataError: a file can't be read.
             ContractError: a file's columns do not fit the table's.
-            AsgardError: Spark failed, in words.
+            AsgardError: Spark failed; the message says why.
         """
         # Java does not compile methods larger than this: many columns would be cast several times slower.
         session.conf.set("spark.sql.codegen.hugeMethodLimit", "8000")
@@ -102,15 +102,15 @@ class Reading:
         return TextFile(file, self.kind, self.options, own)
 
     def _columns(self, known: TableColumns, files: Sequence[FileColumns]) -> tuple[str, ...]:
-        if self.kind in (Format.JSON, Format.JSONL):  # it leaves out what is null: its files count as one
+        if self.kind in (Format.JSON, Format.JSONL):  # keys with null may be missing: all files count as one
             together = tuple(dict.fromkeys(name for file in files for name in file.names))
             files = [FileColumns(", ".join(file.file for file in files), together)]
-        elif self.kind.is_delimited:  # a file without so much as a header lacks nothing
+        elif self.kind.is_delimited:  # a file without even a header lacks no columns
             files = [file for file in files if file.names]
         columns = all_columns(self.table, known, files, allow_missing=self.allow_missing)
         if not columns:
             raise InputDataError(
-                f"The files hold no columns, and {self.table} is not there yet.",
+                f"The files contain no columns, and {self.table} does not exist yet.",
                 hint="Declare its columns: --columns 'id bigint, name string', or in a pipeline.",
             )
         return columns
@@ -125,13 +125,13 @@ class Reading:
     ) -> dict[str, str]:
         if not known.types and not any(seen.rows for seen in surveys):
             raise InputDataError(
-                f"{printable(files[0].file)} holds no row, so no types can be inferred for {self.table}.",
+                f"{printable(files[0].file)} contains no row, so no types can be inferred for {self.table}.",
                 hint="Declare its columns: --columns 'id bigint, name string', or in a pipeline.",
             )
         return {name: known.types.get(name) or self._inferred(guesses[name].type) for name in columns}
 
     def _inferred(self, kind: str) -> str:
-        """The type of a new column. All timestamps are read by a pattern that is given, so other times are text."""
+        """The type of a new column. If a pattern is given, times that do not match it are text."""
         return "string" if kind == "timestamp" and self.timestamp_format is not None else kind
 
     def _moments(
@@ -143,17 +143,17 @@ class Reading:
         known: TableColumns,
         say: Say,
     ) -> dict[str, str]:
-        """Of the new columns, those whose texts are all times of the pattern; it is said where there is none."""
+        """The new columns whose texts all match the pattern; reports if there are none."""
         pattern = self.timestamp_format or ""
         likely = columns_like(session, fresh, pattern)
         rows, _ = text_rows(session, files, [one.names for one in names], dict.fromkeys(likely, "string"))
         others = unlike(rows, likely, pattern)
         for name, count in others.items():
             if count:
-                say(f"{name} is text: {count:,} of its values are not like --timestamp-format {pattern!r}")
+                say(f"{name} is text: {count:,} of its values do not match --timestamp-format {pattern!r}")
         found = {name: "timestamp" for name, count in others.items() if not count}
         if fresh and not found and "timestamp" not in known.types.values():
-            say(f"no column of {self.table} has only times like --timestamp-format {pattern!r}")
+            say(f"no column of {self.table} has only values that match --timestamp-format {pattern!r}")
         return found
 
     def _parquet(
@@ -177,7 +177,7 @@ class Part:
 
     Attributes:
         rows: of the sources.
-        types: of each of the table's columns that they have: Spark's short name, `nanoseconds` or `void`.
+        types: for each of the table's columns that the rows have: Spark's short name, `nanoseconds` or `void`.
         sources: the files that they come from, or the database table.
     """
 
@@ -187,7 +187,7 @@ class Part:
 
 
 def _joined(files: Sequence[FileColumns], surveys: Sequence[Survey]) -> dict[str, Guess]:
-    """What the columns of all files together can be."""
+    """The guess for each column over all files."""
     guesses: dict[str, Guess] = {}
     for file, seen in zip(files, surveys, strict=False):
         for name, guess in zip(file.names, seen.guesses, strict=True):
@@ -205,15 +205,15 @@ def typed_rows(
     *,
     allow_missing: bool = False,
 ) -> "DataFrame":
-    """Rows that have types already, in the types of a table's columns.
+    """Convert rows that have types already to the types of a table's columns.
 
     Args:
         table: its name, for messages.
         parts: the rows.
         order: their sources, as they were given.
         columns: of the table, in order.
-        known: the columns that have a type already; a new one gets that of the rows.
-        say: told about columns that the table lacks so far.
+        known: the columns that have a type already; a new column gets the type of the rows.
+        say: called with one line about the new columns.
         allow_missing: whether structs may lack fields, which are null then.
 
     Raises:
@@ -256,7 +256,7 @@ def _fitted(table: str, part: Part, types: Mapping[str, str]) -> "DataFrame":
 
 
 def wider(old: str | None, new: str, *, fixed: bool) -> str:
-    """The type of a column so far, or the rows' own where that is wider and nobody has declared another one."""
+    """A column's type so far; or the rows' type, if that is wider and the column's type is not declared."""
     if old is None or (not fixed and widens(old, new)):
         return new
     return old
@@ -268,7 +268,7 @@ def landing_type(kind: str) -> str:
 
 
 def tell(known: TableColumns, types: Mapping[str, str], say: Say) -> None:
-    """Say which columns are new."""
+    """Report which columns are new."""
     fresh = [f"{name} {kind}" for name, kind in types.items() if name not in known.types]
     if fresh:
         more = f" and {len(fresh) - _SHOWN_COLUMNS} more" if len(fresh) > _SHOWN_COLUMNS else ""

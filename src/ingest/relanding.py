@@ -1,7 +1,7 @@
-"""Rows that are read again: leave out those that landed, and keep the others.
+"""Re-read rows: drop those that already landed, and keep the others.
 
-Rows are counted: of a row that the source has three times and the table twice, one lands. A row that differs from what
-landed in any value is another row; columns that only one of both has do not count.
+Rows are counted: if the source has a row three times and the table has it twice, one lands. A row that differs in any
+value from what landed is another row; columns that only one side has are ignored.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ def landed_rows(
         table: as it was before this run.
         source: its name in `_source_file`.
         renames: old -> new name of columns, as declared.
-        since: the cursor's column (by its new name) and the least value that counts, as text; None: all.
+        since: the cursor's column (by its new name) and the smallest value that counts, as text; None: all rows.
     """
     from pyspark.sql import functions as F
 
@@ -39,7 +39,7 @@ def landed_rows(
     if since is not None and since[0].lower() in _lower(rows.columns):
         column = F.col(quoted(since[0]))
         kind = rows.select(column).schema[0].dataType
-        if kind.typeName() != "string":  # texts have another order than what they say
+        if kind.typeName() != "string":  # texts sort in another order than their values
             least = F.lit(since[1]).try_cast(kind)
             rows = rows.where(column.isNull() | least.isNull() | (column >= least))
     return rows
@@ -58,7 +58,7 @@ def _lower(names: Sequence[str]) -> frozenset[str]:
 
 
 def not_landed(rows: "DataFrame", landed: "DataFrame", columns: Sequence[str]) -> "DataFrame":
-    """The rows without those that landed, each as often as it landed.
+    """The rows without those that landed; each is dropped as often as it landed.
 
     Args:
         rows: in the table's columns and types.
@@ -83,13 +83,13 @@ def not_landed(rows: "DataFrame", landed: "DataFrame", columns: Sequence[str]) -
     counted = both.withColumns(
         {_PLACE: F.row_number().over(alike.orderBy(F.col(quoted(_LANDED)).desc())), _COUNT: F.sum(_LANDED).over(alike)}
     )
-    # The landed rows stand first among their equals, and each covers one of those that follow.
+    # Landed rows come first among equal rows, and each cancels one of the rows that follow.
     late = counted.where((F.col(quoted(_LANDED)) == 0) & (F.col(quoted(_PLACE)) > 2 * F.col(quoted(_COUNT))))
     return late.select(*(F.col(quoted(name)) for name in rows.columns))
 
 
 def _kept_texts(columns: Sequence[str]) -> "Column":
-    """The entries of `_raw` for some columns, in one order."""
+    """The entries of `_raw` for some columns, in a fixed order."""
     from pyspark.sql import functions as F
 
     entries = F.filter(

@@ -1,7 +1,7 @@
-"""What a file really is, by its first bytes: what is no text, or text of another encoding, is never read as text.
+"""Detect what a file is by its first bytes, so that binary data or another encoding is never read as text.
 
-An encoding of single bytes takes any bytes for text, so without this a zip or a UTF-16 file would be published as
-garbage by whoever follows a hint to try `--encoding latin-1`.
+A single-byte encoding accepts any bytes as text. Without this check, a user who follows a hint to try `--encoding
+latin-1` would publish a zip or a UTF-16 file as garbage.
 """
 
 import codecs
@@ -13,9 +13,9 @@ from asgard.ingest.files import printable
 from asgard.ingest.formats import Format
 
 _HEAD = 1024
-"""Bytes that tell what a file is."""
+"""Number of bytes that are examined."""
 _EXPORT = "Export its data as CSV or Parquet."
-_UNPACK = "Unpack it first; of compressed text, only gzip is read as it is."
+_UNPACK = "Unpack it first; of compressed text, only gzip is read directly."
 _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (rb"PK\x03\x04[\s\S]*(\[Content_Types\]\.xml|xl/|_rels/)", "an Excel workbook or another Office file", _EXPORT),
     (rb"PK(\x03\x04|\x05\x06|\x07\x08)", "a zip archive", _UNPACK),
@@ -51,16 +51,16 @@ _WIDE = (
     (codecs.BOM_UTF16_LE, rb"([\t\n\r -~]\0){2}", "utf-16-le"),
     (codecs.BOM_UTF16_BE, rb"(\0[\t\n\r -~]){2}", "utf-16-be"),
 )
-"""Encodings of two and four bytes: their mark, and how ASCII looks in them."""
+"""Encodings of two and four bytes: byte-order mark, pattern of ASCII text in them, and name."""
 
 
 def what_it_is(head: bytes) -> tuple[str, str] | None:
-    """What a file is that is no text, and what to do; None where its first bytes don't say."""
+    """What a file that is not text is, and the hint; None if its first bytes do not tell."""
     return next(((what, hint) for known, what, hint in _KNOWN if known.match(head)), None)
 
 
 def wide_encoding(head: bytes) -> tuple[str, bool] | None:
-    """The encoding of two or four bytes that text has by its first bytes, and whether a byte-order mark says so."""
+    """The encoding of two or four bytes by a text's first bytes, and whether a byte-order mark says so."""
     for mark, _, name in _WIDE:
         if head.startswith(mark):
             return name, True
@@ -73,13 +73,13 @@ def wide_encoding(head: bytes) -> tuple[str, bool] | None:
 
 
 def as_text(pieces: Iterable[bytes], encoding: str, name: str, kind: Format | None = None) -> Iterator[bytes]:
-    """The same bytes, if they are text of this encoding as far as their beginning tells.
+    """The same bytes, if their beginning looks like text of this encoding.
 
     Args:
         pieces: of an unzipped file.
         encoding: in which they will be read.
         name: of the file, for messages.
-        kind: as which it will be read; None: any text.
+        kind: the format as which it will be read; None: any text.
 
     Raises:
         InputDataError: they are something else.
@@ -97,7 +97,7 @@ def as_text(pieces: Iterable[bytes], encoding: str, name: str, kind: Format | No
 def _require_text(head: bytes, encoding: str, name: str, kind: Format | None) -> None:
     found = what_it_is(head)
     if found:
-        raise InputDataError(f"{name} is no text: its first bytes are those of {found[0]}.", hint=found[1])
+        raise InputDataError(f"{name} is not text: its first bytes are those of {found[0]}.", hint=found[1])
     if kind is not None and kind.is_delimited and _JSON.match(head):
         hint = "Say --format jsonl for one object per line, else --format json."
         raise InputDataError(f"{name} is JSON, not {kind}.", hint=hint)
@@ -114,5 +114,5 @@ def _require_text(head: bytes, encoding: str, name: str, kind: Format | None) ->
 
 
 def _fits(wanted: str, found: str, has_mark: bool) -> bool:
-    """Whether an encoding reads what another one wrote: `utf-16` needs the mark."""
+    """Whether an encoding can read text of the found one; `utf-16` needs the byte-order mark."""
     return wanted == found or (has_mark and wanted == found[:6])

@@ -1,7 +1,7 @@
-"""CSV and TSV beside what is ingested (keys of entities, labels), read by the one reader of delimited text.
+"""CSV and TSV files that are not ingested (keys of entities, labels), read by ingest's parser of delimited text.
 
-They have a header, a comma or a tab between fields, and are in UTF-8. Where ingest keeps a record that can't be taken
-apart, here it is an error: a key or a label must not get lost.
+They have a header, a comma or a tab between fields, and are in UTF-8. A malformed record, which ingest keeps, is an
+error here: a key or a label must not get lost.
 """
 
 import re
@@ -27,8 +27,8 @@ class SmallFile:
     """A CSV or TSV file with its header.
 
     Attributes:
-        name: how messages call it.
-        columns: as its header names them, without white space around; `column_3` for one without a name.
+        name: for messages.
+        columns: the names in its header, without surrounding white space; `column_3` for a column without a name.
     """
 
     name: str
@@ -52,7 +52,7 @@ class SmallFile:
         if twice:
             raise UsageError(
                 f"{name} names {', '.join(sorted({*twice}))} twice.",
-                hint="Name each column once in its first line; letter case does not count.",
+                hint="Name each column once in its first line; letter case is ignored.",
             )
         return cls(name, found, columns)
 
@@ -60,7 +60,7 @@ class SmallFile:
         """Its records, as texts in its columns.
 
         Raises:
-            UsageError: it can't be read, or some of its records can't be taken apart.
+            UsageError: it can't be read, or some of its records can't be parsed.
         """
         rows = 0
         try:
@@ -69,9 +69,9 @@ class SmallFile:
                 if corrupt.null_count < len(corrupt):
                     place, text = next((at, text) for at, text in enumerate(corrupt.to_pylist(), 1) if text is not None)
                     raise UsageError(
-                        f"{self.name}: record {rows + place} can't be taken apart: {text[:_SHOWN]!r}.",
-                        hint=f"The header has {len(self.columns)} fields. Is a delimiter, a quote or a carriage return "
-                        "in a value that is not quoted?",
+                        f"{self.name}: record {rows + place} can't be parsed: {text[:_SHOWN]!r}.",
+                        hint=f"The header has {len(self.columns)} fields. Does a value without quotes contain a "
+                        "delimiter, a quote or a carriage return?",
                     )
                 rows += table.num_rows
                 yield table.drop_columns([CORRUPT]).rename_columns(list(self.columns))

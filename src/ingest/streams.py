@@ -1,6 +1,6 @@
-"""From a file's bytes to text: hashed as they pass, unzipped, recognised, decoded. A piece at a time.
+"""From a file's bytes to text, a piece at a time: hash, unzip, detect the format, decode.
 
-Every step is a generator over the one before, so what is parsed is exactly what was hashed.
+Every step is a generator over the step before, so exactly the hashed bytes are parsed.
 """
 
 import codecs
@@ -20,7 +20,7 @@ _GZIP_FORMAT = 31
 """For zlib: with a gzip's header and check sum."""
 _BOM = "\ufeff"
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-"""Bytes that text in no encoding of single bytes has."""
+"""Bytes that do not occur in text of any single-byte encoding."""
 _AROUND = 256
 
 
@@ -30,11 +30,11 @@ def texts(file: SourceFile, encoding: str, kind: Format | None = None) -> Iterat
     Args:
         file: to read.
         encoding: of its bytes.
-        kind: as which it will be read; None: any text.
+        kind: the format as which it will be read; None: any text.
 
     Raises:
-        InputDataError: it can't be read, unzipped or decoded, is something else by its first bytes, or is not what
-            was hashed. Raised at the end at the latest, so pieces may have come before.
+        InputDataError: it can't be read, unzipped or decoded, has another format by its first bytes, or changed since
+            it was hashed. Raised at the end at the latest, so pieces may have been yielded before.
     """
     try:
         pieces = as_text(unzipped(verified(file), file.name), encoding, file.name, kind)
@@ -46,7 +46,7 @@ def texts(file: SourceFile, encoding: str, kind: Format | None = None) -> Iterat
 
 
 def verified(file: SourceFile) -> Iterator[bytes]:
-    """The bytes of a file; an error at their end if they are not those that were hashed."""
+    """The bytes of a file; raises at the end if they are not the bytes that were hashed."""
     digest = hashlib.sha256()
     for piece in file.chunks():
         digest.update(piece)
@@ -56,7 +56,7 @@ def verified(file: SourceFile) -> Iterator[bytes]:
 
 
 def unzipped(pieces: Iterable[bytes], name: str) -> Iterator[bytes]:
-    """The bytes inside a gzip (of one or several members), or the bytes themselves where it is none.
+    """The bytes inside a gzip (of one or several members), or the bytes themselves if they are not a gzip.
 
     Raises:
         InputDataError: it is damaged, or ends too early.
@@ -70,7 +70,7 @@ def unzipped(pieces: Iterable[bytes], name: str) -> Iterator[bytes]:
     if not head.startswith(_GZIP):
         if name.lower().endswith(".gz") and head:
             raise InputDataError(
-                f"{printable(name)} is named .gz, but it is no gzip.", hint="Rename it, or fetch it again."
+                f"{printable(name)} is named .gz, but it is not a gzip.", hint="Rename it, or fetch it again."
             )
         yield head
         yield from rest
@@ -79,7 +79,7 @@ def unzipped(pieces: Iterable[bytes], name: str) -> Iterator[bytes]:
 
 
 def _members(head: bytes, rest: Iterator[bytes], name: str) -> Iterator[bytes]:
-    """The bytes inside the members; never much more than a chunk at a time, however well they were packed."""
+    """The bytes inside the members; never much more than a chunk at a time, whatever the compression ratio."""
     member = zlib.decompressobj(wbits=_GZIP_FORMAT)
     is_open = True
     for data in chain((head,), rest):
@@ -104,10 +104,10 @@ def _members(head: bytes, rest: Iterator[bytes], name: str) -> Iterator[bytes]:
 
 
 def decoded(pieces: Iterable[bytes], encoding: str, name: str) -> Iterator[str]:
-    """The text that the bytes are in an encoding, without a byte-order mark.
+    """Decode bytes to text, without a byte-order mark.
 
     Raises:
-        InputDataError: bytes that are not of this encoding; the message has the place of the first one.
+        InputDataError: some bytes are not of this encoding; the message has the offset of the first one.
     """
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     offset, at_start, is_ascii = 0, True, True
@@ -123,9 +123,9 @@ def decoded(pieces: Iterable[bytes], encoding: str, name: str) -> Iterator[str]:
                 f"{' of the unzipped bytes' if name.lower().endswith('.gz') else ''} ({error.reason}).",
                 hint=_other_encoding(error, is_ascii=is_ascii),
             ) from error
-        except UnicodeError as error:  # no place: UTF-16 or UTF-32 without a byte-order mark
+        except UnicodeError as error:  # without an offset: UTF-16 or UTF-32 without a byte-order mark
             raise InputDataError(
-                f"{printable(name)} is not {encoding}: it starts with no byte-order mark.",
+                f"{printable(name)} is not {encoding}: it does not start with a byte-order mark.",
                 hint=f"Say which one it is: --encoding {encoding}-le or {encoding}-be.",
             ) from error
 
@@ -140,7 +140,7 @@ def decoded(pieces: Iterable[bytes], encoding: str, name: str) -> Iterator[str]:
 
 
 def _other_encoding(error: UnicodeDecodeError, *, is_ascii: bool) -> str:
-    """What to do about bytes of another encoding, without leading to garbage: single-byte encodings take anything.
+    """The hint for bytes of another encoding; it must not lead to garbage, as single-byte encodings accept any bytes.
 
     Args:
         error: for the first wrong byte.
@@ -151,7 +151,7 @@ def _other_encoding(error: UnicodeDecodeError, *, is_ascii: bool) -> str:
         return "It does not look like text: is it the right file? If it is packed, unpack it first."
     if not is_ascii or not error.object[: error.start].isascii():
         return (
-            f"What stands before it is {error.encoding}, so the file is damaged, or several were joined: fetch it "
+            f"The text before it is {error.encoding}, so the file is damaged, or several files were joined: fetch it "
             "again. Another --encoding would change the letters before it."
         )
     return "Say its encoding, e.g. --encoding cp1252 (Western Europe) or latin-1; look at a few letters afterwards."

@@ -1,7 +1,7 @@
-"""Text files as a DataFrame of texts: read by Python workers, one task for some files, each file from its start.
+"""Text files as a DataFrame of texts: read by Python workers, several files per task, each file from its start.
 
-A worker hashes the bytes that it parses and fails if they are not those of the ledger's digest, so nothing
-else than what was hashed can land, however late a file changes.
+A worker hashes the bytes that it parses and fails if they do not match the ledger's digest. So only the content that
+was hashed can land, however late a file changes.
 """
 
 import json
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _DELIMITERS = ",;\t|"
 _TIMES = ("timestamp", "timestamp_ntz")
 _AT_ONCE = 8 << 20
-"""Bytes up to which files are surveyed here, without a Spark job."""
+"""Total bytes up to which files are surveyed in this process, without a Spark job."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class TextFile:
         """Its records in order: string columns `0`, `1`, ... in the order of `own`, and `_corrupt`.
 
         Raises:
-            InputDataError: it can't be read, or is not the file that was hashed.
+            InputDataError: it can't be read, or changed since it was hashed.
         """
         if not self.kind.is_delimited:
             yield from (as_table(batch, self.own) for batch in in_batches(self.records()))
@@ -67,10 +67,10 @@ class TextFile:
         return read(pieces, self.file.name)
 
     def first_record(self) -> tuple[str, ...]:
-        """The first record's fields: of CSV and TSV only.
+        """The first record's fields; only for CSV and TSV.
 
         Raises:
-            InputDataError: it can't be read, or is one field with other delimiters in it: the wrong one was assumed.
+            InputDataError: it can't be read, or is one field that contains other delimiters: the assumed one is wrong.
         """
         first = tuple(self._parser().first())
         others = [mark for mark in _DELIMITERS if len(first) == 1 and mark in first[0]]
@@ -83,7 +83,7 @@ class TextFile:
         return first
 
     def with_header(self) -> "TextFile":
-        """The same file with its columns as its header names them: of CSV and TSV only.
+        """The same file with its columns as its header names them; only for CSV and TSV.
 
         Raises:
             InputDataError: as for `first_record`.
@@ -97,12 +97,12 @@ class TextFile:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a first reading found in one file.
+    """What a first pass found in one file.
 
     Attributes:
         rows: records, malformed ones included.
         own: the file's columns as it names them.
-        guesses: for each of them, what its texts can be read as.
+        guesses: for each column, the types that fit its texts.
     """
 
     rows: int
@@ -110,7 +110,7 @@ class Survey:
     guesses: tuple[Guess, ...]
 
     def to_text(self) -> str:
-        """As a worker hands it back."""
+        """The JSON that a worker returns."""
         guesses = [guess.to_json() for guess in self.guesses]
         return json.dumps({"rows": self.rows, "own": self.own, "guesses": guesses})
 
@@ -122,10 +122,10 @@ class Survey:
 
 
 def survey(file: TextFile) -> Survey:
-    """Read a file once for the columns that it has and the types that they could be.
+    """Read a file once to find its columns and their possible types.
 
     Raises:
-        InputDataError: it can't be read, or is not the file that was hashed.
+        InputDataError: it can't be read, or changed since it was hashed.
     """
     return _survey_delimited(file) if file.kind.is_delimited else _survey_json(file)
 
@@ -154,13 +154,13 @@ def _survey_json(file: TextFile) -> Survey:
     if rows and not guesses and file.kind is Format.JSONL:
         raise InputDataError(
             f"{printable(file.file.name)}: none of its {rows:,} lines is a JSON object.",
-            hint="If objects go over several lines, say --format json; if it is something else, name its format.",
+            hint="If objects span several lines, say --format json; if it is something else, name its format.",
         )
     return Survey(rows, tuple(guesses), tuple(guesses.values()))
 
 
 def survey_all(session: "SparkSession", files: Sequence[TextFile]) -> list[Survey]:
-    """The survey of each file: small ones here, many or large ones on Spark's workers."""
+    """The survey of each file: small files in this process, many or large ones on Spark's workers."""
     if sum(file.file.size for file in files) <= _AT_ONCE:
         return [survey(file) for file in files]
     groups = in_groups(session, list(enumerate(files)), lambda one: one[1].file.size)
@@ -176,18 +176,18 @@ def text_rows(
     *,
     by_pattern: bool = False,
 ) -> "tuple[DataFrame, list[FittedColumn]]":
-    """The records of the files, as texts and, where a text is one, as numbers and plain values.
+    """The records of the files, as texts and, where a text can be parsed, as numbers and plain values.
 
     Args:
         session: to read with.
         files: with their own columns.
-        names: what the table calls the columns of each file.
+        names: the table's names for the columns of each file.
         types: column of the table -> its type, in order.
-        by_pattern: times are left as texts, whatever they look like: a pattern is going to read them.
+        by_pattern: times are left as texts, whatever they look like, because a pattern will parse them.
 
     Returns:
-        The table's columns as texts, those with values as well, `_corrupt`, `_source_file`, `_source_row` (1-based,
-        among the file's records); and how to make the table's columns of them.
+        The table's columns as texts, the parsed values, `_corrupt`, `_source_file`, `_source_row` (1-based, among the
+        file's records); and how to convert them to the table's columns.
     """
     import pyarrow as pa
     from pyspark.sql import functions as F
@@ -256,7 +256,7 @@ def _landing(
 
 
 def _read_texts(texts: "pa.Array", kind: str) -> "tuple[pa.Array, pa.Array | None]":
-    """The texts that are left to read, and the values of the others; None for a type that is only read later."""
+    """The texts that are still to be parsed, and the values of the others; None for a type that is parsed later."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -1,4 +1,4 @@
-"""Work on Spark's Python workers: some files for each task, and what comes of them as a DataFrame."""
+"""Run work on Spark's Python workers: several files per task, with the results as a DataFrame."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from pyspark.sql.types import StructType
 
 _SMALLEST, _LARGEST = 1 << 20, 64 << 20
-"""Bytes of files that one task reads, at least and at most; a file is never divided."""
+"""The smallest and the largest target for the bytes of files that one task reads; a file is never split."""
 _T = TypeVar("_T")
 
 
 def in_groups(session: "SparkSession", items: Sequence[_T], size: Callable[[_T], int]) -> list[list[_T]]:
-    """The items in groups, in order, so that every core has some and no task has many.
+    """Group the items, in order, so that every core has work and no task has too much.
 
     Args:
         session: to run with.
@@ -38,13 +38,13 @@ def in_groups(session: "SparkSession", items: Sequence[_T], size: Callable[[_T],
 def on_workers(
     session: "SparkSession", tasks: int, work: "Callable[[int], Iterator[pa.RecordBatch]]", schema: "StructType | str"
 ) -> "DataFrame":
-    """What `work` gives for each task's number.
+    """The rows that `work` yields for each task's number.
 
     Args:
         session: to run with.
-        tasks: their number.
-        work: picklable; called with 0, 1, ... on the workers, in a task each.
-        schema: of what it gives.
+        tasks: the number of tasks.
+        work: picklable; called on the workers with 0, 1, ..., each in a task of its own.
+        schema: of the rows.
     """
     return session.range(0, tasks, 1, tasks).mapInArrow(partial(_numbers, work), schema)
 

@@ -90,7 +90,7 @@ def test_a_csv_is_read_as_everywhere_else(lake: Lakehouse, by_code: Views, tmp_p
     ("data", "message"),
     [
         (b"code;event_timestamp\n007;2024-01-02\n", "starts with one field, 'code;event_timestamp'"),
-        (b"code,event_timestamp\n007,2024-01-02,1\n", "record 1 can't be taken apart: '007,2024-01-02,1'"),
+        (b"code,event_timestamp\n007,2024-01-02,1\n", "record 1 can't be parsed: '007,2024-01-02,1'"),
         ("code,event_timestamp\n".encode("utf-16"), "its byte-order mark says utf-16-le"),
         (b"", "is empty"),
     ],

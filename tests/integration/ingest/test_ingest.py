@@ -69,7 +69,7 @@ class TestTimesOfAPattern:
             (2, datetime(2024, 4, 1, 10), "2024-04-01T10:00:00", datetime(2024, 6, 5, 7, 8), None),
         ]
         (line,) = [line for line in said if line.startswith("mixed")]
-        assert line == f"mixed is text: 1 of its values are not like --timestamp-format {self.PATTERN!r}"
+        assert line == f"mixed is text: 1 of its values do not match --timestamp-format {self.PATTERN!r}"
 
         said = self.ingested(
             lake, table, write(tmp_path / "b.csv", "".join([*lines, "x\n"]))
@@ -94,7 +94,7 @@ class TestTimesOfAPattern:
 
     def test_a_pattern_that_fits_nothing_is_said(self, lake: Lakehouse, fresh: Fresh, tmp_path: Path) -> None:
         table, path = fresh.table("bronze"), write(tmp_path / "a.csv", "id,at\n1,2024/03/31\n")
-        assert f"no column of {table} has only times like --timestamp-format {self.PATTERN!r}" in self.ingested(
+        assert f"no column of {table} has only values that match --timestamp-format {self.PATTERN!r}" in self.ingested(
             lake, table, path
         )
         assert rows_of(lake, table, "at") == [("2024/03/31",)]
@@ -111,7 +111,7 @@ class TestTimesOfAPattern:
         path = write(tmp_path / "a.csv", "id,at\n1,31.03.2024 02:30\n")
         with pytest.raises(UsageError, match="has a day without a month"):
             self.ingested(lake, fresh.table("bronze"), path, "dd.mm.yyyy")
-        with pytest.raises(UsageError, match="is no pattern that Java reads"):
+        with pytest.raises(UsageError, match="is not a pattern that Java accepts"):
             self.ingested(lake, fresh.table("bronze"), path, "dd.MMMMMM.yyyy")
 
 
@@ -317,8 +317,8 @@ class TestErrors:
             ("x.csv", b"id\n\xff\n", "is not utf-8: byte 0xff at offset 3"),
             ("x.csv", b'id\n"1\n', "never closes"),
             ("x.json", b'[{"id": 1}', "the array does not end"),
-            ("x.parquet", b"PAR1", "is no Parquet"),
-            ("x.csv", b"", "hold no columns"),
+            ("x.parquet", b"PAR1", "is not a readable Parquet file"),
+            ("x.csv", b"", "contain no columns"),
         ],
     )
     def test_a_bad_file_lands_nothing(
@@ -395,7 +395,7 @@ class TestCommandLine:
         ("arguments", "code", "words"),
         [
             (["silver.x", "x.csv"], 2, "not in bronze"),
-            (["bronze.x", "nowhere.csv"], 1, "names no file"),
+            (["bronze.x", "nowhere.csv"], 1, "matches no file"),
             (["bronze.x"], 2, "Neither files nor a database"),
             (["bronze.x", "x.csv", "--jdbc-url", "jdbc:postgresql://h/db"], 2, "Files are given, and a database too"),
             (
@@ -403,12 +403,12 @@ class TestCommandLine:
                 2,
                 "--jdbc-user, --cursor without --jdbc-url",
             ),
-            (["bronze.x", "--jdbc-url", "jdbc:oracle:thin:@x"], 2, "no JDBC address"),
+            (["bronze.x", "--jdbc-url", "jdbc:oracle:thin:@x"], 2, "not a JDBC address"),
             (["bronze.x", "--jdbc-url", "jdbc:postgresql://u:canary@h/db", "--jdbc-table", "t"], 2, "--jdbc-user"),
             (["bronze.x", "--jdbc-url", "jdbc:mysql://h/db?password=canary", "--jdbc-table", "t"], 2, "jdbc_password"),
-            (["bronze.x", "--jdbc-url", "jdbc:postgresql://h/db"], 2, "Say what to read"),
+            (["bronze.x", "--jdbc-url", "jdbc:postgresql://h/db"], 2, "Give exactly one of them"),
             (["bronze.x", "x.csv", "--format", "xml"], 2, "xml"),
-            (["bronze.x", "x.csv", "--encoding", "klingon"], 2, "no encoding"),
+            (["bronze.x", "x.csv", "--encoding", "klingon"], 2, "not an encoding"),
             (["bronze.x", "x.csv", "--run-id", "x"], 2, "not a usable run id"),
         ],
     )

@@ -70,7 +70,7 @@ def test_an_overlap_reads_rows_that_were_committed_late(shop: Lakehouse, postgre
     """)
     ingest(shop, table, source)
     postgres.sql(f"INSERT INTO {name} VALUES (4, '2024-01-01 09:30'), (5, '2024-01-01 08:30'), (6, '2024-01-01 11:00')")
-    with pytest.raises(UsageError, match="the cursor column holds times"):
+    with pytest.raises(UsageError, match="the cursor column contains times"):
         ingest(shop, table, replace(source, overlap="100"))
     assert ingest(shop, table, replace(source, overlap="1 hour")).landed.rows == 2
     assert ingest(shop, table, replace(source, overlap="3 hours")).landed.rows == 1
@@ -115,7 +115,7 @@ def test_what_is_no_cursor(shop: Lakehouse, postgres: Postgres, fresh: Fresh) ->
     name = fresh.table().name
     postgres.sql(f"CREATE TABLE {name} (note text, at timestamptz); INSERT INTO {name} VALUES ('a', 'infinity')")
     for cursor, message in (
-        ("note", "note is text, which is no cursor column"),
+        ("note", "note is text, which can't be the cursor column"),
         ("at", "'infinity', which is neither"),
     ):
         with pytest.raises(InputDataError, match=message):

@@ -37,7 +37,7 @@ def test_folders_globs_and_objects(lake: Lakehouse, bucket: Bucket, fresh: Fresh
     assert [entry.source for entry in second.landed.entries] == ["s3://landing/in/_c.csv"]
     assert ingest(lake, bucket, table, "s3://landing/in/a.csv").run.status is Status.UNCHANGED
     assert rows_of(lake, table, "id") == [(n,) for n in range(1, 6)]
-    with pytest.raises(InputDataError, match="names no file"):
+    with pytest.raises(InputDataError, match="matches no file"):
         ingest(lake, bucket, table, "s3://landing/nowhere/")
 
 

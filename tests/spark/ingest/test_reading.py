@@ -155,9 +155,9 @@ class TestDelimited:
         assert rows(read(spark, header, known=known)) == []
         assert rows(read(spark, empty, known=known)) == []
         assert rows(read(spark, empty, header, write(tmp_path / "some.csv", "id\n1\n"))) == [(1,)]
-        with pytest.raises(InputDataError, match="holds no row, so no types can be inferred"):
+        with pytest.raises(InputDataError, match="contains no row, so no types can be inferred"):
             read(spark, header)
-        with pytest.raises(InputDataError, match="hold no columns"):
+        with pytest.raises(InputDataError, match="contain no columns"):
             read(spark, empty)
 
     def test_a_column_that_is_all_null_in_one_of_the_files(self, spark: SparkSession, tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ class TestParquet:
         ("table", "message"),
         [
             (pa.table({"t": pa.array([1], pa.time64("us"))}), "column t is time64.us., a time of day"),
-            (pa.table({"id": [1], "ID": [2]}), "differ in case only"),
+            (pa.table({"id": [1], "ID": [2]}), "differ only in case"),
         ],
     )
     def test_what_spark_can_not_read(self, spark: SparkSession, tmp_path: Path, table: pa.Table, message: str) -> None:
@@ -386,5 +386,5 @@ class TestParquet:
     @pytest.mark.parametrize("data", [b"", b"PAR1", b"id\n1\n", gzip.compress(b"PAR1", mtime=0)])
     def test_what_is_no_parquet(self, spark: SparkSession, tmp_path: Path, data: bytes) -> None:
         (tmp_path / "x.parquet").write_bytes(data)
-        with pytest.raises(InputDataError, match=r"x\.parquet is no Parquet file that can be read"):
+        with pytest.raises(InputDataError, match=r"x\.parquet is not a readable Parquet file"):
             read(spark, tmp_path / "x.parquet")

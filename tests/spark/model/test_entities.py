@@ -98,10 +98,10 @@ def test_csv_is_read_as_everywhere_else(spark: SparkSession, tmp_path: Path) -> 
     ("name", "data", "message"),
     [
         ("keys.csv", b"customer_id;why\n1;x\n", "keys.csv can't be read: .* starts with one field, 'customer_id;why'"),
-        ("keys.csv", b"customer_id,why\n1,x\n2\n", "keys.csv: record 2 can't be taken apart: '2'"),
-        ("keys.csv", b"customer_id\n1\n2\r3\n", r"keys.csv: record 2 can't be taken apart: '2\\r3'"),
+        ("keys.csv", b"customer_id,why\n1,x\n2\n", "keys.csv: record 2 can't be parsed: '2'"),
+        ("keys.csv", b"customer_id\n1\n2\r3\n", r"keys.csv: record 2 can't be parsed: '2\\r3'"),
         ("keys.csv", b'customer_id\n"1\n', "keys.csv can't be read: .* opens a quote that never closes"),
-        ("keys.csv", b"PK\x03\x04", "is no text: its first bytes are those of a zip archive"),
+        ("keys.csv", b"PK\x03\x04", "is not text: its first bytes are those of a zip archive"),
         ("keys.csv", "customer_id\n1\n".encode("utf-16"), "is not utf-8: its byte-order mark says utf-16-le"),
         ("keys.csv", b"customer_id,customer_id\n1,2\n", "keys.csv names customer_id twice"),
         ("keys.csv", b"", "keys.csv lacks customer_id"),

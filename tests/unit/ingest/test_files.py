@@ -44,7 +44,7 @@ def names(settings: Settings, *sources: str, kind: Format | None = None) -> tupl
 def test_a_folder_stands_for_its_files(settings: Settings, folder: Path) -> None:
     assert names(settings, "data") == (
         ["data/a.csv", "data/b.csv.gz", "data/deep/er/c.csv"],
-        ["left out data/README: its name says no format"],
+        ["left out data/README: its name does not say its format"],
     )
     assert names(settings, "data/", kind=Format.CSV)[0] == [
         "data/README", "data/a.csv", "data/b.csv.gz", "data/deep/er/c.csv"
@@ -80,7 +80,7 @@ def test_a_named_file_may_be_hidden(settings: Settings, folder: Path) -> None:
 @pytest.mark.parametrize("source", ["nowhere.csv", "data/*.parquet", "empty"])
 def test_a_source_without_files_is_an_error(settings: Settings, folder: Path, source: str) -> None:
     (folder / "empty").mkdir()
-    with pytest.raises(InputDataError, match=r"names no file"):
+    with pytest.raises(InputDataError, match=r"matches no file"):
         names(settings, "data/a.csv", source)
 
 
@@ -106,7 +106,7 @@ def test_files_are_hashed_once(settings: Settings, folder: Path) -> None:
 def test_a_name_that_is_not_utf_8(settings: Settings, folder: Path) -> None:
     (folder / "bad").mkdir()
     Path(os.fsdecode(os.fsencode(folder) + b"/bad/\xff.csv")).touch()
-    with pytest.raises(InputDataError, match="is not UTF-8, so no table can hold it") as caught:
+    with pytest.raises(InputDataError, match="is not UTF-8, so it can't be stored in a table") as caught:
         names(settings, "bad")
     assert "\udcff" not in caught.value.message
 

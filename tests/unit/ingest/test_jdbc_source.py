@@ -44,12 +44,12 @@ def test_what_mysql_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("url", "options", "message"),
     [
-        ("jdbc:oracle:thin:@db", {"table": "t"}, "no JDBC address"),
-        ("postgresql://db/shop", {"table": "t"}, "no JDBC address"),
-        ("jdbc:postgresql://db/shop\n", {"table": "t"}, "no JDBC address"),
-        ("jdbc:postgresql://me:canary@db/shop", {"table": "t"}, "a user or a secret in it"),
-        ("jdbc:mysql://db/shop?user=me&password=canary", {"table": "t"}, "a user or a secret in it"),
-        ("jdbc:postgresql://db/shop?sslpassword=canary", {"table": "t"}, "a user or a secret in it"),
+        ("jdbc:oracle:thin:@db", {"table": "t"}, "not a JDBC address"),
+        ("postgresql://db/shop", {"table": "t"}, "not a JDBC address"),
+        ("jdbc:postgresql://db/shop\n", {"table": "t"}, "not a JDBC address"),
+        ("jdbc:postgresql://me:canary@db/shop", {"table": "t"}, "contains a user or a secret"),
+        ("jdbc:mysql://db/shop?user=me&password=canary", {"table": "t"}, "contains a user or a secret"),
+        ("jdbc:postgresql://db/shop?sslpassword=canary", {"table": "t"}, "contains a user or a secret"),
         (POSTGRES, {}, "Neither or both"),
         (POSTGRES, {"table": "t", "query": "SELECT 1"}, "Neither or both"),
         (POSTGRES, {"table": "t", "lower": "1"}, "without a partition column"),
@@ -113,7 +113,7 @@ def test_from_where_rows_are_read_again(watermark: str, overlap: str | None, ord
 
 @pytest.mark.parametrize(("overlap", "order"), [("1 hour", Order.WHOLE), ("3", Order.DATE)])
 def test_an_overlap_of_another_kind(overlap: str, order: Order) -> None:
-    with pytest.raises(UsageError, match="but the cursor column holds"):
+    with pytest.raises(UsageError, match="but the cursor column contains"):
         read_again_from("7" if order.is_number else "2024-01-01", overlap, order)
 
 

@@ -28,7 +28,7 @@ def test_a_pattern(pattern: str) -> None:
     ("pattern", "message"),
     [
         ("dd.mm.yyyy", "a day without a month (MM; mm is minutes)"),
-        ("dd.MM.YYYY", "has Y, which reads no part of a time"),
+        ("dd.MM.YYYY", "has Y, which stands for no part of a time"),
         ("dd.MM.yyyy hh:mm", "an hour of half a day without AM or PM"),
         ("dd.MM.yyyy HH:mm a", "AM or PM without an hour of half a day"),
         ("dd.MM.yyyy mm", "minutes without an hour"),
@@ -36,11 +36,11 @@ def test_a_pattern(pattern: str) -> None:
         ("HH:mm", "names no year"),
         ("dd.MM", "names no year"),
         ("", "names no year"),
-        ("yyyy-MM-ddTHH:mm", "has T, which reads no part"),
+        ("yyyy-MM-ddTHH:mm", "has T, which stands for no part"),
         ("yyyy-MM-dd'T", "opens a quote that never closes"),
-        ("%d.%m.%Y", "has Y, which reads"),
+        ("%d.%m.%Y", "has Y, which stands for"),
         ("yyyyMMddHHmmssSSSSSSSSS", "more than six digits of a second"),
-        ("EEE, d MMM yyyy", "has E, which reads"),
+        ("EEE, d MMM yyyy", "has E, which stands for"),
     ],
 )
 def test_one_that_can_not_be(pattern: str, message: str) -> None:

@@ -100,7 +100,7 @@ def test_a_file_that_is_no_text_is_known_whatever_its_name_and_encoding(tmp_path
         for encoding in ("utf-8", "latin-1", "cp1252", "utf-16"):
             with pytest.raises(InputDataError) as caught:
                 first(tmp_path / name, encoding)
-            assert caught.value.message == f"{tmp_path}/{name} is no text: its first bytes are those of {what}."
+            assert caught.value.message == f"{tmp_path}/{name} is not text: its first bytes are those of {what}."
             assert caught.value.hint
             assert "--encoding" not in caught.value.hint
 
@@ -143,7 +143,7 @@ def test_the_mark_of_utf_8_is_believed(tmp_path: Path, encoding: str) -> None:
 
 def test_wide_text_without_a_mark_needs_its_order_of_bytes(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_bytes("\u4e2d\u6587".encode("utf-16-le"))
-    with pytest.raises(InputDataError, match="is not utf-16: it starts with no byte-order mark"):
+    with pytest.raises(InputDataError, match="is not utf-16: it does not start with a byte-order mark"):
         first(tmp_path / "x.csv", "utf-16")
     assert first(tmp_path / "x.csv", "utf-16-le") == ("\u4e2d\u6587",)
 
@@ -158,7 +158,7 @@ def test_text_without_a_mark_and_without_latin_letters_first(tmp_path: Path) -> 
     ("data", "hint"),
     [
         ("id,note\n1,M\xfcller\n".encode("latin-1"), "Say its encoding, e.g. --encoding cp1252"),
-        ("id,note\n1,M\xfcller\n".encode() + b"2,\xff\n", "the file is damaged, or several were joined"),
+        ("id,note\n1,M\xfcller\n".encode() + b"2,\xff\n", "the file is damaged, or several files were joined"),
         (b"id,\x00\x01\x02\xff\xfe\x9c\n", "It does not look like text"),
     ],
 )
@@ -240,6 +240,6 @@ def test_text_that_begins_like_another_file_is_text(head: bytes) -> None:
 )
 def test_what_is_no_parquet_is_named(tmp_path: Path, data: bytes, hint: str) -> None:
     (tmp_path / "x.parquet").write_bytes(data)
-    with pytest.raises(InputDataError, match=r"x\.parquet is no Parquet file that can be read") as caught:
+    with pytest.raises(InputDataError, match=r"x\.parquet is not a readable Parquet file") as caught:
         read_footers([source(tmp_path / "x.parquet")])
     assert (caught.value.hint or "").startswith(hint)

@@ -63,7 +63,7 @@ class TestGzip:
             unzip([bytes(whole)])
 
     def test_a_wrong_name(self) -> None:
-        with pytest.raises(InputDataError, match=r"is named \.gz, but it is no gzip"):
+        with pytest.raises(InputDataError, match=r"is named \.gz, but it is not a gzip"):
             unzip([b"a,b\n"])
 
 
