@@ -1,4 +1,4 @@
-"""Aggregates of events within windows, and what each bucket of time keeps of them."""
+"""Aggregates of events within windows, and the state that each bucket of time keeps for them."""
 
 import re
 from collections.abc import Sequence
@@ -20,32 +20,32 @@ if TYPE_CHECKING:
 _DURATION = re.compile(r"([1-9]\d*)(m|h|d|w|y)")
 _UNITS = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800, "y": 365 * 86_400}
 _LG_K = 12
-"""Of HyperLogLog sketches: 4,096 registers, 1.6 % standard error (Apache DataSketches)."""
+"""Size of HyperLogLog sketches: 4,096 registers, 1.6 % standard error (Apache DataSketches)."""
 _UNIT_DIGITS = 15
-"""Decimals of at most so many digits are added up as 64-bit integers, four times as fast."""
+"""Decimals of at most this many digits are summed as 64-bit integers, four times as fast."""
 _SUM_DIGITS = 10
-"""By which Spark's sum of decimals is longer than they."""
+"""Number of digits that Spark's sum of decimals has more than the decimals."""
 _UNIT_SUM = re.compile(r"sum_(\d+)_(\d+)")
 
 
 class Function(StrEnum):
-    """What is computed of a column's values within a window; nulls don't count."""
+    """What is computed from a column's values within a window; nulls are ignored."""
 
     COUNT = "count"
-    """How many values; of no column: how many events. 0 where there are none."""
+    """Number of values; without a column, number of events. 0 if there are none."""
     SUM = "sum"
-    """0 where there are none."""
+    """0 if there are no values."""
     MEAN = "mean"
     MIN = "min"
     MAX = "max"
     STDDEV = "stddev"
     """Of a sample (n - 1); null for fewer than two values."""
     DISTINCT = "distinct"
-    """How many different values, exactly; the partials keep them all."""
+    """Exact number of distinct values; the partials keep all of them."""
     APPROX_DISTINCT = "approx_distinct"
-    """The same by a HyperLogLog sketch: 1.6 % standard error, small partials."""
+    """Number of distinct values by a HyperLogLog sketch: 1.6 % standard error, small partials."""
     LAST = "last"
-    """The value of the latest event that has one; of equal times the greatest."""
+    """The value of the latest event that has one; the greatest of several at that time."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Aggregate:
         function: see `Function`.
         column: of the events; None only for count.
         over: windows such as `5m`, `1h`, `7d`, `4w`, `1y` (365 days).
-        name: of the features, before the window; default `<column>_<function>`, or `count`.
+        name: start of the features' names, before the window; default `<column>_<function>`, or `count`.
     """
 
     function: Function
@@ -65,7 +65,7 @@ class Aggregate:
     name: str
 
     def feature(self, window: str) -> str:
-        """The column of one window."""
+        """The column's name for one window."""
         return f"{self.name}_{window}"
 
 
@@ -80,12 +80,12 @@ def aggregate(function: str, column: str | None = None, *, over: Sequence[str], 
     """Declare an aggregate; see `Aggregate`.
 
     Raises:
-        DeclarationError: no such function, no window, or a column too few or too many.
+        DeclarationError: the function is unknown, a window or the column is missing, or a window is named twice.
     """
     if function not in tuple(Function):
         meant = arguments.nearest(function, Function)
         raise DeclarationError(
-            f"{function!r} is no aggregate.",
+            f"{function!r} is not an aggregate.",
             hint=f"{f'Did you mean {str(meant)!r}? ' if meant else ''}Use one of {', '.join(Function)}.",
         )
     kind = Function(function)
@@ -103,19 +103,19 @@ def aggregate(function: str, column: str | None = None, *, over: Sequence[str], 
 
 
 def duration(text: str) -> timedelta:
-    """Read a window or a precision.
+    """Parse a window or a precision.
 
     Raises:
-        DeclarationError: it is none.
+        DeclarationError: it is not a duration.
     """
     match = _DURATION.fullmatch(text)
     if match is None:
-        raise DeclarationError(f"{text!r} is no length of time.", hint="E.g. '5m', '1h', '7d', '4w', '1y'.")
+        raise DeclarationError(f"{text!r} is not a duration.", hint="E.g. '5m', '1h', '7d', '4w', '1y'.")
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
 def states(each: Aggregate, at: str, schema: "StructType") -> "dict[str, Column]":
-    """What a bucket keeps for an aggregate: the columns' names, and what they are of the bucket's events."""
+    """The state that a bucket keeps for an aggregate: column name -> expression over the bucket's events."""
     from pyspark.sql import functions as F
 
     column = each.column
@@ -153,12 +153,12 @@ def states(each: Aggregate, at: str, schema: "StructType") -> "dict[str, Column]
 
 
 def is_state(name: str, each: Aggregate) -> bool:
-    """Whether a column of the partials may have this name."""
+    """Whether a column with this name can be the aggregate's state in the partials."""
     return name == "events" if each.column is None else name.startswith(f"{each.column}__")
 
 
 def merged(each: Aggregate, inside: "Column", schema: "StructType") -> "Column":
-    """An aggregate of the buckets of a window."""
+    """An aggregate computed from the buckets of a window."""
     from pyspark.sql import functions as F
 
     def state(name: str) -> "Column":
@@ -185,17 +185,17 @@ def merged(each: Aggregate, inside: "Column", schema: "StructType") -> "Column":
         case Function.MAX:
             return F.max(state("max"))
         case Function.STDDEV:
-            return _stddev(F.sort_array(F.collect_list(state("spread"))))  # in one order: the same answer each time
+            return _stddev(F.sort_array(F.collect_list(state("spread"))))  # sorted: the same result each time
         case Function.DISTINCT:
             return F.size(F.array_distinct(F.flatten(F.collect_list(state("values"))))).cast("bigint")
         case Function.APPROX_DISTINCT:
             return F.coalesce(F.hll_sketch_estimate(F.hll_union_agg(state("sketch"))), F.lit(0).cast("bigint"))
-        case Function.LAST:  # no two buckets share a time; and Spark hashes this, where it would sort for max(struct)
+        case Function.LAST:  # no two buckets share a time; Spark hashes max_by, but would sort for max(struct)
             return F.max_by(state("last")["value"], state("last")["at"])
 
 
 def direct(each: Aggregate, inside: "Column", at: str, schema: "StructType") -> "Column":
-    """An aggregate of the events of a window."""
+    """An aggregate computed from the events of a window."""
     from pyspark.sql import functions as F
 
     if each.column is None:
@@ -224,7 +224,7 @@ def direct(each: Aggregate, inside: "Column", at: str, schema: "StructType") -> 
 
 
 def _stddev(spreads: "Column") -> "Column":
-    """Of several buckets' count, mean and sum of squared distances, merged pair by pair.
+    """Standard deviation from the count, mean and sum of squared distances of several buckets, merged in pairs.
 
     Source: Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
     """
@@ -248,7 +248,7 @@ def _stddev(spreads: "Column") -> "Column":
 
 
 def _sum_state(column: str, value: "Column", kind: "DataType") -> "dict[str, Column]":
-    """A bucket's sum: of short decimals in units of their last place, as `<column>__sum_<precision>_<scale>`."""
+    """A bucket's sum; for short decimals in units of their last place, as `<column>__sum_<precision>_<scale>`."""
     from pyspark.sql import functions as F
     from pyspark.sql.types import DecimalType
 
@@ -265,7 +265,7 @@ def _of_units(units: "Column", precision: int, scale: int) -> "Column":
 
 
 def _sum_type(kind: "DataType") -> str:
-    """What Spark's sum of a column is of."""
+    """The type of Spark's sum of a column."""
     from pyspark.sql.types import DecimalType, FractionalType
 
     if isinstance(kind, DecimalType):

@@ -13,10 +13,10 @@ _PYTHON = ".".join(map(str, sys.version_info[:2]))
 
 
 def digest_of(feature: OnDemandFeature) -> str | None:
-    """The SHA-256 of a function's syntax, its inputs and its type; None where its source is not to be had.
+    """The SHA-256 of a function's syntax, its inputs and its type; None if its source is not available.
 
-    Comments, layout and the docstring do not count. What the function calls of its module is not looked at. The syntax
-    tree is one of a version of Python, which stands in front: `3.11:9f86d0...`.
+    Comments, layout and the docstring do not count; nor does code that the function calls. The digest starts with the
+    Python version, because syntax trees differ between versions: `3.11:9f86d0...`.
     """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(feature.function)))
@@ -33,7 +33,7 @@ def digest_of(feature: OnDemandFeature) -> str | None:
 
 
 def differs(recorded: str | None, feature: OnDemandFeature) -> bool:
-    """Whether a function is another one than was recorded; not where that can't be told."""
+    """Whether a function differs from the recorded digest; False if that can't be determined."""
     now = digest_of(feature)
     if recorded is None or now is None or recorded.partition(":")[0] != now.partition(":")[0]:
         return False

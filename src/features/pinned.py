@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 _NONE = -1
-"""What Nessie says of the snapshot of a table that never had one."""
+"""Nessie's snapshot id of a table that never had a snapshot."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class PinnedTable:
     """A table at one published snapshot.
 
     Attributes:
-        at: the commit that has it.
-        state: what its metadata file says; read from there, so it stays what it is whatever is published later.
-        only: of its files, those that count; None: all of them.
+        at: the commit that contains it.
+        state: the content of its metadata file; it stays the same, whatever is published later.
+        only: the files that count; None: all files.
     """
 
     name: TableName
@@ -54,10 +54,10 @@ class PinnedTable:
 
     @classmethod
     def load(cls, lake: Lakehouse, table: TableName, at: At) -> "PinnedTable":
-        """The table as a commit has it.
+        """The table at a commit.
 
         Raises:
-            UnknownTableError: it is not there.
+            UnknownTableError: it does not exist.
             ServiceError: its metadata can't be read.
         """
         content = lake.content(table, str(at))
@@ -78,7 +78,7 @@ class PinnedTable:
         if (_NONE if state.snapshot_id is None else state.snapshot_id) != snapshot_id:
             raise UsageError(
                 f"{table} has no snapshot {snapshot_id} in {metadata_location}: it was collected.",
-                hint="Take a newer state; a hold keeps one from being collected.",
+                hint="Take a newer state; a hold protects a state from being collected.",
             )
         return cls(table, at, metadata_location, snapshot_id, state)
 
@@ -93,7 +93,7 @@ class PinnedTable:
         """Its live data files, exactly those of the snapshot.
 
         Raises:
-            ContractError: rows of them are deleted by other files, so that they can't be read as they are.
+            ContractError: delete files remove rows of them, so that they can't be read directly.
             UsageError: the snapshot was collected.
         """
         if self.state.has_delete_files():
@@ -106,7 +106,7 @@ class PinnedTable:
             return tuple(path for path in paths if self.only is None or path in self.only)
 
     def part(self, files: Collection[str]) -> "PinnedTable":
-        """The same snapshot, as if it had only some of its files."""
+        """The same snapshot, restricted to some of its files."""
         return replace(self, only=frozenset(files))
 
     @property
@@ -115,14 +115,16 @@ class PinnedTable:
         return all(urlsplit(path).scheme in ("", "file") for path in self.files)
 
     def require_files(self) -> None:
-        """Refuse to read a snapshot of which files on this machine are gone; others are found out when read.
+        """Refuse a snapshot with missing files on this machine; files elsewhere are only checked when they are read.
 
         Raises:
-            UsageError: names the first of them.
+            UsageError: the message names the first missing file.
         """
         gone = [path for path in self.files if not os.path.exists(local_path(path))] if self.is_local else []
         if gone:
-            raise _collected(self.name, self.snapshot_id, f"{len(gone)} of its files, the first is {gone[0]}")
+            raise _collected(
+                self.name, self.snapshot_id, f"{len(gone)} of its files are missing, the first is {gone[0]}"
+            )
 
     @property
     def rows(self) -> int:
@@ -130,7 +132,7 @@ class PinnedTable:
         return int(self.state.summary("total-records") or 0)
 
     def batches(self, columns: tuple[str, ...]) -> "Iterator[pa.RecordBatch]":
-        """Its rows by PyIceberg, which reads any storage and any type, batch by batch.
+        """Read its rows with PyIceberg, which supports any storage and any type, batch by batch.
 
         Raises:
             UsageError: the snapshot was collected.
@@ -147,7 +149,7 @@ class PinnedTable:
 
 
 def local_path(location: str) -> str:
-    """The path of a local file, which Iceberg names as it is (nothing in it is escaped), perhaps after `file:`."""
+    """The path of a local file from Iceberg's location, perhaps with `file:` before it; nothing in it is escaped."""
     return "/" + location.removeprefix("file:").lstrip("/")
 
 
@@ -163,17 +165,17 @@ def _not_collected(table: TableName, snapshot: SnapshotId) -> Iterator[None]:
 
 def _collected(table: TableName, snapshot: SnapshotId, what: str) -> UsageError:
     return UsageError(
-        f"Snapshot {snapshot} of {table} is gone, or not whole any more: {what}.",
-        hint="Take a newer state: `asgard features apply` registers what is published. A hold keeps one from going.",
+        f"Snapshot {snapshot} of {table} is missing or incomplete: {what}.",
+        hint="Take a newer state: `asgard features apply` registers what is published. A hold protects a snapshot.",
     )
 
 
 @dataclass(frozen=True)
 class RowFacts:
-    """What was measured of a view's rows at one snapshot; it stays true, since the snapshot does.
+    """Facts about a view's rows at one snapshot; they stay true, because a snapshot never changes.
 
     Attributes:
-        rows: all of them.
+        rows: number of rows.
         entities: distinct keys.
         ties: rows whose keys and event timestamp another row has too.
         late: rows that were known only after their event timestamp.
@@ -191,7 +193,7 @@ class RowFacts:
 
     @property
     def is_plain(self) -> bool:
-        """The latest row by event timestamp is the right one: no ties, nothing known late."""
+        """Whether the latest row by event timestamp always counts: no ties, no late rows."""
         return self.ties == 0 and self.late == 0
 
 
@@ -200,8 +202,8 @@ class PinnedView:
     """A view at one published snapshot of its table.
 
     Attributes:
-        facts: None where nothing was measured: then ties and late rows are reckoned with.
-        aliases: key -> column of the labels that names this view's entity, where it is called otherwise there.
+        facts: None if nothing was measured: then ties and late rows are assumed.
+        aliases: key -> column of the labels that names this view's entity, where the names differ.
     """
 
     view: FeatureView
@@ -224,11 +226,11 @@ class PinnedView:
 
     @property
     def name(self) -> str:
-        """The view's."""
+        """The view's name."""
         return self.view.name
 
     def describe(self) -> dict[str, Any]:
-        """What a manifest says of it."""
+        """Its description in a manifest."""
         return {
             "view": self.view.name,
             "version": self.view.version,
@@ -241,12 +243,12 @@ class PinnedView:
 
 
 def require_columns(view: FeatureView, table: PinnedTable) -> None:
-    """Refuse a view that its table can't serve.
+    """Refuse a view that does not fit its table.
 
     Raises:
         ContractError: a column is missing, or of another type; the message names each.
     """
-    problems = [f"column {name} is not there" for name in dict.fromkeys(view.columns) if name not in table.columns]
+    problems = [f"column {name} is missing" for name in dict.fromkeys(view.columns) if name not in table.columns]
     for feature in view.features:
         column = table.columns.get(feature.name)
         if column is not None and column.type != feature.type:
@@ -258,7 +260,7 @@ def require_columns(view: FeatureView, table: PinnedTable) -> None:
     for name in view.keys:
         column = table.columns.get(name)
         if column is not None and not is_key_type(column.type):
-            problems.append(f"key {name} is {column.type}, which names no entity")
+            problems.append(f"key {name} is {column.type}, which can't identify an entity")
     tie = table.columns.get(view.tie_break) if view.tie_break else None
     if tie is not None and not is_scalar(tie.type):
         problems.append(f"tie-break {tie.name} is {tie.type}, which has no order")

@@ -1,4 +1,4 @@
-"""Registration: which snapshot of its table each feature view reads. Nothing is copied; a hold keeps it there."""
+"""Registration: which snapshot of its table each feature view reads. Nothing is copied; a hold keeps it readable."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,9 +52,9 @@ class ViewChange:
     """One view of a plan.
 
     Attributes:
-        number: of the registration that will say so; by then taken, if somebody else changed the view meanwhile.
-        before: as it is registered; None for a new one.
-        after: as it will be; None for one that goes.
+        number: of the new registration; it is already taken if another apply changed the view meanwhile.
+        before: the view as registered; None for a new one.
+        after: the view as it will be; None for one that is removed.
         differences: in words.
     """
 
@@ -87,12 +87,12 @@ def plan(
         lake: where they are registered.
         views: as declared.
         at: commit whose tables they will read.
-        prune: names of registered views to take out.
-        pipeline: that declares them; "": whichever registered them.
+        prune: names of registered views to remove.
+        pipeline: that declares them; "": any pipeline.
 
     Raises:
         UnknownTableError: a view's table is not published.
-        ContractError: a table does not have what its view declares.
+        ContractError: a table does not fit what its view declares.
     """
     newest = Registrations(lake.storage).newest(KIND)
     registered = {name: each for name, each in newest.items() if not each.removed}
@@ -126,7 +126,7 @@ def plan(
 def split_waiting(
     lake: Lakehouse, views: Sequence[FeatureView]
 ) -> tuple[tuple[FeatureView, ...], tuple[FeatureView, ...]]:
-    """Views that can be registered, and those of predictions that nobody published yet."""
+    """Views that can be registered, and views of predictions that are not published yet."""
     published = lake.nessie.contents(lake.target, {view.table for view in views if view.model})
     waiting = tuple(view for view in views if view.model and view.table not in published)
     return tuple(view for view in views if view not in waiting), waiting
@@ -140,16 +140,16 @@ def what_it_waits_for(view: FeatureView) -> str:
 def apply(
     lake: Lakehouse, pipeline: str, changes: Sequence[ViewChange], say: Say = lambda _line: None
 ) -> list[Registration]:
-    """Make a plan true: measure, hold and register each view, then let go of what was held before.
+    """Carry out a plan: measure, hold and register each view, then release the holds of earlier registrations.
 
     Args:
-        lake: where.
+        lake: where the views are registered.
         pipeline: that declares the views.
         changes: the plan.
         say: called with one line about each step.
 
     Raises:
-        ConflictError: somebody else registered one of the views meanwhile.
+        ConflictError: another apply registered one of the views meanwhile.
         AsgardError: a table can't be read.
     """
     registrations = Registrations(lake.storage)
@@ -160,7 +160,7 @@ def apply(
                 if change.before is not None and change.after is None:
                     registrations.add(replace(change.before, number=change.number, removed=True))
                     failpoint("after-registration")
-                    say(f"{change.name}: taken out")
+                    say(f"{change.name}: removed")
                 elif change.after is not None and change.action is not Action.KEEP:
                     say(f"{change.name}: measuring {change.after.table.rows:,} rows of {change.after.table.name}")
                     facts = duck.measure(connection, change.after.view, change.after.table)
@@ -180,17 +180,17 @@ def apply(
 
 
 def tidy_holds(lake: Lakehouse, say: Say = lambda _line: None) -> None:
-    """Hold what is registered, and nothing else of what was: whatever applies left behind that died or lost.
+    """Create missing holds of what is registered, and release those that killed or conflicting applies left.
 
-    Holds of later numbers than the newest registration are left alone: an apply may be about to register them.
-    What others made under the name of a hold is left alone too, and named.
+    Holds with a higher number than the latest registration are kept: an apply may be about to register them.
+    References that others created under the name of a hold are kept too, and reported.
     """
     registrations = Registrations(lake.storage)
     _tell_foreign(lake, registrations, say)
     held_registrations = {
         name: held for name, commit in holds_of(lake, KIND).items() if (held := _held_by(name, commit))
     }
-    newest = registrations.newest(KIND)  # after the holds, so that what is held now is known here
+    newest = registrations.newest(KIND)  # read after the holds, so that it contains what they hold
     kept = {(each.name, each.number, each.commit): each for each in newest.values() if not each.removed}
     for name, held in held_registrations.items():
         view, number, _ = held
@@ -206,10 +206,10 @@ def tidy_holds(lake: Lakehouse, say: Say = lambda _line: None) -> None:
 
 
 def _tell_foreign(lake: Lakehouse, registrations: Registrations, say: Say) -> None:
-    """Name what has the name of a view's hold, and is none.
+    """Report references that have the name of a view's hold but are not holds.
 
-    A tag that has no record of a hold, but exactly the name and the commit of a registration's, was made before there
-    were such records: it gets one.
+    A tag without the record of a hold, but with exactly the name and the commit of a registration's hold, is older than
+    such records: it gets one.
     """
     for each in foreign_to(lake, KIND):
         held = _held_by(each.name, each.hash)
@@ -223,22 +223,22 @@ def _tell_foreign(lake: Lakehouse, registrations: Registrations, say: Say) -> No
 
 
 def _held_by(name: str, commit: CommitHash) -> _Held | None:
-    """What a hold of this name is for; None if the name is another kind of name."""
+    """What a hold of this name is for; None if it is not the name of a view's hold."""
     held = _HOLD.fullmatch(base_name(name))
     return (held["view"], int(held["number"]), commit) if held else None
 
 
 def require_own(registered: Iterable[Registration], names: Iterable[str], pipeline: str) -> None:
-    """Refuse names that another pipeline's views have.
+    """Refuse names of views that another pipeline registered.
 
     Raises:
-        UsageError: names each, and its pipeline.
+        UsageError: the message names each, and its pipeline.
     """
     wanted = set(names)
     foreign = [each for each in registered if each.name in wanted and _is_foreign(each, pipeline)]
     if foreign:
         raise UsageError(
-            f"Pipeline {pipeline} declares what another one registered: "
+            f"Pipeline {pipeline} declares views that another one registered: "
             + ", ".join(f"{each.name} of {each.pipeline}" for each in foreign)
             + ".",
             hint="Choose another name; or say `asgard features apply --take-over`, if the pipeline was renamed.",
@@ -246,7 +246,7 @@ def require_own(registered: Iterable[Registration], names: Iterable[str], pipeli
 
 
 class ViewFreshness(StrEnum):
-    """How what a view reads stands to what its target ref has now."""
+    """Whether a view reads the snapshot of its table that the target ref has now."""
 
     NEWEST = "newest"
     BEHIND = "behind"
@@ -254,14 +254,14 @@ class ViewFreshness(StrEnum):
 
     @classmethod
     def of(cls, registered: Registration, published: Mapping[TableName, Content]) -> "ViewFreshness":
-        """Of one view; `published` are the tables of the target ref."""
+        """The freshness of one view; `published` are the tables of the target ref."""
         if registered.table not in published:
             return cls.GONE
         return cls.NEWEST if published[registered.table].snapshot_id == registered.snapshot_id else cls.BEHIND
 
 
 def registered_views(lake: Lakehouse, names: Sequence[str] = ()) -> tuple[PinnedView, ...]:
-    """Registered views, pinned as they are registered; all that have features for no name: predictions are named.
+    """Registered views, pinned as registered. Without names: all views of features, but none of predictions.
 
     Raises:
         UsageError: a view is not registered.
@@ -271,7 +271,7 @@ def registered_views(lake: Lakehouse, names: Sequence[str] = ()) -> tuple[Pinned
     if unknown:
         raise UsageError(
             f"There is no registered feature view {', '.join(map(repr, unknown))}.",
-            hint=f"Registered are {', '.join(current) or 'none'}; `asgard features apply` registers.",
+            hint=f"Registered views: {', '.join(current) or 'none'}. `asgard features apply` registers views.",
         )
     features = [name for name, each in current.items() if not FeatureView.from_json(each.declared).model]
     return tuple(PinnedView.registered(lake, current[name]) for name in (names or features))
@@ -306,15 +306,15 @@ def _registration(lake: Lakehouse, pipeline: str, pinned: PinnedView, facts: Row
 def _warn(view: FeatureView, facts: RowFacts, say: Say) -> None:
     if facts.ties and not (view.created_timestamp and view.tie_break):
         say(
-            f"{view.name}: {facts.ties:,} rows share their keys and event timestamp with another; "
-            f"{'then the greater created timestamp counts' if view.created_timestamp else 'declare tie_break'}"
+            f"{view.name}: {facts.ties:,} rows have the same keys and event timestamp as another; "
+            f"{'the greater created timestamp counts' if view.created_timestamp else 'declare tie_break'}"
         )
     if facts.unusable:
-        say(f"{view.name}: {facts.unusable:,} rows lack a key or a timestamp, and never count")
+        say(f"{view.name}: {facts.unusable:,} rows lack a key or a timestamp, so they never count")
 
 
 def _hold_of(registration: Registration) -> BranchName:
-    """The commit is in it, so that a hold of an apply that died is in nobody's way."""
+    """The hold's name. It contains the commit, so that the hold of a killed apply does not block another apply."""
     return hold_name(KIND, registration.name, f"{registration.number}-{registration.commit[:16]}")
 
 
@@ -330,7 +330,7 @@ def _differences(before: FeatureView, after: FeatureView) -> tuple[str, ...]:
     differences = [f"{name} {old[name]} -> {new[name]}" for name in new if old[name] != new[name]]
     had, has = {each.name: each for each in before.features}, {each.name: each for each in after.features}
     differences += [f"feature {name} added" for name in has if name not in had]
-    differences += [f"feature {name} taken out" for name in had if name not in has]
+    differences += [f"feature {name} removed" for name in had if name not in has]
     differences += [
         f"feature {name} {had[name].type} -> {has[name].type}"
         for name in has
@@ -345,7 +345,7 @@ def _differences(before: FeatureView, after: FeatureView) -> tuple[str, ...]:
 
 
 def _in_words(view: FeatureView) -> dict[str, str]:
-    """A view's properties as people say them, but for its features and its description."""
+    """A view's properties in words, except its features and its description."""
     return {
         "table": str(view.table),
         "keys": ", ".join(view.keys),

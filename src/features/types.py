@@ -1,4 +1,4 @@
-"""Types of features: as Spark SQL says them, and what they are in Arrow and DuckDB."""
+"""Types of features: their Spark SQL names, and their types in Arrow and DuckDB."""
 
 from typing import TYPE_CHECKING
 
@@ -24,10 +24,10 @@ _DUCKDB = {
 
 
 def check_type(text: str, what: str) -> str:
-    """A type in its one spelling, e.g. `bigint`, `decimal(10,2)`, `array<double>`.
+    """A type in its normal spelling, e.g. `bigint`, `decimal(10,2)`, `array<double>`.
 
     Raises:
-        DeclarationError: a feature can't be of it.
+        DeclarationError: a feature can't have this type.
     """
     return str(_checked(DataType.parse(text.lower().replace(" ", "")), text, what))
 
@@ -38,14 +38,14 @@ def _checked(kind: DataType, text: str, what: str) -> DataType:
     known = DataType(_ALIASES[kind.base]) if kind.base in _ALIASES else kind
     if not _is_scalar(known):
         raise DeclarationError(
-            f"{what}: {text!r} is no type of a feature.",
+            f"{what}: {text!r} is not a type of a feature.",
             hint=f"Use {', '.join(_DUCKDB)}, decimal(p,s) or array<...> of them.",
         )
     return known
 
 
 def is_scalar(kind: str) -> bool:
-    """Whether a type is one plain value: no array, struct or map, and nothing that Spark SQL has no name for."""
+    """Whether a type is a single value: not an array, struct or map, and with a name in Spark SQL."""
     return _is_scalar(DataType.parse(kind))
 
 
@@ -54,17 +54,17 @@ def _is_scalar(kind: DataType) -> bool:
 
 
 def is_feature_type(kind: str) -> bool:
-    """Whether a feature may be of a type."""
+    """Whether a feature may have this type."""
     return _is_scalar(DataType.parse(kind).innermost)
 
 
 def is_key_type(kind: str) -> bool:
-    """Whether a type names an entity: equal values are equal everywhere, and written down in one way."""
+    """Whether a type can identify an entity: equal values are equal everywhere, and have one text form."""
     return is_scalar(kind) and kind not in ("binary", "float", "double")
 
 
 def to_duckdb(kind: str) -> str:
-    """A type as DuckDB says it."""
+    """DuckDB's name of a type."""
     return _to_duckdb(DataType.parse(kind))
 
 
@@ -73,7 +73,7 @@ def _to_duckdb(kind: DataType) -> str:
 
 
 def to_arrow(kind: str) -> "pa.DataType":
-    """A feature's type as Arrow says it."""
+    """The Arrow type of a feature's type."""
     arrow = DataType.parse(kind).to_arrow()
     if arrow is None:
         raise KeyError(kind)

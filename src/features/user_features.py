@@ -1,13 +1,12 @@
 """Customer features as of a date, for any pipeline that has purchases.
 
 An as-of date `d` stands for its midnight in UTC, and a row as of `d` is computed from what happened strictly
-before that moment. So its `event_timestamp` is that midnight: whoever joins labels to the latest row with
-`event_timestamp <= label time` never sees the future (point-in-time correctness). `created_at` is the same
-moment, the first at which the row could be known. It is not the clock of the machine that computed it: the same
-input gives the same row whenever it is computed, and when a row was really published is what the table's
-snapshot says.
+before that moment. So its `event_timestamp` is that midnight: a join of labels to the latest row with `event_timestamp
+<= label time` never uses the future (point-in-time correctness). `created_at` is the same moment, the first at which
+the row could be known. It is not the clock of the machine that computed it: the same input gives the same row whenever
+it is computed, and the table's snapshot tells when a row was really published.
 
-The functions need a session time zone of UTC, which is what Asgard's sessions have.
+The functions need a session time zone of UTC, which Asgard's sessions have.
 """
 
 from collections.abc import Callable, Iterable
@@ -31,7 +30,7 @@ def as_of_dates(interval: TimeRange, cadence: Cadence) -> tuple[date, ...]:
     """The dates at which the cadence's intervals start inside `interval`: a table's as-of dates.
 
     Raises:
-        UsageError: not one interval starts in there.
+        UsageError: no interval starts inside `interval`.
     """
     starts = [start.date() for start in cadence.unit.starts(interval)]
     if not starts:
@@ -70,8 +69,8 @@ def customer_metrics(
     """One row per as-of date and customer known before it, whether or not anything happened in between.
 
     A customer is known from the opening of the account or the first purchase, whichever is earlier; that moment
-    also starts `account_age_days`. The work grows with the purchases plus the rows given, never with their
-    product: each purchase is news at the first as-of date after it, and from there on the sums are carried.
+    also starts `account_age_days`. The work grows with the purchases plus the resulting rows, not with their
+    product: each purchase is added at the first as-of date after it, and from then on the sums are carried forward.
 
     Args:
         purchases: customer_id, purchased_at (timestamp), amount (money); one row per purchase.
@@ -144,7 +143,7 @@ def _ticket_events(tickets: DataFrame) -> DataFrame:
 
 
 def _added_up(moments: list[datetime]) -> Callable[[DataFrame], DataFrame]:
-    """The events of a customer added up at the first as-of moment after them: the news of that moment."""
+    """Sum a customer's events at the first as-of moment after them: the news of that moment."""
     # A CASE, not filter(array(...), lambda): Spark 4.1 fails to plan such lambdas above a union
     # (NoSuchElementException in the union's constraints).
     number = F.when(F.col("at") < F.lit(moments[0]), 0)
@@ -168,7 +167,7 @@ def _added_up(moments: list[datetime]) -> Callable[[DataFrame], DataFrame]:
 
 
 def _standing(news: DataFrame) -> DataFrame:
-    """How a customer stands from each moment with news until the next one: the news so far, added up."""
+    """A customer's totals from each moment with news until the next one: the sums of the news so far."""
     in_order = Window.partitionBy("customer_id").orderBy("news_at")
     so_far = in_order.rowsBetween(Window.unboundedPreceding, Window.currentRow)
     return news.select(
@@ -184,7 +183,7 @@ def _standing(news: DataFrame) -> DataFrame:
 
 
 def _carried_to_each(moments: list[datetime]) -> Callable[[DataFrame], DataFrame]:
-    """One row per as-of moment at which the customer stands so."""
+    """One row per as-of moment at which these totals apply."""
     until = F.coalesce("next_news_at", F.lit(len(moments)))
     stands = F.slice(F.array(*map(F.lit, moments)), F.col("news_at") + 1, until - F.col("news_at"))
 

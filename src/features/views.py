@@ -1,4 +1,4 @@
-"""What a user declares of features: views of gold tables, and functions over them that run on demand."""
+"""Declarations of features: views of gold tables, and functions over them that run on demand."""
 
 import inspect
 import re
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 _DURATION = re.compile(r"(\d+)\s*(s|m|h|d|w)")
 _LONGEST_TTL = timedelta(days=3_650_000)
-"""Longer ones fit neither Feast nor the microseconds of 64 bits in which engines reckon."""
+"""Longer ones fit neither Feast nor the 64-bit microseconds in which engines compute."""
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 
 
 class Codec(StrEnum):
-    """How an online store holds a view's rows: one compact value per entity, or Feast's own layout."""
+    """How an online store keeps a view's rows: one compact value per entity, or Feast's own layout."""
 
     PACKED = "packed"
     FEAST = "feast"
@@ -66,16 +66,16 @@ class FeatureView:
         table: the gold table.
         keys: the columns that together name an entity.
         features: in order.
-        event_timestamp: column with the moment that a row speaks of; a row counts for labels from then on.
+        event_timestamp: column with the moment that a row describes; a row counts for labels from then on.
         created_timestamp: column with the moment at which a row could first be known, if that may be later:
-            a label before it does not see the row. It also decides between rows of one event timestamp.
+            the row does not count for labels before it. It also decides between rows with the same event timestamp.
         tie_break: column that decides, by its greater value, between rows of equal timestamps.
         ttl: how long a row counts after its event timestamp, both ends included; None: for ever.
         online: whether the view is kept in the online store.
         codec: how it is kept there.
         owner, description, tags: for people.
-        version: counts up when the meaning of a feature changes.
-        model: whose predictions they are, from a table of `asgard batch-predict`; "" for features.
+        version: increased when the meaning of a feature changes.
+        model: the model whose predictions they are, from a table of `asgard batch-predict`; "" for features.
     """
 
     name: str
@@ -134,7 +134,7 @@ class FeatureView:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "FeatureView":
-        """Read what `to_json` gave."""
+        """Read what `to_json` returned."""
         view = feature_view(
             raw["name"],
             table=raw["table"],
@@ -156,14 +156,14 @@ class FeatureView:
 
 @runtime_checkable
 class DerivedView(Protocol):
-    """A view of which a part follows from other views of its pipeline."""
+    """A view that is partly derived from other views of its pipeline."""
 
     @property
     def name(self) -> str:
         """Unique in its pipeline."""
 
     def derived(self, views: Mapping[str, FeatureView]) -> FeatureView:
-        """The view, seen the pipeline's others by name."""
+        """The view, given the pipeline's other views by name."""
 
 
 SHARED = {
@@ -175,7 +175,7 @@ SHARED = {
     "tags": arguments.names("('pii',)"),
     "version": arguments.WHOLE,
 }
-"""What a user may say of any view: also of one of predictions."""
+"""Arguments of any view, also of a view of predictions."""
 
 
 @declares(
@@ -206,13 +206,13 @@ def feature_view(
     tags: Sequence[str] = (),
     version: int = 1,
 ) -> FeatureView:
-    """Check a declaration and make the `FeatureView` of it; see there for the meaning of each argument.
+    """Check a declaration and create its `FeatureView`; see that class for the meaning of each argument.
 
     Args:
         ttl: a timedelta, or a text such as `90d`, `12h`, `30m`.
 
     Raises:
-        DeclarationError: it can't work; the message names the view and what to change.
+        DeclarationError: the declaration can't work; the message names the view and what to change.
     """
 
     def refuse(what: str, hint: str) -> DeclarationError:
@@ -248,16 +248,16 @@ def feature_view(
 
 
 def parse_ttl(ttl: timedelta | str | None, name: str) -> timedelta | None:
-    """Read a ttl.
+    """Parse a ttl.
 
     Raises:
-        DeclarationError: it is no duration, not positive, or beyond what can be reckoned with.
+        DeclarationError: it is not a duration, not positive, or longer than 10,000 years.
     """
     if isinstance(ttl, str):
         match = _DURATION.fullmatch(ttl.strip())
         if match is None:
             raise DeclarationError(
-                f"Feature view {name}: ttl {ttl!r} is no duration.", hint="E.g. '90d', '12h', '30m', or a timedelta."
+                f"Feature view {name}: ttl {ttl!r} is not a duration.", hint="E.g. '90d', '12h', '30m', or a timedelta."
             )
         seconds = int(match[1]) * _SECONDS[match[2]]
         ttl = timedelta(seconds=min(seconds, _LONGEST_TTL.total_seconds() + 1))
@@ -266,7 +266,9 @@ def parse_ttl(ttl: timedelta | str | None, name: str) -> timedelta | None:
             f"Feature view {name}: ttl is longer than 10,000 years.", hint="Leave it out for rows that never expire."
         )
     if ttl is not None and ttl <= timedelta():
-        raise DeclarationError(f"Feature view {name}: ttl is {ttl}.", hint="Leave it out for rows that never expire.")
+        raise DeclarationError(
+            f"Feature view {name}: ttl must be positive, but is {ttl}.", hint="Leave it out for rows that never expire."
+        )
     return ttl
 
 
@@ -284,10 +286,10 @@ def lasting(ttl: timedelta | None) -> str:
 
 @dataclass(frozen=True)
 class OnDemandFeature:
-    """A pure function of features, and of what comes with a request, computed when a row is asked for.
+    """A pure function of features and of a request's values, computed when a row is requested.
 
     The same function serves training sets, batches and lookups: it takes one pandas Series for each of its
-    parameters and gives one of the same length.
+    parameters and returns one of the same length.
 
     Attributes:
         name: of the feature; unique among the columns of a training set.
@@ -306,7 +308,7 @@ class OnDemandFeature:
 
     @property
     def table(self) -> None:
-        """None: it reads views, no table."""
+        """None: it reads views, not a table."""
         return
 
     @property
@@ -327,7 +329,7 @@ def on_demand(
     """Declare the decorated function as an on-demand feature; see `OnDemandFeature` for the arguments.
 
     Raises:
-        DeclarationError: parameters and inputs differ, or an input is no `view:feature`.
+        DeclarationError: parameters and inputs differ, or an input is not `view:feature`.
     """
 
     @declares(
@@ -347,7 +349,7 @@ def on_demand(
         for reference in inputs.values():
             if not re.fullmatch(r"[a-z]\w*:[a-z]\w*", reference):
                 raise DeclarationError(
-                    f"On-demand feature {name}: {reference!r} is no feature.", hint="Write view:feature."
+                    f"On-demand feature {name}: {reference!r} is not a feature.", hint="Write view:feature."
                 )
         types = {key: check_type(kind, f"On-demand feature {name}") for key, kind in (request or {}).items()}
         kind = check_type(type, f"On-demand feature {name}")
@@ -370,7 +372,8 @@ class Declared:
         """What a pipeline declares.
 
         Raises:
-            DeclarationError: a view's table is not the pipeline's, or an on-demand feature needs what no view has.
+            DeclarationError: a view's table is not declared in the pipeline, or an on-demand feature needs a feature
+                that no view has.
         """
         views = {each.name: each for each in pipeline.extras if isinstance(each, FeatureView)}
         views |= {each.name: each.derived(views) for each in pipeline.extras if isinstance(each, DerivedView)}
@@ -379,25 +382,25 @@ class Declared:
             if view.table not in pipeline.tables and not view.model:
                 raise DeclarationError(
                     f"Feature view {view.name}: its table {view.table} is not declared in pipeline {pipeline.name}.",
-                    hint=f"Declared are {', '.join(map(str, sorted(pipeline.tables)))}.",
+                    hint=f"Declared tables: {', '.join(map(str, sorted(pipeline.tables)))}.",
                 )
         for function in functions.values():
             for reference in function.inputs.values():
                 name, _, feature = reference.partition(":")
                 if name not in views or feature not in views[name].feature_names:
                     raise DeclarationError(
-                        f"On-demand feature {function.name}: {reference} is declared nowhere.",
-                        hint=f"Views are {', '.join(views) or 'none'}.",
+                        f"On-demand feature {function.name}: {reference} is not declared.",
+                        hint=f"Declared views: {', '.join(views) or 'none'}.",
                     )
         return cls(pipeline.name, views, functions)
 
     @property
     def features(self) -> tuple[FeatureView, ...]:
-        """The views of features: all but those of predictions."""
+        """The views of features: all except those of predictions."""
         return tuple(view for view in self.views.values() if not view.model)
 
     def select(self, names: Sequence[str]) -> tuple[FeatureView, ...]:
-        """The views of these names; all of them for none.
+        """The views with these names; all views if no name is given.
 
         Raises:
             UsageError: there is no such view.
@@ -406,6 +409,6 @@ class Declared:
         if unknown:
             raise UsageError(
                 f"There is no feature view {', '.join(map(repr, unknown))}.",
-                hint=f"Declared are {', '.join(self.views) or 'none'}.",
+                hint=f"Declared views: {', '.join(self.views) or 'none'}.",
             )
         return tuple(self.views[name] for name in (names or self.views))

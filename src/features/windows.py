@@ -1,11 +1,12 @@
 """Windowed aggregates: how much, how often, how recently, in the last 5 minutes, 7 days or 2 years.
 
-A declaration compiles to one Spark aggregation over the events, or to two that meet half-way: `partials` keeps what
-each bucket of time adds (an interval of a table, computed once), and `combine` adds the buckets up for each as-of
-moment. So the newest interval costs its own events and one row per key and bucket, not the whole window again.
+A declaration compiles to one Spark aggregation over the events, or to two: `partials` keeps what each bucket of time
+contributes (an interval of a table, computed once), and `combine` merges the buckets for each as-of moment. So the
+latest interval costs its own events and one row per key and bucket, not the whole window again.
 
-An as-of moment `m` sees events with `m - window <= time < m`. Times are cut to the precision: all events of a bucket
-count together, and moments and windows are whole buckets. So a row as of `m` never knows what happened at `m` or later.
+An as-of moment `m` counts events with `m - window <= time < m`. Times are cut to the precision: all events of a bucket
+count together, and moments and windows are whole buckets. So a row as of `m` never contains what happened at `m` or
+later.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,15 +36,15 @@ _DAY = timedelta(days=1)
 class Windowed:
     """Aggregates over events of a key.
 
-    A key has a row as of a moment if something happened to it within the longest window before, or within `every`
-    before that: so the last row of a key that fell silent is one of zeros and nulls, not a stale one.
+    A key has a row as of a moment if it had an event within the longest window before the moment, or within `every`
+    before that window. So the last row of a key without further events has zeros and nulls, not stale values.
 
     Attributes:
         keys: columns that name the entity.
         at: column with the events' times (timestamp).
         aggregates: what to compute.
-        precision: length of a bucket; a whole day holds a whole number of them.
-        every: distance of the as-of moments.
+        precision: length of a bucket; a day must be a whole number of buckets.
+        every: distance between as-of moments.
         known_at: column with the time at which an event became known (timestamp), if that may be later than its moment.
     """
 
@@ -61,15 +62,15 @@ class Windowed:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """The columns that `compute` and `combine` give beside keys and event_timestamp."""
+        """The features' columns in what `compute` and `combine` return."""
         return tuple(each.feature(window) for each in self.aggregates for window in each.over)
 
     def reach(self, moments: Sequence[datetime]) -> TimeRange:
-        """The events, and buckets, that rows as of these moments are made of."""
+        """The time range of the events and buckets that rows as of these moments are computed from."""
         return TimeRange(min(moments) - self.longest - self.every, max(moments))
 
     def compute(self, events: "DataFrame", moments: Sequence[datetime]) -> "DataFrame":
-        """All of it at once, in one aggregation over the events.
+        """Compute rows directly, in one aggregation over the events.
 
         Args:
             events: keys, time and columns.
@@ -96,7 +97,7 @@ class Windowed:
         )
 
     def partials(self, events: "DataFrame") -> "DataFrame":
-        """What each bucket adds: one row per key and bucket that has events.
+        """What each bucket contributes: one row per key and bucket that has events.
 
         Returns:
             keys, bucket (timestamp), known_at where it is declared, and columns that `combine` reads.
@@ -110,7 +111,7 @@ class Windowed:
         return events.groupBy(*self.keys, F.timestamp_micros(self._bucket(F.col(self.at))).alias(BUCKET)).agg(*named)
 
     def combine(self, partials: "DataFrame", moments: Sequence[datetime]) -> "DataFrame":
-        """Rows as of some moments, from what their buckets added; see `compute` for the columns.
+        """Rows as of some moments, computed from the partials of their buckets; see `compute` for the columns.
 
         Raises:
             UsageError: a moment is not at the start of a bucket.
@@ -173,7 +174,7 @@ class Windowed:
         odd = next((moment for moment in moments if _micros(moment) % _length(self.precision)), None)
         if odd is not None:
             raise UsageError(
-                f"As-of moment {odd.isoformat()} lies within a bucket of {self.precision}.",
+                f"As-of moment {odd.isoformat()} is not at the start of a bucket of {self.precision}.",
                 hint="Use moments at which buckets start, or a finer precision.",
             )
 
@@ -203,11 +204,13 @@ def windowed(
         every: default: the precision.
 
     Raises:
-        DeclarationError: a window is no whole number of buckets, or two features have one name.
+        DeclarationError: a window is not a whole number of buckets, or two features have one name.
     """
     bucket = duration(precision)
     if _DAY % bucket:
-        raise DeclarationError(f"A day is no whole number of {precision}.", hint="Use e.g. '5m', '15m', '1h' or '1d'.")
+        raise DeclarationError(
+            f"A day is not a whole number of {precision}.", hint="Use e.g. '5m', '15m', '1h' or '1d'."
+        )
     step = duration(every) if every else bucket
     windowed = Windowed(tuple(keys), at, tuple(aggregates), bucket, step, known_at)
     if not windowed.keys or not windowed.aggregates:
@@ -217,16 +220,16 @@ def windowed(
     ):
         if duration(text) % bucket:
             raise DeclarationError(
-                f"{text} is no whole number of {precision}.", hint="Use a finer precision, or a longer window."
+                f"{text} is not a whole number of {precision}.", hint="Use a finer precision, or a longer window."
             )
     names = [*windowed.keys, *windowed.features, "event_timestamp", "created_at", BUCKET, KNOWN_AT]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise DeclarationError(f"{', '.join(twice)} would be there twice.", hint="Give aggregates names: name='...'.")
+        raise DeclarationError(f"{', '.join(twice)} would occur twice.", hint="Give aggregates names: name='...'.")
     taken = [key for key in windowed.keys if any(is_state(key, each) for each in windowed.aggregates)]
     if taken:
         raise DeclarationError(
-            f"Key {', '.join(taken)} has the name of a column of the partials.", hint="Rename it in the events."
+            f"Key {', '.join(taken)} has the same name as a column of the partials.", hint="Rename it in the events."
         )
     return windowed
 

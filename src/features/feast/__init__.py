@@ -1,1 +1,1 @@
-"""Feast's registry, configuration and offline store over the gold files. The only room that knows Feast."""
+"""Feast's registry, configuration and offline store over the gold files. The only package that imports Feast."""

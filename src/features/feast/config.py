@@ -1,4 +1,4 @@
-"""What `feature_store.yaml` says: where Feast finds the registry, the gold tables, and Redis."""
+"""Content of `feature_store.yaml`: where Feast finds the registry, the gold tables, and Redis."""
 
 import json
 import re
@@ -9,13 +9,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from asgard.common.settings import Settings
 
 ONLINE_VARIABLE = "FEAST_REDIS"
-"""Environment variable that Feast takes Redis's address from, where it has a password."""
+"""Environment variable from which Feast takes Redis's address if the address has a password."""
 
 
 def feast_project(prefix: str) -> str:
-    """The project in Feast's registry and in the keys of codec `feast`: the online prefix in Feast's letters.
+    """The project in Feast's registry and in keys of codec `feast`: the online prefix in letters that Feast allows.
 
-    So lakehouses that share a Redis have keys of their own there.
+    So lakehouses that share a Redis have separate keys there.
     """
     return re.sub(r"[^\w-]", "_", prefix).lstrip("_-") or "asgard"
 
@@ -26,11 +26,12 @@ def repository(settings: Settings) -> Path:
 
 
 def configuration(settings: Settings, *, secrets: bool) -> dict[str, Any]:
-    """What feature_store.yaml says.
+    """The content of feature_store.yaml.
 
     Args:
         settings: of the project.
-        secrets: addresses with their passwords, for this process alone; else the names of environment variables.
+        secrets: whether addresses contain their passwords, for this process only; else they are names of environment
+            variables.
     """
     registry: dict[str, Any] = {"cache_ttl_seconds": 60}
     if is_sql(settings):
@@ -54,26 +55,27 @@ def configuration(settings: Settings, *, secrets: bool) -> dict[str, Any]:
 
 
 def is_sql(settings: Settings) -> bool:
-    """Whether the registry is a database, and no file."""
+    """Whether the registry is a database, not a file."""
     return "://" in (settings.feast_registry or "")
 
 
 def registry_file(settings: Settings) -> Path:
-    """The registry, where it is a file."""
+    """The path of the registry, if it is a file."""
     return Path(settings.feast_registry or repository(settings) / "registry.db").expanduser().resolve()
 
 
 def _shown_address(settings: Settings) -> str | None:
-    """As it may stand in a file: one with a password is left to the environment, where Feast finds it too."""
+    """The registry's address for a file; if it has a password, the environment variable from which Feast reads it."""
     address = settings.feast_registry
     has_password = is_sql(settings) and urlsplit(address or "").password is not None
     return "${ASGARD_FEAST_REGISTRY}" if has_password else address
 
 
 def _online_store(settings: Settings, *, secrets: bool) -> dict[str, Any]:
-    """Redis, which Feast reads and Asgard alone writes: Feast shall delete nothing there.
+    """Redis, which Feast only reads: only Asgard writes there, and Feast must not delete anything.
 
-    Without one that it can reach (it knows no Unix sockets) it has a store of its own, which stays empty.
+    Without a Redis that Feast can reach (it does not support Unix sockets), Feast gets its own store, which stays
+    empty.
     """
     url = settings.redis_url.reveal() if settings.redis_url else ""
     if not url or url.startswith("unix"):
@@ -92,9 +94,10 @@ def _online_store(settings: Settings, *, secrets: bool) -> dict[str, Any]:
 
 
 def connection_string(url: str) -> str | None:
-    """Redis's address as Feast writes it: hosts, then what redis-py is given, all separated by commas.
+    """Redis's address in Feast's format: hosts, then the options for redis-py, all separated by commas.
 
-    None for one that Feast has no words for: with a comma in a password, IPv6, or a password of the Sentinels.
+    None for an address that this format can't express: with a comma in a password, IPv6, or a password of the
+    Sentinels.
     """
     parts = urlsplit(url)
     has_sentinels = "sentinel" in parts.scheme
@@ -117,7 +120,7 @@ def connection_string(url: str) -> str | None:
 
 
 def _as_text(value: str) -> str:
-    """A value that Feast, which reads JSON where it can, takes as it is."""
+    """A value, quoted if Feast would otherwise parse it as JSON."""
     try:
         json.loads(value)
     except ValueError:

@@ -1,6 +1,6 @@
-"""The Feast registry, kept equal to what is registered: Feast's SDK, CLI and UI work on it as on any other.
+"""The Feast registry, kept in sync with what is registered: Feast's SDK, CLI and UI work on it as on any other.
 
-It lies in `<project>/feast`, a Feast repository like any: `feast -c <project>/feast feature-views list`.
+It is in `<project>/feast`, an ordinary Feast repository: `feast -c <project>/feast feature-views list`.
 """
 
 import ast
@@ -44,8 +44,8 @@ PIPELINE = "asgard.pipeline"
 
 
 def import_feast() -> None:
-    """Import Feast without what its import does to this process: it turns prometheus_client to several processes."""
-    importlib.import_module("prometheus_client.values")  # decides by the environment, once: so before Feast
+    """Import Feast without its side effect on this process: it switches prometheus_client to multi-process mode."""
+    importlib.import_module("prometheus_client.values")  # reads the environment once, so import it before Feast
     import feast  # noqa: F401
 
     for name in ("PROMETHEUS_MULTIPROC_DIR", "PROMETHEUS_MULTIPROCESS_DIR", "prometheus_multiproc_dir"):
@@ -53,7 +53,7 @@ def import_feast() -> None:
 
 
 def open_store(settings: Settings) -> "FeatureStore":
-    """Feast's own entrance to the registry.
+    """Feast's own client of the registry.
 
     Raises:
         EnvironmentSetupError: Feast is not installed.
@@ -68,7 +68,7 @@ def open_store(settings: Settings) -> "FeatureStore":
     folder = repository(settings)
     folder.mkdir(parents=True, exist_ok=True)
     shown = configuration(settings, secrets=False)
-    lines = [f"{name}: {json.dumps(value)}\n" for name, value in shown.items()]  # JSON is YAML, whatever is in it
+    lines = [f"{name}: {json.dumps(value)}\n" for name, value in shown.items()]  # any JSON is valid YAML
     _write(folder / "feature_store.yaml", "".join(["# Made by `asgard features apply`.\n", *lines]))
     _write(folder / f"{_DECLARES}.py", _REPOSITORY)
     config = RepoConfig(**configuration(settings, secrets=True), repo_path=folder)
@@ -76,7 +76,7 @@ def open_store(settings: Settings) -> "FeatureStore":
 
 
 def _write(path: Path, text: str) -> None:
-    """Put a file in place, whole."""
+    """Write a file atomically."""
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
@@ -87,13 +87,13 @@ def _write(path: Path, text: str) -> None:
 def synchronise(
     lake: Lakehouse, on_demand: Sequence[OnDemandFeature], say: Say = lambda _line: None, *, pipeline: str = ""
 ) -> None:
-    """Bring the registry to what is registered: entities, views, on-demand features.
+    """Update the registry to what is registered: entities, views, on-demand features.
 
     Args:
-        lake: whose registrations.
-        on_demand: functions to register beside them; those that need unregistered views are left out.
+        lake: with the registrations.
+        on_demand: functions to register too; those that need unregistered views are left out.
         say: called with one line about what changed.
-        pipeline: that declares the functions: others that it declared before are taken out.
+        pipeline: declares the functions; other functions that it declared before are removed.
 
     Raises:
         EnvironmentSetupError: Feast is not installed, or lacks the database's driver.
@@ -122,27 +122,27 @@ def synchronise(
         _write(repository(lake.settings) / _STATE, state)
     for name, odd in ((name, unfit(each)) for name, each in registered.items()):
         if odd is not None:
-            say(f"{name}: left out of Feast's registry, which can't hold {odd.name} ({odd.type})")
+            say(f"{name}: left out of Feast's registry, which can't store {odd.name} ({odd.type})")
     for name in sorted(foreign & registered.keys()):
         say(
             f"{name}: left out of Feast's registry, which has a feature view of this name that Asgard did not make: "
-            "rename or delete that one"
+            "rename or delete that view"
         )
     say(f"Feast: {len(views)} views in {repository(lake.settings)}")
 
 
 def require_portable(on_demand: Sequence[OnDemandFeature]) -> None:
-    """Refuse functions that Feast can't keep, before anything is done.
+    """Refuse functions that Feast can't store, before anything is done.
 
     Raises:
-        DeclarationError: one uses something of its module.
+        DeclarationError: a function uses other names of its module.
     """
     for function in on_demand:
         _source_of(function)
 
 
 def is_current(lake: Lakehouse, on_demand: Sequence[OnDemandFeature]) -> bool:
-    """Whether the registry was brought to what is registered, as was noted beside it; Feast is not asked."""
+    """Whether the registry matches what is registered, by the state file beside it; Feast is not called."""
     registered = Registrations(lake.storage).current(KIND)
     path = repository(lake.settings) / _STATE
     if not path.exists() or not (is_sql(lake.settings) or registry_file(lake.settings).exists()):
@@ -167,7 +167,7 @@ def _state(
 
 
 def _stale(store: "FeatureStore", views: "Mapping[str, FeastView]", functions: set[str], pipeline: str) -> list[Any]:
-    """What earlier applies put into the registry and nothing needs any more; what others put there stays."""
+    """Objects of earlier applies that nothing needs any more; objects that others registered are kept."""
     from asgard.features.feast.source import SnapshotSource
 
     feast_views = store.list_feature_views()
@@ -197,7 +197,7 @@ def _project(lake: Lakehouse) -> "Project":
 
 
 def is_own(view: "FeastView") -> bool:
-    """Whether Asgard put a feature view into a Feast registry."""
+    """Whether a feature view in a Feast registry was created by Asgard."""
     from asgard.features.feast.source import SnapshotSource
 
     return isinstance(view.batch_source, SnapshotSource)
@@ -217,7 +217,7 @@ def _entities(registration: Registration) -> "Iterator[Entity]":
 
 
 def unfit(registration: Registration) -> Feature | None:
-    """The first feature of a view that Feast has no type for: such a view is left out, and keeps no other out."""
+    """The first feature of a view that Feast has no type for; only such a view is left out, not other views."""
     from asgard.features.feast.source import value_type
 
     for feature in FeatureView.from_json(registration.declared).features:
@@ -310,16 +310,16 @@ def _feast_function(
 
 
 def _source_of(function: OnDemandFeature) -> str:
-    """The function as Feast keeps functions: source text, which has pandas and numpy and nothing else.
+    """The function as Feast stores it: source text, which can use pandas, numpy and nothing else.
 
     Raises:
-        DeclarationError: it uses something else of its module.
+        DeclarationError: it uses other names of its module.
     """
     used = inspect.getclosurevars(function.function)
     foreign = sorted({*used.globals, *used.nonlocals} - {"pd", "np"})
     if foreign:
         raise DeclarationError(
-            f"On-demand feature {function.name} uses {', '.join(foreign)} of its module, which Feast would not have.",
+            f"On-demand feature {function.name} uses {', '.join(foreign)} of its module, which Feast does not store.",
             hint="Use only its parameters, pd and np; import inside the function; or say --no-feast.",
         )
     tree = ast.parse(textwrap.dedent(inspect.getsource(function.function)))
@@ -339,7 +339,7 @@ def _source_of(function: OnDemandFeature) -> str:
 
 @contextmanager
 def _alone(settings: Settings) -> Iterator[None]:
-    """One writer at a time on this machine: Feast reads its registry whole and writes it whole."""
+    """Allow one writer at a time on this machine: Feast reads and writes its registry as a whole."""
     folder = repository(settings)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
@@ -349,7 +349,7 @@ def _alone(settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def _in_words(settings: Settings) -> Iterator[None]:
-    """What Feast and its database say, as our errors."""
+    """Convert errors of Feast and its database to Asgard's errors."""
     where = redact_url(settings.feast_registry or "") if is_sql(settings) else str(registry_file(settings))
     try:
         yield
@@ -357,11 +357,11 @@ def _in_words(settings: Settings) -> Iterator[None]:
         raise
     except ImportError as error:
         raise EnvironmentSetupError(
-            f"The Feast registry {where} needs {error.name}, not installed here.",
+            f"The Feast registry {where} needs {error.name}, which is not installed.",
             hint="Install the database's driver, for PostgreSQL pip install 'psycopg[binary]'; or say --no-feast.",
         ) from error
     except Exception as error:
         raise ServiceError(
-            f"The Feast registry {where} can't be brought up to date: {str(error).splitlines()[0]}",
-            hint="See the setting feast_registry. What is registered is right: `asgard features apply` tries again.",
+            f"The Feast registry {where} can't be updated: {str(error).splitlines()[0]}",
+            hint="See the setting feast_registry. The registrations are complete: `asgard features apply` tries again.",
         ) from error

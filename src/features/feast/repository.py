@@ -1,7 +1,7 @@
-"""What a Feast repository declares that Asgard keeps: what is registered, so that `feast apply` there changes nothing.
+"""Declarations of the Feast repository that Asgard maintains, so that `feast apply` in it changes nothing.
 
-`feast apply` deletes what no Python file of its folder declares. The one that Asgard puts there declares, by this
-module, what the registry has from Asgard.
+`feast apply` deletes objects that no Python file of its folder declares. Asgard's file in that folder uses this module
+to declare all objects that Asgard put into the registry.
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def registered(folder: Path) -> dict[str, Any]:
-    """The objects of a repository's registry that Asgard put there, under names of variables.
+    """The objects that Asgard put into a repository's registry, by variable name.
 
     Args:
         folder: of the repository.

@@ -1,7 +1,7 @@
-"""Feast's view of a pinned table: a data source that is one published snapshot, and its offline store.
+"""Feast's access to a pinned table: a data source for one published snapshot, and its offline store.
 
-Feast restores the source from its registry by this module's name, and takes from it the exact Parquet files of the
-snapshot. Its SDK, CLI and UI need nothing else. The rule of the join is Asgard's (`asgard.features.joins.duck`).
+Feast restores the source from its registry by this module's name, and reads exactly the snapshot's Parquet files. Its
+SDK, CLI and UI need nothing else. The join follows Asgard's rules (`asgard.features.joins.duck`).
 """
 
 import json
@@ -56,10 +56,10 @@ _ROW = "row_of_entity_df"
 
 
 def value_type(kind: str) -> ValueType:
-    """Feast's type of a column, given as Spark SQL says it.
+    """Feast's type for a column's Spark SQL type.
 
     Raises:
-        KeyError: Feast has none.
+        KeyError: Feast has no such type.
     """
     return _value_type(DataType.parse(kind))
 
@@ -75,7 +75,7 @@ class SnapshotSource(DataSource):
 
     Args:
         name: of the source, e.g. `gold.customer_metrics`.
-        options: what a registration says: view, target, commit, metadata_location, snapshot_id, facts.
+        options: of a registration: view, target, commit, metadata_location, snapshot_id, facts.
     """
 
     def __init__(self, *, name: str, options: dict[str, Any], **given: Any) -> None:
@@ -89,14 +89,14 @@ class SnapshotSource(DataSource):
         )
 
     def source_type(self) -> "DataSourceProto.SourceType.ValueType":
-        """Feast's kind for sources that it does not know."""
+        """Feast's type for custom sources."""
         return DataSourceProto.CUSTOM_SOURCE
 
     def __hash__(self) -> int:
         return hash((self.name, self.options["snapshot_id"]))
 
     def __eq__(self, other: object) -> bool:
-        """Another snapshot is another source: otherwise Feast would keep the old one."""
+        """Sources with different snapshots differ: otherwise Feast would keep the old one."""
         same = isinstance(other, SnapshotSource) and super().__eq__(other)  # type: ignore[no-untyped-call]
         return bool(same) and self.options == other.options  # type: ignore[attr-defined]
 
@@ -127,7 +127,7 @@ class SnapshotSource(DataSource):
         )
 
     def validate(self, config: RepoConfig) -> None:
-        """Read the metadata: the snapshot must be there, and its files be its rows."""
+        """Read the metadata: the snapshot must exist, and it must have no delete files."""
         _ = self.pinned(settings_of(config)).table.files
 
     @staticmethod
@@ -141,7 +141,7 @@ class SnapshotSource(DataSource):
         return [(column.name, column.type) for column in columns.values()]
 
     def get_table_query_string(self) -> str:
-        """How people would name it."""
+        """The table and its snapshot, as people would write it."""
         return f"{self.name} FOR VERSION AS OF {self.options['snapshot_id']}"
 
     def pinned(self, settings: Settings) -> PinnedView:
@@ -160,7 +160,7 @@ class SnapshotSource(DataSource):
 
 
 class AtomicRegistryStore(FileRegistryStore):
-    """The registry file, written whole or not at all: Feast's own is empty for a moment, and a reader may see that."""
+    """The registry file, written atomically: with Feast's own store, a reader may see an empty file for a moment."""
 
     def _write_registry(self, registry_proto: Any) -> None:
         registry_proto.version_id = str(uuid.uuid4())
@@ -175,10 +175,10 @@ class AtomicRegistryStore(FileRegistryStore):
 
 
 class SnapshotOfflineStoreConfig(FeastConfigBaseModel):
-    """Of feature_store.yaml; Feast finds it by the store's name.
+    """The offline store's section of feature_store.yaml; Feast finds this class by the store's name.
 
     Attributes:
-        project_dir: Asgard's project folder; None: from the environment, as `asgard` itself.
+        project_dir: Asgard's project folder; None: from the environment, as for `asgard` itself.
     """
 
     type: Literal[
@@ -219,12 +219,12 @@ class SnapshotJob(RetrievalJob):
 
     @property
     def on_demand_feature_views(self) -> "list[OnDemandFeatureView]":
-        """Those that Feast computes over the result."""
+        """The on-demand feature views that Feast computes over the result."""
         return self._on_demand
 
     @property
     def metadata(self) -> RetrievalMetadata | None:
-        """What was asked for."""
+        """What was requested."""
         return self._metadata
 
     def persist(self, storage: SavedDatasetStorage, allow_overwrite: bool = False, timeout: int | None = None) -> None:
@@ -232,7 +232,7 @@ class SnapshotJob(RetrievalJob):
         import pyarrow.parquet as pq
 
         if not isinstance(storage, SavedDatasetFileStorage):
-            raise UsageError("Only a SavedDatasetFileStorage can take it.", hint="Give a path of a Parquet file.")
+            raise UsageError("Only a SavedDatasetFileStorage is supported.", hint="Give a path of a Parquet file.")
         pq.write_table(self.to_arrow(), storage.file_options.uri)
 
 
@@ -255,10 +255,10 @@ class SnapshotOfflineStore(OfflineStore):
         """The features that were known at each row's time; rows keep their order.
 
         Raises:
-            UsageError: entity columns or times that don't fit.
+            UsageError: entity columns or times do not fit.
         """
         if not isinstance(entity_df, pd.DataFrame):
-            raise UsageError("entity_df must be a pandas DataFrame.", hint="Read the labels first.")
+            raise UsageError("entity_df must be a pandas DataFrame.", hint="Read the labels into one.")
         settings = settings_of(config)
         time = infer_event_timestamp_from_entity_df(dict(zip(entity_df.columns, entity_df.dtypes, strict=True)))
         views, names = [], []
@@ -309,7 +309,7 @@ class SnapshotOfflineStore(OfflineStore):
         start_date: datetime,
         end_date: datetime,
     ) -> RetrievalJob:
-        """Of each entity the row that counts between two moments, both included; ties as in a training set."""
+        """For each entity the row that counts between two moments, both included; ties as in a training set."""
         return _pull(config, data_source, join_key_columns, feature_name_columns, (start_date, end_date), latest=True)
 
     @staticmethod
@@ -330,8 +330,8 @@ class SnapshotOfflineStore(OfflineStore):
     def offline_write_batch(
         config: RepoConfig, feature_view: FeastView, table: pa.Table, progress: Callable[[int], Any] | None
     ) -> None:
-        """Refused: a snapshot is not written to."""
-        raise UsageError("A published snapshot is not written to by Feast.", hint="Publish rows through a run.")
+        """Refuse to write: a published snapshot never changes."""
+        raise UsageError("Feast can't write to a published snapshot.", hint="Publish rows through a run.")
 
 
 def _pull(
@@ -371,7 +371,7 @@ def _pull(
 def _of_ours(source: DataSource | None) -> SnapshotSource:
     if not isinstance(source, SnapshotSource):
         raise UsageError(
-            f"{source.name if source else 'The view'} is no published snapshot.",
+            f"{source.name if source else 'The view'} is not a published snapshot.",
             hint="Register it by `asgard features`.",
         )
     return source

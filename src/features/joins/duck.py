@@ -1,8 +1,8 @@
-"""The point-in-time join on one machine: DuckDB's ASOF join over the live Parquet files, within a memory bound.
+"""The point-in-time join on one machine: DuckDB's ASOF join over the live Parquet files, within a memory limit.
 
-For each label the row of each view that counts: the latest by event timestamp that is not after the label's time,
-known by then (created timestamp), and no older than the ttl; among rows of one event timestamp the one created
-last, then the one of the greatest tie-break column, then of the greatest features in order.
+For each label, one row of each view counts: the latest by event timestamp that is not after the label's time, known by
+then (created timestamp), and not older than the ttl. Among rows with the same event timestamp, it is the one created
+last, then the one with the greatest tie-break column, then with the greatest features in order.
 """
 
 import os
@@ -28,7 +28,7 @@ TIME = "__asgard_time"
 
 @contextmanager
 def connect(settings: Settings) -> "Iterator[DuckDBPyConnection]":
-    """A DuckDB of this process's own, which spills to disk beyond its memory.
+    """An in-process DuckDB, which spills to disk when it exceeds its memory limit.
 
     Raises:
         EnvironmentSetupError: DuckDB is not installed, or its memory is too small even with the disk.
@@ -63,17 +63,17 @@ def connect(settings: Settings) -> "Iterator[DuckDBPyConnection]":
 
 
 def quoted(name: str) -> str:
-    """A name as DuckDB's SQL takes it, whatever is in it."""
+    """A name, quoted and escaped for DuckDB's SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def text(value: str) -> str:
-    """A text as DuckDB's SQL takes it."""
+    """A text as a literal for DuckDB's SQL."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def path_text(path: str, inside: str = "") -> str:
-    """A file's path, or a pattern of files inside a folder, as DuckDB's readers take it: nothing in it is a pattern."""
+    """A file's path, or a pattern of files inside a folder, for DuckDB's readers; wildcards in the path are escaped."""
     escaped = "".join(f"[{letter}]" if letter in "[*?" else letter for letter in path)
     return text(f"{escaped}/{inside}" if inside else escaped)
 
@@ -82,10 +82,10 @@ def rows_of(connection: "DuckDBPyConnection", table: PinnedTable, columns: Seque
     """SQL for some columns of a table's rows, e.g. for a FROM clause.
 
     Local Parquet files are read in place, by field id, so that a file older than a rename or a widening gives the
-    right values. What DuckDB can't reach or read so goes through PyIceberg into a temporary table.
+    right values. Files and types that DuckDB can't read this way go through PyIceberg into a temporary table.
 
     Raises:
-        UsageError: files of the snapshot are gone.
+        UsageError: files of the snapshot are missing.
     """
     table.require_files()
     wanted = [table.columns[name] for name in columns]
@@ -100,10 +100,10 @@ def rows_of(connection: "DuckDBPyConnection", table: PinnedTable, columns: Seque
 
 
 def live_rows_of(connection: "DuckDBPyConnection", table: PinnedTable, columns: Sequence[str]) -> str:
-    """The same as `rows_of`, also where other files delete rows of the data files.
+    """The same as `rows_of`, also for a table with delete files.
 
     Raises:
-        UsageError: files of the snapshot are gone.
+        UsageError: files of the snapshot are missing.
     """
     has_deletes = table.state.has_delete_files()
     return _loaded(connection, table, columns) if has_deletes else rows_of(connection, table, columns)
@@ -128,7 +128,7 @@ def _loaded(connection: "DuckDBPyConnection", table: PinnedTable, columns: Seque
         try:
             for batch in table.batches(tuple(columns)):
                 yield batch.select(list(columns)).cast(schema)
-        except UsageError as error:  # DuckDB would make a text of it
+        except UsageError as error:  # DuckDB would convert it to a text
             failed.append(error)
             raise
 
@@ -145,7 +145,7 @@ def _loaded(connection: "DuckDBPyConnection", table: PinnedTable, columns: Seque
 
 
 def measure(connection: "DuckDBPyConnection", view: FeatureView, table: PinnedTable) -> RowFacts:
-    """What has to be known of a view's rows to read them fast, and what its owner should know."""
+    """Measure facts about a view's rows: those that allow faster reads, and those that its owner should know."""
     keys = _listed(view.keys)
     source = rows_of(connection, table, tuple(dict.fromkeys((*view.keys, *view.time_columns))))
     late = "__created > __event" if view.created_timestamp else "false"
@@ -183,7 +183,7 @@ def join_sql(
 
     Returns:
         A SELECT of `label_columns`, the features, and for each view n the times of the row that counted, in
-        microseconds, as `__event_<n>` and `__created_<n>` (null where none did).
+        microseconds, as `__event_<n>` and `__created_<n>` (null if no row counted).
     """
     chosen, joins = [f"l.{quoted(name)}" for name in label_columns], []
     for number, (pinned, pairs) in enumerate(zip(views, names, strict=True)):
@@ -226,13 +226,13 @@ def _candidates(source: SqlSource, pinned: PinnedView, features: Sequence[str]) 
 
 
 def tie_order(view: FeatureView) -> dict[str, str]:
-    """What decides between rows of equal timestamps: columns, and the SQL whose greater value counts."""
+    """Columns that decide between rows of equal timestamps, each with SQL whose greater value counts."""
     declared = {view.tie_break: quoted(view.tie_break)} if view.tie_break else {}
     return declared | {each.name: _comparable(quoted(each.name), DataType.parse(each.type)) for each in view.features}
 
 
 def _comparable(value: str, kind: DataType, depth: int = 0) -> str:
-    """SQL of a value in Spark's order: a null inside an array is the least there, to DuckDB it is the greatest."""
+    """SQL of a value that sorts in Spark's order: a null inside an array comes first in Spark, last in DuckDB."""
     if kind.element is None:
         return value
     item = f"item_{depth}"

@@ -1,4 +1,4 @@
-"""What reads a view's rows: DuckDB on this machine, or Spark. Both give the same rows."""
+"""The engine that reads a view's rows: DuckDB on this machine, or Spark. Both give the same rows."""
 
 from enum import StrEnum
 
@@ -14,7 +14,7 @@ class Engine(StrEnum):
 
 
 def choose(settings: Settings, asked: Engine, rows: int) -> tuple[Engine, str]:
-    """Which one reads so many rows, and why."""
+    """The engine for this many rows, and the reason."""
     if asked is not Engine.AUTO:
         return asked, "asked for"
     limit = settings.point_in_time_rows

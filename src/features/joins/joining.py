@@ -1,4 +1,4 @@
-"""One point-in-time join, the same for each engine: views, labels' columns, and what the features are called."""
+"""One point-in-time join, the same for each engine: views, labels' columns, and the names of the features."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Join:
         *,
         full_names: bool = False,
     ) -> "Join":
-        """Name the features; with `full_names` as `view__feature`.
+        """Create the join and name its features; with `full_names` as `view__feature`.
 
         Raises:
             UsageError: two columns would have one name.
@@ -62,10 +62,10 @@ class Join:
 
 
 def with_on_demand(batch: "pa.RecordBatch", join: Join) -> "pa.RecordBatch":
-    """The batch and the on-demand features' columns.
+    """The batch with the on-demand features' columns.
 
     Raises:
-        UsageError: a function gave something that does not fit.
+        UsageError: a function returned something that does not fit.
     """
     import pyarrow as pa
 
@@ -99,7 +99,7 @@ def computed(function: OnDemandFeature, given: "Mapping[str, pa.Array]", rows: i
         rows: how many.
 
     Raises:
-        UsageError: the function failed, or gave something that does not fit.
+        UsageError: the function failed, or returned something that does not fit.
     """
     import pyarrow as pa
 
@@ -113,7 +113,7 @@ def computed(function: OnDemandFeature, given: "Mapping[str, pa.Array]", rows: i
         array = pa.Array.from_pandas(result, type=to_arrow(function.type))
     except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError) as error:
         raise UsageError(
-            f"On-demand feature {function.name} gave no {function.type}: {str(error).splitlines()[0]}",
+            f"On-demand feature {function.name} did not return {function.type}: {str(error).splitlines()[0]}",
             hint="Return one pandas Series of its type.",
         ) from error
     if len(array) != rows:
@@ -125,7 +125,7 @@ def computed(function: OnDemandFeature, given: "Mapping[str, pa.Array]", rows: i
 
 
 def _failed(function: OnDemandFeature, given: "Mapping[str, pa.Array]", error: Exception) -> UsageError:
-    """The error for a function that failed: which, where in its code, on what; and of decimals, what they are."""
+    """The error for a function that failed: its name, the line, the types of its values, and a hint about decimals."""
     import traceback
 
     import pyarrow as pa
@@ -137,17 +137,17 @@ def _failed(function: OnDemandFeature, given: "Mapping[str, pa.Array]", error: E
     reason = (str(error).splitlines() or [""])[0]
     types = ", ".join(f"{name} {column.type}" for name, column in given.items())
     decimals = [name for name, column in given.items() if pa.types.is_decimal(column.type)]
-    hint = f"It is given a pandas Series for each parameter: {types}."
+    hint = f"It receives a pandas Series for each parameter: {types}."
     if decimals:
         hint = (
-            f"Decimals arrive as Python's Decimal, which does not mix with floats: {', '.join(decimals)}. Say "
-            f"{decimals[0]}.astype(float) in it, or make doubles of them in the gold table."
+            f"Decimals arrive as Python's Decimal, which does not mix with floats: {', '.join(decimals)}. Use "
+            f"{decimals[0]}.astype(float) in it, or convert them to doubles in the gold table."
         )
     return UsageError(f"On-demand feature {function.name} failed{where}: {type(error).__name__}: {reason}", hint=hint)
 
 
 def with_on_demand_schema(schema: "pa.Schema", join: Join) -> "pa.Schema":
-    """The schema of what `with_on_demand` gives."""
+    """The schema of what `with_on_demand` returns."""
     import pyarrow as pa
 
     return pa.schema([*schema, *(pa.field(each.name, to_arrow(each.type)) for each in join.on_demand)])

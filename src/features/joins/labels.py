@@ -32,15 +32,15 @@ _ISO = rf"^\s*[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}(?:[T ]{_CLOCK})?\s*$"
 _LONG_NUMBER = (
     r"-?(0|[1-9][0-9]{0,14}|(0|[1-9][0-9]*)(\.[0-9]+([eE][+-]?[0-9]+)?|[eE][+-]?[0-9]+))|NaN|nan|-?inf|-?Infinity"
 )
-"""A number with a fraction or an exponent of any length, or a whole one that a double surely holds."""
+"""A number with a fraction or an exponent of any length, or a whole number that a double always represents exactly."""
 _INTERNAL = ("__asgard", "__key_", "__event_", "__created_")
-"""How columns of the join's own begin."""
+"""Prefixes of the join's own columns."""
 _INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
 _FLOATS = ("FLOAT", "DOUBLE")
 _TEXTS = "label_texts"
-"""A file's texts, until they are labels."""
+"""Temporary table with a file's texts, before they are converted to labels."""
 _ROWS = "label_rows"
-"""The labels as they were read, in DuckDB's own table."""
+"""Temporary table with the labels as they were read."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Labels:
 
     @property
     def table(self) -> TableName | None:
-        """The table that it names; None for a file."""
+        """The table that `source` names; None for a file."""
         if (
             "/" in self.source
             or Path(self.source).suffix.lstrip(".") in (*_READERS, *_DELIMITED, "gz")
@@ -75,7 +75,7 @@ class Labels:
         """The table, as the ref has it now; None for a file.
 
         Raises:
-            UnknownTableError, UnknownReferenceError: it is not there.
+            UnknownTableError, UnknownReferenceError: it does not exist.
         """
         return PinnedTable.load(lake, self.table, resolve(lake, self.ref)) if self.table else None
 
@@ -83,20 +83,20 @@ class Labels:
 def load_labels(
     connection: "DuckDBPyConnection", labels: Labels, table: PinnedTable | None, views: Sequence[PinnedView]
 ) -> tuple[str, tuple[str, ...]]:
-    """Make a relation of labels that can be joined.
+    """Create a relation of labels that can be joined.
 
     Args:
         connection: to read with.
         labels: to read.
-        table: where they are, if in a table.
+        table: the labels' table, if they are in one.
         views: that they will be joined with.
 
     Returns:
-        Its name, and the labels' own columns. It has those (a time that was text is a timestamp), `TIME`, and each
-        view's keys as `__key_<name>`, in the views' types.
+        The relation's name, and the labels' own columns. The relation has these columns (a time that was text is a
+        timestamp), `TIME`, and each view's keys as `__key_<name>`, in the views' types.
 
     Raises:
-        UsageError: no such file or column, times that can't be read or mix zones, keys of another type.
+        UsageError: a file or column is missing, times can't be read or mix zones, or keys have another type.
     """
     source = rows_of(connection, table, tuple(table.columns)) if table else _file_sql(connection, labels, views)
     prepared = prepare(connection, source, labels.source, labels.time, views)
@@ -107,12 +107,12 @@ def load_labels(
 def prepare(
     connection: "DuckDBPyConnection", source: str, what: str, time: str, views: Sequence[PinnedView]
 ) -> tuple[str, tuple[str, ...]]:
-    """The same for rows that the connection can read already; they are read once.
+    """Create the same relation from rows that the connection can read already; they are read once.
 
     Args:
         connection: to read with.
         source: SQL for a FROM clause.
-        what: how messages call it.
+        what: the source's name in messages.
         time: column with the labels' times.
         views: that they will be joined with.
     """
@@ -126,14 +126,14 @@ def prepare(
     reserved = [name for name in columns if name.casefold().startswith(_INTERNAL)]
     if reserved:
         raise UsageError(
-            f"{what} has columns {', '.join(reserved)}, which the join needs for itself.", hint="Rename them."
+            f"{what} has columns {', '.join(reserved)}, which are names that the join uses itself.", hint="Rename them."
         )
     keys = _keys_of(views)
     lacking = [key for key in keys if key not in columns]
     if lacking:
         raise UsageError(
             f"{what} has no entity column {', '.join(map(repr, lacking))}.",
-            hint=f"It has {', '.join(columns)}; rename what identifies the entity.",
+            hint=f"It has {', '.join(columns)}; rename the column that identifies the entity.",
         )
     kept = ", ".join(_kept(name, kind) for name, kind in columns.items())
     try:
@@ -158,22 +158,22 @@ def prepare(
 
 
 def require_distinct(names: Iterable[str]) -> None:
-    """Refuse columns of one name, whatever their case: DuckDB would take one for the other.
+    """Refuse columns with the same name, whatever their case: DuckDB would mistake one for the other.
 
     Raises:
-        UsageError: names them.
+        UsageError: the message names them.
     """
     given = [name.casefold() for name in names]
     twice = sorted({name for name in given if given.count(name) > 1})
     if twice:
         raise UsageError(
             f"The set would have more than one column {', '.join(twice)}.",
-            hint="Ask for full names (view__feature); a label column of a feature's name must be renamed.",
+            hint="Ask for full names (view__feature); rename a label column that has a feature's name.",
         )
 
 
 def _file_sql(connection: "DuckDBPyConnection", labels: Labels, views: Sequence[PinnedView]) -> str:
-    """SQL that reads a file, with what a reader would guess wrongly as the text that it is."""
+    """SQL that reads a file; columns whose type a reader would guess wrongly are read as text."""
     path = Path(labels.source)
     suffixes = [suffix.lstrip(".").lower() for suffix in path.suffixes if suffix.lower() != ".gz"]
     ending = suffixes[-1] if suffixes else ""
@@ -192,7 +192,7 @@ def _file_sql(connection: "DuckDBPyConnection", labels: Labels, views: Sequence[
     given = f"{path_text(str(path))}, hive_partitioning = false{options.get(reader, '')}"
     try:
         kinds = _columns_of(connection, f"{reader}({given})")
-        # A time that the reader guessed would hide in which zone it was written.
+        # If the reader guessed the time's type, the zone in which it was written would be lost.
         if reader == "read_json" and kinds.get(labels.time, "").startswith(("TIME", "DATE")):
             given += f", columns = {_struct(kinds | {labels.time: 'VARCHAR'})}"
         _columns_of(connection, f"{reader}({given})")
@@ -202,9 +202,9 @@ def _file_sql(connection: "DuckDBPyConnection", labels: Labels, views: Sequence[
 
 
 def typed_texts(connection: "DuckDBPyConnection", file: SmallFile, as_text: Collection[str]) -> str:
-    """Read a file of texts into DuckDB; SQL that gives its columns the types that ingest would infer.
+    """Read a file of texts into DuckDB; return SQL that gives its columns the types that ingest would infer.
 
-    Numbers with more digits than a double gives back are doubles too: models take them so.
+    Numbers with more digits than a double can represent are doubles too, because models use doubles.
 
     Args:
         connection: to read with.
@@ -250,7 +250,8 @@ def _struct(entries: Mapping[str, str]) -> str:
 
 def _unreadable(what: str, error: Exception) -> UsageError:
     return UsageError(
-        f"{what} can't be read: {str(error).splitlines()[0]}", hint="Does its ending say what it is, and is it whole?"
+        f"{what} can't be read: {str(error).splitlines()[0]}",
+        hint="Does its ending match its format, and is it complete?",
     )
 
 
@@ -291,12 +292,12 @@ def _moment(connection: "DuckDBPyConnection", what: str, time: str, kind: str) -
             hint="Write all of them in UTC, e.g. 2024-01-31T12:00:00Z.",
         )
     target = "TIMESTAMP" if zones in ([], [""]) else "TIMESTAMP WITH TIME ZONE"
-    # Anything else, such as the name of a zone, would be read as if it were not there.
+    # DuckDB would ignore anything else, such as the name of a zone.
     return f"CASE WHEN regexp_matches({column}, {text(_ISO)}) THEN epoch_us(try_cast(trim({column}) AS {target})) END"
 
 
 def _kept(name: str, kind: str) -> str:
-    """A label's own column; nanoseconds, which Spark and Iceberg lack, are cut off."""
+    """A label's own column; times in nanoseconds are cut to microseconds, as Spark and Iceberg have no nanoseconds."""
     column = quoted(name)
     if not kind.endswith("_NS"):
         return column
@@ -305,7 +306,7 @@ def _kept(name: str, kind: str) -> str:
 
 
 def _micros_of_nanos(column: str) -> str:
-    """Cut off, never rounded: half a microsecond up would be the future."""
+    """SQL that cuts nanoseconds to microseconds: rounding up would move a time into the future."""
     nanos = f"epoch_ns({column})"
     return f"(({nanos} - (({nanos} % 1000 + 1000) % 1000)) // 1000)"
 
@@ -321,7 +322,7 @@ def _key(connection: "DuckDBPyConnection", what: str, key: str, kind: str, wante
         if not lost:
             return cast
     raise UsageError(
-        f"Entity column {key!r} of {what} is {kind}, but the views' is {target}.",
+        f"Entity column {key!r} of {what} is {kind}, but in the views it is {target}.",
         hint=f"Write it as {wanted}.",
     )
 

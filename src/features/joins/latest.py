@@ -1,4 +1,4 @@
-"""What is known of each entity at one moment: the row of each view that a label of that moment would see."""
+"""The features known of each entity at one moment: of each view, the row that a label of that moment would get."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 KNOWN = "__asgard_known"
-"""Column of a frame of given entities: whether any view has a row of it that counts."""
+"""Column of a frame of given entities: whether any view has a row of the entity that counts."""
 
 
 def latest_frame(
@@ -28,17 +28,17 @@ def latest_frame(
 
     Args:
         source: all rows of a view's table.
-        views: to look at.
+        views: to read.
         names: for each view (feature, column of the result).
-        moment: rows that became visible later do not count, nor those that a ttl has ended.
-        entities: distinct ones to look up, with the views' keys; None: all that have a row in any view.
+        moment: rows that became visible later do not count, nor rows whose ttl has ended.
+        entities: distinct entities to look up, with the views' keys; None: all that have a row in any view.
 
     Returns:
-        The keys (or the entities' columns and `KNOWN`) and the features. A feature of a view that knows nothing is
-        null.
+        The keys (or the entities' columns and `KNOWN`) and the features. A feature is null if its view has no row that
+        counts.
 
     Raises:
-        UsageError: the views have different keys, and no entities are given; or they lack a key.
+        UsageError: the views have different keys, and no entities are given; or the entities lack a key.
     """
     from pyspark.sql import functions as F
 
@@ -48,7 +48,7 @@ def latest_frame(
         if len({frozenset(each) for each in keys}) > 1:
             raise UsageError(
                 f"The views {', '.join(pinned.name for pinned in views)} have different keys.",
-                hint="Say which entities: a file or table with all keys.",
+                hint="Give the entities: a file or table with all keys.",
             )
         return reduce(lambda one, other: one.join(other, list(keys[0]), "full"), frames)
     lacking = sorted({key for each in keys for key in each} - set(entities.columns))

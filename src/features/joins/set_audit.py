@@ -1,4 +1,4 @@
-"""The audit of a training set: what is counted of the joined rows, by either engine, and what must hold."""
+"""The audit of a training set: counts over the joined rows, by either engine, and the conditions for them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from asgard.features.pinned import PinnedView
 
 @dataclass(frozen=True)
 class Audit:
-    """What was counted of a set before it was put in place.
+    """Counts over a set, taken before it is put in place.
 
     Attributes:
-        rows: of the set.
-        labels: that went in.
+        rows: number of rows of the set.
+        labels: number of labels.
         leaks: rows, by view, whose feature is newer than their label.
-        missing: rows, by view, for which no feature row counted.
+        missing: rows, by view, for which there is no feature row that counts.
     """
 
     rows: int
@@ -26,7 +26,7 @@ class Audit:
 
     @classmethod
     def of(cls, views: Sequence[PinnedView], labels: int, found: Mapping[str, int]) -> "Audit":
-        """Read what the aggregates of `counts` gave, by their names."""
+        """Create it from the results of the aggregates of `counts`, by their names."""
         return cls(
             rows=found["rows"],
             labels=labels,
@@ -38,7 +38,7 @@ class Audit:
         """Refuse a set that must not be used.
 
         Raises:
-            AuditFailedError: a feature is newer than its label, or rows were lost or doubled.
+            AuditFailedError: a feature is newer than its label, or rows were lost or duplicated.
         """
         leaks = {name: count for name, count in self.leaks.items() if count}
         if leaks:
@@ -50,13 +50,13 @@ class Audit:
             )
         if self.rows != self.labels:
             raise AuditFailedError(
-                f"{self.labels:,} labels went in, {self.rows:,} rows came out.",
+                f"{self.labels:,} labels were given, but the set has {self.rows:,} rows.",
                 hint="This is a defect of the join: report it. Nothing was written.",
             )
 
 
 def counts(views: Sequence[PinnedView]) -> dict[str, str]:
-    """Aggregates over the joined rows by name, in SQL that DuckDB and Spark read alike."""
+    """Aggregates over the joined rows by name, in SQL that both DuckDB and Spark accept."""
     measures = {"rows": "count(1)"}
     for number, pinned in enumerate(views):
         known = f" OR __created_{number} > {TIME}" if pinned.view.created_timestamp else ""

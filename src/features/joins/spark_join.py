@@ -1,8 +1,8 @@
-"""The point-in-time join on Spark, for what one machine should not do; the same answer as `duck.join_sql`.
+"""The point-in-time join on Spark, for joins that are too large for one machine; the same result as `duck.join_sql`.
 
-Labels and feature rows of an entity are sorted together by the moment at which they became visible; each label
-takes the greatest row so far, by (event timestamp, created timestamp, tie-break, features). One shuffle for all
-views of the same keys, and nothing is collected.
+Labels and feature rows of an entity are sorted together by the moment at which they become visible; each label gets the
+greatest row so far, by (event timestamp, created timestamp, tie-break, features). There is one shuffle for all views
+with the same keys, and nothing is collected.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _LABEL, _IS_LABEL = "__label", "__is_label"
 VISIBLE_AT = "__at"
-"""When a row counts from on, in microseconds since 1970."""
+"""The moment from which a row counts, in microseconds since 1970."""
 FrameSource = Callable[[PinnedTable], "DataFrame"]
 
 
@@ -36,13 +36,13 @@ def join_on_spark(lake: Lakehouse, connection: "DuckDBPyConnection", labels: str
         connection: has the labels.
         labels: see `load_labels`.
         join: what to join to them.
-        out: folder to write, which is not there yet.
+        out: folder to write, which must not exist yet.
 
     Returns:
-        What was counted while it was written.
+        The counts taken while it was written.
 
     Raises:
-        UsageError: files of a snapshot are gone.
+        UsageError: files of a snapshot are missing.
         RunError: Spark failed.
     """
     from pyspark.sql import Observation
@@ -132,7 +132,7 @@ def _joined_group(
 
 
 def visible_rows(table: "DataFrame", pinned: PinnedView, number: int) -> "DataFrame":
-    """Usable rows of a view: keys as `__key_<name>`, `VISIBLE_AT`, and `__row_<number>`, whose greatest counts."""
+    """Usable rows of a view: keys as `__key_<name>`, `VISIBLE_AT`, and `__row_<number>`: the greatest counts."""
     from pyspark.sql import functions as F
 
     view = pinned.view
@@ -150,17 +150,17 @@ def visible_rows(table: "DataFrame", pinned: PinnedView, number: int) -> "DataFr
 
 
 def column_of(*path: str) -> "Column":
-    """A column, or a field of one, whatever is in its name."""
+    """A column, or a field of one, with its name quoted."""
     from pyspark.sql import functions as F
 
     return F.col(".".join(f"`{name.replace('`', '``')}`" for name in path))
 
 
 def with_on_demand_frame(frame: "DataFrame", join: Join) -> "DataFrame":
-    """Rows of a join and its on-demand features' columns.
+    """The rows of a join with its on-demand features' columns.
 
     Raises:
-        UsageError: a function needs a column that is not there, or gives something that does not fit.
+        UsageError: a function needs a column that is missing, or returns something that does not fit.
     """
     from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 

@@ -45,7 +45,7 @@ class SetRequest:
         labels: entities and times.
         on_demand: functions to compute over the views' features.
         full_names: name features `view__feature`.
-        engine: what joins; `auto` chooses by size.
+        engine: for the join; `auto` chooses by size.
     """
 
     views: tuple[PinnedView, ...]
@@ -77,7 +77,7 @@ class Built:
 
 
 def choose_engine(lake: Lakehouse, request: SetRequest) -> tuple[Engine, str]:
-    """What joins, and why."""
+    """The engine for the join, and the reason."""
     return choose(lake.settings, request.engine, sum(pinned.table.rows for pinned in request.views))
 
 
@@ -88,11 +88,11 @@ def build(lake: Lakehouse, request: SetRequest, out: Path, *, overwrite: bool = 
         lake: where the snapshots are.
         request: what it is made of.
         out: Parquet file (DuckDB) or folder (Spark) to write.
-        overwrite: replace what is there, and let go of what it held.
+        overwrite: replace an existing set, and release its holds.
         say: called with one line about each step.
 
     Raises:
-        UsageError: labels, views or columns that don't fit; something is at `out` already.
+        UsageError: labels, views or columns do not fit, or `out` exists already.
         AuditFailedError: the set would leak; nothing is written.
     """
     require_free(out, overwrite=overwrite)
@@ -118,7 +118,7 @@ def build_table(lake: Lakehouse, request: SetRequest, table: TableName, say: Say
         The manifest, which is also in the run's record.
 
     Raises:
-        AsgardError: as `build`; or the run's own.
+        AsgardError: as for `build`, or an error of the run.
     """
     declared = declare_table(
         str(table),
@@ -144,9 +144,9 @@ def build_table(lake: Lakehouse, request: SetRequest, table: TableName, say: Say
 
 
 def _made(lake: Lakehouse, request: SetRequest, table: PinnedTable | None, made: Path, say: Say) -> Mapping[str, Any]:
-    """Write the set at `made`; gives what its manifest says, but for the holds."""
+    """Write the set to `made`; return its manifest without the holds."""
     engine, why = choose_engine(lake, request)
-    say(f"joining by {engine}: {why}")
+    say(f"joining with {engine}: {why}")
     started = time.monotonic()
     with duck.connect(lake.settings) as connection:
         labels, label_columns = load_labels(connection, request.labels, table, request.views)
@@ -173,7 +173,7 @@ def _made(lake: Lakehouse, request: SetRequest, table: PinnedTable | None, made:
 
 
 def join_by_duckdb(connection: "DuckDBPyConnection", labels: str, join: Join, out: Path) -> Audit:
-    """Only the join and its audit: no manifest, no digest, no hold. It replaces the file at `out`.
+    """Run only the join and its audit, without manifest, digest or hold. Replaces the file at `out`.
 
     Raises:
         AuditFailedError: the set would leak; nothing is written.
@@ -210,7 +210,7 @@ def _audited(connection: "DuckDBPyConnection", labels: str, views: Sequence[Pinn
 
 @contextmanager
 def _held(lake: Lakehouse, request: SetRequest, table: PinnedTable | None) -> Iterator[list[BranchName]]:
-    """Hold every snapshot that the set is made of; given up again if the set does not come about."""
+    """Hold every snapshot that the set is made of; release the holds if the set is not completed."""
     owner = f"{datetime.now(UTC):%Y%m%dt%H%M%S}-{secrets.token_hex(3)}"
     commits: dict[CommitHash, None] = dict.fromkeys(pinned.table.at.commit for pinned in request.views)
     if table is not None:
@@ -228,11 +228,11 @@ def _held(lake: Lakehouse, request: SetRequest, table: PinnedTable | None) -> It
 
 
 def _let_go(lake: Lakehouse, holds: Sequence[str], say: Say) -> None:
-    """Drop the holds of a set that was replaced. Where that fails the new set is as whole as without it."""
+    """Release the holds of a set that was replaced. If that fails, the new set is complete anyway."""
     prefix = hold_name(_HOLD, "", "").removesuffix("_")
     try:
         for name in holds:
             if name.startswith(prefix):
                 release(lake, BranchName(name), say)
     except ServiceError as error:
-        say(f"holds of the replaced set stay, drop them by hand: {', '.join(holds)} ({error.message})")
+        say(f"holds of the replaced set were not released, drop them by hand: {', '.join(holds)} ({error.message})")

@@ -1,9 +1,9 @@
 """The digest of a training set: equal for equal rows, whatever their order, their files and the engine.
 
-Each value becomes a text that can be told apart from any other value's: null is `-`, a number or a time its characters
-and a comma, a text its length in bytes, a colon and its characters; lists say how many elements follow. So no value
-can pass for a separator or for null. Names and kinds of the columns go in front; widths that engines choose on their
-own (int or bigint) don't count.
+Each value becomes an unambiguous text: null is `-`; a number or a time is its characters and a comma; a text is its
+length in bytes, a colon and its characters; a list starts with the number of its elements. So no value can be mistaken
+for a separator or for null. Names and kinds of the columns come first; widths that engines choose on their own (int or
+bigint) are ignored.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ def digest(connection: "DuckDBPyConnection", path: Path) -> str:
     kinds: dict[str, DuckDBPyType] = dict(zip(rows.columns, rows.types, strict=True))
     digest = hashlib.sha256("".join(_prefixed(name) + _kind(kinds[name]) for name in sorted(kinds)).encode())
     values = ", ".join(_encoded(quoted(name), kinds[name]) for name in sorted(kinds))
-    # Streamed: what `execute` gives is kept whole, beyond DuckDB's memory bound.
+    # Streamed: a result of `execute` is kept as a whole, beyond DuckDB's memory limit.
     ordered = connection.sql(f"SELECT md5(concat({values})) AS row FROM {reading(path)} ORDER BY row")
     for batch in ordered.to_arrow_reader(_BATCH_ROWS):
         digest.update("".join(batch.column(0).to_pylist()).encode())
@@ -39,7 +39,7 @@ def digest(connection: "DuckDBPyConnection", path: Path) -> str:
 
 
 def column_types(connection: "DuckDBPyConnection", path: Path) -> dict[str, str]:
-    """A set's columns, with their types as DuckDB says them."""
+    """A set's columns, with their DuckDB types."""
     rows = connection.sql(f"SELECT * FROM {reading(path)}")
     return {name: str(kind) for name, kind in zip(rows.columns, rows.types, strict=True)}
 
@@ -60,7 +60,7 @@ def _children(kind: "DuckDBPyType") -> "dict[str, DuckDBPyType]":
 
 
 def _kind(kind: "DuckDBPyType") -> str:
-    """What a type holds, without the widths that two engines may choose differently."""
+    """The kind of a type, without the widths that two engines may choose differently."""
     if kind.id == "list":
         return f"[{_kind(_children(kind)['child'])}]"
     if kind.id == "struct":
@@ -71,7 +71,7 @@ def _kind(kind: "DuckDBPyType") -> str:
 
 
 def _encoded(value: str, kind: "DuckDBPyType", depth: int = 0) -> str:
-    """SQL of a value's text, as arguments of `concat`; no text is the beginning of another one's of the same type."""
+    """SQL of a value's text, as arguments of `concat`; no text is a prefix of another value's of the same type."""
     if kind.id == "list":
         item = f"item_{depth}"
         items = f"list_transform({value}, lambda {item}: concat({_encoded(item, _children(kind)['child'], depth + 1)}))"

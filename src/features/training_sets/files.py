@@ -1,8 +1,8 @@
-"""A training set on disk: its file or folder, and the manifest beside it that says that it is whole.
+"""A training set on disk: its file or folder, and the manifest beside it that marks it as complete.
 
-Two files can't be replaced at one moment. So the manifest goes first: it is replaced by one that says that the set
-is being put in place. Then the rows move, and the manifest that says what they are comes last. Whoever dies in
-between leaves no set, and something that may be replaced.
+Two files can't be replaced at one moment. So first the manifest is replaced by one that says that the set is being put
+in place; then the rows are moved; then the final manifest is written. A process that is killed in between leaves no
+valid set, only files that may be replaced.
 """
 
 import hashlib
@@ -34,31 +34,31 @@ def manifest_path(path: Path) -> Path:
 
 
 def manifest_of(path: Path) -> Mapping[str, Any] | None:
-    """The manifest of a set on disk; None where there is no whole set."""
+    """The manifest of a set on disk; None if there is no complete set."""
     manifest = _manifest(path)
     return manifest if path.exists() and manifest and not manifest.get(_UNFINISHED) else None
 
 
 def require_free(out: Path, *, overwrite: bool) -> None:
-    """Refuse to put a set where something is that must stay.
+    """Refuse a place for a set where something exists that must not be replaced.
 
     Raises:
-        UsageError: something is there, and it may not be replaced, or is a folder that was never a set.
+        UsageError: something exists there that may not be replaced, or a folder that was never a set.
     """
     if out.exists() and not overwrite:
-        raise UsageError(f"{out} is there already.", hint="Say --overwrite, or choose another --out.")
+        raise UsageError(f"{out} exists already.", hint="Say --overwrite, or choose another --out.")
     if out.is_dir() and _manifest(out) is None:
-        raise UsageError(f"{out} is a folder, but no training set.", hint="Choose another --out.")
+        raise UsageError(f"{out} is a folder, but not a training set.", hint="Choose another --out.")
 
 
 def holds_of(out: Path) -> tuple[str, ...]:
-    """The holds of the set at a path, also of one that was not finished; none of a set that was copied there."""
+    """The holds of the set at a path, even if it was not finished; none for a set that was copied there."""
     manifest = _manifest(out) or {}
     return tuple(manifest.get("holds", ())) if manifest.get("path") == str(out.absolute()) else ()
 
 
 def put_in_place(made: Path, out: Path, manifest: Mapping[str, Any]) -> None:
-    """Move a set to its place, with its manifest; what was there goes.
+    """Move a set to its place, with its manifest; a set that exists there is replaced.
 
     Args:
         made: its file or folder, beside `out`.
@@ -80,7 +80,7 @@ def put_in_place(made: Path, out: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder; fine if it is gone."""
+    """Remove a file or a folder, if it exists."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -95,12 +95,12 @@ def _manifest(path: Path) -> dict[str, Any] | None:
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise UsageError(f"{manifest_path(path)} is no manifest.", hint="Move it away, or choose another --out.")
+        raise UsageError(f"{manifest_path(path)} is not a manifest.", hint="Move it away, or choose another --out.")
     return content
 
 
 def _write(path: Path, manifest: Mapping[str, Any]) -> None:
-    """The whole manifest or none, and on disk before anything else happens."""
+    """Write a manifest atomically; it is on disk when this returns."""
     place = manifest_path(path)
     temporary = place.with_name(f"{place.name}.{secrets.token_hex(4)}")
     try:
@@ -114,12 +114,12 @@ def _write(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def described(settings: Settings, labels: Labels, table: PinnedTable | None, join: Join) -> dict[str, Any]:
-    """What a manifest says of where its set comes from: labels, views, code and query of a join.
+    """A manifest's entries about the origin of its set: labels, views, code and query of a join.
 
     Args:
-        settings: whose code version counts.
-        labels: that went in.
-        table: where they were; None for a file.
+        settings: for the code version.
+        labels: of the set.
+        table: the labels' table; None for a file.
         join: what was joined to them.
     """
     code = code_version(settings)

@@ -151,6 +151,6 @@ def test_beyond_the_limit_spark_joins(lake: Lakehouse, spark: "SparkSession", fr
         said: list[str] = []
         built = build(bounded, SetRequest(pinned, labels), tmp_path / f"{limit}.parquet", say=said.append)
         used[limit] = built.manifest["engine"]["used"]
-        assert f"joining by {used[limit]}: 3 feature rows are" in said[0]
+        assert f"joining with {used[limit]}: 3 feature rows are" in said[0]
         assert built.path.is_dir() == (used[limit] == "spark")
     assert used == {2: "spark", 3: "duckdb"}

@@ -105,7 +105,7 @@ def test_a_view_that_feast_has_no_types_for_keeps_no_other_out(
     names = {each.name for each in feast_registry.open_store(lake.settings).list_feature_views()}
     assert view_of(plain).name in names
     assert grid.name not in names
-    wanted = f"{grid.name}: left out of Feast's registry, which can't hold grid (array<array<double>>)"
+    wanted = f"{grid.name}: left out of Feast's registry, which can't store grid (array<array<double>>)"
     assert wanted in said
     assert feast_registry.is_current(lake, [])
 

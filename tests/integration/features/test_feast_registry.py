@@ -78,7 +78,7 @@ def test_a_password_is_in_no_file_and_no_message(shop: ViewShop) -> None:
 
 def test_a_registry_that_cant_be_reached_is_said_and_tried_again(shop: ViewShop, tmp_path: Path) -> None:
     lake = with_registry(shop, f"sqlite:///{tmp_path}/nowhere/registry.sqlite")
-    with pytest.raises(ServiceError, match=r"can't be brought up to date: .*unable to open database file"):
+    with pytest.raises(ServiceError, match=r"can't be updated: .*unable to open database file"):
         feast_registry.synchronise(lake, [])
     assert not feast_registry.is_current(lake, [])
     (tmp_path / "nowhere").mkdir()

@@ -221,7 +221,7 @@ class TestWords:
         ("change", "message"),
         [
             ({"features": [Feature("amount", "bigint")]}, "amount is declared bigint, the column is double"),
-            ({"features": [Feature("amuont", "double")]}, "column amuont is not there"),
+            ({"features": [Feature("amuont", "double")]}, "column amuont is missing"),
             (
                 {"event_timestamp": "visits", "features": [Feature("amount", "double")]},
                 "visits is int, not a timestamp",
@@ -256,7 +256,7 @@ class TestWords:
                 "1 labels of .* no readable time",
             ),
             ({"customer_id": [1], "event_timestamp": ["2024-01-01"], "AMOUNT": [1]}, "more than one column amount"),
-            ({"customer_id": [1], "event_timestamp": ["2024-01-01"], "__Event_0": [1]}, "needs for itself"),
+            ({"customer_id": [1], "event_timestamp": ["2024-01-01"], "__Event_0": [1]}, "that the join uses itself"),
             ({"customer_id": ["x"], "event_timestamp": ["2024-01-01"]}, "is VARCHAR, but the views' is BIGINT"),
             ({"customer_id": [1.5], "event_timestamp": ["2024-01-01"]}, "is DOUBLE, but the views' is BIGINT"),
             ({"customer_id": [1], "event_timestamp": [5]}, "is BIGINT, not a time"),
@@ -284,12 +284,12 @@ class TestWords:
     def test_a_folder_that_is_no_set_is_never_replaced(self, lake: Lakehouse, one_view: Any, tmp_path: Path) -> None:
         (tmp_path / "mine").mkdir()
         request = SetRequest(one_view, Labels("x.csv"))
-        with pytest.raises(UsageError, match="no training set"):
+        with pytest.raises(UsageError, match="not a training set"):
             build(lake, request, tmp_path / "mine", overwrite=True, say=lambda _line: None)
 
     def test_nothing_is_replaced_unasked(self, lake: Lakehouse, one_view: Any, tmp_path: Path) -> None:
         (tmp_path / "set.parquet").write_text("mine")
-        with pytest.raises(UsageError, match="is there already"):
+        with pytest.raises(UsageError, match="exists already"):
             build(lake, SetRequest(one_view, Labels("x.csv")), tmp_path / "set.parquet", say=lambda _line: None)
         assert (tmp_path / "set.parquet").read_text() == "mine"
 

@@ -113,7 +113,7 @@ def test_a_training_set_by_the_command_line(shop: Shop, tmp_path: Path, capsys: 
     manifest = asked(shop, capsys, "features", "training-set", *options)
     assert (manifest["rows"], manifest["without_features"]) == (2, {f"view_{shop.suffix}": 1})
     assert shop.run("features", "training-set", *options) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_a_set_at_a_ref_has_its_labels_from_there_too(

@@ -172,7 +172,7 @@ def test_what_names_no_entity_is_refused(
     execute(lake, RunRequest("test"), lambda attempt: attempt.write(table, rows), lambda _line: None)
     given: dict[str, Any] = {"table": str(table.name), "features": [Feature("amount", "double")]}
     said = kind.partition("<")[0]
-    with pytest.raises(ContractError, match=f"key code is {said}.*, which names no entity"):
+    with pytest.raises(ContractError, match=f"key code is {said}.*, which can't identify an entity"):
         register.plan(lake, [feature_view("points", keys="code", **given)], resolve(lake, None))
     with pytest.raises(ContractError, match=f"tie-break tie is {said}.*, which has no order" if "<" in kind else "key"):
         register.plan(lake, [feature_view("points", keys="code", tie_break="tie", **given)], resolve(lake, None))

@@ -137,7 +137,7 @@ class TestCollected:
         with gone(location):
             assert main(["features", "training-set", *arguments]) == 2
             said = capsys.readouterr().err
-            assert f"Snapshot {table.snapshot_id} of {table.name} is gone, or not whole any more" in said
+            assert f"Snapshot {table.snapshot_id} of {table.name} is missing or incomplete" in said
             assert "hint: " in said
             assert not out.exists()
         assert main(["features", "training-set", *arguments]) == 0
@@ -157,7 +157,7 @@ class TestCollected:
         pinned = registered(lake, view)
         monkeypatch.setattr(PinnedTable, "require_files", lambda _self: None)  # as for files on another machine
         request = SetRequest(pinned, request_of_one.labels)
-        with gone(pinned[0].table.files[0]), pytest.raises(UsageError, match="not whole any more"):
+        with gone(pinned[0].table.files[0]), pytest.raises(UsageError, match="is missing or incomplete"):
             build(lake, request, tmp_path / "set.parquet", say=lambda _line: None)
 
 

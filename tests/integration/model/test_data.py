@@ -287,7 +287,7 @@ class TestData:
         [
             ({"snapshot_id": SnapshotId(7)}, "had snapshot"),
             ({"commit": CommitHash("ab" * 32)}, "Nessie has no"),
-            ({"metadata_location": "file:///nowhere/m.json"}, "is gone, or not whole any more"),
+            ({"metadata_location": "file:///nowhere/m.json"}, "is missing or incomplete"),
         ],
     )
     def test_what_was_never_published_is_noticed(

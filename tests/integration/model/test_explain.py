@@ -171,7 +171,7 @@ def test_what_can_not_be_explained_is_said(shop: LearningShop, capsys: pytest.Ca
     Path(local_path(files[0])).unlink()
     found = asked(shop, capsys, "--key", "customer_id=5")
     assert found["features"] == []
-    assert "is gone, or not whole any more" in found["missing"][0]
+    assert "is missing or incomplete" in found["missing"][0]
     assert found["model"]["stage"] == "Production"
 
 

@@ -192,6 +192,6 @@ def test_what_is_missing_is_said_in_words(shop: LearningShop, capsys: pytest.Cap
     gone = Path(local_path(registered_views(shop.lake, [f"view_{shop.suffix}"])[0].table.files[0]))
     gone.unlink()
     said = refused(shop, capsys, clean)
-    assert "is gone, or not whole any more" in said
+    assert "is missing or incomplete" in said
     assert str(gone) in said
     assert left_behind(shop) == ([], 1)

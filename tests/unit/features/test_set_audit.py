@@ -46,5 +46,5 @@ def test_a_feature_that_is_newer_than_its_label(row: tuple[int, int, int, int], 
 
 @pytest.mark.parametrize("labels", [1, 3])
 def test_rows_that_are_lost_or_doubled(labels: int) -> None:
-    with pytest.raises(AuditFailedError, match=f"{labels} labels went in, 2 rows came out"):
+    with pytest.raises(AuditFailedError, match=f"{labels} labels were given, but the set has 2 rows"):
         audited(RIGHT, RIGHT, labels=labels).require_passed()

@@ -86,7 +86,7 @@ def test_a_copy_has_no_holds_of_its_own(tmp_path: Path) -> None:
 def test_a_manifest_that_is_none(tmp_path: Path, content: Any) -> None:
     (tmp_path / "set").mkdir()
     manifest_path(tmp_path / "set").write_text(content)
-    with pytest.raises(UsageError, match="is no manifest"):
+    with pytest.raises(UsageError, match="is not a manifest"):
         require_free(tmp_path / "set", overwrite=True)
 
 

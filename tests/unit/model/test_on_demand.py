@@ -126,4 +126,4 @@ class TestFailures:
         function = declared(tmp_path, "\n    return spend['a']")
         with pytest.raises(UsageError, match=r"each_visit failed at line 6 of .*: KeyError: 'a'") as caught:
             computed((function,), (view(),), ({"visits": 3, "spend": 1.0},), {"customer_id": 5})
-        assert caught.value.hint == "It is given a pandas Series for each parameter: spend double, visits int64."
+        assert caught.value.hint == "It receives a pandas Series for each parameter: spend double, visits int64."
