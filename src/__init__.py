@@ -1,7 +1,7 @@
-"""Asgard: a lakehouse in PySpark whose every write is audited on a branch before it is published.
+"""Asgard: a lakehouse in PySpark that audits every write on a branch before it publishes it.
 
-What a pipeline needs is here: `from asgard import Pipeline, Daily, checks, feature_view, model`. What reads its models
-and its online store is in `asgard.model` and `asgard.serving`. The public names are those in `__all__` of `asgard`,
+Names that pipelines use are here: `from asgard import Pipeline, Daily, checks, feature_view, model`. Names that read
+models and the online store are in `asgard.model` and `asgard.serving`. The public names are `__all__` of `asgard`,
 `asgard.features`, `asgard.model` and `asgard.serving`; everything else is internal and may change in any release.
 """
 

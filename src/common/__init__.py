@@ -1,1 +1,1 @@
-"""What every room may use: settings, errors, names, logging, git provenance, the one Spark session."""
+"""What every package may use: settings, errors, names, logging, git provenance, the one Spark session."""

@@ -1,6 +1,6 @@
-"""Types that several rooms share."""
+"""Types that several packages share."""
 
 from collections.abc import Callable
 
 Say = Callable[[str], None]
-"""Takes a line for people: what is under way, or what they should know."""
+"""Function that receives a line of progress or notice for people."""

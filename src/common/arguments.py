@@ -1,4 +1,4 @@
-"""Arguments of declarations: what each one may be, checked before any of them is used, with the nearest right word.
+"""Check the arguments of declarations before any of them is used, and suggest the nearest correct word.
 
 A function that declares something gives each of its arguments a `Shape`:
 
@@ -7,8 +7,8 @@ A function that declares something gives each of its arguments a `Shape`:
 def aggregate(function: str, column: str | None = None, *, over: Sequence[str]) -> Aggregate: ...
 ```
 
-A wrong, misspelt, missing or superfluous argument is then a `DeclarationError` that says what was given, what is
-expected and how it is written; the function itself only ever sees values in their one form.
+A wrong, misspelt, missing or superfluous argument then raises a `DeclarationError` that says what was given, what is
+expected and how to write it. The function itself only receives values in their normal form.
 """
 
 import functools
@@ -30,10 +30,10 @@ _SHOWN = 80
 
 
 class Misfit(Exception):
-    """A value is not of its shape.
+    """A value does not fit its shape.
 
     Args:
-        hint: what to write instead, where that is more than the shape's example.
+        hint: what to write instead, if the shape's example does not say enough.
     """
 
     def __init__(self, hint: str = "") -> None:
@@ -46,9 +46,9 @@ class Shape:
     """What an argument may be.
 
     Attributes:
-        words: behind "expected".
-        example: of such a value, as code.
-        take: gives the value in its one form; raises `Misfit`, or a `UsageError` with words of its own.
+        words: the text that follows "expected" in an error.
+        example: code of a valid value.
+        take: returns the value in its normal form; raises `Misfit`, or a `UsageError` with its own message.
     """
 
     words: str
@@ -57,7 +57,7 @@ class Shape:
 
 
 def optional(shape: Shape) -> Shape:
-    """The same, or None."""
+    """Accept what a shape accepts, or None."""
     return Shape(shape.words, shape.example, lambda value: None if value is None else shape.take(value))
 
 
@@ -77,7 +77,7 @@ def text(example: str, *, blank: bool = True) -> Shape:
 
 
 def names(example: str) -> Shape:
-    """A tuple of names, each once; one text is one name."""
+    """A tuple of distinct names; a single text counts as one name."""
     one = text("", blank=False)
 
     def take(value: Any) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ def several(kind: type, words: str, example: str) -> Shape:
 
     def take(value: Any) -> tuple[Any, ...]:
         if isinstance(value, kind):
-            raise Misfit(f"One alone is given; in a tuple, a comma follows it: {example}.")
+            raise Misfit(f"A tuple of one element needs a comma after it: {example}.")
         items = tuple(_items(value))
         if not all(isinstance(each, kind) for each in items):
             raise Misfit
@@ -152,7 +152,7 @@ def one_of(kind: type[StrEnum], example: str) -> Shape:
 def instance(
     kind: type | tuple[type, ...], words: str, example: str, form: Callable[[Any], Any] = lambda value: value
 ) -> Shape:
-    """An object of a class, in a form of its own if one is given; True and False are no numbers."""
+    """An object of a class, converted by `form` if given; True and False do not count as numbers."""
 
     def take(value: Any) -> Any:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
@@ -163,7 +163,7 @@ def instance(
 
 
 def function(words: str, example: str) -> Shape:
-    """A function whose parameters can be seen; no coroutine or generator."""
+    """A function with a readable signature that is not a coroutine or generator."""
 
     def take(value: Any) -> Any:
         if not callable(value) or isinstance(value, type):
@@ -177,7 +177,7 @@ def function(words: str, example: str) -> Shape:
         try:
             inspect.signature(value)
         except (TypeError, ValueError) as error:
-            raise Misfit("Wrap it in a function of your own: its parameters are not known.") from error
+            raise Misfit("Wrap it in a function of your own: its parameters can't be read.") from error
         return value
 
     return Shape(words, example, take)
@@ -198,14 +198,15 @@ def declares(
     further: Mapping[str, Shape] | None = None,
     **shapes: Shape,
 ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Check the arguments of the decorated function by their shapes, and hand them on in their one form.
+    """Check the arguments of the decorated function by their shapes, and pass them on in their normal form.
 
     Args:
-        label: how messages begin; `{argument}` stands for an argument's text. Or a function of the arguments.
-        shared: shapes by argument, beside those that are keywords here.
-        error: what is raised.
+        label: the beginning of messages, where `{argument}` is replaced by an argument's text; or a function of the
+            arguments that returns it.
+        shared: further shapes by argument, in addition to `shapes`.
+        error: the class of the error to raise.
         further: shapes of the keywords that a function with `**keywords` takes.
-        **shapes: by argument; an argument without one is handed on as it is.
+        **shapes: shapes by argument; an argument without a shape is passed on unchanged.
     """
 
     shapes = {**(shared or {}), **shapes}
@@ -232,7 +233,7 @@ def declares(
 
 
 def constructor(label: str, /, **shapes: Shape) -> Callable[[type[_C]], type[_C]]:
-    """The same for the constructor of a dataclass that users call themselves."""
+    """Check the arguments of a dataclass's constructor, as `declares` does for a function."""
 
     def decorate(kind: type[_C]) -> type[_C]:
         kind.__init__ = declares(label, shapes)(kind.__init__)  # type: ignore[method-assign]
@@ -247,17 +248,17 @@ def checked(
     given: Mapping[str, Any],
     error: type[DeclarationError] = DeclarationError,
 ) -> dict[str, Any]:
-    """Keywords in their one form.
+    """Check keyword arguments, and return them in their normal form.
 
     Raises:
-        DeclarationError: one is unknown, or not of its shape.
+        DeclarationError: a keyword is unknown, or its value does not fit its shape.
     """
     _require_known(label, given, shapes, error)
     return {name: _taken(label, name, shapes[name], value, error) for name, value in given.items()}
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The one of some words that was most likely meant: of few letters' difference, or that it is the beginning of."""
+    """The word that was most likely meant: it differs in few letters, or begins with `word`; None if there is none."""
     ranked = sorted(((_distance(word.lower(), each.lower()), each) for each in words), key=lambda pair: pair[0])
     if ranked and ranked[0][0] <= max(1, len(ranked[0][1]) // 3):
         return ranked[0][1]
@@ -265,7 +266,7 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
 
 
 def shown(value: object) -> str:
-    """A value as a message names it."""
+    """The text that stands for a value in a message."""
     if value is None or isinstance(value, str):
         return _cut(repr(value))
     if isinstance(value, type):
@@ -309,7 +310,7 @@ def _require_callable(
     error: type[DeclarationError],
     shapes: Mapping[str, Shape],
 ) -> None:
-    """Refuse, in words, what Python would refuse with a TypeError."""
+    """Raise a readable error where Python would raise a TypeError."""
     parameters = signature.parameters
     kinds = {parameter.kind for parameter in parameters.values()}
     positional = _positional(signature)
@@ -318,8 +319,8 @@ def _require_callable(
     if len(args) > len(positional) and inspect.Parameter.VAR_POSITIONAL not in kinds:
         raise error(
             f"{label}: {shown(args[len(positional)])} is given without its name.",
-            hint=f"Only {', '.join(name for name in positional if name != 'self') or 'nothing'} goes without; "
-            "write NAME=... for the rest.",
+            hint=f"Only {', '.join(name for name in positional if name != 'self') or 'nothing'} can be given without a "
+            "name; write NAME=... for the rest.",
         )
     twice = [name for name in positional[: len(args)] if name in given]
     if twice:
@@ -339,7 +340,7 @@ def _require_known(label: str, given: Iterable[str], known: Iterable[str], error
         meant = nearest(unknown, known)
         raise error(
             f"{label}: there is no argument {unknown!r}.",
-            hint=f"Did you mean {meant}?" if meant else f"There are {', '.join(known)}.",
+            hint=f"Did you mean {meant}?" if meant else f"Known arguments: {', '.join(known)}.",
         )
 
 
@@ -364,7 +365,7 @@ def _cut(shown_text: str) -> str:
 
 
 def _distance(one: str, other: str) -> int:
-    """How many letters were left out, added, replaced, or swapped with their neighbour (optimal string alignment)."""
+    """Number of letters omitted, added, replaced, or swapped with their neighbour (optimal string alignment)."""
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):

@@ -1,6 +1,6 @@
-"""A column's type as Spark SQL names it, read once: `bigint`, `decimal(10,2)`, `array<string>`.
+"""A column's type, parsed from its Spark SQL name: `bigint`, `decimal(10,2)`, `array<string>`.
 
-Everything that asks what a type is asks a `DataType`; `str(...)` gives Spark's short name back.
+All code that tests a type uses `DataType`; `str(...)` returns Spark's short name.
 """
 
 import re
@@ -23,12 +23,12 @@ ALIASES: Mapping[str, str] = {
     "numeric": "decimal",
     "character": "char",
 }
-"""What Spark also calls a type, and its short name."""
+"""Spark's other names of types, and their short names."""
 WHOLE_BITS: Mapping[str, int] = {"tinyint": 8, "smallint": 16, "int": 32, "bigint": 64}
-"""Spark's whole numbers, from the narrowest, and their bits."""
+"""Spark's integer types and their bits, the narrowest first."""
 FLOATING = ("float", "double")
 MAX_PRECISION = 38
-"""Digits that a decimal can have."""
+"""The largest number of digits of a decimal."""
 _DEFAULT_PRECISION, _DEFAULT_SCALE = 10, 0
 _LENGTHS = ("char", "varchar")
 _PARAMETERS = re.compile(r"(\w+)\s*(?:\(\s*(\d+)\s*(?:,\s*(\d+)\s*)?\)|<(.*)>)?", re.DOTALL)
@@ -39,13 +39,13 @@ class DataType:
     """A type of a column.
 
     Attributes:
-        base: its short name without what stands in brackets, e.g. `bigint`, `decimal`, `array`. A name that is
-            none of Spark SQL's types (`uuid`, `fixed[16]`) is a base, too.
+        base: its short name without the part in brackets, e.g. `bigint`, `decimal`, `array`. A name that is not a
+            Spark SQL type (`uuid`, `fixed[16]`) is kept as a base, too.
         precision: digits of a decimal, or the length of a `char` or `varchar`; None for any other type.
-        scale: digits of a decimal behind its point; None for any other type.
-        element: what an array holds; None for any other type.
-        parts: what stands in the brackets of a struct or map, as text; None for any other type. Whoever needs the
-            fields has a session of Spark, which reads them.
+        scale: digits of a decimal after the decimal point; None for any other type.
+        element: the element type of an array; None for any other type.
+        parts: the text in the brackets of a struct or map; None for any other type. Only a Spark session parses it
+            into fields.
     """
 
     base: str
@@ -66,16 +66,16 @@ class DataType:
 
     @classmethod
     def parse(cls, text: str) -> "DataType":
-        """The type of a name; each name is read once.
+        """Parse the name of a type; results are cached.
 
-        Letter case and blanks outside of the brackets of a struct or map do not matter, and Spark's other names of a
-        type (`long`, `numeric(10)`) are the type. Whether there is such a type is not asked here.
+        Letter case and blanks do not matter, except in the brackets of a struct or map. Spark's other names of a type
+        (`long`, `numeric(10)`) give the same type. This does not verify that the type exists.
         """
         return _parsed(text)
 
     @classmethod
     def decimal(cls, precision: int = _DEFAULT_PRECISION, scale: int = _DEFAULT_SCALE) -> "DataType":
-        """A decimal; without digits, the one that Spark takes for `decimal`."""
+        """A decimal; the defaults are those of Spark for `decimal`."""
         return cls("decimal", precision, scale)
 
     @classmethod
@@ -90,7 +90,7 @@ class DataType:
 
     @property
     def is_possible(self) -> bool:
-        """Whether a decimal has 1 to 38 digits, and not more of them behind its point; True for any other type."""
+        """Whether a decimal has 1 to 38 digits, and a scale of at most its precision; True for any other type."""
         return self.digits is None or (1 <= self.digits[0] <= MAX_PRECISION and self.digits[1] <= self.digits[0])
 
     @property
@@ -115,11 +115,11 @@ class DataType:
 
     @property
     def innermost(self) -> "DataType":
-        """What an array of arrays holds in the end; the type itself if it is not an array."""
+        """The element type of the innermost array; the type itself if it is not an array."""
         return self if self.element is None else self.element.innermost
 
     def to_arrow(self) -> "pa.DataType | None":
-        """The type as Arrow has it; None where it has no counterpart that Asgard makes (a struct, a map)."""
+        """The Arrow type; None for types that Asgard does not convert (a struct, a map)."""
         import pyarrow as pa
 
         if self.element is not None:

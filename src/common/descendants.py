@@ -1,4 +1,4 @@
-"""The processes that this one started, and those that they started: found, and ended."""
+"""Find and end the processes that this one started, directly or indirectly."""
 
 import os
 import signal
@@ -11,23 +11,23 @@ from pathlib import Path
 
 POLL_SECONDS = 0.05
 _Row = tuple[int, int, int, bool]
-"""Process, its parent, its process group, and whether it lives: one that ended and was not waited for does not."""
+"""Process, its parent, its process group, and whether it is alive (a zombie is not)."""
 
 
 def descendants() -> frozenset[int]:
-    """The processes that this one started, directly or not, and that live."""
+    """The living processes that this one started, directly or indirectly."""
     return frozenset(_living(set()))
 
 
 def end_descendants(polite: float, limit: float, spare: frozenset[int] = frozenset()) -> None:
-    """End every descendant of this process: politely, and after `polite` seconds by SIGKILL.
+    """End every descendant of this process by SIGTERM, and after `polite` seconds by SIGKILL.
 
-    A process whose parent ended first is known by its group, if that is not this process's own.
+    A process whose parent ended first is found by its process group, unless that is this process's own group.
 
     Args:
-        polite: seconds for which they may clean up behind themselves.
-        limit: seconds after which what still lives is left alone.
-        spare: those to leave alone from the start.
+        polite: seconds that the descendants have for their cleanup.
+        limit: seconds after which this returns, even if some are still alive.
+        spare: processes that are never ended.
     """
     groups: set[int] = set()
     asked: set[int] = set()
@@ -45,7 +45,7 @@ def end_descendants(polite: float, limit: float, spare: frozenset[int] = frozens
 
 
 def _stopped(groups: set[int], spare: frozenset[int]) -> set[int]:
-    """All descendants, each of them stopped: none can start another one, which its end would hide from us."""
+    """Stop all descendants by SIGSTOP and return them: a stopped process can't start another one that we would miss."""
     stopped = set[int]()
     while new := _living(groups) - spare - stopped:
         _send(signal.SIGSTOP, new)
@@ -60,7 +60,7 @@ def _send(number: signal.Signals, pids: set[int]) -> None:
 
 
 def _living(groups: set[int]) -> set[int]:
-    """The descendants that live now, and all members of their groups; adds to those that are known."""
+    """The living descendants and all living members of their groups; adds the descendants' groups to `groups`."""
     rows = list(_processes())
     descendants, parents = set[int](), {os.getpid()}
     while parents:
@@ -71,7 +71,7 @@ def _living(groups: set[int]) -> set[int]:
 
 
 def _processes() -> Iterator[_Row]:
-    """Every process of this machine."""
+    """All processes of this machine."""
     if sys.platform == "linux":
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():

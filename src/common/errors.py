@@ -34,7 +34,7 @@ class AsgardError(Exception):
 
 
 class UsageError(AsgardError):
-    """The caller asked for something that can't be: nothing was started."""
+    """The caller asked for something impossible: nothing was started."""
 
     exit_code = ExitCode.USAGE
 
@@ -60,7 +60,7 @@ class UnknownReferenceError(UsageError):
 
 
 class InputDataError(AsgardError):
-    """A file or a source table can't be read as it was described."""
+    """A file or a source table can't be read as declared."""
 
 
 class ContractError(AsgardError):
@@ -74,11 +74,11 @@ class AuditFailedError(AsgardError):
 
 
 class ServiceError(AsgardError):
-    """An outside system (Nessie, Redis, MLflow, a JDBC source) did not do its part."""
+    """An outside system (Nessie, Redis, MLflow, a JDBC source) failed or refused a request."""
 
 
 class ServiceUnreachableError(ServiceError):
-    """An outside system did not answer at all, or its answer was lost."""
+    """An outside system did not answer, or its answer was lost."""
 
 
 class ConflictError(AsgardError):
@@ -86,15 +86,15 @@ class ConflictError(AsgardError):
 
 
 class WarehouseMismatchError(AsgardError):
-    """This warehouse was made by another Nessie repository than the one that answered."""
+    """This warehouse belongs to another Nessie repository than the one that answered."""
 
 
 class RunError(AsgardError):
-    """A run could not go on; its branch is kept for a look at the data."""
+    """A run could not continue; its branch is kept so that its data can be inspected."""
 
 
 class ArtifactError(AsgardError):
-    """A model's files or facts are not those that were registered, or can't be loaded: nothing was predicted."""
+    """A model's files or facts differ from those registered, or can't be loaded: nothing was predicted."""
 
 
 class EnvironmentSetupError(AsgardError):

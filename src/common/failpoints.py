@@ -1,9 +1,9 @@
-"""Named places at which a test can stop this process, or hold it until the test has done something.
+"""Named places at which a test can kill this process, or pause it until the test has done something.
 
 `ASGARD_FAILPOINT=before-publish:kill` kills the process there, as `kill -9` does.
-`ASGARD_FAILPOINT=before-publish:wait:/tmp/go` waits there until that file exists, after writing
-`/tmp/go.reached`. `ASGARD_FAILPOINT=between-batches:kill-once:/tmp/killed` kills the first process that comes there and
-leaves that file. Unset, a failpoint costs one comparison.
+`ASGARD_FAILPOINT=before-publish:wait:/tmp/go` writes `/tmp/go.reached` there, then waits until `/tmp/go` exists.
+`ASGARD_FAILPOINT=between-batches:kill-once:/tmp/killed` kills the first process that arrives there and creates
+`/tmp/killed`. When the variable is not set, a failpoint costs one comparison.
 """
 
 import os
@@ -18,7 +18,7 @@ _armed = python_environment().get("ASGARD_FAILPOINT", "")
 
 
 def failpoint(name: str) -> None:
-    """Stop or wait here if a test armed this name."""
+    """Kill this process or wait here if a test armed this name."""
     if not _armed:
         return
     armed, action, *rest = _armed.split(":", 2)

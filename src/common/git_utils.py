@@ -1,4 +1,4 @@
-"""Which version of the code runs: setting, then the stamp in a built package, then git."""
+"""Which version of the code runs: from the setting, else the stamp in a built package, else git."""
 
 import json
 import subprocess
@@ -13,12 +13,12 @@ from asgard.common.errors import ServiceError
 from asgard.common.settings import Settings
 
 STAMP = "_stamp.json"
-"""Written into a built package by `python -m asgard.local.package`: the commit that it was built from."""
+"""File that `python -m asgard.local.package` writes into a built package: the commit that it was built from."""
 
 
 @dataclass(frozen=True)
 class CodeVersion:
-    """A commit (or whatever the caller names its version), and whether files differ from it."""
+    """A commit (or another name of the version, given by the caller), and whether files differ from it."""
 
     version: str
     dirty: bool
@@ -31,8 +31,8 @@ def code_version(settings: Settings, folder: Path | None = None) -> CodeVersion:
     """The version of the code that runs.
 
     Args:
-        settings: `code_version` wins where it is set.
-        folder: of the pipeline; git is asked there, by default in the working folder.
+        settings: `code_version` takes precedence if it is set.
+        folder: the pipeline's folder, where git runs; by default the working folder.
     """
     if settings.code_version:
         return CodeVersion(settings.code_version, dirty=False)
@@ -40,28 +40,28 @@ def code_version(settings: Settings, folder: Path | None = None) -> CodeVersion:
 
 
 def repository_of(path: Path) -> Path | None:
-    """The top folder of the git repository that a file or folder is in, also of one that is gone; None if in none."""
+    """The top folder of the git repository that contains a path, even a deleted one; None outside of repositories."""
     folder = next(each for each in (path.absolute(), *path.absolute().parents) if each.is_dir())
     top = _git(folder, "rev-parse", "--show-toplevel")
     return Path(top).resolve() if top else None
 
 
 def state_of(repository: Path) -> CodeVersion | None:
-    """The commit that is checked out in a repository; None before its first."""
+    """The commit that is checked out in a repository; None before its first commit."""
     return _from_git(repository)
 
 
 def has_commit(repository: Path, commit: str) -> bool:
-    """Whether a repository has a commit, whatever is checked out."""
+    """Whether a repository contains a commit, checked out or not."""
     return _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}") is not None
 
 
 @contextmanager
 def checked_out(repository: Path, commit: str) -> Iterator[Path]:
-    """The files of a commit in a folder of their own, while the block lasts; the repository's own stay as they are.
+    """Check out a commit into a temporary folder while the block runs; the repository's own files are not changed.
 
     Raises:
-        ServiceError: git can't check it out.
+        ServiceError: git can't check out the commit.
     """
     with tempfile.TemporaryDirectory(prefix="asgard-code-") as folder:
         tree = Path(folder).resolve() / "tree"
@@ -71,7 +71,7 @@ def checked_out(repository: Path, commit: str) -> Iterator[Path]:
             if done.returncode:
                 raise ServiceError(
                     f"git can't check out {commit} of {repository}: {done.stderr.strip()}",
-                    hint=f"git -C {repository} worktree add says the same.",
+                    hint=f"Run git -C {repository} worktree add to see the same error.",
                 )
             yield tree
         finally:

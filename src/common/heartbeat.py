@@ -1,4 +1,4 @@
-"""Signs of life: a file that is renewed while a process works, and when one counts as dead."""
+"""Heartbeats: a file that is renewed while a process works, and the age at which it counts as dead."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from asgard.common.errors import AsgardError
 
 RENEWAL_SECONDS = 60.0
 DEAD_AFTER = timedelta(hours=1)
-"""Dead is only what was last renewed so long ago (design, sections 3 and 9)."""
+"""Age of the last renewal after which a process counts as dead (design, sections 3 and 9)."""
 
 
 @contextmanager
@@ -17,11 +17,11 @@ def beating(renew: Callable[[], None], name: str) -> Iterator[None]:
     """Call `renew` now, and then each minute until the block ends.
 
     Args:
-        renew: writes the sign of life.
-        name: of the thread that calls it.
+        renew: writes the heartbeat.
+        name: name of the thread that calls it.
 
     Raises:
-        AsgardError: of the first call; a later one may fail, as the next may get through.
+        AsgardError: the first call failed; errors of later calls are ignored, because the next call may succeed.
     """
     renew()
     ended = threading.Event()

@@ -1,8 +1,8 @@
-"""HTTP to the outside of this machine: the environment's proxy, and the certificates that are trusted.
+"""HTTP to other machines: the environment's proxy, and the certificates that are trusted.
 
-The proxy is that of `HTTP_PROXY` and `HTTPS_PROXY`, except for the hosts of `NO_PROXY`. Trusted are the certificates
-in the setting `trust_store` alone, where it is set; else those of the system, of `SSL_CERT_FILE` and `SSL_CERT_DIR`,
-and the public ones of certifi.
+`HTTP_PROXY` and `HTTPS_PROXY` name the proxy, except for the hosts in `NO_PROXY`. If the setting `trust_store` is set,
+only its certificates are trusted; else those of the system, of `SSL_CERT_FILE` and `SSL_CERT_DIR`, and the public
+ones of certifi.
 """
 
 import re
@@ -28,19 +28,19 @@ SYSTEM_BUNDLES = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
-"""Where systems keep trusted certificates, for a Python whose OpenSSL looks elsewhere."""
+"""Files where systems keep trusted certificates, for a Python whose OpenSSL reads other files."""
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _TIMEOUT = urllib3.Timeout(connect=15.0, read=60.0)
 
 
 @dataclass(frozen=True)
 class Site:
-    """Where requests below an address go: straight to its host, or through a proxy.
+    """An address to send requests to, directly or through a proxy.
 
     Attributes:
-        address: without user and password.
-        headers: of each request; the user and password of the address are in them.
-        pool: what sends the requests.
+        address: the address without user and password.
+        headers: headers of each request, with the user and password of the address.
+        pool: sends the requests.
     """
 
     address: str
@@ -56,8 +56,8 @@ def open_site(address: str, settings: Settings) -> Site:
     """Prepare requests to an address.
 
     Args:
-        address: `http://` or `https://`; may have a user and a password.
-        settings: `trust_store` counts here.
+        address: `http://` or `https://`; may contain a user and a password.
+        settings: `trust_store` is used.
 
     Raises:
         EnvironmentSetupError: the proxy or the trust store can't be used.
@@ -67,7 +67,7 @@ def open_site(address: str, settings: Settings) -> Site:
 
 
 def _basic(user: str) -> str:
-    """The header of `user:password`, or of a token alone, in UTF-8 (RFC 7617)."""
+    """The header for `user:password`, or for a token alone, in UTF-8 (RFC 7617)."""
     return f"Basic {b64encode((user if ':' in user else f'{user}:').encode()).decode()}"
 
 
@@ -96,10 +96,10 @@ def _pool(address: str, settings: Settings) -> urllib3.PoolManager:
 
 
 def trusted_certificates(settings: Settings) -> ssl.SSLContext:
-    """TLS for a client that trusts the setting `trust_store`; else this system and the public authorities.
+    """TLS context that trusts the setting `trust_store`; else the system's and the public authorities' certificates.
 
     Raises:
-        EnvironmentSetupError: the trust store does not exist, or has no certificates that can be read.
+        EnvironmentSetupError: the trust store does not exist, or contains no readable certificates.
     """
     if settings.trust_store is not None:
         return ssl.create_default_context(cadata="\n".join(_certificates(settings.trust_store, settings)))
@@ -112,7 +112,7 @@ def trusted_certificates(settings: Settings) -> ssl.SSLContext:
 
 
 def _certificates(store: Path, settings: Settings) -> list[str]:
-    """The certificates of a Java key store, as PEM, by Java's own keytool."""
+    """The certificates of a Java key store, as PEM, read by Java's own keytool."""
     if not store.is_file():
         raise EnvironmentSetupError(
             f"The trust store {store} (setting trust_store) does not exist.",
@@ -140,13 +140,13 @@ def _certificates(store: Path, settings: Settings) -> list[str]:
     last = (output.strip().splitlines() or ["it is empty"])[-1]
     raise EnvironmentSetupError(
         f"The trust store {store} (setting trust_store) can't be read: {last}",
-        hint="Give a Java key store (JKS or PKCS12) that has certificates, and no password or `changeit`. "
-        "For a PEM file set SSL_CERT_FILE instead.",
+        hint="Give a Java key store (JKS or PKCS12) that contains certificates, without a password or with the "
+        "password `changeit`. For a PEM file set SSL_CERT_FILE instead.",
     )
 
 
 def is_untrusted(error: exceptions.HTTPError) -> bool:
-    """Whether a request failed because nobody vouches for the certificate of the other side."""
+    """Whether a request failed because the server's certificate is not trusted."""
     return isinstance(_innermost(error), ssl.SSLCertVerificationError)
 
 
@@ -169,7 +169,7 @@ def reason_of(error: exceptions.HTTPError) -> str:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """What urllib3's exceptions are about."""
+    """The cause that urllib3's exceptions wrap."""
     match error:
         case exceptions.MaxRetryError(reason=Exception() as reason):
             return _innermost(reason)

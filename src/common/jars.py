@@ -1,8 +1,8 @@
-"""The jars that Asgard needs beside its Python packages: pinned, checked, fetched once.
+"""The jars that Asgard needs in addition to its Python packages: pinned, verified, fetched once.
 
-They live in `<cache_dir>/jars`. A jar is used only if its SHA-256 is the one below; what was checked is
-remembered by size and time, so that a start-up reads no jar. A jar that was put there by hand is as good
-as a fetched one. What a fetch that was interrupted got is in `<jar>.part`, and the next fetch continues it.
+They are kept in `<cache_dir>/jars`. A jar is used only if its SHA-256 equals the one below. A verified jar's size and
+modification time are recorded, so that a start does not read the jars again. A jar copied there by hand is accepted,
+too. An interrupted fetch leaves `<jar>.part`, and the next fetch continues it.
 """
 
 import fcntl
@@ -40,7 +40,7 @@ class Jar:
 
     @property
     def file_name(self) -> str:
-        """Its name in the cache."""
+        """Its file name in the cache."""
         return self.artifact.file_name
 
 
@@ -79,7 +79,7 @@ JARS: tuple[Jar, ...] = (
 
 
 class JarChecksumError(EnvironmentSetupError):
-    """A fetched jar is not the pinned one."""
+    """A fetched jar differs from the pinned one."""
 
 
 def ensure_jars(*purposes: JarSet, settings: Settings, say: Say | None = None) -> list[Path]:
@@ -87,8 +87,8 @@ def ensure_jars(*purposes: JarSet, settings: Settings, say: Say | None = None) -
 
     Args:
         purposes: what the jars are for.
-        settings: `cache_dir`, `maven_repository` and `trust_store` count here.
-        say: gets one line for each thing worth knowing while fetching.
+        settings: `cache_dir`, `maven_repository` and `trust_store` are used.
+        say: receives progress lines while fetching.
 
     Raises:
         JarDownloadError: a jar can't be fetched; the message has the artifact and the reason.
@@ -111,7 +111,7 @@ def ensure_pinned(wanted: Sequence[Jar], *, settings: Settings, say: Say | None 
 
 
 def _say_nothing(line: str) -> None:
-    """For callers who don't want to hear."""
+    """Ignore the line, for callers without `say`."""
 
 
 def _note(jar: Jar, folder: Path) -> Path:
@@ -124,7 +124,7 @@ def _fingerprint(jar: Jar, path: Path) -> str:
 
 
 def _is_checked(jar: Jar, folder: Path) -> bool:
-    """Whether the jar is there and unchanged since its SHA-256 was last computed."""
+    """Whether the jar exists and is unchanged since its SHA-256 was last computed."""
     try:
         return _note(jar, folder).read_bytes() == _fingerprint(jar, folder / jar.file_name).encode()
     except OSError:
@@ -157,14 +157,14 @@ def _sha256(path: Path) -> str:
 
 @contextmanager
 def _cache_lock(folder: Path, say: Say) -> Iterator[None]:
-    """One fetcher at a time; the kernel frees the lock when its process ends, however it ends."""
+    """Allow one fetcher at a time; the kernel frees the lock when its process ends, even if it is killed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("a")
     except OSError as error:
         raise EnvironmentSetupError(
             f"The jar cache {folder} can't be written: {error.strerror}.",
-            hint="Set ASGARD_CACHE_DIR to a folder of yours.",
+            hint="Set ASGARD_CACHE_DIR to a folder that you may write to.",
         ) from error
     with lock:
         try:
@@ -181,17 +181,17 @@ def _fetch(jar: Jar, folder: Path, settings: Settings, say: Say) -> None:
     part = folder / f"{jar.file_name}.part"
     begun = _sha256(part) if part.is_file() else None
     if begun is not None and begun != jar.sha256:
-        say(f"  continued after {part.stat().st_size // 1_000_000} MB that came before")
+        say(f"  continuing after {part.stat().st_size // 1_000_000} MB from an earlier fetch")
     digest = begun if begun == jar.sha256 else _download(jar, part, settings, say)
     if begun is not None and digest != jar.sha256:
-        say("  what came before was not the beginning of this jar: fetching it whole")
+        say("  the earlier fetch was not the beginning of this jar: fetching all of it")
         part.unlink()
         digest = _download(jar, part, settings, say)
     if digest != jar.sha256:
         part.unlink()
         raise JarChecksumError(
-            f"{jar.artifact} came, but it is not the pinned jar: its SHA-256 is {digest}, expected {jar.sha256}.",
-            hint="A mirror or a proxy changes it: ask who runs that, or put the right file at "
+            f"{jar.artifact}: the fetched file is not the pinned jar: its SHA-256 is {digest}, expected {jar.sha256}.",
+            hint="A mirror or a proxy changes it: ask its operator, or put the correct file at "
             f"{folder / jar.file_name} yourself.",
         )
     part.replace(folder / jar.file_name)
@@ -200,6 +200,6 @@ def _fetch(jar: Jar, folder: Path, settings: Settings, say: Say) -> None:
 
 
 def _download(jar: Jar, part: Path, settings: Settings, say: Say) -> str:
-    """Fetch what is missing; gives the SHA-256 of the whole."""
+    """Fetch the missing part of the file, and return the SHA-256 of all of it."""
     download(jar.artifact, part, settings, say)
     return _sha256(part)

@@ -1,7 +1,7 @@
-"""A Java for a purpose: found on this machine, or the one that the `local` extra carries.
+"""Find a Java for a purpose: one on this machine, or the one bundled with the `local` extra.
 
-Spark takes Java 17 or 21, Nessie takes 21 and newer. A Java's version is read from the `release` file
-that every JDK has, so looking at a dozen of them starts no process.
+Spark needs Java 17 or 21, Nessie needs 21 or newer. A Java's version is read from the `release` file
+that every JDK has, so inspecting a dozen of them starts no process.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from asgard.common.errors import EnvironmentSetupError
 from asgard.common.settings import Settings
 
 VECTOR_MODULE = "jdk.incubator.vector"
-"""Spark always asks for this module; a runtime without it does not start, though Spark runs well without."""
+"""Spark always requests this module, although it runs without it; a Java runtime that lacks it does not start."""
 
 SYSTEM_FOLDERS = (
     "/usr/lib/jvm",
@@ -37,14 +37,14 @@ SYSTEM_FOLDERS = (
 
 
 class Purpose(Enum):
-    """What a Java is wanted for, and the versions that do: first to last allowed, in order of preference."""
+    """What a Java is needed for, and the versions that are accepted."""
 
     SPARK = "Spark"
     NESSIE = "Nessie"
     TRUST_STORE = "reading a trust store"
 
     def accepts(self, version: int) -> bool:
-        """Whether this version of Java serves the purpose."""
+        """Whether this version of Java is accepted for the purpose."""
         return {
             Purpose.SPARK: version in (17, 21),
             Purpose.NESSIE: version >= 21,
@@ -64,7 +64,7 @@ class Java:
     Args:
         home: the folder to give as JAVA_HOME.
         version: its feature version, e.g. 17.
-        source: where it was found, in words.
+        source: where it was found, for messages.
     """
 
     home: Path
@@ -80,12 +80,12 @@ class Java:
 def find_java(purpose: Purpose, settings: Settings) -> Java:
     """The Java to use for a purpose.
 
-    The setting `java_home` (or JAVA_HOME) comes first, then `java` on PATH, the folders where systems
-    keep their Javas, and the bundled one; for Nessie, the bundled one comes first. A JAVA_HOME of a wrong
-    version is passed over, because other programs need it; one given as Asgard's own setting is an error.
+    The setting `java_home` (or JAVA_HOME) comes first, then `java` on PATH, the usual folders of Java
+    installations, and the bundled one; for Nessie, the bundled one comes first. A JAVA_HOME of a wrong version is
+    skipped, because it may be set for other programs. A wrong version in Asgard's own setting is an error for Spark.
 
     Raises:
-        EnvironmentSetupError: there is none, or only of wrong versions: each is named.
+        EnvironmentSetupError: no Java was found, or only wrong versions, which the message lists.
     """
     unfit: list[str] = []
     for java in _candidates(purpose, settings):
@@ -105,7 +105,7 @@ def find_java(purpose: Purpose, settings: Settings) -> Java:
 
 
 def _is_explicit(source: str) -> bool:
-    """Whether the setting was meant for Asgard, unlike JAVA_HOME, which is everybody's."""
+    """Whether the setting is Asgard's own, unlike JAVA_HOME, which other programs use too."""
     return source.startswith(("flag ", "file ", "environment ASGARD_"))
 
 
@@ -124,8 +124,8 @@ def _given(home: Path, source: str) -> Java:
     java = inspect_java(home, source)
     if java is None:
         raise EnvironmentSetupError(
-            f"java_home from {source} is {home}, where no Java is (expected {home / 'bin' / 'java'}).",
-            hint="Give the folder that has bin/java in it, or leave it unset and let Asgard look for one.",
+            f"java_home from {source} is {home}, which contains no Java (expected {home / 'bin' / 'java'}).",
+            hint="Give the folder that contains bin/java, or leave it unset and let Asgard look for one.",
         )
     return java
 
@@ -166,7 +166,7 @@ def _bundled() -> Iterator[Java]:
 
 
 def inspect_java(home: Path, source: str) -> Java | None:
-    """The Java in a folder, or None if there is none."""
+    """The Java in a folder, or None if the folder contains none."""
     executable = home / "bin" / "java"
     if not executable.is_file() or not os.access(executable, os.X_OK):
         return None
@@ -191,7 +191,7 @@ def _version(text: str) -> int | None:
 
 
 def _ask(executable: Path, source: str) -> Java | None:
-    """Run `java` for what its folder does not say (a shim of a version manager, a JRE without `release`)."""
+    """Run `java` to get what its folder does not tell (a shim of a version manager, a JRE without `release`)."""
     try:
         answer = subprocess.run(
             [str(executable), "-XshowSettings:properties", "-version"],
@@ -219,13 +219,13 @@ def _for_spark(java: Java, settings: Settings) -> Java:
         return Java(_wrapper(java.home, folder), java.version, java.source)
     except OSError as error:
         raise EnvironmentSetupError(
-            f"{folder} can't be written ({error.strerror}); {java.source} needs a start script there, to run Spark.",
+            f"{folder} can't be written ({error.strerror}); {java.source} needs a start script there to run Spark.",
             hint="Set ASGARD_CACHE_DIR to a folder that you may write to, or install a Java 17 or 21.",
         ) from error
 
 
 def _wrapper(home: Path, folder: Path) -> Path:
-    """A JAVA_HOME beside the real one whose `java` drops the module that the runtime lacks."""
+    """Make a JAVA_HOME of links to the real one, whose `java` drops the option for the module that is missing."""
     name = hashlib.sha256(str(home).encode()).hexdigest()[:16]
     target = folder / f"{home.name}-{name}"
     script = (
@@ -244,12 +244,12 @@ def _wrapper(home: Path, folder: Path) -> Path:
     for entry in [*home.iterdir(), *(home / "bin").iterdir()]:
         link = target / entry.relative_to(home)
         if entry.name not in ("bin", "java") and not link.is_symlink():
-            with contextlib.suppress(FileExistsError):  # another process is making it too
+            with contextlib.suppress(FileExistsError):  # another process made it first
                 link.symlink_to(entry)
     with tempfile.NamedTemporaryFile("w", dir=java.parent, prefix=".java-", encoding="utf-8", delete=False) as new:
         new.write(script)
     Path(new.name).chmod(0o755)
-    Path(new.name).replace(java)  # last: a wrapper that has it is whole
+    Path(new.name).replace(java)  # last: a wrapper that has it is complete
     return target
 
 

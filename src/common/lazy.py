@@ -1,4 +1,4 @@
-"""Public names of a package that are imported when they are first used, so that importing the package stays quick."""
+"""Import a package's public names on first use, so that importing the package stays quick."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -13,11 +13,11 @@ def lazy(
 
     Args:
         package: its name.
-        homes: public name -> module that has it.
-        modules: public name -> module that it is.
+        homes: public name -> module that defines it.
+        modules: public name of a module -> that module.
 
     Raises:
-        AttributeError: by what is returned, for any other name.
+        AttributeError: from the returned function, for any other name.
     """
 
     def attribute(name: str) -> Any:

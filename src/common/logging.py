@@ -1,4 +1,4 @@
-"""Logs: one line per event on stderr, at the level that is set, without any secret."""
+"""Logs: one line per event on stderr, at the level of the settings, without secrets."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ _secrets: set[str] = set()
 
 
 class _Redact(logging.Filter):
-    """Takes every secret of the settings out of a record."""
+    """Removes every secret of the settings from a record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = redact(record.getMessage()), ()
@@ -18,14 +18,14 @@ class _Redact(logging.Filter):
 
 
 def redact(text: str) -> str:
-    """A text without any secret of the settings that this process has loaded for its logs."""
-    for secret in sorted(_secrets, key=len, reverse=True):  # one may be the beginning of another
+    """Replace, in a text, every secret of the settings that this process configured its logs with."""
+    for secret in sorted(_secrets, key=len, reverse=True):  # one secret may be the beginning of another
         text = text.replace(secret, "***")
     return text
 
 
 def configure_logging(settings: Settings) -> None:
-    """Send the logs of `asgard` to stderr, at `log_level`; called again, the last settings hold."""
+    """Send the logs of `asgard` to stderr, at `log_level`; the latest call's settings apply."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     handler.addFilter(_Redact())
@@ -37,5 +37,5 @@ def configure_logging(settings: Settings) -> None:
 
 
 def logger(name: str) -> logging.Logger:
-    """The logger of one room, e.g. `nessie`."""
+    """The logger of one part of Asgard, e.g. `nessie`."""
     return logging.getLogger(f"{_ROOT}.{name}")

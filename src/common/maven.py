@@ -1,4 +1,4 @@
-"""Files of a Maven repository: one streamed GET each, continued where an earlier one stopped."""
+"""Fetch files of a Maven repository: one streamed GET each, resumed where an earlier one stopped."""
 
 import time
 import zipfile
@@ -20,7 +20,7 @@ _BLOCK = 1 << 18
 _REDIRECTS = urllib3.Retry(total=5, connect=0, read=0, status=0, other=0)
 _TEMPORARY = (408, 429, 500, 502, 503, 504)
 _DEFAULT = ("org/apache/ivy/core/settings/repository.properties", "ivy.ibiblio.default.artifact.root")
-"""Where the Ivy that pyspark carries has its default repository, and the property's name."""
+"""The file in pyspark's Ivy jar that names Ivy's default repository, and the property's name."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class _Failure(Exception):
     """One try failed.
 
     Args:
-        reason: in words.
-        hint: what to do; "" for what helps against most failures.
-        is_final: whether another try would end in the same way.
+        reason: text for the message.
+        hint: what to do; "" for the usual hint.
+        is_final: whether another try would fail in the same way.
     """
 
     def __init__(self, reason: str, hint: str = "", *, is_final: bool = False) -> None:
@@ -65,10 +65,10 @@ class _Failure(Exception):
 
 
 def repository_address(settings: Settings) -> str:
-    """The setting `maven_repository`; else the public repository, as the Ivy that pyspark carries names it.
+    """The setting `maven_repository`; else the public repository that pyspark's Ivy jar names.
 
     Raises:
-        EnvironmentSetupError: there is no setting, and no such Ivy.
+        EnvironmentSetupError: the setting has no value, and pyspark's Ivy jar was not found.
     """
     if settings.maven_repository is not None:
         return settings.maven_repository
@@ -84,25 +84,25 @@ def repository_address(settings: Settings) -> str:
         if address:
             return address.rstrip("/")
     raise EnvironmentSetupError(
-        "No Maven repository is known: the setting maven_repository has no value, and pyspark is not there, whose "
-        "jars/ivy-*.jar names the public one.",
+        "No Maven repository is known: the setting maven_repository has no value, and pyspark's jars/ivy-*.jar, "
+        "which names the public one, was not found.",
         hint="Install pyspark with pip into this Python environment, or set ASGARD_MAVEN_REPOSITORY.",
     )
 
 
 def download(artifact: Artifact, target: Path, settings: Settings, say: Say) -> None:
-    """Fetch one file, from where `target` ends if it exists.
+    """Fetch one file; if `target` exists, fetch only the rest of it.
 
-    Whether the file is the right one is for the caller to find out. What came stays in `target` if no more comes.
+    The caller must verify the file. If the fetch fails, the part that was received stays in `target`.
 
     Args:
         artifact: what to fetch.
-        target: where to; one process at a time.
-        settings: `maven_repository` and `trust_store` count here, `cache_dir` in a hint.
-        say: gets a line every few seconds with the megabytes that have come in, and one for each failed try.
+        target: file to write; only one process may write it at a time.
+        settings: `maven_repository` and `trust_store` are used; `cache_dir` appears in a hint.
+        say: receives a line every few seconds with the megabytes received so far, and one for each failed try.
 
     Raises:
-        JarDownloadError: it did not come, or can't be written; the message has the reason.
+        JarDownloadError: the file can't be fetched or written; the message has the reason.
         EnvironmentSetupError: the repository, the proxy or the trust store can't be used.
     """
     site = open_site(repository_address(settings), settings)
@@ -129,7 +129,7 @@ def _hint(failure: _Failure, by_hand: Path) -> str:
 
 
 def _receive(site: Site, url: str, target: Path, progress: "_Progress") -> None:
-    """Make one request, for what `target` does not have yet."""
+    """Make one request, for the part that `target` does not contain yet."""
     begun = target.stat().st_size if target.exists() else 0
     headers = {**site.headers, "Accept-Encoding": "identity", **({"Range": f"bytes={begun}-"} if begun else {})}
     try:
@@ -140,7 +140,7 @@ def _receive(site: Site, url: str, target: Path, progress: "_Progress") -> None:
             is_continued = begun > 0 and answer.headers.get("Content-Range", "").startswith(f"bytes {begun}-")
             if answer.status == 206 and not is_continued:
                 target.unlink(missing_ok=True)
-                raise _Failure(f"it sent another part than was asked for ({answer.headers.get('Content-Range')})")
+                raise _Failure(f"it sent another part than requested ({answer.headers.get('Content-Range')})")
             _write(answer, target, begun if is_continued else 0, progress)
     except urllib3.exceptions.HTTPError as error:
         hint = "If a proxy inspects TLS, name its certificate: SSL_CERT_FILE (PEM) or ASGARD_TRUST_STORE (of Java)"
@@ -153,9 +153,9 @@ _HINTS = {401: _ACCESS, 403: _ACCESS, 407: "Set the proxy's user and password in
 
 
 def _refused(answer: urllib3.BaseHTTPResponse, begun: Path | None) -> _Failure:
-    if answer.status == 416 and begun is not None:  # what is there is longer than the file
+    if answer.status == 416 and begun is not None:  # the local part is longer than the file
         begun.unlink()
-        return _Failure("what an earlier try left does not fit")
+        return _Failure("the part from an earlier try does not belong to this file")
     return _Failure(
         f"the answer is {answer.status} {answer.reason or ''}".rstrip(),
         _HINTS.get(answer.status, "" if answer.status in _TEMPORARY else _ANOTHER),
@@ -171,7 +171,7 @@ def _write(answer: urllib3.BaseHTTPResponse, target: Path, begun: int, progress:
                 file.write(block)
                 size += len(block)
                 progress.tell(size)
-    except OSError as error:  # of the file: those of the connection are urllib3's
+    except OSError as error:  # an error of the file: errors of the connection are urllib3's
         target.unlink(missing_ok=True)
         raise _Failure(
             f"{target} can't be written: {error.strerror}",
@@ -181,7 +181,7 @@ def _write(answer: urllib3.BaseHTTPResponse, target: Path, begun: int, progress:
 
 
 class _Progress:
-    """Says every few seconds how much has come."""
+    """Reports every few seconds how much was received."""
 
     def __init__(self, name: str, say: Say) -> None:
         self._name, self._say, self._next = name, say, time.monotonic() + PROGRESS_SECONDS

@@ -1,7 +1,7 @@
-"""Names and ids that cross modules: typed, and checked once where they enter.
+"""Names and ids that cross modules: typed, and checked once on input.
 
-Everything here that comes from outside is checked against a closed alphabet, so no name can smuggle
-SQL, a path or a reference into a statement built from it.
+Every name from outside may only contain the characters allowed here, so no name can inject SQL, a path or a
+reference into a statement built from it.
 """
 
 import re
@@ -66,7 +66,7 @@ def check_identifier(text: str, what: str) -> str:
 
 
 def ledger_name(bronze: "TableName") -> "TableName":
-    """The table that says which files and database rows a bronze table holds."""
+    """The name of the ledger of a bronze table: it records which files and database rows the table contains."""
     return TableName("ledger", f"{bronze.layer}_{bronze.name}")
 
 
@@ -121,10 +121,10 @@ def audit_branch(run_id: RunId, attempt: int) -> BranchName:
 
 
 def parse_audit_branch(branch: str) -> tuple[RunId, int] | None:
-    """The run id and attempt that an audit branch is named after, or None for any other branch."""
+    """The run id and attempt in the name of an audit branch; None for any other branch."""
     match = re.fullmatch(r"audit_(.+)_(\d+)", branch)
     return (RunId(match[1]), int(match[2])) if match else None
 
 
 LOG_MARGIN = timedelta(hours=1)
-"""How far before a run id's own time the log is read, for clocks that disagree (design, section 3)."""
+"""How long before a run id's own time the log is read, because clocks may differ (design, section 3)."""

@@ -1,4 +1,4 @@
-"""Where in a user's own code an error arose: the frame that they wrote, not the library's below or above it."""
+"""Find the line of the user's own code that an error came from, not a library's line above or below it."""
 
 import os
 import re
@@ -33,11 +33,11 @@ class CodeLine:
 
 @dataclass(frozen=True)
 class Raised:
-    """What a Python error says, and where the user's code stood.
+    """The message of a Python error, and the line of the user's code that it came from.
 
     Attributes:
         text: its type and message, e.g. `KeyError: 'customer'`.
-        place: None where no frame is the user's.
+        place: None if no frame is in the user's code.
     """
 
     text: str
@@ -48,7 +48,7 @@ class Raised:
 
 
 def place_of(error: BaseException) -> CodeLine | None:
-    """The innermost line of the user's that an error came through; of a syntax error the line that is wrong."""
+    """The innermost line of the user's code that an error came through; for a syntax error, the wrong line."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return CodeLine(error.filename, error.lineno)
     frames = traceback.extract_tb(error.__traceback__)
@@ -56,13 +56,13 @@ def place_of(error: BaseException) -> CodeLine | None:
 
 
 def calling_place() -> CodeLine | None:
-    """The line of the user's that is calling."""
+    """The line of the user's code that is calling."""
     frames = traceback.extract_stack(sys._getframe(1))
     return _picked([CodeLine(frame.filename, frame.lineno or 0, frame.name) for frame in frames])
 
 
 def ending_of(error: BaseException) -> str:
-    """How code tried to end the process, as it is written, and where: `sys.exit(0) (shop.py, line 3)`."""
+    """The statement by which code tried to end the process, and its place: `sys.exit(0) (shop.py, line 3)`."""
     place = place_of(error)
     how = f"raise {type(error).__name__}"
     if isinstance(error, SystemExit):
@@ -71,7 +71,7 @@ def ending_of(error: BaseException) -> str:
 
 
 def raised(error: BaseException) -> Raised:
-    """A Python error of this process."""
+    """Describe a Python error of this process."""
     first_line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return Raised(
         _plain(f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__), place_of(error)
@@ -79,9 +79,9 @@ def raised(error: BaseException) -> Raised:
 
 
 def raised_on_worker(text: str) -> Raised | None:
-    """The Python error in a text that Spark made of a worker's traceback; None if it holds none.
+    """The Python error in Spark's text of a worker's traceback; None if the text contains none.
 
-    Of several (one was raised while another was handled) the last counts.
+    If it contains several (one was raised while another was handled), the last one is returned.
     """
     if _TRACEBACK not in text:
         return None
@@ -107,7 +107,7 @@ def _plain(line: str) -> str:
 
 
 def _picked(frames: Sequence[CodeLine]) -> CodeLine | None:
-    """The innermost frame of the user's; if their code is installed beside the libraries, the one that Spark called."""
+    """The user's innermost frame; if the user's code is installed beside libraries, the frame that Spark called."""
     own = [frame for frame in frames if not _is_library(frame.file)]
     if own:
         return own[-1]
@@ -125,7 +125,7 @@ def _is_sparks(file: str) -> bool:
 
 
 def _is_machinery(file: str) -> bool:
-    """Code of Asgard, Spark or Python, or none in a file."""
+    """Whether a frame's code belongs to Asgard, Spark or Python, or is not in a file."""
     if file.startswith("<") or file == "":
         return True
     parts = Path(file).parts
@@ -148,7 +148,7 @@ def _machinery_roots() -> tuple[str, ...]:
 
 
 def _short(file: str) -> str:
-    """A path as it is named from the working folder, where it is inside."""
+    """A path relative to the working folder if it is inside it, else unchanged."""
     try:
         inside = os.path.relpath(file)
     except ValueError:

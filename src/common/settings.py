@@ -1,9 +1,8 @@
 """The one typed settings object, and where each of its values came from.
 
-A value is looked up in this order: command-line flag, environment (`ASGARD_<NAME>`, then the field's
+A value is looked up in this order: command-line flag, environment (`ASGARD_<NAME>`, then the setting's
 well-known names such as `NESSIE_URI`), `asgard.toml`, the services that `asgard up` started in the
-project folder, and a default that works on one machine. This module is the only one that reads the
-environment.
+project folder, and a default that works on one machine. Only this module reads the environment.
 """
 
 import getpass
@@ -21,11 +20,11 @@ from asgard.common.errors import SettingsError
 from asgard.common.names import check_reference
 
 SERVICES_FILE = "services.json"
-"""Written by `asgard up` into the project folder: the addresses of the services that it started."""
+"""File that `asgard up` writes into the project folder: the addresses of the services that it started."""
 
 
 class Secret:
-    """A value that never prints: `reveal()` is the only way to it."""
+    """A value that is never printed: only `reveal()` returns it."""
 
     __slots__ = ("_value",)
 
@@ -33,7 +32,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The value itself, for handing to the system that asks for it."""
+        """The value itself, to be passed to the system that needs it."""
         return self._value
 
     def __repr__(self) -> str:
@@ -48,15 +47,15 @@ class Secret:
         return hash(self._value)
 
     def __reduce__(self) -> Any:
-        raise TypeError("a Secret is not pickled: hand over what it unlocks, or reveal() it on purpose")
+        raise TypeError("a Secret can't be pickled: pass on what it gives access to, or call reveal() on purpose")
 
 
-_USER = re.compile(r"(?<=://)(.*)(?=@)", re.DOTALL)  # up to the last @: one in a password may not be escaped
+_USER = re.compile(r"(?<=://)(.*)(?=@)", re.DOTALL)  # up to the last @: a password may contain an unescaped @
 _PASSWORD = re.compile(r"(?<=password=)[^&]*")
 
 
 def redact_url(url: str) -> str:
-    """The URL without any password, also if it is not written as it should be."""
+    """The URL without any password, even if the URL is malformed."""
 
     def hidden(match: re.Match[str]) -> str:
         user, colon, _ = match[1].partition(":")
@@ -77,11 +76,11 @@ def _url(*schemes: str) -> Callable[[str], str]:
         expected = " or ".join(f"{scheme}://..." for scheme in schemes)
         try:
             parts = urlsplit(text)
-        except ValueError:  # which repeats the text, with its password
+        except ValueError:  # its message repeats the text, with the password
             raise ValueError(expected) from None
         if parts.scheme not in schemes or not (parts.netloc or parts.path):
             raise ValueError(expected)
-        return (parts.scheme + text[len(parts.scheme) :]).rstrip("/")  # the scheme is in lower case then
+        return (parts.scheme + text[len(parts.scheme) :]).rstrip("/")  # urlsplit gives the scheme in lower case
 
     return parse
 
@@ -144,7 +143,7 @@ def _path(text: str) -> Path:
 
 @dataclass(frozen=True)
 class SettingDefinition:
-    """One setting: its name, what it is for, how its text is read, and where else it may come from."""
+    """One setting: its name, purpose, parser, default, and other environment variables that it is read from."""
 
     name: str
     help: str
@@ -154,7 +153,7 @@ class SettingDefinition:
 
     @property
     def is_secret(self) -> bool:
-        """Whether its text may never be shown."""
+        """Whether its text must never be shown."""
         return self.parse in (Secret, _redis_url)
 
     @property
@@ -197,12 +196,12 @@ DEFINITIONS: tuple[SettingDefinition, ...] = (
     ),
     SettingDefinition(
         "redis_url",
-        "Redis, with its password if it has one",
+        "Redis address, with its password if it has one",
         _redis_url,
         None,
         _aliases("REDIS_URL"),
     ),
-    SettingDefinition("online_prefix", "what the names of Asgard's keys in Redis begin with", _prefix, "asgard"),
+    SettingDefinition("online_prefix", "prefix of the names of Asgard's keys in Redis", _prefix, "asgard"),
     SettingDefinition("jdbc_password", "password of the database that `asgard ingest` reads", Secret),
     SettingDefinition(
         "pushgateway_url",
@@ -212,12 +211,12 @@ DEFINITIONS: tuple[SettingDefinition, ...] = (
         _aliases("PUSHGATEWAY_URL"),
     ),
     SettingDefinition("metrics_textfile", "file for node_exporter's textfile collector (*.prom)", _path),
-    SettingDefinition("log_level", "what is logged", _log_level, "WARNING", _aliases("LOG_LEVEL")),
+    SettingDefinition("log_level", "lowest level that is logged", _log_level, "WARNING", _aliases("LOG_LEVEL")),
     SettingDefinition(
         "environment", "a label on metrics and records, e.g. production", str, "local", _aliases("ENVIRONMENT")
     ),
     SettingDefinition("user", "who runs this, as recorded with each publish", str),
-    SettingDefinition("code_version", "code version to record, instead of the package's stamp or git's", str),
+    SettingDefinition("code_version", "code version to record, instead of the package's stamp or git's commit", str),
     SettingDefinition("java_home", "Java 17 or 21 for Spark", _path, None, _aliases("JAVA_HOME")),
     SettingDefinition("trust_store", "Java trust store, behind a TLS-inspecting proxy", _path),
     SettingDefinition(
@@ -230,17 +229,17 @@ DEFINITIONS: tuple[SettingDefinition, ...] = (
         None,
         _aliases(XDG_CACHE_HOME=lambda text: Path(text) / "asgard"),
     ),
-    SettingDefinition("spark_master", "Spark master; unset leaves spark-submit's own, else local[*]", str),
+    SettingDefinition("spark_master", "Spark master; if not set, spark-submit's own, else local[*]", str),
     SettingDefinition("spark_driver_memory", "memory of the driver, when this process starts it", _memory, "1g"),
     SettingDefinition("spark_shuffle_partitions", "shuffle partitions (Spark's own default is 200)", _positive),
     SettingDefinition("conflict_attempts", "attempts of one run before a conflict is an error", _positive, "10"),
     SettingDefinition("duckdb_memory", "memory of a point-in-time join on one machine", _memory, "2g"),
-    SettingDefinition("point_in_time_rows", "feature rows beyond which Spark joins", _positive, "200000000"),
+    SettingDefinition("point_in_time_rows", "number of feature rows above which Spark joins", _positive, "200000000"),
     SettingDefinition("feast_registry", "file or SQL address of the Feast registry", str),
     SettingDefinition(
-        "model_hold_grace", "how long the snapshots of an archived model version are held on", _length_of_time, "30d"
+        "model_hold_grace", "how long the snapshots of an archived model version are kept", _length_of_time, "30d"
     ),
-    SettingDefinition("no_color", "plain output: set to anything", str, None, _aliases("NO_COLOR")),
+    SettingDefinition("no_color", "any value turns colors off", str, None, _aliases("NO_COLOR")),
 )
 
 
@@ -282,14 +281,14 @@ class Settings:
     model_hold_grace: str
     no_color: str | None
     sources: Mapping[str, str]
-    """For each name: the flag, variable, file or rule that gave its value."""
+    """For each setting: the flag, variable, file or rule that gave its value."""
 
     @property
     def nessie(self) -> str:
         """Nessie's base address, without `/api/...`.
 
         Raises:
-            SettingsError: none is set and no local services were started.
+            SettingsError: no address is set and no local services were started.
         """
         if self.nessie_uri is None:
             raise SettingsError(
@@ -304,7 +303,7 @@ class Settings:
         """MLflow's address.
 
         Raises:
-            SettingsError: none is set and no local services were started.
+            SettingsError: no address is set and no local services were started.
         """
         if self.mlflow_tracking_uri is None:
             raise SettingsError(
@@ -315,7 +314,7 @@ class Settings:
         return self.mlflow_tracking_uri
 
     def secrets(self) -> tuple[str, ...]:
-        """Every secret text, for filters that must not let one through."""
+        """All secret texts, for filters that remove them from output."""
         values = [getattr(self, name) for name in _names()]
         secrets = [value.reveal() for value in values if isinstance(value, Secret)]
         addresses = [text for text in (*secrets, *values) if isinstance(text, str) and "://" in text]
@@ -333,7 +332,7 @@ def load_settings(
     environment: Mapping[str, str] | None = None,
     config_file: Path | None = None,
 ) -> Settings:
-    """Read the settings once, for this process.
+    """Read the settings of this process.
 
     Args:
         flags: values given on the command line, by setting name; None means not given.
@@ -350,7 +349,7 @@ def load_settings(
     given = {name: value for name, value in (flags or {}).items() if value is not None}
     unknown = sorted(set(given) - set(_names()))
     if unknown:
-        raise SettingsError(f"There is no setting {unknown[0]!r}.", hint=f"Known are: {', '.join(_names())}.")
+        raise SettingsError(f"There is no setting {unknown[0]!r}.", hint=f"Known settings: {', '.join(_names())}.")
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for definition in DEFINITIONS:
@@ -409,13 +408,13 @@ def _read_config(path: Path, *, required: bool) -> dict[str, str]:
     if unknown:
         raise SettingsError(
             f"The settings file {path} names unknown settings: {', '.join(unknown)}.",
-            hint=f"Known are: {', '.join(_names())}.",
+            hint=f"Known settings: {', '.join(_names())}.",
         )
     return {name: str(value) for name, value in content.items()}
 
 
 def _fill_from_services(values: dict[str, Any], sources: dict[str, str]) -> None:
-    """Take the addresses that `asgard up` wrote, for what nobody set otherwise."""
+    """Use the addresses that `asgard up` wrote for settings without a value."""
     path: Path = values["project_dir"] / SERVICES_FILE
     try:
         services = json.loads(path.read_text(encoding="utf-8"))["services"]
@@ -446,19 +445,19 @@ def _fill_defaults(values: dict[str, Any], sources: dict[str, str], environment:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's user id without a name
+    except (KeyError, OSError):  # a user id without a name, in a container
         return f"uid-{os.getuid()}"
 
 
 def python_environment() -> Mapping[str, str]:
-    """The process's environment, for starting a child process that inherits it."""
+    """A copy of the process's environment, to start a child process with."""
     return dict(os.environ)
 
 
 def as_variables(settings: Settings) -> dict[str, str]:
-    """Settings as environment variables, also those that were flags or from a file, for a child process of this one.
+    """All settings, from any source, as environment variables for a child process of this one.
 
-    Secrets are in it: it is for nobody else.
+    The result contains secrets: give it only to that child.
     """
     given = {}
     for definition in DEFINITIONS:
@@ -475,10 +474,10 @@ def set_for_children(name: str, value: str) -> None:
 
 
 def set_unless_given(name: str, value: str) -> None:
-    """Set an environment variable that a library reads, where the user did not."""
+    """Set an environment variable that a library reads, unless the user set it."""
     os.environ.setdefault(name, value)
 
 
 def unset_for_children(name: str) -> None:
-    """Take an environment variable away from this process and those that it starts."""
+    """Remove an environment variable from this process and those that it starts."""
     os.environ.pop(name, None)

@@ -1,4 +1,4 @@
-"""The one SparkSession factory, and the words for what Spark's errors mean."""
+"""The one SparkSession factory, and the explanations of Spark's errors."""
 
 import logging
 import os
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 def open_session(
     settings: Settings, application: str, conf: Mapping[str, str], secrets: Mapping[str, Secret]
 ) -> "SparkSession":
-    """The SparkSession of this process; started on the first call.
+    """The SparkSession of this process, started on the first call.
 
-    Under spark-submit the submitted configuration stands, and only what it leaves open is set.
+    Under spark-submit the submitted configuration takes precedence: only options that it does not set are set here.
 
     Args:
         settings: Java, memory, master and jars.
         application: name shown in Spark's own UI.
         conf: further configuration, e.g. of the catalog.
-        secrets: the same, but never on a command line: every process of the machine can read those.
+        secrets: secret configuration; never passed on a command line, which every process of the machine can read.
 
     Raises:
-        EnvironmentSetupError: no Java that fits, jars that can't be had, or a JVM that does not start.
+        EnvironmentSetupError: no suitable Java was found, jars can't be fetched, or the JVM does not start.
     """
-    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):  # errors are said in words instead
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):  # Asgard explains errors itself
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     submitted = "PYSPARK_GATEWAY_PORT" in python_environment()
     set_for_children("PYSPARK_PYTHON", python_environment().get("PYSPARK_PYTHON", sys.executable))
@@ -59,11 +59,11 @@ def open_session(
     except (PySparkException, RuntimeError, OSError) as error:
         raise EnvironmentSetupError(
             f"Spark did not start: {first_line(error)}",
-            hint="`asgard settings` shows which Java and how much memory it was given.",
+            hint="`asgard settings` shows which Java and how much memory Spark was given.",
         ) from error
     session.sparkContext.setLogLevel("ERROR" if settings.log_level == "WARNING" else settings.log_level)
     for key, secret in secrets.items():
-        session.sparkContext._jsc.sc().conf().set(key, secret.reveal())  # of the sessions to come
+        session.sparkContext._jsc.sc().conf().set(key, secret.reveal())  # for later sessions
         session.conf.set(key, secret.reveal())
     return session
 
@@ -77,7 +77,7 @@ def _choose_java(settings: Settings) -> None:
 
 
 def _start_java(options: Mapping[str, str]) -> None:
-    """Start the JVM of this process, if none runs, with its stderr as ours but for one line that says nothing."""
+    """Start the JVM of this process if none runs, and forward its stderr to ours, except one useless line."""
     from pyspark import SparkConf, SparkContext
     from pyspark.java_gateway import launch_gateway
 
@@ -88,11 +88,11 @@ def _start_java(options: Mapping[str, str]) -> None:
     threading.Thread(target=_pass_on, args=(reading,), name="java-stderr", daemon=True).start()
     conf = SparkConf(loadDefaults=False).setAll(list(options.items()))
     try:
-        # A group of its own: a terminal's Ctrl-C does not reach it, and what it starts is found by it.
+        # In its own process group a terminal's Ctrl-C does not reach it, and the group identifies its descendants.
         options_of_process = {"stderr": writing, "start_new_session": True}
         gateway = launch_gateway(conf, options_of_process)  # type: ignore[no-untyped-call, unused-ignore]
     except BaseException:
-        end_descendants(0, 2, spare=others)  # it can't tell us its port any more, and would wait for ever
+        end_descendants(0, 2, spare=others)  # it can't report its port any more, and would wait forever
         raise
     finally:
         os.close(writing)
@@ -100,9 +100,9 @@ def _start_java(options: Mapping[str, str]) -> None:
 
 
 def _pass_on(reading: int) -> None:
-    """Hand lines on to stderr; the JVM names the module that Spark itself asks it for, at each start.
+    """Forward the JVM's lines to stderr, except its warning at each start about a module that Spark itself requests.
 
-    What it says of its end, once a signal has arrived, helps nobody.
+    Once a signal has arrived, nothing is forwarded: the JVM's messages about its own end help nobody.
     """
     with open(reading, "rb") as lines:
         for line in lines:
@@ -111,7 +111,7 @@ def _pass_on(reading: int) -> None:
 
 
 def spark_jars(settings: Settings) -> list[Path]:
-    """The jars that Spark needs for this warehouse; fetched where they are missing."""
+    """The jars that Spark needs for this warehouse; missing ones are fetched."""
     from asgard.common.jars import JarSet, ensure_jars
 
     wanted = (JarSet.SPARK, JarSet.JDBC, *((JarSet.S3,) if settings.warehouse.startswith("s3:") else ()))
@@ -149,38 +149,38 @@ _MEANINGS: tuple[tuple[str, type[AsgardError], str, str], ...] = (
     (
         r"No space left on device",
         EnvironmentSetupError,
-        "The disk is full: the write was given up.",
+        "The disk is full: the write was aborted.",
         "Free some space, then run again with the same run id.",
     ),
     (
         r"(Invalid (update|snapshot) timestamp \d+: before|Expected sorted (snapshot|previous metadata) log entries)",
         EnvironmentSetupError,
-        "The clock of this machine was set back behind the table's last change, and Iceberg refused.",
-        "Set the clock right, then run again with the same run id.",
+        "The clock of this machine is behind the table's last change, so Iceberg refused the write.",
+        "Correct the clock, then run again with the same run id.",
     ),
     (
         r"(PSQLException|com\.mysql\.cj)",
         ServiceError,
-        "The database stopped answering, or refused.",
-        "Look into its log, then run again with the same run id.",
+        "The database stopped answering, or refused the request.",
+        "Read the database's log, then run again with the same run id.",
     ),
     (
         r"(HttpClientException|NessieServiceException|Failed to execute \w+ request against)",
         RunError,
         "Nessie stopped answering while Spark was working.",
-        "`asgard status` shows the local services; run again with the same run id when it is up.",
+        "`asgard status` shows the local services; when Nessie is up, run again with the same run id.",
     ),
     (
         r"(?m)^.*(?:Connection refused|ConnectException).*$",
         ServiceError,
         "A connection was refused: {found}",
-        "See whether what was to answer there is up, then run again with the same run id.",
+        "Check that the service at that address is up, then run again with the same run id.",
     ),
     (
         r"Python worker exited unexpectedly",
         RunError,
-        "A Python worker ended in the middle of its rows, and so did each worker that tried again.",
-        "Most often it had too little memory, or a library crashed; a cluster's log says which signal ended it.",
+        "A Python worker ended before it had processed its rows, and so did the worker of each retry.",
+        "Usually it had too little memory, or a library crashed; a cluster's log says which signal ended it.",
     ),
     (
         r"(OutOfMemoryError|Java heap space|GC overhead limit)",
@@ -193,10 +193,10 @@ _MEANINGS: tuple[tuple[str, type[AsgardError], str, str], ...] = (
 
 @contextmanager
 def explained(what: str) -> Iterator[None]:
-    """Whatever the block raises, in Asgard's words: see `explain`.
+    """Turn any error of the block into an `AsgardError`, as `explain` does.
 
     Raises:
-        AsgardError: instead of any other error.
+        AsgardError: the block raised any error.
     """
     try:
         yield
@@ -207,11 +207,11 @@ def explained(what: str) -> Iterator[None]:
 
 
 def explain(error: BaseException, what: str) -> AsgardError:
-    """The error in Asgard's words: no stack trace; what was going on, where in the user's code, and what to do.
+    """Turn an error into an `AsgardError` without a stack trace: what failed, where in the user's code, what to do.
 
     Args:
-        error: what pyspark, py4j or the user's own code raised.
-        what: what was being done, e.g. "Writing silver.orders".
+        error: raised by pyspark, py4j or the user's own code.
+        what: the action that failed, e.g. "Writing silver.orders".
     """
     text = str(error)
     own = _raised_on_worker(text)
@@ -225,13 +225,13 @@ def explain(error: BaseException, what: str) -> AsgardError:
         if match and (in_user_code is None or in_user_code.place is None):
             return kind(f"{what}: {meaning.replace('{found}', _without_class(match[0]))}", hint=hint)
     if in_user_code is not None:
-        return RunError(f"{what} failed: {in_user_code}.", hint="Look at that line, and at the data that it was given.")
+        return RunError(f"{what} failed: {in_user_code}.", hint="Look at that line, and at the data that it reads.")
     place = place_of(error) or _called_from(text)
     return RunError(
         f"{what} failed: {first_line(error)}{f' ({place})' if place else ''}",
-        hint="Look at that line, and at the columns of what it reads."
+        hint="Look at that line, and at the columns of the data that it reads."
         if place
-        else "Look at the function or the data that it read.",
+        else "Look at the function, and at the data that it reads.",
     )
 
 
@@ -243,13 +243,13 @@ def _is_sparks(error: BaseException) -> bool:
 
 
 def _called_from(text: str) -> str:
-    """The line that Spark itself names: that of the call which made a column."""
+    """The line that Spark itself names: the call that created a column."""
     match = re.search(r"was called from\s*\n(.+):(\d+)\s*$", text, re.MULTILINE)
     return f"{match[1]}, line {match[2]}" if match else ""
 
 
 def _raised_on_worker(text: str) -> AsgardError | None:
-    """An error of Asgard that a Python worker raised: Spark hands it on as the text of a traceback."""
+    """The `AsgardError` that a Python worker raised, which Spark passes on as the text of a traceback."""
     match = re.search(r"^asgard\.common\.errors\.(\w+): (.+)\n(?:hint: (.+))?", text, re.MULTILINE)
     kind = getattr(errors, match[1], None) if match else None
     if match is None or not (isinstance(kind, type) and issubclass(kind, AsgardError)):
@@ -258,7 +258,7 @@ def _raised_on_worker(text: str) -> AsgardError | None:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without Java's stack trace."""
+    """The message of an error, without Java's stack trace."""
     from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped, unused-ignore]
 
     text = str(error.java_exception.toString()) if isinstance(error, Py4JJavaError) else str(error)
@@ -273,5 +273,5 @@ def first_line(error: BaseException) -> str:
 
 
 def _without_class(line: str) -> str:
-    """A line of Java's without the packages of the exception that it begins with."""
+    """A line of Java's output without the package names of the exception at its beginning."""
     return re.sub(r"^(?:Caused by: |: )?(?:[a-z]\w*\.)+([A-Z]\w*(?:Exception|Error))", r"\1", line.strip())[:600]

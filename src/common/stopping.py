@@ -1,10 +1,10 @@
 """How a command ends on Ctrl-C, SIGTERM and a lost terminal: one line, exit code 128 + signal, no process left.
 
-The handler raises `Stopped` in the main thread, wherever that is, so that `with` and `finally` clean up. That alone is
-not enough: code that runs outside of Python sees no handler, libraries turn what they don't know into errors of their
-own, and a thread or a service may keep the cleanup waiting. So a second thread hears of the signal at once. It ends
-the processes that this one started (the JVM first of all), and when the cleanup takes too long, this one too. What
-ends while a signal is in was stopped by it, whatever error says otherwise: see `received` and `require_none`.
+The handler raises `Stopped` in the main thread, at any point, so that `with` and `finally` clean up. That alone is not
+enough: native code does not run Python's handlers, libraries convert unknown exceptions into their own errors, and a
+thread or a service may block the cleanup. So a second thread is notified of the signal at once. It ends the processes
+that this one started (the JVM first), and this one, too, if the cleanup takes too long. After a signal, any failure
+counts as caused by the signal, whatever its error says: see `received` and `require_none`.
 """
 
 import atexit
@@ -22,12 +22,12 @@ from typing import Any
 from asgard.common.descendants import POLL_SECONDS, descendants, end_descendants
 
 CLEANUP_SECONDS = 8.0
-"""How long the cleanup may take: docker kills 10 s after its SIGTERM, Kubernetes 30 s."""
+"""Seconds that the cleanup may take: docker kills 10 s after its SIGTERM, Kubernetes 30 s."""
 POLITE_SECONDS = 3.0
 _WORDS = {
-    signal.SIGINT: "stopped: nothing was published that isn't complete",
-    signal.SIGTERM: "terminated: nothing was published that isn't complete",
-    signal.SIGHUP: "the terminal was closed: nothing was published that isn't complete",
+    signal.SIGINT: "stopped: nothing incomplete was published",
+    signal.SIGTERM: "terminated: nothing incomplete was published",
+    signal.SIGHUP: "the terminal was closed: nothing incomplete was published",
 }
 Tell = Callable[[str, int], None]
 
@@ -37,16 +37,16 @@ class Stopped(BaseException):
 
 
 def stoppable(work: Callable[[], int], own: bool = False) -> int:
-    """Do the work of a command; a signal ends it.
+    """Do the work of a command, and end it when a signal arrives.
 
-    In another thread than the main one, and within another `stoppable`, this only does the work.
+    Outside the main thread, or within another `stoppable`, this only does the work.
 
     Args:
-        work: gives the exit code.
-        own: the process ends with this command, so its handlers are kept to the end.
+        work: does the work and returns the exit code.
+        own: whether the process ends with this command; then its handlers stay installed.
 
     Returns:
-        The exit code of the work, or 128 + the signal's number. The line about it is on stderr then.
+        The exit code of the work; after a signal, 128 + its number, and a line about it is on stderr.
     """
     global _stop
     if _stop is not None or threading.current_thread() is not threading.main_thread():
@@ -59,10 +59,10 @@ def stoppable(work: Callable[[], int], own: bool = False) -> int:
         try:
             code = work()
         finally:
-            stop.over = True  # from here on the handler raises nothing
+            stop.over = True  # from here on the handler does not raise
     except BaseException as error:
         if stop.number is None and isinstance(error, KeyboardInterrupt):
-            stop.heard.wait(0.5)  # another handler than ours raised: the thread hears of it now
+            stop.heard.wait(0.5)  # another handler than ours raised: the thread is being notified now
         if stop.number is None:
             raise
         code = stop.finish()
@@ -76,12 +76,12 @@ def stoppable(work: Callable[[], int], own: bool = False) -> int:
 
 
 def received() -> int | None:
-    """The signal that this command was sent, or None."""
+    """The first signal that this command received, or None."""
     return _stop.number if _stop is not None else None
 
 
 def require_none() -> None:
-    """Go no further if a signal was received: what failed meanwhile may have failed by that.
+    """Stop here if a signal was received: a failure after it may have been caused by it.
 
     Raises:
         Stopped: a signal was received.
@@ -92,9 +92,9 @@ def require_none() -> None:
 
 @contextlib.contextmanager
 def keeping_handlers() -> Iterator[None]:
-    """Whatever handler a library sets in this block, those of `stoppable` stay.
+    """Keep the handlers of `stoppable` while libraries in this block try to set their own.
 
-    PySpark's own handler of SIGINT calls the JVM, and so it fails where the signal arrives in the middle of a call.
+    PySpark's own handler of SIGINT calls the JVM, and so it fails if the signal arrives in the middle of a call.
     """
     if _stop is None or threading.current_thread() is not threading.main_thread():
         yield
@@ -112,7 +112,7 @@ def keeping_handlers() -> Iterator[None]:
 
 
 def tell_by(tell: Tell) -> Callable[[], None]:
-    """Tell of a signal by `tell` (line, exit code) instead of a line on stderr; gives what undoes that."""
+    """Report a signal by `tell` (line, exit code) instead of a line on stderr; returns a function that undoes this."""
     global _tell
     before, _tell = _tell, tell
 
@@ -133,10 +133,10 @@ class _Stop:
 
     Attributes:
         number: the first signal that arrived.
-        raised: `Stopped` was raised for it.
-        over: the work has ended, so nobody would catch what the handler raises.
-        heard: set once the second thread knows.
-        spare: processes that are not the command's: whoever calls it started them before.
+        raised: whether `Stopped` was raised for it.
+        over: whether the work has ended, so that nothing would catch what the handler raises.
+        heard: set once the second thread was notified.
+        spare: processes that the caller had started before the command.
     """
 
     def __init__(self, spare: frozenset[int]) -> None:
@@ -170,12 +170,12 @@ class _Stop:
         os.close(self._writing)  # ends the thread
 
     def ignore(self) -> None:
-        """While Python takes itself down it has no handlers any more, and a signal would end a command that is done."""
+        """Ignore signals while Python shuts down: it has no handlers then, and a signal would kill a done command."""
         for number in self._before:
             signal.signal(number, signal.SIG_IGN)
 
     def forget(self) -> None:
-        """In a forked child: its signals are its own affair, and must not reach the parent by the pipe."""
+        """In a forked child, restore the former handlers, so that its signals do not reach the parent by the pipe."""
         signal.set_wakeup_fd(-1)
         for number, handler in self._before.items():
             signal.signal(number, handler)
@@ -187,7 +187,7 @@ class _Stop:
             raise Stopped
 
     def _unraisable(self, lost: Any) -> None:
-        if isinstance(lost.exc_value, Stopped):  # raised where nothing can be, such as in `__del__`
+        if isinstance(lost.exc_value, Stopped):  # raised where Python drops exceptions, such as in `__del__`
             again = threading.Timer(POLL_SECONDS, self._raise_again)
             again.daemon = True
             again.start()
@@ -208,7 +208,7 @@ class _Stop:
             return
         self.number = self.number or heard[0]
         self.heard.set()
-        if self.over and not self.raised:  # nobody else is going to tell
+        if self.over and not self.raised:  # nothing else will report it
             self._end_now()
         deadline = time.monotonic() + CLEANUP_SECONDS
         logging.getLogger("py4j").setLevel(logging.CRITICAL + 1)  # it logs each call that the JVM does not answer
@@ -219,7 +219,7 @@ class _Stop:
             self._end_now()
 
     def finish(self) -> int:
-        """Wait until the processes have ended, and tell."""
+        """Wait until the processes have ended, then report the signal."""
         self.heard.wait(1.0)
         self._ended.wait(CLEANUP_SECONDS)
         return self._told()
@@ -243,7 +243,7 @@ _mask = threading.local()
 
 
 def _before_fork() -> None:
-    """A signal between the fork and `_in_child` would reach the parent by the pipe: hold it up."""
+    """Block signals: one that arrives between the fork and `_in_child` would reach the parent by the pipe."""
     if _stop is not None:
         _mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _WORDS)
 

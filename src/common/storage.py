@@ -1,4 +1,4 @@
-"""Small files beside the tables: run records, events, marks. The same calls for a folder and for S3."""
+"""Small files beside the tables (run records, events, markers), with the same calls for a folder and for S3."""
 
 import errno
 import json
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """One stored file: its path below the storage's root, and when the storage says that it was written."""
+    """One stored file: its path below the storage's root, and its modification time according to the storage."""
 
     path: str
     modified: datetime
@@ -29,7 +29,7 @@ class StoredFile:
 class Storage:
     """Files below `<warehouse>/_asgard`, addressed by relative paths with `/`.
 
-    Writes are atomic: a reader sees the old file, the new one, or none.
+    Writes are atomic: a reader sees the complete old file, the complete new one, or none.
     """
 
     def __init__(self, filesystem: "FileSystem", root: str, *, local: bool) -> None:
@@ -56,7 +56,7 @@ class Storage:
         return cls(filesystem, f"{parts.netloc}{parts.path.rstrip('/')}/_asgard", local=False)
 
     def read(self, path: str) -> bytes | None:
-        """The bytes of a file, or None where there is none."""
+        """The bytes of a file, or None if it does not exist."""
         try:
             with self._filesystem.open_input_file(self._full(path)) as stream:
                 return bytes(stream.read())
@@ -66,10 +66,10 @@ class Storage:
             raise _failed("read", path, error) from error
 
     def read_json(self, path: str) -> dict[str, Any] | None:
-        """The JSON object in a file, or None where there is no file.
+        """The JSON object in a file, or None if the file does not exist.
 
         Raises:
-            ServiceError: it holds something else.
+            ServiceError: the file does not contain a JSON object.
         """
         data = self.read(path)
         try:
@@ -78,17 +78,17 @@ class Storage:
             content = ()
         if content is not None and not isinstance(content, dict):
             raise ServiceError(
-                f"{path} below _asgard/ in the warehouse is damaged: it holds no JSON object.",
-                hint="Asgard writes its files whole: see what else wrote there, and move the file away.",
+                f"{path} below _asgard/ in the warehouse is damaged: it does not contain a JSON object.",
+                hint="Asgard writes files atomically: find out what else wrote there, and move the file away.",
             )
         return content
 
     def write(self, path: str, data: bytes) -> None:
-        """Put a file in place, replacing one that is there.
+        """Write a file, replacing an existing one.
 
         Raises:
             EnvironmentSetupError: the disk is full.
-            ServiceError: the storage refused.
+            ServiceError: the storage refused the write.
         """
         try:
             if self._local:
@@ -100,10 +100,10 @@ class Storage:
             raise _failed("write", path, error) from error
 
     def create(self, path: str, data: bytes) -> bool:
-        """Put a file in place if there is none; False where there was one.
+        """Write a file if it does not exist; False if it existed.
 
-        On a local disk exactly one of several callers gets True. S3 has no such call in the client used
-        here: there it is a look followed by a write, and callers must have another arbiter (Nessie).
+        On a local disk, exactly one of several concurrent callers gets True. The S3 client used here has no such call:
+        on S3 this is a read followed by a write, and callers must rely on another arbiter (Nessie).
         """
         if not self._local:
             if self.read(path) is not None:
@@ -129,7 +129,7 @@ class Storage:
         selector = FileSelector(self._full(prefix), recursive=True, allow_not_found=True)
         try:
             infos = self._filesystem.get_file_info(selector)
-        except FileNotFoundError:  # the folder was made between two looks that pyarrow takes at it
+        except FileNotFoundError:  # the folder was created between two reads of it by pyarrow
             infos = self._filesystem.get_file_info(selector)
         except OSError as error:
             raise _failed("list", prefix, error) from error
@@ -139,7 +139,7 @@ class Storage:
                 yield StoredFile(info.path.removeprefix(f"{self._root}/"), info.mtime)
 
     def delete(self, path: str) -> None:
-        """Remove a file; fine where there is none."""
+        """Remove a file; does nothing if it does not exist."""
         try:
             self._filesystem.delete_file(self._full(path))
         except FileNotFoundError:
@@ -150,7 +150,7 @@ class Storage:
     def _full(self, path: str) -> str:
         if ".." in path.split("/") or path.startswith("/"):
             raise ServiceError(
-                f"{path!r} leaves the folder of Asgard's own files.", hint="This is a defect: report it."
+                f"{path!r} is outside the folder of Asgard's own files.", hint="This is a defect: report it."
             )
         return f"{self._root}/{path}"
 
@@ -170,9 +170,9 @@ class Storage:
 
 
 def new_file(folder: Path, suffix: str = "") -> tuple[int, str]:
-    """Make a hidden file with a name of its own, readable by whom the umask says; gives it open, and its path.
+    """Create a hidden file with a unique name and the umask's permissions; returns its open handle and its path.
 
-    `tempfile` would make it readable by its owner only, and so it would stay once it has its real name.
+    `tempfile` would make it readable by its owner only, and it would keep those permissions after its renaming.
     """
     name = f"{folder}/.{secrets.token_hex(8)}{suffix}"
     return os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666), name

@@ -57,7 +57,7 @@ def test_a_sync_whose_task_is_not_run_again_is_ended_by_the_next(
     before = online.store.synced(online.view.name).watermark
     done = sync_by_spark(online, repository_root, "local[2]", tmp_path / "killed")
     assert done.returncode != 0
-    assert "A Python worker ended in the middle" in done.stderr
+    assert "A Python worker ended before it had processed its rows" in done.stderr
     assert online.store.synced(online.view.name).watermark == before
     online.sync()
     online.expect_equal()

@@ -50,6 +50,6 @@ def test_without_further_tries_the_job_says_what_happened(
 ) -> None:
     code, errors = predict(project, repository_root, "local[2]", tmp_path / "told", tmp_path / "out")
     assert code == 1
-    assert "Predicting: A Python worker ended in the middle of its rows" in errors
+    assert "Predicting: A Python worker ended before it had processed its rows" in errors
     assert "Traceback" not in errors.splitlines()[-2:]
     assert not (tmp_path / "out" / "_SUCCESS").exists()

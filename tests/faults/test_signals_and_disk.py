@@ -59,7 +59,7 @@ def test_sigterm_stops_within_seconds_and_keeps_the_branch(
         code, said = process.stop(signal.SIGTERM)
         assert time.monotonic() - sent < 30
         assert code == 143
-        assert said.count("terminated: nothing was published that isn't complete\n") == 1
+        assert said.count("terminated: nothing incomplete was published\n") == 1
         assert "Traceback" not in said
         assert "rror" not in said
         assert process.left() == []

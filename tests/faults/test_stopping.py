@@ -54,7 +54,7 @@ def require_stopped(process: Started, number: signal.Signals) -> list[str]:
     code, said = process.ended()
     assert code == 128 + number, said
     lines = said.splitlines()
-    line = f"{WORDS[number]}: nothing was published that isn't complete"
+    line = f"{WORDS[number]}: nothing incomplete was published"
     assert lines.count(line) == 1, said
     others = [each for each in lines if each != line]
     assert not [each for each in others if re.search("Traceback|Exception|Error|error|ignored|WARN|failed", each)], said

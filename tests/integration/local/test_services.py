@@ -77,7 +77,7 @@ def test_an_up_that_is_stopped_leaves_nothing_running(number: signal.Signals, tm
         process.wait_for(lambda: "java" in process.left() and (folder / "redis" / "process.json").exists())
         code, said = process.stop(number)
         assert code == 128 + number
-        assert said.splitlines()[-1].endswith(": nothing was published that isn't complete")
+        assert said.splitlines()[-1].endswith(": nothing incomplete was published")
         assert "rror" not in said
         assert process.left() == []
     assert set(states(settings_for(folder)).values()) == {State.STOPPED}

@@ -212,7 +212,7 @@ SAID: dict[str, tuple[dict[str, Any], str, str]] = {
     "a misspelt keyword": ({"interal": Daily("at")}, "there is no argument 'interal'", "Did you mean interval?"),
     "a cadence as text": ({"interval": "daily"}, "interval is 'daily'; expected Hourly, Daily", "Daily('event_time')"),
     "a cadence without column": ({"interval": Daily}, "interval is the function Daily", "Daily('event_time')"),
-    "one check": ({"checks": c.not_null("id")}, "checks is Check(", "a comma follows it"),
+    "one check": ({"checks": c.not_null("id")}, "checks is Check(", "needs a comma after it"),
     "a check as text": ({"checks": ("not_null('id')",)}, "expected a tuple of checks", "checks=(not_null('id'),)"),
     "a check's function": ({"checks": [c.not_null]}, "expected a tuple of checks", "checks=(not_null('id'),)"),
     "inputs as a list": ({"inputs": ["bronze.a"]}, "inputs is ['bronze.a'] (list)", "Name the parameter"),

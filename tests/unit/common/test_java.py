@@ -83,7 +83,7 @@ def test_everybodys_java_home_of_a_wrong_version_is_passed_over(bare: Path) -> N
 
 
 def test_a_java_home_without_java_is_an_error(bare: Path) -> None:
-    with pytest.raises(EnvironmentSetupError, match=r"flag --set java_home is .*, where no Java is"):
+    with pytest.raises(EnvironmentSetupError, match=r"flag --set java_home is .*, which contains no Java"):
         find_java(Purpose.SPARK, settings_with(bare, java_home=str(bare / "nothing")))
 
 

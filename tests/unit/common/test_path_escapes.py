@@ -47,7 +47,7 @@ def test_storage_stays_in_its_folder(tmp_path: Path, operation: str, local: bool
     outside = tmp_path / "outside"
     outside.write_text("kept")
     storage = Storage(LocalFileSystem(), f"{tmp_path}/_asgard", local=local)
-    with pytest.raises(ServiceError, match="leaves the folder of Asgard's own files"):
+    with pytest.raises(ServiceError, match="is outside the folder of Asgard's own files"):
         OPERATIONS[operation](storage, path)
     assert outside.read_text() == "kept"
     assert list(tmp_path.iterdir()) == [outside]

@@ -13,9 +13,9 @@ import pytest
 from tests.support.stopping import Started, started
 
 LINES = {
-    signal.SIGINT: "stopped: nothing was published that isn't complete\n",
-    signal.SIGTERM: "terminated: nothing was published that isn't complete\n",
-    signal.SIGHUP: "the terminal was closed: nothing was published that isn't complete\n",
+    signal.SIGINT: "stopped: nothing incomplete was published\n",
+    signal.SIGTERM: "terminated: nothing incomplete was published\n",
+    signal.SIGHUP: "the terminal was closed: nothing incomplete was published\n",
 }
 HEAD = """
 import ctypes, os, signal, subprocess, sys, threading, time, weakref

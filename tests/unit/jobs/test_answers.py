@@ -59,7 +59,7 @@ class TestOneObject:
             process.wait_for((tmp_path / "ready").exists)
             process.send(signal.SIGTERM)
             out, said = process.process.communicate(timeout=PATIENCE_SECONDS)
-        assert (process.process.returncode, said) == (143, "terminated: nothing was published that isn't complete\n")
+        assert (process.process.returncode, said) == (143, "terminated: nothing incomplete was published\n")
         assert error_of(out)["exit_code"] == 143
 
     def test_without_json_a_pipeline_prints_where_it_likes(self, noisy: Path) -> None:
