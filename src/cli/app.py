@@ -51,12 +51,12 @@ def _commands(module: str, panel: str, *commands: tuple[str, str, str]) -> tuple
 
 
 COMMANDS = (
-    Command("demo", _LOCAL, "asgard.local.demo.demo:demo", "Run the whole story on real data, from nothing."),
+    Command("demo", _LOCAL, "asgard.local.demo.demo:demo", "Run a complete example on real data, from an empty folder."),
     *_commands(
         "asgard.local.commands",
         _LOCAL,
         ("up", "up", "Start Nessie, Redis and MLflow, or find them running."),
-        ("down", "down", "Stop the services of a project folder; their data stay."),
+        ("down", "down", "Stop the services of a project folder; their data is kept."),
         ("status", "status", "Show the services of a project folder."),
     ),
     Command("ingest", _WRITE, "asgard.jobs.ingest_job:command", "Take files or a database table into bronze."),

@@ -1,1 +1,1 @@
-"""One machine: the embedded Nessie, Redis and MLflow of a project folder, and the demo."""
+"""Everything for one machine: the local Nessie, Redis and MLflow of a project folder, and the demo."""

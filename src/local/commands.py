@@ -13,7 +13,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 def up(
     directory: Folder = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="Start only this: nessie, redis or mlflow; may be given again.")
+        list[str] | None, typer.Option(help="Start only this: nessie, redis or mlflow. Repeatable.")
     ] = None,
     nessie_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Nessie's port.")] = None,
     redis_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Redis' port.")] = None,
@@ -40,7 +40,7 @@ def up(
 
 
 def down(directory: Folder = None, as_json: Json = False) -> None:
-    """Stop the services of a project folder; their data stay."""
+    """Stop the services of a project folder; their data is kept."""
     from asgard.common.settings import load_settings
     from asgard.jobs.answer import give
     from asgard.local.services import services

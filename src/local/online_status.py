@@ -1,4 +1,4 @@
-"""What `asgard status` says of online views: how far Redis is behind what is published."""
+"""What `asgard status` shows about online views: how far Redis is behind what is published."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,9 +16,9 @@ class Online(NamedTuple):
     """The online views.
 
     Attributes:
-        views: that are registered as online.
-        left_behind: names of those that are not any more, and are still in Redis.
-        remark: what can't be told, in words.
+        views: the views registered as online.
+        left_behind: names of views that are no longer online, but still in Redis.
+        remark: why the status of some or all views is unknown; "" if it is known.
     """
 
     views: "Sequence[ViewStatus]" = ()
@@ -27,7 +27,7 @@ class Online(NamedTuple):
 
 
 def online_status(settings: Settings) -> Online:
-    """Every registered online view, and what others left behind."""
+    """The status of every registered online view, and the former online views still in Redis."""
     if settings.nessie_uri is None or settings.redis_url is None:
         return Online()
     from asgard.jobs.each_view import of_each
@@ -46,7 +46,7 @@ def online_status(settings: Settings) -> Online:
 
 
 def show(online: Online) -> None:
-    """For people, below the services."""
+    """Print the status for people, below the services."""
     from asgard.jobs.reporting import show_table
 
     if online.remark:
@@ -59,7 +59,7 @@ def show(online: Online) -> None:
         ]
         show_table(("VIEW", "KEYS", "SNAPSHOT", "BEHIND", "LAST SYNC"), lines)
     for view in online.left_behind:
-        typer.echo(f"{view}: not online any more, and still in Redis; `asgard online-sync --drop {view}` takes it out")
+        typer.echo(f"{view}: no longer online, but still in Redis; `asgard online-sync --drop {view}` removes it")
 
 
 def _behind(each: "ViewStatus") -> str:

@@ -1,6 +1,6 @@
 """Pack Asgard as the zip that executors import: `python -m asgard.local.package asgard.zip`.
 
-A `.whl` given to `--py-files` is not importable on executors, a zip is.
+Executors can import a zip given to `--py-files`, but not a `.whl`.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from asgard.common.settings import load_settings
 
 
 def build_zip(target: Path) -> Path:
-    """Write the package, stamped with its code version, as `asgard/...` into a zip.
+    """Write the package, with a stamp of its code version, as `asgard/...` into a zip.
 
     Raises:
         OSError: the file can't be written.
@@ -34,7 +34,7 @@ def build_zip(target: Path) -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Pack Asgard as the zip that executors import, and print where it is."""
+    """Pack Asgard as the zip that executors import, and print its path."""
     parser = argparse.ArgumentParser(prog="python -m asgard.local.package", description=main.__doc__)
     parser.add_argument(
         "target", nargs="?", type=Path, default=Path("dist/asgard.zip"), help="the zip to write (default: %(default)s)"

@@ -1,6 +1,6 @@
-"""`python -m asgard.local.prepare`: fetch what a first run needs, as a step of its own.
+"""`python -m asgard.local.prepare`: fetch what a first run needs, as a separate step.
 
-Everything here would be fetched when it is first used; `./run` does it before, where it can be seen.
+Without this step, each file is fetched on first use; `./run` fetches them earlier, with visible progress.
 """
 
 import argparse
@@ -17,10 +17,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Find Java and fetch the jars of the named sets; by default those for Spark and Nessie."""
     parser = argparse.ArgumentParser(prog="python -m asgard.local.prepare", description=__doc__)
     names = [jar_set.value for jar_set in JarSet]
-    parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(names)}; by default spark nessie")
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(names)}; default: spark nessie")
     asked = parser.parse_args(argv).sets or [JarSet.SPARK.value, JarSet.NESSIE.value]
     if unknown := sorted(set(asked) - set(names)):
-        parser.error(f"no such set: {', '.join(unknown)}; there are {', '.join(names)}")
+        parser.error(f"unknown set: {', '.join(unknown)}; expected {', '.join(names)}")
     try:
         settings = load_settings()
         for purpose in (Purpose.SPARK, Purpose.NESSIE):

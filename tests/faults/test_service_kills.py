@@ -144,7 +144,7 @@ def test_a_process_without_its_record_is_replaced_and_loses_nothing(own: Setting
     again = services.up(own, only=["redis"], say=said.append)
     assert again.started == ("redis",)
     assert start_time(old) is None
-    assert f"Redis: ending process {old}, left without a record" in said
+    assert f"Redis: ending process {old}, which has no record" in said
     assert get_key(again, "kept") == b"yes"
 
 

@@ -1,1 +1,1 @@
-"""`asgard demo`: the whole story on the retail example, from nothing."""
+"""`asgard demo`: run the complete retail example, starting with an empty folder."""

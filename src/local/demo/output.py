@@ -1,4 +1,4 @@
-"""What `asgard demo` prints at its end."""
+"""The summary that `asgard demo` prints at its end."""
 
 import shlex
 import shutil
@@ -21,7 +21,7 @@ def show(story: Story) -> None:
     """Print the story for people."""
     _heading("What this call did")
     for one in story.ingested:
-        typer.echo(f"{one.table}: {one.rows:,} rows {'were there already' if one.was_there else 'ingested'}")
+        typer.echo(f"{one.table}: {one.rows:,} rows {'ingested by an earlier call' if one.was_there else 'ingested'}")
     typer.echo(f"computed: {', '.join(story.computed) or 'nothing was missing'}")
     _show_training_set(story)
     _heading(f"Tables on main, at commit {story.main[:16]}")
@@ -33,7 +33,7 @@ def show(story: Story) -> None:
     effective = [run for run in story.runs if run["status"] != Status.UNCHANGED]
     show_table(("RUN", "JOB", "STATUS", "TABLES", "CHECKS"), [_run_row(run) for run in effective])
     if len(effective) < len(story.runs):
-        typer.echo(f"and {len(story.runs) - len(effective)} that found nothing to do")
+        typer.echo(f"and {len(story.runs) - len(effective)} runs that found nothing to do")
     _show_models(story.models)
     _show_refused(story.refused)
     _heading(f"Where {STORY_TABLE} comes from")
@@ -61,7 +61,7 @@ def _run_row(run: Mapping[str, Any]) -> Sequence[object]:
 def _show_training_set(story: Story) -> None:
     made, views = story.training, ", ".join(each["view"] for each in story.training["views"])
     typer.echo(
-        f"training set: {made['rows']:,} labels of {LABELS} with {views} as known at their time, in "
+        f"training set: {made['rows']:,} labels of {LABELS} with {views} as known at each label's time, in "
         f"{story.folder / TRAINING_SET}; digest {made['digest'][:12]}"
     )
 
@@ -81,13 +81,15 @@ def _show_models(models: Modelled) -> None:
     details = version.binding.details
     typer.echo(
         f"trained on {details['train_rows']:,} labels whose outcome was known before "
-        f"{facts.chosen.test_from:%Y-%m-%d}, tested on {details['test_rows']:,} from then on"
+        f"{facts.chosen.test_from:%Y-%m-%d}, tested on {details['test_rows']:,} later ones"
     )
-    typer.echo(f"trained by this call: {', '.join(did.trained) or 'none, they were there'}")
-    typer.echo(f"{version} is in {version.stage}{'' if did.promoted else ', as before'}; SHA-256 {version.sha256}")
+    typer.echo(f"trained by this call: {', '.join(did.trained) or 'none, all were trained before'}")
+    typer.echo(
+        f"{version} is in {version.stage}{'' if did.promoted else ' since an earlier call'}; SHA-256 {version.sha256}"
+    )
     typer.echo(
         f"{predictions.table}: {len(predictions.rows):,} predictions as of {predictions.as_of:%Y-%m-%d}, mean "
-        f"{predictions.mean:.4f}, {'published' if did.predicted else 'published before'}; most at risk:"
+        f"{predictions.mean:.4f}, {'published' if did.predicted else 'published by an earlier call'}; most at risk:"
     )
     show_table(
         (*(key.upper() for key in predictions.keys), "PREDICTION"),
@@ -99,14 +101,14 @@ def _show_refused(refused: Refused) -> None:
     _heading(f"An audit that failed{', in an earlier call' if refused.was_there else ''}")
     typer.echo(
         f"{refused.file} has {refused.rows} rows for {refused.table}; {len(refused.checks)} checks failed, so none "
-        f"of them was published. They are on branch {refused.branch}."
+        f"of the rows was published. The rows are on branch {refused.branch}."
     )
     for check in refused.checks:
-        rows = "" if check["failing_rows"] is None else f"broken by {check['failing_rows']:,} of its rows, "
-        typer.echo(f"- {check['name']}: {rows}{_pairs(check['measured'])}; demanded: {_pairs(check['bounds'])}")
+        rows = "" if check["failing_rows"] is None else f"fails for {check['failing_rows']:,} rows, "
+        typer.echo(f"- {check['name']}: {rows}{_pairs(check['measured'])}; expected: {_pairs(check['bounds'])}")
         typer.echo(f"  {check['error'] or check['sample_sql'] or ''}")
     typer.echo(f"main before: {refused.main_before}")
-    same = "  the same: untouched" if refused.main_after == refused.main_before else "  later runs published"
+    same = "  unchanged" if refused.main_after == refused.main_before else "  later runs published"
     typer.echo(f"main after:  {refused.main_after}{same}")
 
 
@@ -115,10 +117,10 @@ def _show_online(served: Served) -> None:
     _heading("Redis, before and after a correction and a deletion")
     typer.echo(
         f"A receipt line of household {facts.corrected} was corrected from {facts.sales_before:,.2f} to "
-        f"{facts.sales_after:,.2f} dollars, and household {facts.erased} asked to be forgotten: "
+        f"{facts.sales_after:,.2f} dollars, and household {facts.erased} asked for its deletion: published by "
         f"run {facts.run_id}{'' if served.published else ', in an earlier call'}."
     )
-    for title, seen in (("the first sync", facts.before), ("the sync after it", facts.after)):
+    for title, seen in (("sync before the changes", facts.before), ("sync after the changes", facts.after)):
         if seen is not None:
             typer.echo(f"\n{title}:")
             show_table(
@@ -145,7 +147,7 @@ def _show_online(served: Served) -> None:
 
 def _age(facts: OnlineFacts) -> str:
     rows = facts.after.rows[str(facts.corrected)]["views"].values()
-    return f"{max(each['age_seconds'] for each in rows):.1f} s before the last lookup Redis was equal to main"
+    return f"{max(each['age_seconds'] for each in rows):.1f} s before the last lookup, Redis was equal to main"
 
 
 def _show_lineage(node: Mapping[str, Any], indent: str) -> None:
@@ -165,14 +167,14 @@ def _next_steps(story: Story) -> list[tuple[str, str]]:
     return [
         ("the report", story.report.resolve().as_uri()),
         ("Nessie's own pages", story.services["nessie"]),
-        ("all runs, or one", f"{asgard} runs{here}; {asgard} runs {refused.run_id}{here}"),
+        ("all runs, one run", f"{asgard} runs{here}; {asgard} runs {refused.run_id}{here}"),
         ("the rows that failed", f"{asgard} audit {refused.table} -p {pipeline} --ref {refused.branch}{here}"),
-        ("what they would change", f"{asgard} diff main {refused.branch}{here}"),
+        ("what those rows change", f"{asgard} diff main {refused.branch}{here}"),
         ("where rows come from", f"{asgard} lineage {STORY_TABLE}{here}"),
-        ("features, and their files", f"{asgard} features list{here}; {asgard} features show customer_rfm{here}"),
-        ("the model, and its life", f"{asgard} model show {story.models.facts.chosen.version}{here}"),
+        ("features and their files", f"{asgard} features list{here}; {asgard} features show customer_rfm{here}"),
+        ("the model and its history", f"{asgard} model show {story.models.facts.chosen.version}{here}"),
         ("a lookup", f"{asgard} lookup {views} -k customer_id={online.corrected} --at {LOOKED_AT:%Y-%m-%d}{here}"),
-        ("how far Redis is", f"{asgard} status{here}; {asgard} online-sync --verify{here}"),
+        ("state of Redis", f"{asgard} status{here}; {asgard} online-sync --verify{here}"),
         ("MLflow's own pages", story.services["mlflow"]),
         ("metrics for Prometheus", f"{asgard} metrics{here}, or {story.folder / METRICS}"),
         ("stop the services", f"{asgard} down{here}"),

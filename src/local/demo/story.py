@@ -20,7 +20,7 @@ LABELS, TRAINING_SET = "gold.churn_labels", "churn_training.parquet"
 
 @dataclass(frozen=True)
 class Ingested:
-    """One bronze table: the rows that this call brought, or that its files had landed before."""
+    """One bronze table: the rows that this call ingested, or that its files had landed before."""
 
     table: str
     rows: int
@@ -29,12 +29,12 @@ class Ingested:
 
 @dataclass(frozen=True)
 class Refused:
-    """The planted rows that an audit kept from main.
+    """The planted rows that an audit refused.
 
     Attributes:
-        main_before, main_after: the head of the target ref around the run; the same.
-        checks: those that failed, as in the record.
-        was_there: an earlier call brought them.
+        main_before, main_after: the head of the target ref before and after the run; expected to be equal.
+        checks: the failed checks, as in the run's record.
+        was_there: whether an earlier call ingested the rows.
     """
 
     table: str

@@ -1,1 +1,1 @@
-"""Nessie, MLflow and Redis on this machine: started once, found again, stopped."""
+"""Start, find and stop Nessie, MLflow and Redis on this machine."""

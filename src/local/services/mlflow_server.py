@@ -1,7 +1,7 @@
 """MLflow on one machine: its server on SQLite, in one process.
 
-`mlflow server` starts uvicorn as a second process and needs twice the memory and time for it. What it
-would tell that process in environment variables is told here directly (the names are those of
+`mlflow server` starts uvicorn as a second process, which takes twice the memory and time. Here uvicorn is started
+directly, with the environment variables that `mlflow server` would set (their names are in
 `mlflow/server/constants.py`, 3.17).
 """
 
@@ -25,7 +25,7 @@ def _prepare(folder: Path, ports: Ports, settings: Settings, say: Say) -> Launch
             *(word for name, value in options.items() for word in (f"--{name}", value)),
         ),
         {
-            # its clients' settings, which may well be in our environment, would confuse the server
+            # settings for MLflow's clients may be in our environment, and would confuse the server
             **{k: v for k, v in python_environment().items() if not k.startswith(("MLFLOW_", "_MLFLOW_", "UVICORN_"))},
             "_MLFLOW_SERVER_FILE_STORE": f"sqlite:///{(folder / 'mlflow.db').resolve()}",
             "_MLFLOW_SERVER_ARTIFACT_ROOT": artifacts.resolve().as_uri(),
@@ -38,7 +38,9 @@ def _prepare(folder: Path, ports: Ports, settings: Settings, say: Say) -> Launch
 
 def _is_healthy(ports: Ports) -> bool:
     url = http_url(ports["port"])
-    return answers(f"{url}/health", f"{url}/api/2.0/mlflow/experiments/search?max_results=1")  # the latter asks SQLite
+    return answers(
+        f"{url}/health", f"{url}/api/2.0/mlflow/experiments/search?max_results=1"
+    )  # the latter queries SQLite
 
 
 MLFLOW = Service(

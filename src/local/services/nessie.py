@@ -1,4 +1,4 @@
-"""Nessie on one machine: its own runner jar, on a RocksDB store that survives kills."""
+"""Nessie on one machine: Nessie's runner jar with a RocksDB store, which survives a kill."""
 
 import shutil
 from pathlib import Path
@@ -14,7 +14,7 @@ from asgard.local.services.service import Launch, Ports, Service, answers, http_
 def _prepare(folder: Path, ports: Ports, settings: Settings, say: Say) -> Launch:
     (jar,) = ensure_jars(JarSet.NESSIE, settings=settings, say=say)
     java = find_java(Purpose.NESSIE, settings)
-    temporary = folder / "tmp"  # RocksDB unpacks its library there, and leaves it there when killed
+    temporary = folder / "tmp"  # RocksDB unpacks its library there, and leaves it behind when killed
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     properties = {
@@ -31,12 +31,12 @@ def _prepare(folder: Path, ports: Ports, settings: Settings, say: Say) -> Launch
         (
             str(java.executable),
             *("-Xmx256m", "-XX:+UseSerialGC"),
-            "-XX:TieredStopAtLevel=1",  # without the second compiler: half the CPU at the start, 35 MB less
+            "-XX:TieredStopAtLevel=1",  # without the second compiler: half the CPU at the start, 35 MB less memory
             *("-XX:+ExitOnOutOfMemoryError", f"-XX:ErrorFile={folder}/jvm-error.log"),
             *(f"-D{name}={value}" for name, value in properties.items()),
             *("-jar", str(jar)),
         ),
-        # Quarkus would read settings of its own from these
+        # Quarkus would read its own settings from these
         {k: v for k, v in python_environment().items() if not k.startswith(("QUARKUS_", "NESSIE_"))},
     )
 

@@ -1,4 +1,4 @@
-"""Which ports the services of a folder listen on: the same ones each time, where they are free."""
+"""Choose the ports that the services of a folder listen on: the same ones each time if they are free."""
 
 import hashlib
 import socket
@@ -10,7 +10,7 @@ from asgard.local.services.processes import port_owner, program
 
 HOST = "127.0.0.1"
 FIRST, COUNT, SPREAD = 20_000, 12_000, 50
-"""Below the range that systems take for outgoing connections (32768 on Linux, 49152 on macOS)."""
+"""Ports below the range that systems use for outgoing connections (from 32768 on Linux, 49152 on macOS)."""
 
 
 def is_free(port: int) -> bool:
@@ -25,7 +25,7 @@ def is_free(port: int) -> bool:
 
 
 def choose_port(folder: Path, purpose: str, remembered: int | None, avoid: Collection[int]) -> int:
-    """A free port: the remembered one, else one that follows from the folder's name, else any."""
+    """A free port: the remembered one, else one derived from the folder's path, else any."""
     first = int.from_bytes(hashlib.sha256(f"{folder.resolve()} {purpose}".encode()).digest()[:4]) % COUNT
     candidates = [FIRST + (first + step) % COUNT for step in range(SPREAD)]
     for port in ([remembered] if remembered else []) + candidates:
@@ -40,7 +40,7 @@ def check_asked(port: int, purpose: str, option: str) -> int:
     """Return the port that the user asked for.
 
     Raises:
-        EnvironmentSetupError: it is taken; the message says by whom, where that can be found out.
+        EnvironmentSetupError: the port is taken; the message names the process if it can be found.
     """
     if is_free(port):
         return port
@@ -48,5 +48,5 @@ def check_asked(port: int, purpose: str, option: str) -> int:
     who = f" by process {owner} ({program(owner)})" if owner else ""
     raise EnvironmentSetupError(
         f"Port {port} for {purpose} is taken{who}.",
-        hint=f"Give another one with {option}, or leave it out and a free port is chosen.",
+        hint=f"Give another one with {option}, or leave the option out to have a free port chosen.",
     )

@@ -1,8 +1,8 @@
-"""Background processes that outlive the command which started them, and how to know them again.
+"""Background processes that outlive the command that started them, and how to find them again.
 
-A process id alone proves nothing: the process may be gone and its id given to another. So each service
-inherits an open, locked file: the kernel drops the lock when the last process that holds it ends, however
-it ends, and a lock can't be stale. The id is believed only together with its start time.
+A process id alone proves nothing: the process may have ended, and its id may belong to another process now. So each
+service inherits an open, locked file: the kernel drops the lock when the last process that holds it ends, even by a
+kill, so a lock can't be stale. A process id is trusted only together with its start time.
 """
 
 import fcntl
@@ -20,11 +20,11 @@ from asgard.common.errors import EnvironmentSetupError
 
 POLL_SECONDS = 0.05
 LOOKING_SECONDS = 1.0
-"""How long `spawn` lets others look at a lock: `is_locked` holds it for a moment."""
+"""Seconds that `spawn` retries to get a lock, because `is_locked` in another process holds it for a moment."""
 
 
 def start_time(pid: int) -> str | None:
-    """When a process started, in the system's own terms; None if there is no such process, or a dead one."""
+    """When a process started, in a system-specific format; None if the process does not exist or is a zombie."""
     if sys.platform == "linux":
         try:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -36,13 +36,13 @@ def start_time(pid: int) -> str | None:
 
 
 def program(pid: int) -> str:
-    """The name of the program that a process runs, without its arguments: those may hold secrets."""
+    """The name of the program that a process runs, without its arguments, which may contain secrets."""
     words = command_line(pid).split()
     return Path(words[0]).name if words else "unknown"
 
 
 def command_line(pid: int) -> str:
-    """The command line of a process, or an empty text."""
+    """The command line of a process; an empty text if it is unknown."""
     if sys.platform == "linux":
         try:
             return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
@@ -52,7 +52,7 @@ def command_line(pid: int) -> str:
 
 
 def uptime_seconds(pid: int) -> float | None:
-    """How long a process has been running, or None if that can't be known."""
+    """How long a process has been running, or None if that is unknown."""
     if sys.platform != "linux":
         return None
     try:
@@ -77,7 +77,7 @@ def _ps(pid: int, columns: str) -> str:
 
 @contextmanager
 def locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold a file's lock; `waiting` is called once if somebody else holds it now."""
+    """Hold a file's lock while the block runs; `waiting` is called once if another process holds it now."""
     with _open_lock(path) as file:
         if not _try_lock(file, path):
             waiting()
@@ -117,12 +117,12 @@ def _try_lock(file: IO[bytes], path: Path, kind: int = fcntl.LOCK_EX) -> bool:
 
 
 def spawn(command: Sequence[str], *, lock: Path, log: Path, environment: Mapping[str, str], folder: Path) -> int | None:
-    """Start a process that survives this one, holding `lock` for as long as it lives.
+    """Start a process that survives this one and holds `lock` until it ends.
 
-    It has no terminal, is nobody's child (so it never becomes our zombie), and appends to `log`.
+    The process has no terminal, is not our child (so it can't become our zombie), and appends its output to `log`.
 
     Returns:
-        its process id, or None if another process holds the lock.
+        The process id, or None if another process holds the lock.
     """
     with _open_lock(lock) as file:
         if not wait_for(lambda: _try_lock(file, lock), LOOKING_SECONDS):
@@ -141,7 +141,7 @@ def spawn(command: Sequence[str], *, lock: Path, log: Path, environment: Mapping
 
 
 def lock_holders(path: Path) -> list[int]:
-    """The processes that have the file open: those that inherited its lock."""
+    """The processes that have the file open, and so inherited its lock."""
     if sys.platform != "linux":
         answer = subprocess.run(["lsof", "-t", str(path)], capture_output=True, text=True, check=False)
         return [int(pid) for pid in answer.stdout.split()]
@@ -168,7 +168,7 @@ def _open_files(pid: int) -> Iterator[str]:
 
 
 def port_owner(port: int) -> int | None:
-    """The process that listens on a TCP port of this machine, if that can be found out."""
+    """The process that listens on a TCP port of this machine; None if it can't be found."""
     if sys.platform != "linux":
         answer = subprocess.run(
             ["lsof", "-t", "-sTCP:LISTEN", "-i", f"TCP:{port}"], capture_output=True, text=True, check=False
@@ -192,10 +192,10 @@ def _listening_inodes(port: int) -> Iterator[str]:
 
 
 def stop(pids: Sequence[int], *, lock: Path, limit: float) -> bool:
-    """Ask processes to end and wait until their lock is free; kill them after `limit` seconds.
+    """Ask processes to end, wait until their lock is free, and kill them after `limit` seconds.
 
     Returns:
-        whether they ended by themselves.
+        Whether they ended without being killed.
     """
     _signal(pids, signal.SIGTERM)
     if wait_for(lambda: not is_locked(lock), limit):
@@ -206,7 +206,7 @@ def stop(pids: Sequence[int], *, lock: Path, limit: float) -> bool:
 
 
 def kill(lock: Path, limit: float) -> None:
-    """End what holds a lock, without asking; returns when it is gone, at the latest after `limit` seconds."""
+    """Kill the processes that hold a lock, and wait until they have ended, at most `limit` seconds."""
     pids = lock_holders(lock)
     _signal(pids, signal.SIGKILL)
     wait_for(lambda: not is_locked(lock) and all(start_time(pid) is None for pid in pids), limit)
@@ -221,7 +221,7 @@ def _signal(pids: Sequence[int], number: signal.Signals) -> None:
 
 
 def wait_for(condition: Callable[[], bool], limit: float) -> bool:
-    """Wait until a condition holds, at most `limit` seconds; whether it does."""
+    """Wait at most `limit` seconds until a condition is true; returns whether it became true."""
     deadline = time.monotonic() + limit
     while not condition():
         if time.monotonic() > deadline:

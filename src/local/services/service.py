@@ -1,4 +1,4 @@
-"""What a local service is: how it is started, where it answers, and how one knows that it is well."""
+"""What a local service is: how it is started, its address, and how its health is checked."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ Ports = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Launch:
-    """A command ready to start, and its whole environment."""
+    """A command ready to start, and its complete environment."""
 
     command: tuple[str, ...]
     environment: Mapping[str, str]
@@ -27,15 +27,15 @@ class Service:
     """One kind of service.
 
     Args:
-        name: as in `services.json` and in the project folder.
-        title: as people call it.
-        extra: the extra that brings it.
-        marker: a text that its command line has.
-        ports: the purposes that it needs ports for; `port` is the clients'.
+        name: its name in `services.json` and in the project folder.
+        title: its name in messages.
+        extra: the extra of Asgard that needs it.
+        marker: a text that its command line contains.
+        ports: the purposes that it needs ports for; clients use `port`.
         is_installed: whether the installed extras need it.
-        prepare: makes its folder ready and gives the command; may fetch what it needs.
+        prepare: prepares its folder and returns the command; may fetch files that it needs.
         url: the address that clients use.
-        is_healthy: asks the service itself; False while it can't serve.
+        is_healthy: asks the service itself; False while it can't serve requests.
     """
 
     name: str
@@ -51,42 +51,42 @@ class Service:
 
 @dataclass(frozen=True)
 class ServiceFolder:
-    """Where one service of a project folder keeps its data, lock, record and log."""
+    """The paths of one service of a project folder: its data, lock, record and log."""
 
     project: Path
     name: str
 
     @property
     def folder(self) -> Path:
-        """Its data."""
+        """The folder of its data."""
         return self.project / self.name
 
     @property
     def lock(self) -> Path:
-        """Locked by the service's process for as long as it lives."""
+        """The file that the service's process keeps locked until it ends."""
         return self.folder / "process.lock"
 
     @property
     def record(self) -> Path:
-        """What was last started here."""
+        """The record of the process that was started last."""
         return self.folder / "process.json"
 
     @property
     def log(self) -> Path:
-        """What it prints; older ones end in .1, .2 and .3."""
+        """Its output; older logs end in .1, .2 and .3."""
         return self.project / "logs" / f"{self.name}.log"
 
 
 @dataclass(frozen=True)
 class Record:
-    """The process that was started last; `pid` is None after a clean stop. The ports are kept for the next."""
+    """The process that was started last; `pid` is None after a clean stop. The next start uses the ports again."""
 
     pid: int | None
     started: str | None
     ports: dict[str, int]
 
     def is_alive(self, place: ServiceFolder, marker: str) -> bool:
-        """Whether exactly this process runs now, and serves this very folder."""
+        """Whether this process still runs and serves this folder."""
         return (
             self.pid is not None
             and is_locked(place.lock)
@@ -96,7 +96,7 @@ class Record:
 
 
 def read_record(place: ServiceFolder) -> Record | None:
-    """The record of a place; None if there is none, or it can't be read."""
+    """Read a service's record; None if it does not exist or can't be read."""
     try:
         content = json.loads(place.record.read_text(encoding="utf-8"))
         return Record(content["pid"], content["started"], {str(k): int(v) for k, v in content["ports"].items()})
@@ -105,12 +105,12 @@ def read_record(place: ServiceFolder) -> Record | None:
 
 
 def write_record(place: ServiceFolder, record: Record) -> None:
-    """Put the record in place, whole or not at all."""
+    """Write a service's record atomically."""
     write_json(place.record, {"pid": record.pid, "started": record.started, "ports": record.ports})
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write a small file, whole or not at all."""
+    """Write a small JSON file atomically."""
     new = path.with_name(f"{path.name}.new")
     new.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     new.replace(path)
@@ -122,7 +122,7 @@ def http_url(port: int) -> str:
 
 
 def answers(*urls: str) -> bool:
-    """Whether each of these addresses answers a GET with 200."""
+    """Whether every address answers a GET with 200."""
     import urllib3
 
     with urllib3.PoolManager(timeout=2.0, retries=False) as pool:

@@ -1,8 +1,9 @@
-"""The services of one project folder: started once and found again, seen for what they are, stopped.
+"""Start, find, check and stop the services of one project folder.
 
-`up` may be called by several processes at once: a lock on the folder lets one of them start what is missing, and the
-others find it. What runs is known by `process.lock` (see `local/services/processes.py`) and described by
-`process.json` in each service's folder; `services.json` is made from those, for the settings to read.
+Several processes may call `up` concurrently: a lock on the folder lets one of them start what is missing, and the
+others find it running. In each service's folder, `process.lock` tells whether it runs (see
+`local/services/processes.py`), and `process.json` describes it; the settings read `services.json`, which is made from
+these files.
 """
 
 import errno
@@ -35,19 +36,19 @@ STOP_SECONDS = 15.0
 
 
 class State(StrEnum):
-    """How a service does."""
+    """The state of a service."""
 
     RUNNING = "running"
     STOPPED = "stopped"
     STALE = "stale"
-    """It was started and not stopped, but its process is gone."""
+    """It was started and not stopped, but its process has ended."""
     UNHEALTHY = "unhealthy"
-    """Its process is there, but does not answer as it should."""
+    """Its process runs, but does not answer correctly."""
 
 
 @dataclass(frozen=True)
 class ServiceStatus:
-    """One service of a project folder, as it is now."""
+    """The current status of one service of a project folder."""
 
     name: str
     state: State
@@ -64,7 +65,7 @@ class Services:
     project: Path
     urls: Mapping[str, str]
     started: tuple[str, ...]
-    """Those that this call started; the others were there."""
+    """Names of the services that this call started; the others were running."""
 
 
 def up(
@@ -74,19 +75,19 @@ def up(
     ports: Mapping[str, int] | None = None,
     say: Say | None = None,
 ) -> Services:
-    """Start what is not running yet, and wait until all of it is healthy.
+    """Start the services that are not running, and wait until all of them are healthy.
 
     Args:
         settings: `project_dir` is the folder.
         only: names of the services to start; by default all that the installed extras need.
-        ports: a port for a service, by its name; by default the port of last time, or a free one.
-        say: gets one line for each step.
+        ports: ports by service name; by default the port of the last start, or a free one.
+        say: receives one line for each step.
 
     Raises:
-        UsageError: a name is unknown, or a running service was asked for on another port.
-        EnvironmentSetupError: Java, a jar, a server or a port is not to be had.
-        ServiceStartError: a service ended while starting, or did not get healthy; has the log's last lines.
-        Stopped: a signal arrived; what this call started was stopped again.
+        UsageError: a name is unknown, or a service runs on another port than the requested one.
+        EnvironmentSetupError: Java, a jar, a server or a port is not available.
+        ServiceStartError: a service ended while starting, or did not become healthy; contains the log's last lines.
+        Stopped: a signal arrived; the services that this call started were stopped again.
     """
     say = say or _say_nothing
     wanted = _wanted(only)
@@ -117,7 +118,7 @@ def _start(starts: Sequence[Start], project: Path, settings: Settings, say: Say)
         for start in starts:
             start.begin(settings, say)
         wait_until_healthy(starts, settings, say)
-    except (Stopped, OSError):  # a full disk: its record can't be written
+    except (Stopped, OSError):  # OSError: e.g. the disk is full, and a record can't be written
         for start in starts:
             start.give_up()
         raise
@@ -126,7 +127,7 @@ def _start(starts: Sequence[Start], project: Path, settings: Settings, say: Say)
 
 
 def _say_nothing(line: str) -> None:
-    """For callers who don't want to hear."""
+    """Ignore the line, for callers without `say`."""
 
 
 def _wanted(only: Collection[str] | None) -> list[Service]:
@@ -137,7 +138,7 @@ def _wanted(only: Collection[str] | None) -> list[Service]:
     for service in wanted:
         if not service.is_installed():
             raise UsageError(
-                f"{service.title} was asked for, but what uses it is not installed.",
+                f"{service.title} was requested, but the code that uses it is not installed.",
                 hint=f"Install Asgard with its extra {service.extra}.",
             )
     return wanted
@@ -147,11 +148,11 @@ def _check_names(names: Collection[str]) -> None:
     known = [service.name for service in SERVICES]
     for name in names:
         if name not in known:
-            raise UsageError(f"{name!r} is not a local service.", hint=f"There are: {', '.join(known)}.")
+            raise UsageError(f"{name!r} is not a local service.", hint=f"Use one of: {', '.join(known)}.")
 
 
 def _write_services_file(project: Path) -> None:
-    """Describe what runs, for the settings of later commands; nothing runs: no file."""
+    """Write the running services' addresses for the settings of later commands; remove the file if none runs."""
     addresses: dict[str, dict[str, object]] = {}
     for service in SERVICES:
         place = ServiceFolder(project, service.name)
@@ -167,7 +168,7 @@ def _write_services_file(project: Path) -> None:
 
 
 def status(settings: Settings) -> list[ServiceStatus]:
-    """How each service of the project folder does; those that nothing installed needs are left out."""
+    """The status of each service of the project folder, except those that no installed extra needs."""
     project = settings.project_dir.resolve()
     states = []
     for service in SERVICES:
@@ -191,10 +192,10 @@ def _status(service: Service, place: ServiceFolder, record: Record | None) -> Se
 
 
 def down(settings: Settings, *, say: Say | None = None) -> list[str]:
-    """Stop every service of the project folder; their data and ports stay for the next `up`.
+    """Stop every service of the project folder; their data and ports are kept for the next `up`.
 
     Returns:
-        the names of those that ran.
+        The names of the services that were stopped.
     """
     say = say or _say_nothing
     project = settings.project_dir.resolve()

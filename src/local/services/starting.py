@@ -1,4 +1,4 @@
-"""One service on its way up: found running, or started, until it is healthy or its log says why not."""
+"""Start one service, or find it running, and wait until it is healthy or has failed."""
 
 import shutil
 import time
@@ -41,7 +41,7 @@ class ServiceStartError(ServiceError):
 
 @dataclass
 class Start:
-    """One service on its way up."""
+    """One service that is being started."""
 
     service: Service
     place: ServiceFolder
@@ -54,11 +54,11 @@ class Start:
     tries: int = 0
 
     def look(self) -> None:
-        """Find the service running, or check that it can have the port that was asked for: before any starts.
+        """Find the service running, or check that the requested port is free, before any service starts.
 
         Raises:
-            UsageError: it runs on another port than the one asked for.
-            EnvironmentSetupError: that port is taken.
+            UsageError: the service runs on another port than the requested one.
+            EnvironmentSetupError: the requested port is taken.
         """
         record = read_record(self.place)
         if record is None or not record.is_alive(self.place, self.service.marker):
@@ -67,30 +67,30 @@ class Start:
             return
         if self.asked is not None and self.asked != record.ports["port"]:
             raise UsageError(
-                f"{self.service.title} runs on port {record.ports['port']} already, and {self.asked} was asked for.",
-                hint="Stop it with `asgard down` first.",
+                f"{self.service.title} already runs on port {record.ports['port']}, but {self.asked} was requested.",
+                hint="Stop the services with `asgard down` first.",
             )
         self.ports, self.pid, self.since = record.ports, record.pid or 0, time.monotonic()
         age = uptime_seconds(self.pid) or START_SECONDS
         self.limit = max(HUNG_SECONDS, START_SECONDS - age)
 
     def begin(self, settings: Settings, say: Say) -> None:
-        """Start the service, if it was not found running."""
+        """Start the service, unless it was found running."""
         if self.pid:
             return
         record = read_record(self.place)
         if is_locked(self.place.lock):
             self._end_orphans(say)
         elif record and record.pid is not None:
-            say(f"{self.service.title}: its process {record.pid} is gone without a stop; starting it again")
+            say(f"{self.service.title}: its process {record.pid} ended without `asgard down`; starting it again")
         self.launch(record.ports if record else {}, settings, say)
 
     def _end_orphans(self, say: Say) -> None:
-        """End what holds the lock without a record: left by a command that was killed, or a child of a killed one."""
+        """End processes that hold the lock but have no record: a killed command or a killed service left them."""
         if wait_for(lambda: not is_locked(self.place.lock), ORPHAN_SECONDS):
             return
         pids = lock_holders(self.place.lock)
-        say(f"{self.service.title}: ending process {', '.join(map(str, pids))}, left without a record")
+        say(f"{self.service.title}: ending process {', '.join(map(str, pids))}, which has no record")
         stop(pids, lock=self.place.lock, limit=STOP_SECONDS)
 
     def launch(self, remembered: Ports, settings: Settings, say: Say) -> None:
@@ -122,7 +122,7 @@ class Start:
     def give_up(self) -> None:
         """Stop the service again if this command started it, or was about to."""
         if self.is_new:
-            kill(self.place.lock, GIVE_UP_SECONDS)  # it has served nobody yet, and survives that
+            kill(self.place.lock, GIVE_UP_SECONDS)  # it has no clients yet, and its data survives a kill
             if self.ports:
                 with suppress(OSError):
                     write_record(self.place, Record(None, None, dict(self.ports)))
@@ -140,15 +140,15 @@ class Start:
 
     @property
     def seconds(self) -> float:
-        """How long it has been starting."""
+        """Seconds since its start."""
         return time.monotonic() - self.since
 
 
 def wait_until_healthy(starts: Sequence[Start], settings: Settings, say: Say) -> None:
-    """Wait until all of them are healthy; those that hang or lost their port in a race are started again.
+    """Wait until all services are healthy; restart those that hang, or whose port another process took.
 
     Raises:
-        ServiceStartError: the first failure; the others came up, or their failures were said.
+        ServiceStartError: the first failure; further failures are reported by `say`.
     """
     pending = list(starts)
     failures: list[AsgardError] = []
@@ -157,20 +157,20 @@ def wait_until_healthy(starts: Sequence[Start], settings: Settings, say: Say) ->
             title = start.service.title
             if not is_locked(start.place.lock):
                 if not start.is_new:
-                    say(f"{title}: process {start.pid} died in this moment; starting it again")
+                    say(f"{title}: process {start.pid} has just ended; starting it again")
                     start.launch(start.ports, settings, say)
                 elif start.tries < PORT_TRIES and not all(map(is_free, start.ports.values())):
-                    say(f"{title}: somebody took its port in this moment; trying another")
+                    say(f"{title}: another process has just taken its port; trying another port")
                     start.launch({}, settings, say)
                 else:
                     failures.append(_ended(start))
                     pending.remove(start)
             elif start.service.is_healthy(start.ports):
-                say(f"{title}: {f'healthy after {start.seconds:.1f} s' if start.is_new else 'running already'}")
+                say(f"{title}: {f'healthy after {start.seconds:.1f} s' if start.is_new else 'already running'}")
                 pending.remove(start)
             elif start.is_new and is_full(start.place.project):
                 stop(lock_holders(start.place.lock), lock=start.place.lock, limit=STOP_SECONDS)
-                failures.append(no_space(start.place.project, f"{title} does not get healthy"))
+                failures.append(no_space(start.place.project, f"{title} does not become healthy"))
                 pending.remove(start)
             elif start.seconds > start.limit:
                 stop(lock_holders(start.place.lock), lock=start.place.lock, limit=STOP_SECONDS)
@@ -193,21 +193,21 @@ def _ended(start: Start) -> AsgardError:
         return no_space(start.place.project, f"{start.service.title} ended while starting")
     write_record(start.place, Record(None, None, dict(start.ports)))
     return ServiceStartError(
-        f"{start.service.title} ended while starting. Its log ends so:\n{_last_lines(start.place.log)}",
-        hint=f"The whole log is {start.place.log}.",
+        f"{start.service.title} ended while starting. The last lines of its log:\n{_last_lines(start.place.log)}",
+        hint=f"The complete log is {start.place.log}.",
     )
 
 
 def _too_slow(start: Start) -> AsgardError:
     return ServiceStartError(
-        f"{start.service.title} was not healthy after {start.limit:.0f} s and was stopped. Its log ends so:\n"
+        f"{start.service.title} was not healthy after {start.limit:.0f} s and was stopped. The last lines of its log:\n"
         f"{_last_lines(start.place.log)}",
-        hint=f"The whole log is {start.place.log}.",
+        hint=f"The complete log is {start.place.log}.",
     )
 
 
 def is_full(folder: Path) -> bool:
-    """Whether a service could write next to nothing there: then its log can't say so either."""
+    """Whether a folder's disk is almost full, so that a service can't write even its log."""
     return shutil.disk_usage(folder).free < FULL_BYTES
 
 
@@ -227,7 +227,7 @@ def _last_lines(log: Path) -> str:
 
 
 def _rotate(log: Path) -> None:
-    """Keep the logs of the last starts as .1, .2 and .3."""
+    """Keep the logs of the last three starts as .1, .2 and .3."""
     log.parent.mkdir(parents=True, exist_ok=True)
     names = [log, *(log.with_name(f"{log.name}.{number}") for number in range(1, LOGS_KEPT + 1))]
     for older, newer in reversed(list(zip(names[1:], names, strict=False))):

@@ -241,23 +241,24 @@ def test_a_second_call_needs_no_spark_and_says_what_was_there(
     no_java = {"ASGARD_JAVA_HOME": str(folder / "no-such-java")}  # Spark could not start
     again = call(folder, example, repository_root, **no_java)
     assert again.returncode == 0, again.stderr
-    assert again.stdout.count("rows were there already") == 4
+    assert again.stdout.count("rows ingested by an earlier call") == 4
     assert "computed: nothing was missing" in again.stdout
     assert "An audit that failed, in an earlier call" in again.stdout
-    assert f"main after:  {first['main']}  the same: untouched" in again.stdout
+    assert f"main after:  {first['main']}  unchanged" in again.stdout
     assert "refused before" in again.stderr
     models = first["models"]
     assert "trained by this call: none" in again.stdout
     assert (
-        f"{models['production']} is in Production, as before; SHA-256 {models['versions'][0]['sha256']}" in again.stdout
+        f"{models['production']} is in Production since an earlier call; SHA-256 {models['versions'][0]['sha256']}"
+        in again.stdout
     )
     assert f"{models['predictions']['rows']:,} predictions" in again.stdout
-    assert "published before; most at risk" in again.stdout
+    assert "published by an earlier call; most at risk" in again.stdout
     online = first["online"]
     assert f"run {online['run_id']}, in an earlier call." in again.stdout
     assert "this call wrote 0 rows to Redis and deleted 0" in again.stdout
     assert f"lookup of household {online['erased']}, as of 2018-01-02:" in again.stdout
-    assert again.stderr.count("was trained before, on the same snapshots and by the same code") == 2
+    assert again.stderr.count("was already trained on the same snapshots by the same code") == 2
     for place in ("report.html", first["services"]["nessie"], "asgard audit bronze.transactions", "asgard down"):
         assert place in again.stdout
 

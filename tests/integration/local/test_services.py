@@ -99,7 +99,7 @@ def test_up_again_finds_the_same_processes(shared: Path) -> None:
     again = services.up(settings_for(shared), say=said.append)
     assert again.started == ()
     assert pids(shared) == before
-    assert said == ["Nessie: running already", "MLflow: running already", "Redis: running already"]
+    assert said == ["Nessie: already running", "MLflow: already running", "Redis: already running"]
 
 
 def test_settings_find_the_services(shared: Path) -> None:
@@ -128,7 +128,7 @@ def test_everything_listens_on_this_machine_only(shared: Path) -> None:
 
 
 def test_a_running_service_is_not_moved_to_another_port(shared: Path) -> None:
-    with pytest.raises(UsageError, match=r"Redis runs on port \d+ already, and 7777 was asked for"):
+    with pytest.raises(UsageError, match=r"Redis already runs on port \d+, but 7777 was requested"):
         services.up(settings_for(shared), ports={"redis": 7777})
 
 
@@ -225,7 +225,7 @@ def test_a_service_that_ends_while_starting_shows_its_log(own: Settings) -> None
     place = ServiceFolder(own.project_dir, "redis")
     place.folder.mkdir(parents=True)
     (place.folder / "appendonly.aof").write_text("this is no log of commands\n")
-    with pytest.raises(ServiceStartError, match=r"Redis ended while starting\. Its log ends so:\n") as caught:
+    with pytest.raises(ServiceStartError, match=r"Redis ended while starting\. The last lines of its log:\n") as caught:
         services.up(own, only=["redis"])
     assert "append only file" in caught.value.message
     assert str(place.log.resolve()) in caught.value.hint

@@ -53,7 +53,7 @@ def test_it_says_what_lookups_said_before_and_after(facts: OnlineFacts) -> None:
         "Household 1: a receipt line was corrected from 505.00 to 50.50 dollars",
         "customer_lifetime_value dollars spent so far 1,512.50 100.25",
         "row of event timestamp 2018-01-01 2018-01-01",
-        "prediction how likely it leaves 0.1235 0.1235",
+        "prediction probability of churn 0.1235 0.1235",
         "Household 2 asked to be forgotten",
         "status in every view found missing",
         "2,469 0 2,468 equal abababababababab",
