@@ -2,7 +2,7 @@
 
 
 def main() -> int:
-    """Run `asgard` with this process's arguments; a signal counts from here on, while the rest is still imported."""
+    """Run `asgard` with this process's arguments; signals are handled from here on, also during the imports."""
     from asgard.common.stopping import stoppable
 
     return stoppable(_run, own=True)

@@ -1,7 +1,7 @@
-"""The command line: which commands there are, and where each lives.
+"""The command line: the list of commands, and the module of each.
 
-A command's module is imported when that command is asked for, so that `asgard --help` answers at once. A
-test holds the help texts below against the commands' own docstrings.
+A command's module is imported when that command is called, so that `asgard --help` answers at once. A test verifies
+that the help texts below equal the commands' own docstrings.
 """
 
 import sys
@@ -19,7 +19,7 @@ from asgard.jobs.entrypoint import run_app
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its name (`group name` in a group), panel in the help, function, and first line of its help."""
+    """One command: its name (`group name` in a group), its panel in the help, function, and first line of its help."""
 
     name: str
     panel: str
@@ -27,12 +27,12 @@ class Command:
     help: str
 
     def load(self) -> Callable[..., Any]:
-        """Import the function that does it."""
+        """Import the command's function."""
         module, _, function = self.home.partition(":")
         return getattr(import_module(module), function)  # type: ignore[no-any-return]
 
     def stub(self) -> Callable[..., Any]:
-        """A stand-in that only shows up in the list of commands."""
+        """A placeholder that only appears in the list of commands."""
 
         def listed() -> None:
             raise AssertionError(f"{self.name} was listed, not loaded")
@@ -46,12 +46,14 @@ _OWN = "asgard.cli.commands"
 
 
 def _commands(module: str, panel: str, *commands: tuple[str, str, str]) -> tuple[Command, ...]:
-    """Commands that stand in one module: of each its name, its function, and the first line of its help."""
+    """Commands of one module; for each its name, its function, and the first line of its help."""
     return tuple(Command(name, panel, f"{module}:{function}", help) for name, function, help in commands)
 
 
 COMMANDS = (
-    Command("demo", _LOCAL, "asgard.local.demo.demo:demo", "Run a complete example on real data, from an empty folder."),
+    Command(
+        "demo", _LOCAL, "asgard.local.demo.demo:demo", "Run a complete example on real data, from an empty folder."
+    ),
     *_commands(
         "asgard.local.commands",
         _LOCAL,
@@ -59,17 +61,19 @@ COMMANDS = (
         ("down", "down", "Stop the services of a project folder; their data is kept."),
         ("status", "status", "Show the services of a project folder."),
     ),
-    Command("ingest", _WRITE, "asgard.jobs.ingest_job:command", "Take files or a database table into bronze."),
-    Command("backfill", _WRITE, "asgard.jobs.backfill_job:command", "Compute tables for a range, or what is missing."),
+    Command("ingest", _WRITE, "asgard.jobs.ingest_job:command", "Ingest files or a database table into bronze."),
+    Command(
+        "backfill", _WRITE, "asgard.jobs.backfill_job:command", "Compute tables for a date range, or what is missing."
+    ),
     *_commands(
         f"{_OWN}.features_command",
         _FEATURES,
-        ("features apply", "apply", "Register views at what is published now."),
+        ("features apply", "apply", "Register views at the snapshots published now."),
         ("features list", "list_views", "List the registered feature views."),
         ("features show", "show", "Show one view: features, files, history."),
         ("features diff", "diff", "Show what an apply would change."),
         ("features training-set", "training_set", "Join labels to the features known at their time."),
-        ("features impact", "impact", "Show what a table's schema change touches."),
+        ("features impact", "impact", "Show what a change to a table's schema affects."),
     ),
     Command("train", _MODELS, "asgard.jobs.train_job:command", "Train a model and register its version."),
     Command(
@@ -85,28 +89,28 @@ COMMANDS = (
         ("model show", "show", "Show one version: data, code, metrics, files, history."),
         ("model promote", "promote", "Move a version to its next stage."),
         ("model rollback", "rollback", "Bring an archived version back to Production."),
-        ("model verify", "verify", "Hold a version's files and facts against what was registered."),
-        ("model compare", "compare", "Show what two versions differ in."),
+        ("model verify", "verify", "Verify a version's files and facts against its registration."),
+        ("model compare", "compare", "Show the differences between two versions."),
     ),
-    Command("model reproduce", _MODELS, f"{_OWN}.reproduce_command:reproduce", "Train a version again, and compare."),
+    Command("model reproduce", _MODELS, f"{_OWN}.reproduce_command:reproduce", "Train a version again and compare."),
     Command("online-sync", _SERVE, "asgard.jobs.online_sync_job:command", "Make Redis equal to what is published."),
-    Command("lookup", _SERVE, f"{_OWN}.lookup_command:lookup", "Show the features of one entity, as Redis has them."),
+    Command("lookup", _SERVE, f"{_OWN}.lookup_command:lookup", "Show the features of one entity in Redis."),
     Command(
         "lookup-check",
         _SERVE,
         f"{_OWN}.lookup_check_command:lookup_check",
-        "Hold logged lookups against the snapshots that they name.",
+        "Verify logged lookups against the snapshots that they name.",
     ),
     *_commands(
         "asgard.cli.inspect",
         _LOOK,
         ("plan", "plan", "Show what a backfill would compute, read and check."),
-        ("audit", "audit", "Hold a table on any ref against its checks."),
+        ("audit", "audit", "Run a table's checks on any branch, tag or commit."),
         ("tables", "tables", "List the tables of a ref: rows, size, snapshot, owner."),
         ("runs", "runs", "List runs, newest first, and how they ended."),
         ("branches", "branches", "List branches and tags, and the runs they belong to."),
-        ("diff", "diff", "Show, table by table, what differs between two refs."),
-        ("lineage", "lineage", "Show where a table's rows, or one prediction, come from."),
+        ("diff", "diff", "Show the differences between two refs, by table."),
+        ("lineage", "lineage", "Show where a table's rows or one prediction come from."),
     ),
     Command(
         "report",
@@ -114,18 +118,18 @@ COMMANDS = (
         f"{_OWN}.report_command:report",
         "Write a page about a pipeline: tables, runs, models, online.",
     ),
-    Command("metrics", _LOOK, f"{_OWN}.metrics_command:metrics", "Print all metrics, as Prometheus reads them."),
+    Command("metrics", _LOOK, f"{_OWN}.metrics_command:metrics", "Print all metrics in Prometheus's text format."),
     *_commands(
         "asgard.cli.inspect",
         _LOOK,
-        ("settings", "settings", "Print every setting, and where it came from."),
+        ("settings", "settings", "Print every setting, and where its value came from."),
         ("jars", "jars", "Print the jars that spark-submit needs, for its --jars."),
     ),
 )
 
 
 class _Grouped(TyperGroup):
-    """The list of commands by panel, in plain text: Rich alone would take half of the time that help may take."""
+    """The list of commands by panel, in plain text: loading Rich takes half of the time that help may take."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write one section per panel."""
@@ -135,12 +139,12 @@ class _Grouped(TyperGroup):
 
 
 def build(argv: Sequence[str]) -> typer.Typer:
-    """The application for these arguments: only the command that they name is imported."""
+    """Build the application for these arguments; only the command that they name is imported."""
     app = typer.Typer(
         name="asgard",
         cls=_Grouped,
         rich_markup_mode=None,
-        help="A lakehouse whose every write is audited on a branch before it is published.",
+        help="A lakehouse that audits every write on a branch before it publishes it.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -159,7 +163,7 @@ def build(argv: Sequence[str]) -> typer.Typer:
     return app
 
 
-def _version(version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+def _version(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
     if version:
         from asgard import __version__
 

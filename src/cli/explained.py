@@ -1,4 +1,4 @@
-"""Lineage as people read it: a tree of tables, runs and files, below what it explains."""
+"""Print lineage for people: a tree of tables, runs and files, below the table or prediction that it explains."""
 
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 _LISTED = 10
-"""So many files are listed; more are counted."""
+"""The largest number of files that is listed; if there are more, they are only counted."""
 
 
 def show_explained(explained: "Explained") -> None:
-    """Print a prediction, and below it what it was made of."""
+    """Print a prediction, and below it its model, features and sources."""
     row, run, version = explained.row, explained.run.to_json(), explained.version
     typer.echo(
         f"prediction {row['prediction']}  of {row['predicted_at']}, features as known at {row['features_as_of']}"
@@ -34,7 +34,7 @@ def show_explained(explained: "Explained") -> None:
     for used in explained.used:
         _show_used(used)
     if explained.on_demand:
-        typer.echo("  computed from these by the pipeline")
+        typer.echo("  on-demand features, computed from these by the pipeline")
     for name in explained.on_demand:
         typer.echo(f"    {name}{f' = {explained.computed[name]}' if name in explained.computed else ''}")
     for source in explained.sources:
@@ -44,15 +44,15 @@ def show_explained(explained: "Explained") -> None:
 
 
 def show_node(node: "LineageNode", indent: str) -> None:
-    """Print a state of a table, and below it what it was computed from."""
+    """Print a state of a table, and below it the files and tables that it was computed from."""
     run = node.run.attempt if node.run else None
     made = f"by {run.start.get('job')} {run.run_id} (code {run.start.get('code_version', '')[:12]})" if run else ""
     if not node.made_by_run or not made:
-        made = f"made by no recorded run{f'; the newest recorded one is {made[3:]}' if made else ''}"
+        made = f"not made by a recorded run{f'; the latest recorded run is {made[3:]}' if made else ''}"
     typer.echo(f"{indent}{node.table}  snapshot {node.snapshot_id}  {made}")
     if node.unrecorded:
         noun = "snapshot" if node.unrecorded == 1 else "snapshots"
-        typer.echo(f"{indent}  {node.unrecorded:,} {noun} by no recorded run: where their rows come from is not known")
+        typer.echo(f"{indent}  {node.unrecorded:,} {noun} without a recorded run: the origin of their rows is unknown")
     for model in node.predicted_by:
         typer.echo(f"{indent}  predicted by {model}")
     if len(node.files) > _LISTED:

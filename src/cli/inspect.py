@@ -1,4 +1,4 @@
-"""Commands that look and change nothing: plan, audit, tables, runs, branches, diff, lineage, settings."""
+"""Commands that only read: plan, audit, tables, runs, branches, diff, lineage, settings, jars."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +33,7 @@ def plan(
     start: StartOption = None,
     end: EndOption = None,
     intervals_per_run: Annotated[
-        int | None, typer.Option("--intervals-per-run", min=1, help="As the backfill will have it.")
+        int | None, typer.Option("--intervals-per-run", min=1, help="As in the backfill: intervals per run.")
     ] = None,
     directory: DirOption = None,
     settings: SetOption = None,
@@ -93,7 +93,7 @@ def audit(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hold a table on any ref against its checks."""
+    """Run a table's checks on any branch, tag or commit."""
     from asgard.lakehouse.catalog.snapshots import resolve
     from asgard.lakehouse.declaring.loading import load_pipeline
     from asgard.lakehouse.declaring.sql_files import parse_check
@@ -110,7 +110,7 @@ def audit(
             )
     if not checks:
         raise UsageError(
-            f"There is nothing to hold {name} against.", hint="Give --pipeline MODULE, or --check 'not_null(email)'."
+            f"There is nothing to check {name} against.", hint="Give --pipeline MODULE, or --check 'not_null(email)'."
         )
     lake = _lake(settings, directory)
     at = resolve(lake, ref)
@@ -129,7 +129,7 @@ def audit(
 
 
 def show_checks(results: "tuple[CheckResult, ...]") -> None:
-    """Print checks with what they measured, and for a failed one some rows and the SQL that finds them."""
+    """Print checks and their measurements, and for each failed check some rows and the SQL that finds them."""
     show_table(
         ("CHECK", "RESULT", "MEASURED", "BOUNDS", "FAILING", "BY"),
         [
@@ -180,7 +180,7 @@ def tables(
         empty="no table yet",
     )
     if others:
-        typer.echo("\nalso there, kept by other tools or not readable:")
+        typer.echo("\nother contents, of other tools or not readable:")
         show_table(("NAME", "KIND", "WHY IT IS NOT ABOVE"), [(each.name, each.kind, each.problem) for each in others])
 
 
@@ -198,7 +198,7 @@ def runs(
     wanted = check_run_id(run_id) if run_id else None
     runs = [run.to_json() for run in list_runs(lake, limit=limit, run_id=wanted)]
     if wanted and not runs:
-        raise UsageError(f"There is no run {wanted}.", hint="`asgard runs` lists those that there are.")
+        raise UsageError(f"There is no run {wanted}.", hint="`asgard runs` lists the existing runs.")
     if as_json:
         show_json({"runs": runs})
         return
@@ -227,11 +227,11 @@ def _show_run(run: dict[str, Any]) -> None:
     typer.echo(f"\nattempt {run['attempt']}: {run['status']}{': ' + run['error'] if run['error'] else ''}")
     typer.echo(f"code {run['code_version']}{' (dirty)' if run['dirty'] else ''}, commit {run['commit'] or '-'}")
     if run["record_intact"] is False:
-        typer.echo("the record is not the one that was published: its SHA-256 differs from that in the commit")
+        typer.echo("the record differs from the published one: its SHA-256 is not the one in the commit")
     for name, read in run["reads"].items():
         typer.echo(f"read {name} at snapshot {read['snapshot_id']}")
     if not run["checks"]:
-        typer.echo("no check was held against it")
+        typer.echo("no check was run")
         return
     show_table(
         ("CHECK", "RESULT", "MEASURED", "BOUNDS", "BY"),
@@ -278,7 +278,7 @@ def diff(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show, table by table, what differs between two refs."""
+    """Show the differences between two refs, by table."""
     from asgard.lakehouse.catalog.snapshots import resolve
     from asgard.lakehouse.runs.history import differences
 
@@ -314,10 +314,13 @@ def lineage(
     table: TableArgument,
     key: Annotated[
         list[str] | None,
-        typer.Option("--key", metavar="NAME=VALUE", help="Of the entity whose prediction to explain. Repeatable."),
+        typer.Option(
+            "--key", metavar="NAME=VALUE", help="A key of the entity whose prediction to explain. Repeatable."
+        ),
     ] = None,
     model_version: Annotated[
-        str | None, typer.Option("--model-version", help="With --key: e.g. 1.2.0 (default: which predicted last).")
+        str | None,
+        typer.Option("--model-version", help="With --key: e.g. 1.2.0 (default: the one that predicted last)."),
     ] = None,
     pipeline: Annotated[
         str | None, typer.Option("--pipeline", "-p", help="With --key: computes the values of on-demand features.")
@@ -327,16 +330,18 @@ def lineage(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show where a table's rows, or one prediction, come from."""
+    """Show where a table's rows or one prediction come from."""
     from asgard.cli.explained import show_explained, show_node
     from asgard.lakehouse.catalog.snapshots import resolve
     from asgard.lakehouse.runs.lineage import lineage as find_lineage
 
     name, entity = TableName.parse(table), _entity(key)
     if pipeline and not entity:
-        raise UsageError("--pipeline is about one prediction.", hint="Say whose: --key customer_id=123.")
+        raise UsageError("--pipeline applies to one prediction only.", hint="Give its entity: --key customer_id=123.")
     if model_version and not entity:
-        raise UsageError("--model-version is about one prediction.", hint="Say whose: --key customer_id=123.")
+        raise UsageError(
+            "--model-version applies to one prediction only.", hint="Give its entity: --key customer_id=123."
+        )
     lake = _lake(settings, directory)
     at = resolve(lake, ref)
     if entity:
@@ -362,7 +367,7 @@ def _entity(given: list[str] | None) -> dict[str, str]:
         name, equals, value = text.partition("=")
         if not equals or not name or name in keys:
             raise UsageError(
-                f"--key {text!r} is {'there twice' if name in keys else 'not NAME=VALUE'}.",
+                f"--key {text!r} is {'given twice' if name in keys else 'not NAME=VALUE'}.",
                 hint="E.g. --key customer_id=123.",
             )
         keys[name] = value
@@ -370,7 +375,7 @@ def _entity(given: list[str] | None) -> dict[str, str]:
 
 
 def settings(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
-    """Print every setting, and where it came from."""
+    """Print every setting, and where its value came from."""
     from asgard.common.settings import DEFINITIONS, Secret, redact_url
 
     loaded = settings_from(settings, directory)

@@ -1,12 +1,11 @@
-"""Write the parts of the documentation that follow from the code: `python -m asgard.cli.reference`.
+"""Write the parts of the documentation that are generated from the code: `python -m asgard.cli.reference`.
 
-A document marks such a part with two comments, and says everything else in its own words:
+A document marks such a part with two comments; the rest of the document is written by hand:
 
     <!-- made from the code: settings -->
     <!-- end -->
 
-A test holds the documents against `filled`, so a new command, option, setting or metric is documented by
-running this once.
+A test compares the documents with `filled`; run this once to document a new command, option, setting or metric.
 """
 
 import argparse
@@ -30,16 +29,16 @@ _PART = re.compile(r"(<!-- made from the code: (\w+) -->\n).*?(<!-- end -->)", r
 
 
 def filled(text: str) -> str:
-    """A document with its marked parts made anew.
+    """Generate the marked parts of a document again.
 
     Raises:
-        DeclarationError: it marks a part that there is none of.
+        DeclarationError: the document marks an unknown part.
     """
 
     def fill(match: "re.Match[str]") -> str:
         if match[2] not in PARTS:
             raise DeclarationError(
-                f"{match[2]!r} is no part that is made from the code.", hint=f"There are {', '.join(PARTS)}."
+                f"{match[2]!r} is not a part that is made from the code.", hint=f"Use one of {', '.join(PARTS)}."
             )
         return f"{match[1]}\n{PARTS[match[2]]()}\n{match[3]}"
 
@@ -47,7 +46,7 @@ def filled(text: str) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the marked parts of Markdown files anew; prints the files that changed."""
+    """Generate the marked parts of Markdown files again, and print the files that changed."""
     parser = argparse.ArgumentParser(prog="python -m asgard.cli.reference", description=main.__doc__)
     parser.add_argument(
         "paths", nargs="*", type=Path, default=[Path("README.md"), Path("docs")], help="default: README.md docs"
@@ -85,9 +84,9 @@ class _Parameter:
     """One argument or option of a command, as its function's signature declares it.
 
     Attributes:
-        names: of an option, `--long` before `-s`; of an argument, what the usage line calls it.
-        takes: what follows an option's name; "" for a flag.
-        default: "required", or what holds where nothing is given, if that says something.
+        names: the names of an option, `--long` before `-s`; the name of an argument in the usage line.
+        takes: the text that follows an option's name; "" for a flag.
+        default: "required", or the default value; "" if the default is None or False.
     """
 
     names: tuple[str, ...]
@@ -99,12 +98,12 @@ class _Parameter:
 
     @property
     def shown(self) -> str:
-        """As code."""
+        """Its names and value as Markdown code."""
         return f"`{', '.join(self.names)}{self.takes}`"
 
     @property
     def usage(self) -> str:
-        """Its place in the usage line: arguments and required options have one."""
+        """Its text in the usage line; "" for an option that is not required."""
         if not self.is_argument:
             return f"{self.names[0]}{self.takes}" if self.default == "required" else ""
         shown = f"{self.names[0]}..." if self.is_list else self.names[0]
@@ -112,7 +111,7 @@ class _Parameter:
 
 
 def _parameters(function: Callable[..., Any]) -> list[_Parameter]:
-    """A command's parameters; what the usage line names comes first."""
+    """A command's parameters; those in the usage line come first."""
     hints = typing.get_type_hints(function, include_extras=True)
     parameters = [_parameter(each, hints[each.name]) for each in inspect.signature(function).parameters.values()]
     return sorted(parameters, key=lambda each: not each.usage)
@@ -178,7 +177,7 @@ _COMPUTED = {
     "warehouse": "`<project_dir>/warehouse`",
     "cache_dir": "`~/.cache/asgard`",
     "user": "the system's user",
-    "java_home": "looked for",
+    "java_home": "searched for",
     "maven_repository": "the public one",
 }
 
@@ -222,7 +221,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """A text as a table's cell shows it; outside code, Markdown would take `<` and `*` for its own."""
+    """Escape a text for a table's cell; outside code, Markdown would interpret `<` and `*`."""
     if not text.startswith("`"):
         text = text.replace("<", "&lt;").replace("*", "\\*")
     return text.replace("|", "\\|")
@@ -236,7 +235,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "jars": _jars,
     "errors": _errors,
 }
-"""What a document may mark, and what makes it."""
+"""The parts that a document may mark, and the functions that generate them."""
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -186,7 +186,7 @@ def command(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Compute tables for a range, or what is missing."""
+    """Compute tables for a date range, or what is missing."""
     from asgard.jobs.reporting import progress_lines, show_runs
 
     params = Params(

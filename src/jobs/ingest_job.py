@@ -412,7 +412,7 @@ def command(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Take files or a database table into bronze."""
+    """Ingest files or a database table into bronze."""
     from asgard.jobs.reporting import progress_lines, show_json, show_runs
 
     only_of_databases = {

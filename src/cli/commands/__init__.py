@@ -1,1 +1,1 @@
-"""The commands that only look, or that change what is registered."""
+"""The commands that only read, or that change registrations."""

@@ -1,6 +1,6 @@
-"""After a move of a model's version: its holds are made right, and what will be in the way of predicting is said.
+"""After a model version changed its stage: update its holds, and warn of what will prevent predictions.
 
-The move is done by then, so that what fails here is a warning.
+The stage has been changed by then, so a failure here is only a warning.
 """
 
 import sys
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def settle(registry: "Registry", connect: "Callable[[], Lakehouse]", name: str) -> None:
-    """Make the holds of a model right; what fails is left to the next mover."""
+    """Update the holds of a model; the next move retries what fails here."""
     from asgard.model.ledger.holds import release_abandoned, settle_holds
 
     try:
@@ -28,14 +28,14 @@ def settle(registry: "Registry", connect: "Callable[[], Lakehouse]", name: str) 
         problems = settle_holds(lake, model, lambda: registry.model(name), now).problems
         release_abandoned(lake, now)
     except AsgardError as error:
-        sys.stderr.write(f"holds of {name} were not looked through, the next move does that: {error.message}\n")
+        sys.stderr.write(f"holds of {name} were not updated; the next move does it: {error.message}\n")
         return
     for problem in problems:
-        sys.stderr.write(f"not held: what {problem}\n")
+        sys.stderr.write(f"not held: the data that {problem}\n")
 
 
 def warn_of_views(connect: "Callable[[], Lakehouse]", version: "ModelVersion") -> None:
-    """Say which views batch-predict will not read by a version that is in use now, and what to do."""
+    """Warn of views that batch-predict will refuse to read for a version in use, and say what to do."""
     from asgard.model.lifecycle import Stage
     from asgard.model.provenance.learned_from import changed_views
 
@@ -44,7 +44,7 @@ def warn_of_views(connect: "Callable[[], Lakehouse]", version: "ModelVersion") -
     try:
         changed = changed_views(connect(), version)
     except AsgardError as error:
-        sys.stderr.write(f"views of {version} were not looked at: {error.message}\n")
+        sys.stderr.write(f"views of {version} were not checked: {error.message}\n")
         return
     for each in changed:
         sys.stderr.write(f"warning: batch-predict will refuse {version}: {each}\n")

@@ -1,4 +1,4 @@
-"""features: register views of gold tables, and join labels to the features that were known at their time.
+"""features: register views of gold tables, and join labels to the features known at their time.
 
 Reads: gold tables at published snapshots, and a pipeline's declarations. Writes: registrations under `_asgard/`,
 holds, the Feast registry; training sets as Parquet files with a manifest, or as a table through a run.
@@ -20,26 +20,24 @@ if TYPE_CHECKING:
     from asgard.lakehouse.catalog.lake import Lakehouse
 
 ViewsOption = Annotated[
-    list[str] | None, typer.Option("--view", "-v", help="A feature view. Repeatable; default all of the pipeline's.")
+    list[str] | None, typer.Option("--view", "-v", help="A feature view. Repeatable; default: all of the pipeline.")
 ]
 
 
 def apply(
     pipeline: PipelineOption,
     view: ViewsOption = None,
-    prune: Annotated[
-        bool, typer.Option("--prune", help="Take out views that the pipeline no longer declares.")
-    ] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove views that the pipeline no longer declares.")] = False,
     take_over: Annotated[
-        bool, typer.Option("--take-over", help="Take views over that a pipeline of another name registered.")
+        bool, typer.Option("--take-over", help="Take over views that a pipeline of another name registered.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan, and change nothing.")] = False,
-    feast: Annotated[bool, typer.Option("--feast/--no-feast", help="Bring the Feast registry up to date too.")] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan without changing anything.")] = False,
+    feast: Annotated[bool, typer.Option("--feast/--no-feast", help="Update the Feast registry, too.")] = True,
     directory: DirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Register views at what is published now."""
+    """Register views at the snapshots published now."""
     from asgard.cli.commands.features_plan import Planned
     from asgard.features.feast import registry as feast_registry
     from asgard.jobs.features_apply import apply_views
@@ -60,8 +58,8 @@ def apply(
 def diff(
     pipeline: PipelineOption,
     view: ViewsOption = None,
-    prune: Annotated[bool, typer.Option("--prune", help="As the apply will have it.")] = False,
-    take_over: Annotated[bool, typer.Option("--take-over", help="As the apply will have it.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Assume an apply with --prune.")] = False,
+    take_over: Annotated[bool, typer.Option("--take-over", help="Assume an apply with --take-over.")] = False,
     directory: DirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -115,7 +113,7 @@ def list_views(directory: DirOption = None, settings: SetOption = None, as_json:
             )
             for row in rows
         ],
-        empty="no view yet: `asgard features apply`",
+        empty="no view is registered: use `asgard features apply`",
     )
 
 
@@ -148,13 +146,13 @@ def show(
     typer.echo(f"{view.name} version {view.version}: {view.description or 'no description'}")
     if view.model:
         typer.echo(
-            f"  predictions of the model {view.model}; online: of its newest run over all entities, and later ones"
+            f"  predictions of the model {view.model}; online: of its latest run over all entities, and later runs"
         )
     typer.echo(f"  {view.table} at snapshot {pinned.table.snapshot_id}, {len(pinned.table.files)} files, none copied")
     if standing is ViewFreshness.BEHIND:
         typer.echo(f"  {lake.target} has a newer state of the table: `asgard features apply` registers it")
     if standing is ViewFreshness.GONE:
-        typer.echo(f"  {lake.target} has no such table any more: the view reads the state that its hold keeps")
+        typer.echo(f"  {lake.target} no longer has this table: the view reads the state that its hold keeps")
     typer.echo(
         f"  keys {', '.join(view.keys)}; event timestamp {view.event_timestamp}; a row counts {lasting(view.ttl)}"
     )
@@ -171,7 +169,7 @@ def show(
             (
                 each.number,
                 each.registered[:19],
-                "taken out" if each.removed else each.snapshot_id,
+                "removed" if each.removed else each.snapshot_id,
                 each.commit[:12],
                 each.user,
                 each.code_version[:12],
@@ -186,13 +184,17 @@ def training_set(
     out: Annotated[str, typer.Option("--out", help="Parquet file or folder to write, or a table: layer.name.")],
     views: Annotated[
         list[str] | None,
-        typer.Option("--views", "-v", help="Feature views, also by comma. Default all registered but predictions."),
+        typer.Option(
+            "--views", "-v", help="Feature views, also separated by commas. Default: all registered except predictions."
+        ),
     ] = None,
     pipeline: Annotated[
         str | None,
-        typer.Option("--pipeline", "-p", help="Whose on-demand features to compute, and views to pin by --ref."),
+        typer.Option("--pipeline", "-p", help="Pipeline of the on-demand features, and of the views that --ref pins."),
     ] = None,
-    time_column: Annotated[str, typer.Option("--time-column", help="The labels' time.")] = "event_timestamp",
+    time_column: Annotated[
+        str, typer.Option("--time-column", help="The column with the labels' time.")
+    ] = "event_timestamp",
     ref: RefOption = None,
     full_names: Annotated[bool, typer.Option("--full-names", help="Name features view__feature.")] = False,
     engine: Annotated[str, typer.Option("--engine", help="auto, duckdb or spark.")] = "auto",
@@ -216,18 +218,20 @@ def training_set(
     names = [name.strip() for text in views or () for name in text.split(",") if name.strip()]
     declared = Declared.of(load_pipeline(pipeline)) if pipeline else Declared("", {}, {})
     lake = _lake(settings, directory)
-    at = resolve(lake, resolve(lake, ref).commit) if ref else None  # what is on a branch only is not published
+    at = (
+        resolve(lake, resolve(lake, ref).commit) if ref else None
+    )  # by commit: data that is only on a branch is not published
     if at is None:
         pinned = register.registered_views(lake, names)
     elif pipeline is None:
-        raise UsageError("--ref pins declared views, but there is no pipeline.", hint="Say --pipeline too.")
+        raise UsageError("--ref pins declared views, but no pipeline is given.", hint="Give --pipeline, too.")
     else:
         chosen = declared.select(names) if names else declared.features
         pinned = tuple(PinnedView(view, PinnedTable.load(lake, view.table, at)) for view in chosen)
         for each in pinned:
             require_columns(each.view, each.table)
     if not pinned:
-        raise UsageError("No feature view is registered.", hint="`asgard features apply --pipeline ...` registers.")
+        raise UsageError("No feature view is registered.", hint="Register one: `asgard features apply --pipeline ...`.")
     have = {each.name for each in pinned}
     functions = tuple(each for each in declared.on_demand.values() if set(each.views) <= have)
     request = SetRequest(
@@ -250,16 +254,16 @@ def training_set(
 def impact(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="layer.name")],
     column: Annotated[
-        list[str] | None, typer.Option("--column", "-c", help="Only what uses this column. Repeatable.")
+        list[str] | None, typer.Option("--column", "-c", help="Show only what uses this column. Repeatable.")
     ] = None,
     ref: Annotated[
-        str | None, typer.Option("--ref", help="Branch, tag, commit or time: what would break if it were published.")
+        str | None, typer.Option("--ref", help="Branch, tag, commit or time: show what publishing it would break.")
     ] = None,
     directory: DirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a table's schema change touches."""
+    """Show what a change to a table's schema affects."""
     from asgard.features.pinned import PinnedTable
     from asgard.lakehouse.catalog.registrations import Registrations, broken_by
     from asgard.lakehouse.catalog.snapshots import resolve
@@ -308,7 +312,7 @@ def impact(
 
 
 def _models_reading(lake: "Lakehouse", table: TableName, columns: "Sequence[str]") -> list[dict[str, Any]]:
-    """The model versions, but for archived ones, that learned from views of a table; none where no MLflow is set."""
+    """The model versions, except archived ones, trained on views of a table; none if no MLflow is set."""
     if lake.settings.mlflow_tracking_uri is None:
         return []
     from asgard.features.views import FeatureView
@@ -318,7 +322,7 @@ def _models_reading(lake: "Lakehouse", table: TableName, columns: "Sequence[str]
     registry, rows = Registry.of(lake.settings), []
     for version in (each for name in registry.names() for each in registry.model(name).everything):
         if version.problem and version.stage is not Stage.ARCHIVED:
-            typer.echo(f"what {version} reads is not known: {version.problem}", err=True)
+            typer.echo(f"what {version} reads is unknown: {version.problem}", err=True)
         bound = [each for each in version.binding.views if each.table == table and each.declared is not None]
         used = dict.fromkeys(name for each in bound for name in FeatureView.from_json(each.declared or {}).columns)
         wanted = [name for name in used if not columns or name in columns]
@@ -349,7 +353,7 @@ def _open(
     if not declared.views and not prune:
         raise UsageError(
             f"{pipeline} declares no feature view.",
-            hint="Add one: pipeline.add(feature_view('...', ...)); --prune takes out what it declared before.",
+            hint="Add one: pipeline.add(feature_view('...', ...)); --prune removes the views that it declared before.",
         )
     return _lake(settings, directory), declared
 

@@ -1,4 +1,4 @@
-"""What registering a pipeline's views will do, for the commands that say it and do it."""
+"""The plan of registering a pipeline's views, for the commands that show it or apply it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from asgard.lakehouse.catalog.snapshots import resolve
 
 @dataclass(frozen=True)
 class Planned:
-    """What is to be done.
+    """The planned changes.
 
     Attributes:
-        changes: view by view.
-        undeclared: registered views that the pipeline declares no longer, and that stay.
-        waiting: views of predictions that are not there yet.
+        changes: one change for each view.
+        undeclared: registered views that the pipeline no longer declares, and that are kept.
+        waiting: views of predictions that are not published yet.
     """
 
     changes: list[ViewChange]
@@ -34,16 +34,16 @@ class Planned:
     def of(
         cls, lake: Lakehouse, declared: Declared, names: Sequence[str], *, prune: bool, take_over: bool
     ) -> "Planned":
-        """The plan for some views; all of the pipeline's for no name.
+        """The plan for the named views, or for all views of the pipeline if no name is given.
 
         Raises:
-            UsageError: one that was named waits for predictions; or a view is another pipeline's.
+            UsageError: a named view waits for predictions, or a view belongs to another pipeline.
         """
         views, waiting = register.split_waiting(lake, declared.select(names))
         if names and waiting:
             raise UsageError(
                 f"{register.what_it_waits_for(waiting[0])}.",
-                hint="The other views can be applied without it: name them.",
+                hint="The other views can be applied without this one: name them.",
             )
         registered = Registrations(lake.storage).current(register.KIND).values()
         if not take_over:
@@ -59,7 +59,7 @@ class Planned:
         return {"views": views, "undeclared": self.undeclared, "waiting": [view.name for view in self.waiting]}
 
     def show(self) -> None:
-        """For people."""
+        """Print the plan for people."""
         show_table(
             ("VIEW", "ACTION", "TABLE", "DIFFERENCES"),
             [
@@ -71,4 +71,4 @@ class Planned:
         for view in self.waiting:
             typer.echo(register.what_it_waits_for(view))
         for name in self.undeclared:
-            typer.echo(f"{name} is registered, and declared no longer: --prune takes it out")
+            typer.echo(f"{name} is registered, but no longer declared: --prune removes it")

@@ -1,4 +1,4 @@
-"""`asgard lookup-check`: whether logged lookups are what the published snapshots say that they name.
+"""`asgard lookup-check`: verify logged lookups against the published snapshots that they name.
 
 Reads: logs that `asgard.serving.LookupLog` wrote, Nessie and gold tables. Writes: nothing.
 """
@@ -19,7 +19,7 @@ def lookup_check(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Hold logged lookups against the snapshots that they name."""
+    """Verify logged lookups against the snapshots that they name."""
     from asgard.jobs.reporting import show_json, show_table
     from asgard.lakehouse.catalog.lake import Lakehouse
     from asgard.serving.lookup_audit.check import check

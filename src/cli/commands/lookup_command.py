@@ -1,4 +1,4 @@
-"""`asgard lookup`: what Redis says of an entity, and of which published snapshot it is.
+"""`asgard lookup`: the features of an entity in Redis, and the published snapshot that they are from.
 
 Reads: Redis. Writes: nothing.
 """
@@ -18,13 +18,13 @@ def lookup(
         list[str], typer.Option("--key", "-k", metavar="NAME=VALUE", help="A key of the entity. Repeatable.")
     ],
     at: Annotated[
-        str | None, typer.Option("--at", metavar="TIME", help="The moment from which a ttl is judged (default: now).")
+        str | None, typer.Option("--at", metavar="TIME", help="The time at which ttls are evaluated (default: now).")
     ] = None,
     directory: DirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Show the features of one entity, as Redis has them."""
+    """Show the features of one entity in Redis."""
     from asgard.jobs.reporting import show_json, show_table
     from asgard.lakehouse.declaring.intervals import parse_moment
     from asgard.serving.online_store import OnlineStore
@@ -65,15 +65,17 @@ def _pairs(given: list[str]) -> dict[str, str]:
             raise UsageError(f"--key {name + equals + value!r} is not NAME=VALUE.", hint="E.g. --key customer_id=7.")
     entity = {name: value for name, _, value in pairs}
     if len(entity) < len(pairs):
-        raise UsageError("A key was given twice.", hint="One lookup is of one entity; its keys are --key each.")
+        raise UsageError(
+            "A key was given twice.", hint="A lookup reads one entity: give each of its keys once by --key."
+        )
     return entity
 
 
 def _value(text: str, kind: str) -> Any:
-    """A key's value, written as its type is.
+    """Parse a key's value by the key's type.
 
     Raises:
-        UsageError: it is of another type.
+        UsageError: the text is not a value of that type.
     """
     from datetime import date, datetime
     from decimal import Decimal, InvalidOperation
@@ -89,4 +91,4 @@ def _value(text: str, kind: str) -> Any:
             return datetime.fromisoformat(text)
         return Decimal(text) if DataType.parse(kind).base == "decimal" else text
     except (ValueError, KeyError, InvalidOperation) as error:
-        raise UsageError(f"{text!r} is no {kind}.", hint="Give the key's value in its own type.") from error
+        raise UsageError(f"{text!r} is not of type {kind}.", hint="Give a value of the key's type.") from error

@@ -1,6 +1,6 @@
 """`asgard metrics`: the totals of the warehouse, in Prometheus's text format.
 
-Reads: the events that jobs left in the warehouse, and the logs of the refs that they published to. Writes: nothing.
+Reads: the events that jobs wrote to the warehouse, and the logs of the refs that they published to. Writes: nothing.
 """
 
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from asgard.jobs.options import DirOption, JsonOption, SetOption, settings_from
 
 
 def metrics(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
-    """Print all metrics, as Prometheus reads them."""
+    """Print all metrics in Prometheus's text format."""
     from asgard.common.storage import Storage
     from asgard.jobs.counted import PublishedRuns
     from asgard.jobs.reporting import show_json

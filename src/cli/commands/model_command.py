@@ -1,7 +1,7 @@
-"""model: look at versions, move them through their life, verify and compare them.
+"""model: show versions, change their stages, verify and compare them.
 
-Reads: MLflow's registry and the artifacts in it; published tables that a version learned from. Writes: transitions of a
-model's ledger, with the tags and aliases that follow it; holds.
+Reads: MLflow's registry and the artifacts in it; published tables that a version was trained on. Writes: transitions in
+a model's ledger, the tags and aliases derived from it; holds.
 """
 
 import json
@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from asgard.model.versions import ModelVersion
 
 VersionArgument = Annotated[str, typer.Argument(metavar="VERSION", help="E.g. churn@1.2.0, or churn@production.")]
-WhyOption = Annotated[str, typer.Option("--why", help="The reason, kept with who and when.")]
+WhyOption = Annotated[str, typer.Option("--why", help="The reason, recorded with user and time.")]
 ExpectOption = Annotated[
-    str, typer.Option("--expect", metavar="VERSION", help="Only if this is in Production now; none: nothing is.")
+    str,
+    typer.Option(
+        "--expect", metavar="VERSION", help="Fail unless this version is in Production now; none: no version is."
+    ),
 ]
 
 
@@ -81,7 +84,7 @@ def list_versions(
 def show(
     version: Annotated[
         str,
-        typer.Argument(metavar="VERSION", help="E.g. churn@1.2.0, churn@staging; churn: in Production, else newest."),
+        typer.Argument(metavar="VERSION", help="E.g. churn@1.2.0, churn@staging; churn: in Production, else latest."),
     ],
     directory: DirOption = None,
     settings: SetOption = None,
@@ -109,9 +112,7 @@ def promote(
     expect: ExpectOption = "",
     gate: Annotated[
         list[str] | None,
-        typer.Option(
-            "--gate", metavar="MODULE:FUNCTION", help="A gate of yours, beside the built-in ones. Repeatable."
-        ),
+        typer.Option("--gate", metavar="MODULE:FUNCTION", help="Your own gate, after the built-in ones. Repeatable."),
     ] = None,
     directory: DirOption = None,
     settings: SetOption = None,
@@ -148,7 +149,7 @@ def promote(
 def rollback(
     name: Annotated[str, typer.Argument(metavar="MODEL", help="E.g. churn.")],
     to: Annotated[
-        str | None, typer.Option("--to", metavar="VERSION", help="Default: the one that left Production last.")
+        str | None, typer.Option("--to", metavar="VERSION", help="Default: the version that left Production last.")
     ] = None,
     why: WhyOption = "",
     expect: ExpectOption = "",
@@ -187,7 +188,7 @@ def verify(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Hold a version's files and facts against what was registered."""
+    """Verify a version's files and facts against its registration."""
     from asgard.model.registry import Registry
     from asgard.model.versions import split_name
 
@@ -211,8 +212,8 @@ def verify(
         files = _files(artifact)
         size = sum(each["bytes"] for each in files)
         typer.echo(
-            f"{verified}: {len(files)} files, {size:,} bytes, metrics, bounds and binding, all as they were registered "
-            f"(SHA-256 {verified.sha256})"
+            f"{verified}: {len(files)} files, {size:,} bytes, metrics, bounds and binding, all equal to the registered "
+            f"ones (SHA-256 {verified.sha256})"
         )
 
 
@@ -223,7 +224,7 @@ def compare(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what two versions differ in."""
+    """Show the differences between two versions."""
     from asgard.model.artifacts.segments import segments_of
     from asgard.model.provenance import comparison
     from asgard.model.registry import Registry
@@ -241,16 +242,16 @@ def compare(
             (name, _number(old), _number(new), f"{new - old:+.4g}" if old is not None and new is not None else "")
             for name, (old, new) in compared.metrics.items()
         ],
-        empty="no metric of either",
+        empty="neither has metrics",
     )
     typer.echo("")
-    show_table(("DIFFERS", str(one), str(other)), compared.differences, empty="they differ in nothing else")
+    show_table(("DIFFERS", str(one), str(other)), compared.differences, empty="there are no other differences")
     for broken in compared.breaks:
         typer.echo(f"callers of {one} would break: {broken}")
 
 
 class _Data:
-    """The lakehouse of a command, reached when it is first needed."""
+    """The lakehouse of a command, connected on first use."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -285,7 +286,7 @@ def _show_move(done: "Move", *, as_json: bool) -> None:
         moved = entry.to_json() if entry else None
         show_json({"version": version.to_json(), "moved": entry is not None, "transition": moved, "archived": archived})
     elif entry is None:
-        typer.echo(f"{version} is in {version.stage} already: nothing was moved")
+        typer.echo(f"{version} is already in {version.stage}: nothing was moved")
     else:
         typer.echo(f"{version} is in {entry.to}{f', {archived} is archived' if archived else ''}")
 

@@ -1,7 +1,7 @@
 """`asgard report`: a pipeline's tables, runs, features, models and online views as one HTML page.
 
 Reads: the pipeline's declaration, Nessie, Iceberg's metadata, run records, registrations, MLflow and Redis. Writes: the
-page. No Spark starts, and no table is scanned.
+page. Spark does not start, and no table is scanned.
 """
 
 from pathlib import Path
@@ -22,10 +22,10 @@ def report(
 ) -> int:
     """Write a page about a pipeline: tables, runs, models, online.
 
-    The page is one file that needs no other and no network. It shows the graph, each table's columns, owner, checks and
-    freshness, the runs and what failed, features, models with links into MLflow, and how far Redis is. What is
-    published is read; no Spark starts, and no table is scanned. An MLflow or a Redis that does not answer is reported
-    on the page.
+    The page is one file that needs no other files and no network. It shows the graph, each table's columns, owner,
+    checks and freshness, the runs and what failed, features, models with links into MLflow, and how far Redis is
+    behind. Only published data is read; Spark does not start, and no table is scanned. An MLflow or Redis that does not
+    answer is reported on the page.
     """
     from asgard.jobs.reporting import progress_lines, show_json
     from asgard.lakehouse.catalog.lake import Lakehouse

@@ -1,7 +1,7 @@
-"""model reproduce: train a version again from what it was made of, and say whether it is the same.
+"""model reproduce: train a version again from its recorded inputs, and report whether the result is the same.
 
-Reads: the version's files in MLflow, its feature snapshots and labels, its code in git. Writes: nothing but a hold and
-a folder for as long as it works.
+Reads: the version's files in MLflow, its feature snapshots and labels, its code in git. Writes: only a hold and a
+folder, both removed at the end.
 """
 
 from typing import Annotated
@@ -16,13 +16,13 @@ from asgard.jobs.reporting import progress_lines, show_json, show_table
 def reproduce(
     version: Annotated[str, typer.Argument(metavar="VERSION", help="E.g. churn@1.2.0, or churn@production.")],
     pipeline: Annotated[
-        str | None, typer.Option("--pipeline", "-p", help="Where its pipeline is now (default: where it was).")
+        str | None, typer.Option("--pipeline", "-p", help="Where its pipeline is now (default: as recorded).")
     ] = None,
     directory: DirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Train a version again, and compare."""
+    """Train a version again and compare."""
     from asgard.lakehouse.catalog.lake import Lakehouse
     from asgard.model.provenance import reproduce as again
     from asgard.model.registry import Registry

@@ -125,7 +125,7 @@ def test_a_failed_backfill_exits_3_and_says_which_check(
         (["audit", "silver.nothing", "--check", "not_null(id)"], 2, "There is no table silver.nothing on main@"),
         (["audit", "silver.x; drop", "--check", "not_null(id)"], 2, "is not a table name"),
         (["audit", "../../etc", "--check", "not_null(id)"], 2, "is not a table name"),
-        (["audit", "silver.a"], 2, "nothing to hold"),
+        (["audit", "silver.a"], 2, "nothing to check"),
         (["tables", "--ref", "main", "--nope"], 2, "error: No such option: --nope\nhint: asgard tables --help"),
         (["ingest", "bronze.x", "x.csv", "--cursor", "id", "--jdbc-user", "u"], 2, "--cursor without --jdbc-url"),
         (["ingest", "bronze.x", "x.csv", "--partitions", "8"], 2, "error: --partitions without --jdbc-url"),
@@ -173,7 +173,7 @@ def test_a_run_without_checks_has_no_table_of_them(
     unchecked = declare_table(str(fresh.table("bronze")), mode="append")
     result = write_rows(lake, unchecked, values(spark, "id bigint", [[1]]))
     _, out, _ = cli("runs", result.run_id)
-    assert "no check was held against it" in out
+    assert "no check was run" in out
     assert "MEASURED" not in out
 
 

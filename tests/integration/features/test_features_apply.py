@@ -65,7 +65,7 @@ def test_a_view_that_is_declared_no_longer_is_named_and_stays_until_it_is_pruned
 ) -> None:
     only_a = ("features", "apply", "-p", shop.pipeline("a"), "--no-feast")
     assert shop.run(*only_a) == 0
-    assert f"{shop.view('b')} is registered, and declared no longer: --prune" in capsys.readouterr().out
+    assert f"{shop.view('b')} is registered, but no longer declared: --prune" in capsys.readouterr().out
     assert asked(shop, capsys, *only_a)["undeclared"] == [shop.view("b")]
     assert current(shop, "b").number == 1
     pruned = asked(shop, capsys, *only_a, "--prune")

@@ -14,7 +14,7 @@ from asgard.common.settings import Settings
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.runs.history import list_runs
 
-WORDS = "the record is not the one that was published"
+WORDS = "the record differs from the published one"
 
 
 def test_a_record_that_was_changed_after_its_publish_is_told(

@@ -181,7 +181,7 @@ def test_impact_names_the_models_that_a_change_would_touch(
     version = registry.find(f"{shop.model()}@1.0.0")
     registry.client.delete_model_version_tag(version.name, version.mlflow_version, "asgard.binding")
     assert shop.run("features", "impact", shop.table, "--json") == 0
-    assert f"what {version} reads is not known: " in capsys.readouterr().err
+    assert f"what {version} reads is unknown: " in capsys.readouterr().err
     assert shop.run("model", "promote", str(version), "--to", "archived") == 0
     capsys.readouterr()
     assert shop.run("features", "impact", shop.table, "--json") == 0

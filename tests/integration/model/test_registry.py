@@ -543,7 +543,7 @@ class TestDeaths:
             silent.setattr(Registry, "model", lost)
             code, out, err = cli("promote", f"{lived}@1.0.2", "--to", "production")
         assert (code, out) == (0, f"{lived}@1.0.2 is in Production, {lived}@1.0.1 is archived\n")
-        assert err == f"holds of {lived} were not looked through, the next move does that: MLflow does not answer\n"
+        assert err == f"holds of {lived} were not updated; the next move does it: MLflow does not answer\n"
         assert stages(http, lived)["1.0.2"] == "Production"
 
     def test_a_version_deleted_in_mlflow_is_left_out(self, http: Registry, lived: str, cli: Cli) -> None:
@@ -711,7 +711,7 @@ class TestCommandLine:
         last = ledger(http, lived).read().transitions[-1]
         assert (last.who, last.why) == ("ann", "F1 + 2 %")
         code, out, err = cli(*words)  # a scheduler says it again
-        assert (code, out, err) == (0, f"{lived}@1.0.2 is in Production already: nothing was moved\n", "")
+        assert (code, out, err) == (0, f"{lived}@1.0.2 is already in Production: nothing was moved\n", "")
         code, out, _ = cli("rollback", lived, "--to", "1.0.0", "--json")
         moved = json.loads(out)
         assert (code, moved["moved"], moved["archived"]) == (0, True, f"{lived}@1.0.2")
