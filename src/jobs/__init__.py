@@ -1,1 +1,1 @@
-"""Jobs: one module each, started by the command line and by spark-submit; and their options, output and exit codes."""
+"""Jobs, one module each, started by the command line or spark-submit, with their options, output and exit codes."""

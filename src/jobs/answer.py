@@ -1,4 +1,4 @@
-"""What a command answers on stdout: with `--json` exactly one object, whatever else is printed."""
+"""What a command prints on stdout: with `--json` exactly one object, even if other code prints, too."""
 
 import ctypes
 import json
@@ -17,13 +17,13 @@ _HELP = frozenset({"--help", "-h", "--version"})
 
 
 def wants_json(words: Sequence[str]) -> bool:
-    """Whether a command line asks for one object; with `--help` it asks for something else."""
+    """Whether a command line asks for one JSON object; not if it contains `--help` or `--version`."""
     options = words[: words.index("--")] if "--" in words else words
     return "--json" in options and _HELP.isdisjoint(options)
 
 
 def give(content: object) -> None:
-    """Answer with one object: at the end of the command, or now if none was asked for."""
+    """Answer with one object: printed at the end of a command with `--json`, else printed now."""
     if _answer is None:
         sys.stdout.write(_text(content))
     else:
@@ -31,11 +31,11 @@ def give(content: object) -> None:
 
 
 def alone_on_stdout(work: Callable[[], tuple[int, AsgardError | None]], *, own: bool) -> int:
-    """Do the work of a command, and then print its one object; what else is printed meanwhile goes to stderr.
+    """Do the work of a command, then print its one object; all other output of the work goes to stderr.
 
     Args:
-        work: gives the exit code and the error, and may call `give`.
-        own: the process ends with this command, so that stdout stays closed to all others.
+        work: does the work and returns the exit code and the error; may call `give`.
+        own: whether the process ends with this command; then stdout stays redirected to the end.
     """
     global _answer
     answer = _answer = _Answer()
@@ -45,7 +45,7 @@ def alone_on_stdout(work: Callable[[], tuple[int, AsgardError | None]], *, own: 
         answer.print(code, error)
     except BaseException:
         number = received()
-        if number is not None and not own:  # else it is told when the process ends, and printed then
+        if number is not None and not own:  # else it is printed when the process ends
             answer.print(128 + number, _stopped(f"stopped by signal {number}"))
         raise
     finally:
@@ -57,7 +57,7 @@ def alone_on_stdout(work: Callable[[], tuple[int, AsgardError | None]], *, own: 
 
 
 class _Answer:
-    """The object to come, and the only way to stdout."""
+    """The object that will be printed, and the only access to stdout."""
 
     def __init__(self) -> None:
         self.content: object = None
@@ -67,15 +67,15 @@ class _Answer:
         self._saved = os.dup(1)
         try:
             self._is_real = sys.stdout.fileno() == 1
-        except (OSError, ValueError):  # a test's, or a notebook's
+        except (OSError, ValueError):  # stdout of a test or a notebook
             self._is_real = False
         with suppress(OSError):  # stderr is closed
-            os.dup2(2, 1)  # for what writes there without Python: processes, the JVM
+            os.dup2(2, 1)  # for output that bypasses Python: processes, the JVM
         sys.stdout = sys.stderr
 
     def print(self, code: int, error: AsgardError | None) -> None:
         if not self._once.acquire(blocking=False):
-            return  # a signal came when the object was already out
+            return  # a signal arrived after the object was printed
         content = {} if self.content is None else self.content
         if error is not None:
             failure = {"error": redact(error.message), "details": list(map(redact, error.details)), "hint": error.hint}
@@ -102,14 +102,14 @@ class _Answer:
             with suppress(OSError, ValueError):
                 sys.__stdout__.flush()  # type: ignore[union-attr]
         with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).fflush(None)  # what a C library has printed so far
+            ctypes.CDLL(None).fflush(None)  # flush what C libraries have printed so far
         os.dup2(self._saved, 1)
         os.close(self._saved)
         sys.stdout = self._before
 
 
 def _stopped(line: str) -> AsgardError:
-    return AsgardError(line, hint="Give the same command again.")
+    return AsgardError(line, hint="Run the same command again.")
 
 
 def _text(content: Any) -> str:

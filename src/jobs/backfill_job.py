@@ -1,8 +1,8 @@
-"""backfill: compute tables of a pipeline, for a date range or for whatever is missing.
+"""backfill: compute tables of a pipeline, for a date range or for all missing intervals.
 
 Reads: the inputs that the selected tables declare, at the target ref. Writes: the selected tables, through
-one Write-Audit-Publish run per chunk of intervals (one run for everything, unless `--intervals-per-run`).
-Resumable: what was published is not computed again unless a range asks for it, and a restart with the same
+one Write-Audit-Publish run per chunk of intervals (one run for everything without `--intervals-per-run`).
+Resumable: published intervals are not computed again unless a date range is given, and a restart with the same
 `--run-id` publishes each chunk at most once.
 """
 
@@ -50,10 +50,11 @@ class Params:
         select: patterns of tables; empty for all.
         window: a date range; None for what is missing.
         intervals_per_run: how many intervals (of the longest cadence) one run publishes; None for all.
-        isolation: whether inputs that move meanwhile make a run start again.
-        now: no interval that ends later is computed.
-        take_over: write tables that another pipeline published, too.
-        apply_features: register the pipeline's feature views at what was published, as the next step.
+        isolation: whether a run starts again if an input changes while the run computes.
+        run_id: the run id; None for a new one.
+        now: intervals that end later are not computed.
+        take_over: also write tables that another pipeline published.
+        apply_features: afterwards register the pipeline's feature views at the published snapshots.
     """
 
     select: tuple[str, ...] = ()
@@ -67,17 +68,17 @@ class Params:
 
 
 def plan(lake: Lakehouse, pipeline: Pipeline, params: Params, base: CommitHash | None = None) -> tuple[PlannedRun, ...]:
-    """The runs that a backfill with these parameters would make from a commit of the target ref; None for its head."""
+    """The runs that a backfill with these parameters would make, based on `base`, or on the target ref's head."""
     tables = pipeline.select(params.select)
     progress = read_progress(lake, tables, f"{lake.target}@{base}" if base else lake.target)
     return plan_runs(tables, progress, window=params.window, now=params.now, intervals_per_run=params.intervals_per_run)
 
 
 def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Say) -> list[RunResult]:
-    """Make the planned runs, one after the other.
+    """Execute the planned runs, one after the other.
 
     Raises:
-        AsgardError: of the first run that does not end well; those before it are published.
+        AsgardError: a run failed; the runs before it are published, and later ones are not started.
     """
     results = []
     with counted(lake, "backfill", say) as note:
@@ -109,7 +110,7 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Say) -> list[R
 
 
 def _work(planned: PlannedRun, params: Params, base: CommitHash) -> Callable[[Attempt], None]:
-    """Computes what was planned at `base`; without a window, only what the attempt's own base still lacks of it."""
+    """Compute what was planned at `base`; without a window, only what is still missing at the attempt's own base."""
 
     def work(attempt: Attempt) -> None:
         steps = planned
@@ -124,9 +125,9 @@ def _work(planned: PlannedRun, params: Params, base: CommitHash) -> Callable[[At
 
 
 def _chunk_run_id(run_id: RunId | None, number: int, steps: PlannedRun, *, in_chunks: bool) -> RunId | None:
-    """The caller's run id; in chunks each run has its own, made of the interval that it begins with.
+    """The caller's run id; in chunks, each run appends the start of its first interval.
 
-    The number would not do: after a restart fewer chunks are missing, and they count from 1 again.
+    The chunk's number would be wrong: after a restart, fewer chunks are missing, and they count from 1 again.
     """
     if run_id is None or not in_chunks:
         return run_id
@@ -135,7 +136,7 @@ def _chunk_run_id(run_id: RunId | None, number: int, steps: PlannedRun, *, in_ch
     if len(run_id) + len(suffix) > MAX_RUN_ID:
         raise UsageError(
             f"Run id {run_id!r} is too long for a backfill in several runs.",
-            hint=f"Leave {len(suffix)} of its {MAX_RUN_ID} characters for the interval.",
+            hint=f"Leave {len(suffix)} of the {MAX_RUN_ID} characters for the interval.",
         )
     return RunId(run_id + suffix)
 
@@ -153,14 +154,14 @@ def parse_window(start: str | None, end: str | None) -> TimeRange | None:
     """The range that `--start` and `--end` give, or None for neither.
 
     Raises:
-        UsageError: only one of them, unreadable, or start >= end.
+        UsageError: only one of them is given, one is not a time, or start >= end.
     """
     if start is None and end is None:
         return None
     if start is None or end is None:
         raise UsageError(
             f"Only {'--end' if start is None else '--start'} was given.",
-            hint="Give both, or neither for what is missing.",
+            hint="Give both, or neither to compute what is missing.",
         )
     return TimeRange.parse(start, end)
 
@@ -172,13 +173,14 @@ def command(
     end: EndOption = None,
     intervals_per_run: Annotated[
         int | None,
-        typer.Option("--intervals-per-run", min=1, help="Publish after so many intervals (default: all at once)."),
+        typer.Option("--intervals-per-run", min=1, help="Publish after this many intervals (default: all at once)."),
     ] = None,
     serializable: Annotated[
-        bool, typer.Option("--serializable", help="Start again if an input moves while the run computes from it.")
+        bool, typer.Option("--serializable", help="Start again if an input changes while the run computes.")
     ] = False,
     apply_features: Annotated[
-        bool, typer.Option("--apply-features", help="Then register the pipeline's feature views at the new snapshots.")
+        bool,
+        typer.Option("--apply-features", help="Afterwards register the pipeline's feature views at the new snapshots."),
     ] = False,
     take_over: TakeOverOption = False,
     run_id: RunIdOption = None,

@@ -1,7 +1,7 @@
-"""batch-predict: score each entity's latest features by verified model versions, audit, and publish the scores.
+"""batch-predict: score each entity's latest features with verified model versions, audit, and publish the scores.
 
 Reads: gold tables at the snapshots of the models' views, the versions' files from MLflow, and keys of entities. Writes:
-`gold.<model>_predictions` through a run, and holds of what was read.
+`gold.<model>_predictions` through a run, and holds of the snapshots that it read.
 """
 
 from collections.abc import Sequence
@@ -44,10 +44,10 @@ def run(request: PredictRequest, lake: Lakehouse, say: Say) -> Predicted:
 
 
 def find(registry: Registry, name: str, version: str | None = None, stage: str | None = None) -> ModelVersion:
-    """The version to predict by: the one named (also `churn@1.2.0`), or of a stage, by default Production.
+    """The version to predict with: the named one (also `churn@1.2.0`), else the one in a stage, by default Production.
 
     Raises:
-        UsageError: there is none, or it is named twice.
+        UsageError: the version does not exist, or is named twice.
     """
     model, named = split_name(name)
     if sum(map(bool, (named, version, stage))) > 1:
@@ -58,20 +58,20 @@ def find(registry: Registry, name: str, version: str | None = None, stage: str |
 
 
 def find_challenger(registry: Registry, name: str, challenger: str) -> ModelVersion:
-    """The version that challenges: `1.2.0`, `staging`, or `churn@1.2.0` of the same model.
+    """The challenger's version: `1.2.0`, `staging`, or `churn@1.2.0` of the same model.
 
     Raises:
-        UsageError: there is none, or it is another model's.
+        UsageError: the version does not exist, or belongs to another model.
     """
     model, _ = split_name(name)
     other, named = split_name(challenger) if "@" in challenger else (model, challenger)
     if other != model:
-        raise UsageError(f"{challenger} is no version of {model}.", hint="A challenger is of the same model.")
+        raise UsageError(f"{challenger} is not a version of {model}.", hint="Give a version of the same model.")
     return registry.find(f"{model}@{named}")
 
 
 def _facts(predicted: Predicted) -> PredictionFacts:
-    """What metrics tell of the champion, and of the challenger beside it."""
+    """The facts for the metrics, of the champion and of its challenger."""
     facts = {side: _facts_of(counts) for side, counts in predicted.sides.items()}
     return PredictionFacts(**{**facts[Side.CHAMPION].__dict__, "challenger": facts.get(Side.CHALLENGER)})
 
@@ -89,9 +89,11 @@ def _facts_of(counts: SideCounts) -> PredictionFacts:
 
 def _require_shared(challenger: str | None, share: float | None, salt: str) -> None:
     if challenger is None and (share is not None or salt):
-        raise UsageError("--share and --salt say how a challenger shares.", hint="Say --challenger VERSION, too.")
+        raise UsageError("--share and --salt need a challenger.", hint="Give --challenger VERSION, too.")
     if challenger is not None and share is None:
-        raise UsageError("--share is missing: how much the challenger gets.", hint="E.g. --share 0.1 for a tenth.")
+        raise UsageError(
+            "--share is missing: the challenger's share of the entities.", hint="E.g. --share 0.1 for a tenth."
+        )
 
 
 def command(
@@ -103,38 +105,41 @@ def command(
         typer.Option("--challenger", metavar="VERSION", help="Predicts a share of the entities: 1.2.0, or staging."),
     ] = None,
     share: Annotated[
-        float | None, typer.Option("--share", help="Of the entities, that the challenger predicts: 0 to 1.")
+        float | None, typer.Option("--share", help="Share of the entities that the challenger predicts: 0 to 1.")
     ] = None,
     salt: Annotated[
-        str, typer.Option("--salt", help="Another one draws anew (default: the challenger, e.g. churn@1.2.0).")
+        str,
+        typer.Option("--salt", help="Another salt selects other entities (default: the challenger, e.g. churn@1.2.0)."),
     ] = "",
     pipeline: Annotated[
-        str | None, typer.Option("--pipeline", "-p", help="For models that learned from on-demand features.")
+        str | None, typer.Option("--pipeline", "-p", help="For models trained on on-demand features.")
     ] = None,
     as_of: Annotated[
-        str | None, typer.Option("--as-of", help="Read the tables as a branch, tag, commit or time has them.")
+        str | None, typer.Option("--as-of", help="Read the tables at a branch, tag, commit or time.")
     ] = None,
-    snapshot: Annotated[int | None, typer.Option("--snapshot", help="The same by a snapshot of the table.")] = None,
+    snapshot: Annotated[int | None, typer.Option("--snapshot", help="Read the table at this snapshot.")] = None,
     accept_view_change: Annotated[
         bool,
-        typer.Option("--accept-view-change", help="Read views of other versions than the model learned from, too."),
+        typer.Option("--accept-view-change", help="Also read views whose version differs from that in training."),
     ] = False,
     moment: Annotated[
-        str | None, typer.Option("--moment", help="Features as known then (default: at the newest row).")
+        str | None, typer.Option("--moment", help="Use features as known at this time (default: at the latest row).")
     ] = None,
     where: Annotated[str | None, typer.Option("--where", help="SQL condition on keys and features.")] = None,
     entities: Annotated[
         str | None,
         typer.Option("--entities", help="Keys: a table, or Parquet, CSV or TSV at a path, file: or s3:// address."),
     ] = None,
-    top: Annotated[int | None, typer.Option("--top", help="Only so many, the greatest by --by.")] = None,
-    by: Annotated[str, typer.Option("--by", help="score, or a feature.")] = "score",
+    top: Annotated[int | None, typer.Option("--top", help="Only this many, the greatest by --by.")] = None,
+    by: Annotated[str, typer.Option("--by", help="What --top sorts by: score, or a feature.")] = "score",
     max_mean_shift: Annotated[
-        float, typer.Option("--max-mean-shift", help="How far from the last mean, as a share of it.")
+        float, typer.Option("--max-mean-shift", help="Largest change of the mean since the last run, as a share of it.")
     ] = 0.5,
-    min_volume: Annotated[float, typer.Option("--min-volume", help="Predictions, as a share of the last run's.")] = 0.5,
+    min_volume: Annotated[
+        float, typer.Option("--min-volume", help="Fewest predictions, as a share of the last run's.")
+    ] = 0.5,
     max_null_rise: Annotated[
-        float, typer.Option("--max-null-rise", help="How much the share of nulls may rise since the last run.")
+        float, typer.Option("--max-null-rise", help="Largest rise of the share of nulls since the last run.")
     ] = 0.1,
     directory: DirOption = None,
     settings: SetOption = None,

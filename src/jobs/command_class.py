@@ -1,4 +1,4 @@
-"""What all commands do alike: refuse empty options, and turn an exit from inside into an error."""
+"""Common behaviour of all commands: refuse empty options, and turn an exit from inside into an error."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ class JobCommand(TyperCommand):
     """One command of Asgard."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Call the function.
+        """Call the command's function.
 
         Raises:
             UsageError: an option or argument was given as an empty text.
-            RunError: what the function called ended the process, by `sys.exit` or the like.
+            RunError: code that the function called tried to end the process, e.g. by `sys.exit`.
         """
         for parameter in self.params:
             if parameter.name not in _MAY_BE_EMPTY and _was_given_empty(ctx, parameter.name or ""):
@@ -36,7 +36,7 @@ class JobCommand(TyperCommand):
                 raise
             raise RunError(
                 f"The command was ended from inside: {ending_of(error)}.",
-                hint="Raise an exception that says what is wrong; a function that has nothing to do returns.",
+                hint="Raise an exception that says what is wrong; if there is nothing to do, return.",
             ) from error
 
 

@@ -1,10 +1,10 @@
-"""Count what a job does: one event for each execution, and the totals to where the settings want them.
+"""Count a job's executions: write one event for each, and export the totals as the settings say.
 
 with counted(lake, "backfill", say) as note:
     note(execute(lake, request, work, say))
 
-A command opens it as soon as the warehouse is known, so that what is refused before the job's own work (a pipeline that
-does not import, a version that is none) is a failed execution, too; the job's `run` then joins what the command opened.
+A command opens the block as soon as the warehouse is known, so that a failure before the job's own work (a pipeline
+that does not import, an invalid version) counts as a failed execution, too. The job's `run` joins the command's block.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,12 +25,12 @@ from asgard.monitoring.events import EventLog, OnlineFacts, OpenEvent, Outcome, 
 from asgard.monitoring.exporters import export
 
 FEATURE_LAYER = "gold"
-"""The layer whose columns have a null rate metric: features are read from there."""
+"""The layer whose columns have a null rate metric, because features are read from it."""
 
 
 @dataclass(frozen=True)
 class Note:
-    """What a job tells of itself while it is counted."""
+    """Receives what a job reports about itself while it is counted."""
 
     lake: Lakehouse
     job: str
@@ -38,7 +38,7 @@ class Note:
     say: Say
 
     def __call__(self, result: RunResult) -> RunResult:
-        """Note how a run of the job ended; gives it back."""
+        """Record how a run of the job ended; returns the result unchanged."""
         try:
             self.event.note_run(result.run_id, result.seconds, _facts(self.lake, result))
         except (AsgardError, OSError, ValueError) as error:
@@ -46,11 +46,11 @@ class Note:
         return result
 
     def predictions(self, model: str, facts: PredictionFacts) -> None:
-        """Note what was predicted by a model."""
+        """Record what a model predicted."""
         self.event.note_predictions(model, facts)
 
     def online(self, view: str, facts: OnlineFacts) -> None:
-        """Note what the online store has of a view."""
+        """Record what the online store contains of a view."""
         self.event.note_online(view, facts)
 
 
@@ -59,17 +59,17 @@ _open: ContextVar[Note | None] = ContextVar("open", default=None)
 
 @contextmanager
 def counted(lake: Lakehouse, job: str, say: Say) -> Iterator[Note]:
-    """Count the block as one execution of a job; an exception, of whatever kind, makes it a failed one.
+    """Count the block as one execution of a job; any exception makes it a failed execution.
 
-    Counting fails nothing: what goes wrong with it is said. A block inside of one of the same job is a part of it.
+    Errors in counting are reported and do not fail the job. A block inside another one of the same job is part of it.
 
     Args:
-        lake: whose events.
-        job: its name.
-        say: is told what could not be counted.
+        lake: the lakehouse whose events are written.
+        job: the job's name.
+        say: receives a line if something could not be counted.
 
     Yields:
-        what takes notes of the runs of the job; a run whose audit fails is noted by itself.
+        The note that records the job's runs; a run whose audit fails is recorded automatically.
     """
     around = _open.get()
     if around is not None and around.lake is lake and around.job == job:
@@ -91,11 +91,11 @@ def counted(lake: Lakehouse, job: str, say: Say) -> Iterator[Note]:
 
 
 class PublishedRuns:
-    """Whether a reference holds a run now, asked of its log; where Nessie can't say, what the job itself said counts.
+    """Whether a reference contains a run now, read from its log; if Nessie fails, the job's own report is trusted.
 
     Args:
-        connect: gives the Nessie to ask, when there is something to ask.
-        say: is told, once, that Nessie can't say.
+        connect: returns the Nessie to ask; called on first use.
+        say: receives one line if Nessie fails.
     """
 
     def __init__(self, connect: Callable[[], Nessie], say: Say) -> None:
@@ -104,7 +104,7 @@ class PublishedRuns:
         self._is_silent = False
 
     def __call__(self, target: str, run_id: str) -> bool:
-        """Whether `target` holds the run."""
+        """Whether `target` contains the run."""
         if self._is_silent:
             return True
         try:
@@ -112,10 +112,10 @@ class PublishedRuns:
                 self._logs[target] = Publications(self._connect(), target)
             entry = self._logs[target].of(check_run_id(run_id))
         except UnknownReferenceError:
-            return False  # a branch that was dropped holds nothing
+            return False  # a dropped branch contains nothing
         except AsgardError as error:
             self._is_silent = True
-            self._say(f"metrics count what was rolled back as published: {error.message}")
+            self._say(f"metrics count rolled-back runs as published: {error.message}")
             return True
         return entry is not None and entry.properties.get("asgard.kind", "publish") == "publish"
 

@@ -1,4 +1,4 @@
-"""The same for several views, one after the other: one that fails stops no other."""
+"""Do the same for several views, one after the other; a failure does not stop the others."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ Done = TypeVar("Done", bound=JsonResult)
 
 @dataclass(frozen=True)
 class ViewOutcomes(Generic[Done]):
-    """What came of each view.
+    """The results of several views.
 
     Attributes:
-        done: of the views that did not fail, in their order.
-        failed: views with what each failed by.
+        done: results of the views that did not fail, in their order.
+        failed: names and errors of the views that failed.
     """
 
     done: Sequence[Done] = ()
@@ -38,13 +38,13 @@ class ViewOutcomes(Generic[Done]):
         return {"views": [each.to_json() for each in self.done], "failed": failed}
 
     def require_all(self) -> None:
-        """Raise the first failure, if there is one."""
+        """Raise the first error, if a view failed."""
         if self.failed:
             raise self.failed[0][1]
 
 
 def of_each(views: Sequence[FeatureView], act: Callable[[FeatureView], Done], say: Say) -> ViewOutcomes[Done]:
-    """Do it for all views, and say which failed."""
+    """Call `act` for each view, and report the views that failed."""
     done: list[Done] = []
     failed: list[tuple[str, AsgardError]] = []
     for view in views:

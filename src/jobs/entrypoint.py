@@ -1,4 +1,4 @@
-"""How a job's `main` runs: the same parameters from the command line and from spark-submit."""
+"""Run a job's `main`, with the same parameters from the command line and from spark-submit."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from asgard.jobs.command_class import JobCommand
 
 
 def run_job(command: Callable[..., Any], argv: Sequence[str] | None = None) -> int:
-    """Run one typer-annotated function as a program of its own.
+    """Run one typer-annotated function as a program.
 
     Args:
         command: the job's command.
@@ -43,16 +43,16 @@ def run_app(app: typer.Typer, argv: Sequence[str] | None, prog_name: str) -> int
 
 
 def _outcome(app: typer.Typer, words: list[str], prog_name: str) -> tuple[int, AsgardError | None]:
-    """The exit code, and the error that was told."""
+    """The exit code, and the error that was printed."""
     try:
         result = app(args=words, prog_name=prog_name, standalone_mode=False)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader went away (`asgard ... | head`): nobody to tell
+        sys.stderr.close()  # the reader has ended (`asgard ... | head`): nobody reads an error
         return ExitCode.DONE, None
     except Exception as error:
         if received() is not None:
-            raise  # failed or not: it was stopped
-        # typer may vendor its own click: its exceptions are told apart by their attributes, not by class.
+            raise  # it was stopped, which counts more than its error
+        # typer may vendor its own click, so its exceptions are recognized by their attributes, not by class.
         if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
             error.show()  # type: ignore[attr-defined]
             return ExitCode.USAGE, None
@@ -73,7 +73,7 @@ def _in_words(error: Exception, prog_name: str) -> AsgardError:
 
 
 def print_error(error: AsgardError) -> None:
-    """An error as a person reads it."""
+    """Print an error for people, on stderr."""
     _say(f"error: {error.message}")
     for line in error.details:
         _say(f"  {line}")

@@ -1,4 +1,4 @@
-"""Applying a pipeline's feature views: by `asgard features apply`, or as the next step after a backfill's publish."""
+"""Apply a pipeline's feature views, for `asgard features apply` and after a backfill's publish."""
 
 import importlib.util
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def apply_views(
     lake: "Lakehouse", declared: "Declared", changes: "list[ViewChange]", say: Any, *, feast: bool = True
 ) -> None:
-    """Make a plan true, and the Feast registry equal to what is registered."""
+    """Apply a plan, and make the Feast registry equal to the registrations."""
     from asgard.features import register
 
     register.apply(lake, declared.pipeline, changes, say)
@@ -24,7 +24,7 @@ def apply_views(
 
 
 def apply_all(lake: "Lakehouse", pipeline: "Pipeline", say: Any) -> None:
-    """Register every view of a pipeline whose table is published, at what is published now."""
+    """Register every view of a pipeline whose table is published, at the snapshots published now."""
     from asgard.features import register
     from asgard.features.feast import registry as feast_registry
     from asgard.features.views import Declared
@@ -43,11 +43,11 @@ def apply_all(lake: "Lakehouse", pipeline: "Pipeline", say: Any) -> None:
 
 
 def require_applicable(lake: "Lakehouse", pipeline: "Pipeline") -> None:
-    """Refuse what an apply would stumble over; to be asked before anything is published.
+    """Refuse what would make an apply fail; called before anything is published.
 
     Raises:
-        UsageError: another pipeline registered views of these names.
-        DeclarationError: an on-demand feature can't be kept by Feast.
+        UsageError: another pipeline registered views with these names.
+        DeclarationError: Feast can't store an on-demand feature.
     """
     from asgard.features import register
     from asgard.features.feast import registry as feast_registry
@@ -73,5 +73,5 @@ def needed_columns(pipeline: "Pipeline") -> "dict[tuple[str, str], dict[str, str
 
 
 def feast_is_installed() -> bool:
-    """Whether there is a Feast registry to keep."""
+    """Whether Feast is installed, so that its registry is kept in sync."""
     return importlib.util.find_spec("feast") is not None

@@ -1,10 +1,10 @@
-"""ingest: take files, or a table of a database, into a bronze table, append-only and nothing twice.
+"""ingest: append files, or a table of a database, to a bronze table, each row once.
 
 Reads: files (CSV, TSV, JSON, Parquet; local or on S3) or a table over JDBC, and the ledger of what landed.
 Writes: `bronze.<name>` and `ledger.bronze_<name>`, in one Write-Audit-Publish run, to the target ref.
 
-A value lands exactly as the file has it, or as null with its text in `_raw`; a record that can't be taken
-apart lands as text in `_corrupt`. A file that landed before, by content, is left out.
+A value lands exactly as it is in the file, or as null with its text in `_raw`; a record that can't be parsed lands as
+text in `_corrupt`. A file whose content landed before is skipped.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,15 +58,15 @@ class Params:
     """What to ingest, and into which table.
 
     Attributes:
-        table: to append to; made if it is not there.
-        sources: local paths, `file://` or `s3://` addresses; files, folders or globs; or
+        table: the table to append to; created if it does not exist.
+        sources: local paths, `file://` or `s3://` addresses of files, folders or globs; exclusive with `database`.
         database: a table or a query to read over JDBC.
-        format: of all files; None: as their names say.
+        format: format of all files; None takes it from the file names.
         text: how text files are read.
-        timestamp_format: Spark's pattern of the times in text; None: ISO 8601.
-        allow_missing: whether a file may lack columns of the table, which are null then.
-        take_over: append to a table that another pipeline filled, too.
-        run_id: the same one publishes at most once; None: a new one.
+        timestamp_format: Spark's pattern of times in text; None for ISO 8601.
+        allow_missing: whether a file may lack columns of the table, which become null.
+        take_over: also append to a table that another pipeline filled.
+        run_id: a run id is published at most once; None for a new one.
     """
 
     table: Table
@@ -84,7 +84,7 @@ class Params:
             require_pattern(self.timestamp_format)
 
     def to_json(self) -> dict[str, Any]:
-        """As the record keeps it: no secrets."""
+        """Plain values for the run's record, without secrets."""
         return {
             "table": str(self.table.name),
             "columns": self.table.columns,
@@ -99,14 +99,14 @@ class Params:
 
 @dataclass(frozen=True)
 class Landed:
-    """What one attempt took in, and what it left out.
+    """What one attempt ingested, and what it skipped.
 
     Attributes:
         entries: the ledger's new entries.
-        skipped: source -> why it was left out.
-        misfits: rows with a value that its column does not hold as it was (its text is in `_raw`).
-        corrupt: records that could not be taken apart (their text is in `_corrupt`).
-        stray: of those, the ones with a carriage return by itself.
+        skipped: source -> why it was skipped.
+        misfits: rows with a value that does not fit its column (its text is in `_raw`).
+        corrupt: records that could not be parsed (their text is in `_corrupt`).
+        stray: corrupt records that contain a carriage return without a line feed.
     """
 
     entries: tuple[LedgerEntry, ...] = ()
@@ -117,13 +117,13 @@ class Landed:
 
     @property
     def rows(self) -> int:
-        """Rows that the table got."""
+        """Number of rows added to the table."""
         return sum(entry.rows for entry in self.entries)
 
 
 @dataclass(frozen=True)
 class IngestResult:
-    """How an ingest ended: the run, and what it took in."""
+    """The result of an ingest: its run, and what it ingested."""
 
     run: RunResult
     landed: Landed
@@ -139,7 +139,7 @@ class IngestResult:
 
 
 def bronze_table(name: str, pipeline: str | None = None, columns: str | None = None) -> Table:
-    """The table as the pipeline declares it, or an undeclared one.
+    """The table as the pipeline declares it, or without a pipeline, an undeclared table.
 
     Args:
         name: `bronze.<name>`.
@@ -147,19 +147,22 @@ def bronze_table(name: str, pipeline: str | None = None, columns: str | None = N
         columns: DDL, for a table that no pipeline declares.
 
     Raises:
-        UsageError: another layer, columns given twice, or the pipeline does not declare the table.
+        UsageError: the table is not in bronze, columns and a pipeline are given, or the pipeline does not declare the
+            table as a source.
     """
     parsed = TableName.parse(name)
     if parsed.layer != "bronze":
-        raise UsageError(f"{name} is not in bronze.", hint=f"Ingest fills bronze, e.g. bronze.{parsed.name}.")
+        raise UsageError(
+            f"{name} is not in bronze.", hint=f"Ingest writes only bronze tables, e.g. bronze.{parsed.name}."
+        )
     if pipeline is None:
         return declare_table(name, columns=columns, mode="append", module="asgard ingest")
     if columns is not None:
-        raise UsageError("Columns are given, and a pipeline too.", hint="Declare the columns in the pipeline.")
+        raise UsageError("Both columns and a pipeline are given.", hint="Declare the columns in the pipeline.")
     table = load_pipeline(pipeline)[parsed]
     if table.function is not None:
         raise UsageError(
-            f"{name} is computed by {table.module}, so nothing is ingested into it.", hint="`asgard backfill` fills it."
+            f"{name} is computed by {table.module}, so it can't be ingested.", hint="`asgard backfill` computes it."
         )
     return table
 
@@ -169,9 +172,9 @@ def run(params: Params, lake: Lakehouse, say: Say = lambda _line: None) -> Inges
 
     Raises:
         UsageError: the parameters contradict each other.
-        InputDataError: a file can't be read as described, or changed meanwhile.
+        InputDataError: a file can't be read as declared, or changed during the ingest.
         ContractError: the data does not fit the table's contract.
-        AsgardError: anything else that kept the run from its end. In each case nothing was published.
+        AsgardError: the run failed for another reason. In every case nothing was published.
     """
     from asgard.lakehouse.runs.takeover import foreign_owners, require_own
 
@@ -193,9 +196,9 @@ def run(params: Params, lake: Lakehouse, say: Say = lambda _line: None) -> Inges
 
 def _require_one_source(*, files: bool, database: bool) -> None:
     if files and database:
-        raise UsageError("Files are given, and a database too.", hint="Ingest one, then the other.")
+        raise UsageError("Both files and a database are given.", hint="Ingest one, then the other.")
     if not files and not database:
-        raise UsageError("Neither files nor a database are given.", hint="Name files, or say --jdbc-url.")
+        raise UsageError("Neither files nor a database are given.", hint="Name files, or give --jdbc-url.")
 
 
 def _from_files(params: Params, lake: Lakehouse, say: Say) -> Callable[[Attempt], Landed]:
@@ -211,36 +214,36 @@ def _from_database(params: Params) -> Callable[[Attempt], Landed]:
 
 
 def ingest_files(attempt: Attempt, params: Params, kind: Format, files: Sequence[SourceFile]) -> Landed:
-    """Write the files that have not landed yet, and the ledger of them, to the attempt's branch.
+    """Write the files that have not landed yet, and their ledger entries, to the attempt's branch.
 
     Args:
-        attempt: to write through.
-        params: of the job.
+        attempt: the attempt that writes.
+        params: the job's parameters.
         kind: format of the files.
-        files: hashed.
+        files: the files with their hashes.
     """
     table, ledger = params.table, ledger_table(params.table.name)
-    # A table that was dropped holds nothing, whatever its ledger says.
+    # A dropped table contains nothing, even if its ledger has entries.
     entries = landed(attempt, ledger, [file.digest for file in files]) if attempt.has(table.name) else {}
     fresh, skipped = without_landed(files, entries)
     for name, reason in list(skipped.items())[:_SHOWN_FILES]:
         attempt.say(f"{printable(name)}: {reason}")
     if len(skipped) > _SHOWN_FILES:
-        attempt.say(f"{len(skipped) - _SHOWN_FILES} more files were there already")
+        attempt.say(f"{len(skipped) - _SHOWN_FILES} more files had landed before")
     if not fresh:
         return Landed(skipped=skipped)
     reading = Reading(str(table.name), kind, params.text, params.timestamp_format, params.allow_missing)
     rows = reading.rows(attempt.session, fresh, known_columns(attempt, table), attempt.say)
     attempt.write(replace(table, columns=None), with_provenance(rows, attempt))
     for file in fresh:
-        if not kind.is_text:  # text was hashed as it was read
+        if not kind.is_text:  # text files are hashed while they are read
             file.require_unchanged()
     counts = count_written(attempt, table.name)
     require_complete(counts)
     if params.timestamp_format is not None and kind.is_text:
         for name, text in never_read(attempt, table.name).items():
             attempt.say(
-                f"no value of {name} is like --timestamp-format {params.timestamp_format!r}, e.g. {text[:80]!r}"
+                f"no value of {name} matches --timestamp-format {params.timestamp_format!r}, e.g. {text[:80]!r}"
             )
     new = tuple(
         LedgerEntry(
@@ -259,13 +262,13 @@ def ingest_files(attempt: Attempt, params: Params, kind: Format, files: Sequence
 
 
 def ingest_database(attempt: Attempt, params: Params) -> Landed:
-    """Write the rows of a database's table or query that have not landed yet, and how far they go.
+    """Write the rows of a database's table or query that have not landed yet, and the cursor's new watermark.
 
-    Without a cursor column these are all rows, each time.
+    Without a cursor column, all rows are written each time.
     """
     table, ledger, source = params.table, ledger_table(params.table.name), params.database
     if source is None:
-        raise UsageError("No database is given.", hint="Say --jdbc-url.")
+        raise UsageError("No database is given.", hint="Give --jdbc-url.")
     reached = None
     if source.cursor and attempt.has(table.name):
         reached = watermark(attempt, ledger, source.name, source.cursor)
@@ -304,7 +307,7 @@ def ingest_database(attempt: Attempt, params: Params) -> Landed:
 def _read_again(
     attempt: Attempt, table: Table, source: JdbcSource, found: JdbcRows, land: Landing
 ) -> "Iterator[DataFrame | None]":
-    """The rows at or below the watermark that have not landed, kept for a block; None if there is none."""
+    """The rows at or below the watermark that have not landed, cached while the block runs; None if there are none."""
     if found.again is None:
         yield None
         return
@@ -336,20 +339,20 @@ def _reported(attempt: Attempt, table: Table, landed: Landed) -> Landed:
     if landed.misfits:
         attempt.say(f"{landed.misfits:,} rows have values that do not fit their column: see {RAW} in {table.name}")
     if landed.corrupt:
-        attempt.say(f"{landed.corrupt:,} records could not be taken apart: see {CORRUPT} in {table.name}")
+        attempt.say(f"{landed.corrupt:,} records could not be parsed: see {CORRUPT} in {table.name}")
     if landed.stray:
         attempt.say(
-            f"{landed.stray:,} of them hold a carriage return by itself, though lines end with a line feed: a value "
-            "that has one must be quoted"
+            f"{landed.stray:,} of them contain a single carriage return, though lines end with a line feed: a value "
+            "that contains one must be quoted"
         )
     return landed
 
 
 def _one_format(files: Sequence[SourceFile]) -> Format:
-    """The format that all files' names say.
+    """The format that all file names indicate.
 
     Raises:
-        UsageError: they say several.
+        UsageError: the file names indicate several formats, or none.
     """
     first: dict[Format, str] = {}
     for file in files:
@@ -373,39 +376,41 @@ def command(
     columns: Annotated[
         str | None, typer.Option(help="The table's columns: 'id bigint, name string'. Default: inferred.")
     ] = None,
-    format: Annotated[Format | None, typer.Option(help="Of all files. Default: as their names say.")] = None,
-    delimiter: Annotated[str | None, typer.Option(help=r"Between fields; \t for a tab. Default: by format.")] = None,
-    quote: Annotated[str, typer.Option(help="Around fields; '' for none.")] = '"',
+    format: Annotated[Format | None, typer.Option(help="Format of all files. Default: by their names.")] = None,
+    delimiter: Annotated[
+        str | None, typer.Option(help=r"Delimiter of fields; \t for a tab. Default: by format.")
+    ] = None,
+    quote: Annotated[str, typer.Option(help="Quote around fields; '' for none.")] = '"',
     header: Annotated[bool, typer.Option("--header/--no-header", help="The first record names the columns.")] = True,
-    encoding: Annotated[str, typer.Option(help="Of text files, e.g. latin-1.")] = "utf-8",
+    encoding: Annotated[str, typer.Option(help="Encoding of text files, e.g. latin-1.")] = "utf-8",
     null_value: Annotated[
         list[str] | None, typer.Option(help="An unquoted field with this text is null. Repeatable. Default: ''.")
     ] = None,
     timestamp_format: Annotated[
-        str | None, typer.Option(help="Of times in text, e.g. 'dd.MM.yyyy HH:mm'. Default: ISO 8601.")
+        str | None, typer.Option(help="Pattern of times in text, e.g. 'dd.MM.yyyy HH:mm'. Default: ISO 8601.")
     ] = None,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Files may lack columns of the table: null.")
+        bool, typer.Option("--allow-missing", help="Files may lack columns of the table, which become null.")
     ] = False,
     jdbc_url: Annotated[
         str | None, typer.Option(help="Read a database: jdbc:postgresql://host/db. Password: setting jdbc_password.")
     ] = None,
-    jdbc_table: Annotated[str | None, typer.Option(help="Its table: schema.table.")] = None,
+    jdbc_table: Annotated[str | None, typer.Option(help="The database's table: schema.table.")] = None,
     jdbc_query: Annotated[str | None, typer.Option(help="A SELECT instead of a table.")] = None,
-    jdbc_user: Annotated[str | None, typer.Option(help="Its user.")] = None,
+    jdbc_user: Annotated[str | None, typer.Option(help="The database's user.")] = None,
     cursor: Annotated[
-        str | None, typer.Option(help="Read only rows from this column's last published value on that have not landed.")
+        str | None, typer.Option(help="Read only rows not landed yet, from this column's last published value on.")
     ] = None,
     overlap: Annotated[
-        str | None, typer.Option(help="Look so far below that value too, for rows that came late: '2 hours', or 100.")
+        str | None, typer.Option(help="Also look this far below that value, for late rows: '2 hours', or 100.")
     ] = None,
     partition_column: Annotated[
         str | None, typer.Option(help="Read in parts by this column: a number, a date or a time.")
     ] = None,
-    partitions: Annotated[int, typer.Option(min=1, help="How many parts.")] = 4,
-    lower_bound: Annotated[str | None, typer.Option(help="Of the parts; rows below are read too.")] = None,
-    upper_bound: Annotated[str | None, typer.Option(help="Of the parts; rows above are read too.")] = None,
-    fetch_size: Annotated[int, typer.Option(min=1, help="Rows that come from the database at once.")] = 10_000,
+    partitions: Annotated[int, typer.Option(min=1, help="Number of parts.")] = 4,
+    lower_bound: Annotated[str | None, typer.Option(help="Lower bound of the parts; rows below are read too.")] = None,
+    upper_bound: Annotated[str | None, typer.Option(help="Upper bound of the parts; rows above are read too.")] = None,
+    fetch_size: Annotated[int, typer.Option(min=1, help="Rows fetched from the database at once.")] = 10_000,
     take_over: TakeOverOption = False,
     run_id: RunIdOption = None,
     directory: DirOption = None,
@@ -431,7 +436,7 @@ def command(
     if jdbc_url is None:
         given = [option for option, value in only_of_databases.items() if value is not None]
         if given:
-            raise UsageError(f"{', '.join(given)} without --jdbc-url.", hint="Say which database: --jdbc-url jdbc:...")
+            raise UsageError(f"{', '.join(given)} without --jdbc-url.", hint="Name the database: --jdbc-url jdbc:...")
     else:
         _require_one_source(files=bool(sources), database=True)
         database = JdbcSource(

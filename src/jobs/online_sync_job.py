@@ -1,7 +1,7 @@
 """online-sync: make Redis equal to what is published, view by view, by writing only what changed.
 
-Reads: gold tables at the target ref's head, and what Redis says it has. Writes: Redis, and a hold of the snapshot that
-it has. `--drop` takes out both for a view that is not online any more.
+Reads: gold tables at the target ref's head, and the state recorded in Redis. Writes: Redis, and a hold of the snapshot
+that Redis contains. `--drop` removes both for a view that is no longer online.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def run(
     full: bool = False,
     engine: Engine = Engine.AUTO,
 ) -> ViewOutcomes[SyncResult]:
-    """Sync views one after the other, and count it as one execution of the job; one that fails stops no other."""
+    """Sync views one after the other, counted as one execution of the job; a failure does not stop the others."""
     outcomes: ViewOutcomes[SyncResult] = ViewOutcomes()
     with suppress(_AViewFailed), counted(lake, "online-sync", say) as note:
 
@@ -58,14 +58,14 @@ def run(
 
 
 class _AViewFailed(Exception):
-    """The execution counts as a failed one."""
+    """A view failed, so the execution counts as failed."""
 
 
 def drop(lake: Lakehouse, store: Store, view: str, say: Say) -> Removed:
-    """Take a view that is not online any more out of Redis, and out of the metrics.
+    """Remove a view that is no longer online from Redis and from the metrics.
 
     Raises:
-        AsgardError: as `removal.remove`.
+        AsgardError: see `removal.remove`.
     """
     with counted(lake, "online-sync", say) as note:
         removed = remove(lake, store, view, say)
@@ -75,19 +75,17 @@ def drop(lake: Lakehouse, store: Store, view: str, say: Say) -> Removed:
 
 def command(
     view: Annotated[
-        list[str] | None, typer.Option("--view", "-v", help="An online view. Repeatable; default all of them.")
+        list[str] | None, typer.Option("--view", "-v", help="An online view. Repeatable; default: all.")
     ] = None,
     pipeline: Annotated[
         str | None, typer.Option("--pipeline", "-p", help="Only views that this pipeline registered.")
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Build the views anew, whatever Redis has.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Rebuild the views completely.")] = False,
     engine: Annotated[str, typer.Option("--engine", help="What reads the rows: auto, duckdb or spark.")] = "auto",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what a sync would do, and write nothing.")] = False,
-    check: Annotated[
-        bool, typer.Option("--verify", help="Compare Redis with the snapshot that it has, and write nothing.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what a sync would do without writing.")] = False,
+    check: Annotated[bool, typer.Option("--verify", help="Compare Redis with its snapshot without writing.")] = False,
     dropped: Annotated[
-        str | None, typer.Option("--drop", metavar="VIEW", help="Take out a view that is not online any more.")
+        str | None, typer.Option("--drop", metavar="VIEW", help="Remove a view that is no longer online.")
     ] = None,
     directory: DirOption = None,
     settings: SetOption = None,
@@ -97,9 +95,9 @@ def command(
     from asgard.jobs.reporting import progress_lines, show_json
 
     if sum((full, dry_run, check, dropped is not None)) > 1:
-        raise UsageError("Of --full, --dry-run, --verify and --drop several were given.", hint="Keep one.")
+        raise UsageError("More than one of --full, --dry-run, --verify and --drop is given.", hint="Keep one.")
     if dropped is not None and (view or pipeline):
-        raise UsageError("--drop names its view itself.", hint="Leave --view and --pipeline out.")
+        raise UsageError("--drop already names its view.", hint="Leave --view and --pipeline out.")
     if engine not in tuple(Engine):
         raise UsageError(f"--engine is {engine!r}.", hint=f"Use one of {', '.join(Engine)}.")
     lake = Lakehouse(settings_from(settings, directory), "asgard online-sync")
@@ -119,7 +117,7 @@ def command(
             return ExitCode.DONE
         behind = () if view or pipeline else left_behind(lake, store)
         for each in behind:
-            say(f"{each}: not online any more, and still in Redis; `asgard online-sync --drop {each}` takes it out")
+            say(f"{each}: no longer online, but still in Redis; `asgard online-sync --drop {each}` removes it")
         views = online_views(lake, view or (), load_pipeline(pipeline).name if pipeline else "")
         outcomes: ViewOutcomes[Verification] | ViewOutcomes[Preview] | ViewOutcomes[SyncResult]
         if check:

@@ -1,4 +1,4 @@
-"""What `asgard online-sync` shows: what was done for each view, would be done, or differs."""
+"""Print the results of `asgard online-sync`: what was done for each view, would be done, or differs."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from asgard.serving.sync.verify import Verification
 
 
 def show(done: Sequence[Verification] | Sequence[Preview] | Sequence[SyncResult]) -> None:
-    """For people; nothing if no view came so far."""
+    """Print the results for people; nothing if no view was processed."""
     synced = [each for each in done if isinstance(each, SyncResult)]
     planned = [each for each in done if isinstance(each, Preview)]
     verified = [each for each in done if isinstance(each, Verification)]
@@ -24,10 +24,10 @@ def show(done: Sequence[Verification] | Sequence[Preview] | Sequence[SyncResult]
 
 
 def show_removed(removed: Removed) -> None:
-    """For people, after `--drop`."""
-    typer.echo(f"{removed.view}: out of Redis, {removed.rows:,} entities and {len(removed.holds)} holds")
+    """Print the result of `--drop` for people."""
+    typer.echo(f"{removed.view}: removed from Redis, {removed.rows:,} entities and {len(removed.holds)} holds")
     for name in removed.elsewhere:
-        typer.echo(f"{removed.view}: the hold {name} is for another Redis or prefix, and stays")
+        typer.echo(f"{removed.view}: the hold {name} is for another Redis or prefix, and is kept")
 
 
 def _show_synced(results: Sequence[SyncResult]) -> None:
@@ -87,6 +87,6 @@ def _show_verified(verifications: Sequence[Verification]) -> None:
 
 _IN_WORDS = {
     "missing": "missing in Redis",
-    "other": "another row in Redis",
-    "beyond": "in Redis, and in no row of the snapshot",
+    "other": "a different row in Redis",
+    "beyond": "in Redis, but not in the snapshot",
 }

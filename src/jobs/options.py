@@ -13,14 +13,14 @@ PipelineOption = Annotated[
 ]
 SelectOption = Annotated[
     list[str] | None,
-    typer.Option("--select", "-s", help="Tables: gold.*, +gold.metrics (and its inputs). Repeatable; default all."),
+    typer.Option("--select", "-s", help="Tables: gold.*, +gold.metrics (and its inputs). Repeatable; default: all."),
 ]
 RunIdOption = Annotated[
-    str | None, typer.Option("--run-id", help="A scheduler's restart gives the same one: published at most once.")
+    str | None, typer.Option("--run-id", help="Run id, published at most once; a restart must give the same one.")
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="A setting, before environment and file. Repeatable."),
+    typer.Option("--set", metavar="NAME=VALUE", help="A setting; overrides environment and file. Repeatable."),
 ]
 DirOption = Annotated[
     str | None, typer.Option("--dir", help="Project folder of the local services (default: .asgard).")
@@ -29,18 +29,18 @@ RefOption = Annotated[
     str | None, typer.Option("--ref", help="Branch, tag, commit or time to read (default: the target ref).")
 ]
 TakeOverOption = Annotated[
-    bool, typer.Option("--take-over", help="Write tables, too, that a pipeline of another name published.")
+    bool, typer.Option("--take-over", help="Also write tables that a pipeline of another name published.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One machine-readable object on stdout.")]
-StartOption = Annotated[str | None, typer.Option("--start", help="First moment, e.g. 2024-01-01.")]
-EndOption = Annotated[str | None, typer.Option("--end", help="End, itself not included, e.g. 2024-02-01.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+StartOption = Annotated[str | None, typer.Option("--start", help="Start of the range, e.g. 2024-01-01.")]
+EndOption = Annotated[str | None, typer.Option("--end", help="End of the range, exclusive, e.g. 2024-02-01.")]
 
 
 def settings_from(given: Sequence[str] | None = None, directory: str | None = None) -> Settings:
-    """The settings of this process, with what the command line says of them.
+    """The settings of this process, with those given on the command line.
 
     Raises:
-        SettingsError: `--set` without `=`, or of an unknown setting; or any value that is not allowed.
+        SettingsError: `--set` has no `=` or names an unknown setting; or a value is not allowed.
     """
     flags: dict[str, str | None] = {"project_dir": directory}
     for item in given or ():

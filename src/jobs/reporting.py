@@ -1,4 +1,4 @@
-"""How jobs talk to people and to programs: progress on stderr, results on stdout."""
+"""Output of jobs for people and programs: progress on stderr, results on stdout."""
 
 import sys
 import time
@@ -10,15 +10,15 @@ from asgard.jobs.answer import give
 from asgard.lakehouse.runs.run import RunResult
 
 _WHOLE = frozenset({"RUN", "BRANCH", "NAME", "TABLE", "SNAPSHOT", "VIEW"})
-"""Columns whose cells people copy: as the first column, they stay in one piece on any terminal."""
+"""Columns whose cells people copy: like the first column's, they are never wrapped."""
 
 
 @contextmanager
 def progress_lines(*, quiet: bool = False) -> Iterator[Say]:
-    """A `say` that shows what is going on: a live line on a terminal, plain lines elsewhere.
+    """A `say` that shows progress: a live line on a terminal, plain lines elsewhere.
 
     Args:
-        quiet: say nothing (for `--json`).
+        quiet: print nothing (for `--json`).
     """
     started = time.monotonic()
 
@@ -57,8 +57,8 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empt
 
     Args:
         columns: the headers.
-        rows: a cell for each column; None is an empty one.
-        empty: said if there is no row; not on stdout where a program reads that.
+        rows: a cell for each column; None is an empty cell.
+        empty: printed if there are no rows; on stderr if stdout is not a terminal.
     """
     if not sys.stdout.isatty():
         for row in (columns, *rows):
@@ -76,7 +76,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, empt
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     cells = [list(map(_cell, row)) for row in rows]
-    least = 0  # what all names take, with the headers of the other columns: if need be, the terminal breaks lines
+    least = 0  # width of all unwrapped cells and headers; if it exceeds the terminal's, the terminal breaks lines
     for number, column in enumerate(columns):
         whole = number == 0 or column in _WHOLE
         table.add_column(column, no_wrap=whole, overflow="fold")
@@ -116,7 +116,7 @@ def _checks(result: RunResult, table: str) -> str:
         return ""
     results = [check for audit in result.verdict.outcome.tables if audit.table == table for check in audit.results]
     failed = sum(not check.passed for check in results)
-    warned = f", {failed} {'warning' if failed == 1 else 'warnings'}" if failed else ""  # others publish nothing
+    warned = f", {failed} {'warning' if failed == 1 else 'warnings'}" if failed else ""  # failed errors publish nothing
     free = sum(check.answered_by == "statistics" for check in results)
     return f"{len(results) - failed} of {len(results)} passed{warned}, {free} without a scan"
 

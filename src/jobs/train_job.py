@@ -1,4 +1,4 @@
-"""train: learn a declared model from its views, as known at each label's time, and register the version.
+"""train: train a declared model on its views, as known at each label's time, and register the version.
 
 Reads: labels and gold tables at the snapshots that the views are registered at. Writes: an MLflow run and a model
 version, and holds of those snapshots.
@@ -35,11 +35,12 @@ def command(
     pipeline: PipelineOption,
     model: Annotated[str, typer.Option("--model", "-m", help="A model that the pipeline declares.")],
     param: Annotated[
-        list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="Instead of a declared one. Repeatable.")
+        list[str] | None,
+        typer.Option("--param", metavar="NAME=VALUE", help="A parameter instead of the declared one. Repeatable."),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Instead of the declared one.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed instead of the declared one.")] = None,
     bump: Annotated[
-        str, typer.Option("--bump", help="major, minor, patch or a version (default: what the changes demand).")
+        str, typer.Option("--bump", help="major, minor, patch or a version (default: what the changes require).")
     ] = "",
     directory: DirOption = None,
     settings: SetOption = None,

@@ -1,1 +1,1 @@
-"""Metrics: every metric that Asgard has, and how they leave a job."""
+"""Metrics: all metrics of Asgard, and how jobs export them."""

@@ -1,18 +1,18 @@
-"""What is kept of each execution of a job, so that its counts can be added up at any time.
+"""One event for each execution of a job, from which the totals are counted at any time.
 
-A pusher can't count: the Pushgateway neither adds nor expires, and a process that was killed says nothing.
-So each execution leaves one immutable event, and the totals are counted from all of them.
+Jobs can't push counts: the Pushgateway neither adds nor expires, and a killed process pushes nothing. So each
+execution leaves one immutable event, and the totals are counted from all events.
 
 ```
-_asgard/events/open/<id>.json      the event so far; renewed each minute while the job runs, gone when it ended
+_asgard/events/open/<id>.json      the event so far; renewed each minute while the job runs, deleted when it ends
 _asgard/events/ended/<id>.json     how it ended; never changed
 _asgard/events/packs/<sha>.jsonl   many ended events in one file; never changed
 ```
 
-An open event whose renewal is an hour old belongs to a job that died: it counts as a failure. Packs keep
-the number of files small. Every event is in some file at any moment, perhaps in several, and its id says
-that it is the same one: a pack is written before what is in it is deleted, and readers look at single files
-before packs. So packing needs no lock, and any number of processes may do it at once.
+An open event that was last renewed more than an hour ago belongs to a job that died: it counts as a failure. Packs
+keep the number of files small. Every event is in at least one file at any moment; copies of it have the same id. A
+pack is written before the files that it replaces are deleted, and readers read single files before packs. So packing
+needs no lock, and any number of processes may pack concurrently.
 """
 
 import hashlib
@@ -33,9 +33,9 @@ from asgard.common.names import new_run_id
 from asgard.common.storage import Storage
 
 PACK_AT = 64
-"""So many single files become one pack."""
+"""Number of single files that are packed into one."""
 MERGE_AT = 16
-"""So many packs become one."""
+"""Number of packs that are merged into one."""
 
 _OPEN, _ENDED, _PACKS = "events/open", "events/ended", "events/packs"
 _DIED = ".died"
@@ -52,7 +52,7 @@ class Outcome(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     DIED = "died"
-    """It never said; its renewal stopped."""
+    """It never reported its end, and its renewals stopped."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class TableFacts:
 
     Attributes:
         rows_written: rows of data files that it added and published.
-        checks: checks that were answered.
-        checks_failed: how many of them did not pass, by severity.
-        publishes: when it published this table, by run; a run without a name is one of an older version's event.
+        checks: number of checks that were run.
+        checks_failed: number of failed checks, by severity.
+        publishes: when it published this table, by run id; the id is "" in events of an older version of Asgard.
         null_rate: share of nulls by column, 0 to 1, in the rows that it last published.
     """
 
@@ -75,16 +75,16 @@ class TableFacts:
 
     @property
     def published(self) -> datetime | None:
-        """When it last published this table; None if it didn't."""
+        """When it last published this table; None if it did not."""
         return max(self.publishes.values(), default=None)
 
     @property
     def last_run(self) -> str | None:
-        """The run that last published this table: null rates are of its rows."""
+        """The run that last published this table, whose rows the null rates describe."""
         return max(self.publishes, key=lambda run_id: (self.publishes[run_id], run_id), default=None)
 
     def and_then(self, later: "TableFacts") -> "TableFacts":
-        """These facts and those of a later run of the same execution."""
+        """Combine these facts with those of a later run of the same execution."""
         return TableFacts(
             rows_written=self.rows_written + later.rows_written,
             checks=self.checks + later.checks,
@@ -99,12 +99,12 @@ class PredictionFacts:
     """What an execution predicted by one model.
 
     Attributes:
-        rows: predictions that were published and are not null.
-        mean: of their scores; None where there is no single score.
+        rows: published predictions that are not null.
+        mean: mean of the scores; None if a prediction has no single score.
         trained: when the version was registered.
-        batches, seconds: how many Arrow batches were scored, and how long that took in all.
-        within: how many of them took no longer than each of `LATENCY_BUCKETS`.
-        challenger: the same of the version that predicted a share of the entities; None where there was none.
+        batches, seconds: number of scored Arrow batches, and the total time of scoring them.
+        within: number of batches that took at most each of `LATENCY_BUCKETS`.
+        challenger: facts of the version that predicted a share of the entities; None if there was no challenger.
     """
 
     rows: int
@@ -118,12 +118,12 @@ class PredictionFacts:
 
 @dataclass(frozen=True)
 class OnlineFacts:
-    """What the online store has of one view after a sync.
+    """What the online store contains of one view after a sync.
 
     Attributes:
-        keys: entities.
-        equal_at: the moment as of which it equals what was published.
-        is_gone: the view was taken out; nothing of it is measured any more.
+        keys: number of entities.
+        equal_at: the time at which it was equal to what was published.
+        is_gone: whether the view was removed; then it has no metrics any more.
     """
 
     keys: int
@@ -140,9 +140,9 @@ class JobEvent:
         seconds: how long it took; None while it runs, and for a job that died.
         steps: seconds of its runs, by step of the run.
         runs: the ids of its runs.
-        tables: by name.
-        predictions: by name of the model.
-        online: by name of the view.
+        tables: facts by table name.
+        predictions: facts by model name.
+        online: facts by view name.
         target: the reference that its runs publish to.
     """
 
@@ -161,29 +161,29 @@ class JobEvent:
     target: str = "main"
 
     def with_run(self, run_id: str, steps: Mapping[str, float], tables: Mapping[str, TableFacts]) -> "JobEvent":
-        """This event and one more run."""
+        """This event with one more run."""
         merged = dict(self.tables)
         for name, facts in tables.items():
             merged[name] = merged[name].and_then(facts) if name in merged else facts
         return replace(self, steps=_sum(self.steps, steps), runs=(*self.runs, run_id), tables=merged)
 
     def died(self, last_sign: datetime) -> "JobEvent":
-        """The event of the same execution, given up for dead.
+        """The event that records this execution as dead.
 
-        It has an id of its own: should the job come back after all, how it ends counts too.
+        It has a separate id: if the job turns out to be alive, the event of its end counts, too.
         """
         return replace(self, id=self.id + _DIED, outcome=Outcome.DIED, ended=last_sign)
 
     def encode(self) -> bytes:
-        """As one line of JSON; what is empty is left out."""
+        """The event as one line of JSON, without empty values."""
         return _dump(asdict(self)).encode()
 
     @classmethod
     def decode(cls, line: bytes) -> "JobEvent":
-        """Read what `encode` gave, also of a later version that knows more.
+        """Read the output of `encode`; unknown fields of a later version are ignored.
 
         Raises:
-            ValueError, KeyError, TypeError: it is something else.
+            ValueError, KeyError, TypeError: the line is not an event.
         """
         raw = json.loads(line)
         return cls(
@@ -213,25 +213,25 @@ class OpenEvent:
         self._began = time.monotonic()
 
     def note_run(self, run_id: str, steps: Mapping[str, float], tables: Mapping[str, TableFacts]) -> None:
-        """Add what a run did, in a way that outlasts this process."""
+        """Add what a run did, and store it, so that it survives the end of this process."""
         with self._lock:
             self._event = self._event.with_run(run_id, steps, tables)
         self.renew()
 
     def note_predictions(self, model: str, facts: PredictionFacts) -> None:
-        """Add what was predicted by a model."""
+        """Add what a model predicted."""
         with self._lock:
             self._event = replace(self._event, predictions={**self._event.predictions, model: facts})
         self.renew()
 
     def note_online(self, view: str, facts: OnlineFacts) -> None:
-        """Add what the online store has of a view."""
+        """Add what the online store contains of a view."""
         with self._lock:
             self._event = replace(self._event, online={**self._event.online, view: facts})
         self.renew()
 
     def renew(self) -> None:
-        """Show that the job lives; fine if it can't be shown now: it is dead only after an hour."""
+        """Show that the job is alive; a storage error is ignored, because the job counts as dead only after an hour."""
         with self._lock:
             if self._event.outcome is not None:
                 return
@@ -241,10 +241,10 @@ class OpenEvent:
                 return
 
     def end(self, outcome: Outcome) -> None:
-        """Leave the immutable event.
+        """Write the immutable event.
 
         Raises:
-            AsgardError: the storage refused; the job will count as one that died.
+            AsgardError: the storage failed; the job will count as one that died.
         """
         with self._lock:
             seconds = round(time.monotonic() - self._began, 3)
@@ -259,21 +259,21 @@ class EventLog:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._packs: dict[str, tuple[JobEvent, ...]] = {}
-        """Those that were read: they never change."""
+        """Packs that were read; packs never change."""
 
     @contextmanager
     def job(self, job: str, environment: str, target: str = "main") -> Iterator[OpenEvent]:
-        """Keep an open event for as long as the block runs; whoever opens it also ends it."""
+        """Keep an open event while the block runs; the caller must end the event."""
         now = datetime.now(UTC)
         event = OpenEvent(JobEvent(new_run_id(now), job, environment, started=now, target=target), self._storage)
         with beating(event.renew, f"event-{job}"):
             yield event
 
     def events(self, now: datetime) -> list[JobEvent]:
-        """Every execution that ended, and those that died, in the order of their ids.
+        """Every execution that ended or died, in the order of their ids.
 
         Args:
-            now: the moment that renewals are held against.
+            now: the time that renewals are compared with.
         """
         expired = self._expired(now)
         ended = self._ended()
@@ -281,10 +281,10 @@ class EventLog:
         return [event for _, event in sorted((ended | {event.id: event for event in dead}).items())]
 
     def settle(self, now: datetime) -> None:
-        """Write down which jobs died, and pack single files once there are many.
+        """Record which jobs died, and pack single files if there are many.
 
         Args:
-            now: the moment that renewals are held against.
+            now: the time that renewals are compared with.
         """
         expired = self._expired(now)
         known = set(self._ended()) if expired else set()
@@ -296,7 +296,7 @@ class EventLog:
         self._pack([entry.path for entry in self._storage.list(_PACKS)], MERGE_AT)
 
     def _ended(self) -> dict[str, JobEvent]:
-        """All ended events; single files first, because they move into packs and never back."""
+        """All ended events; single files are read first, because events move into packs and never back."""
         single = self._read([entry.path for entry in self._storage.list(_ENDED)])
         events = {event.id: event for path, content in single.items() for event in _decode_all(path, content)}
         for path in self._settled_packs():
@@ -305,10 +305,10 @@ class EventLog:
         return events
 
     def _settled_packs(self) -> list[str]:
-        """The packs, each of them read.
+        """Read all packs, and return their paths.
 
-        A listing is no snapshot: during a merge it may miss the old packs and the new one. Then the next one
-        differs, and only what two of them agree on is taken.
+        A listing is not atomic: during a merge it may miss both the old packs and the new one. Then the next listing
+        differs, so packs are listed until two listings in a row are equal.
         """
         packs = None
         while True:
@@ -319,7 +319,7 @@ class EventLog:
                 return packs
 
     def _expired(self, now: datetime) -> dict[str, JobEvent]:
-        """Open events whose renewal is too old, as events of jobs that died, by the path of the open event."""
+        """Events of jobs whose last renewal is too old, as died, by the path of the open event."""
         old = {entry.path: entry.modified for entry in self._storage.list(_OPEN) if now - entry.modified > DEAD_AFTER}
         return {
             path: event.died(old[path])
@@ -333,7 +333,7 @@ class EventLog:
         contents = self._read(paths)
         events = {event.id: event for path, content in contents.items() for event in _decode_all(path, content)}
         if not events:
-            return  # others packed them in this moment
+            return  # another process has just packed them
         data = b"".join(event.encode() + b"\n" for event in _without_old_rates(events.values()))
         pack = f"{_PACKS}/{hashlib.sha256(data).hexdigest()[:32]}.jsonl"
         self._storage.write(pack, data)
@@ -342,7 +342,7 @@ class EventLog:
                 self._storage.delete(path)
 
     def _read(self, paths: list[str]) -> dict[str, bytes]:
-        """The contents of those files that are still there."""
+        """The contents of the files that still exist."""
         if not paths:
             return {}
         with ThreadPoolExecutor(_READERS) as pool:
@@ -357,12 +357,12 @@ def _decode_all(path: str, content: bytes) -> Iterator[JobEvent]:
         except (ValueError, KeyError, TypeError) as error:
             raise ServiceError(
                 f"{path} in the warehouse is not an event: {error}.",
-                hint="Something else wrote to _asgard/events: move that file away.",
+                hint="Another program wrote to _asgard/events: move that file away.",
             ) from error
 
 
 def _without_old_rates(events: Iterable[JobEvent]) -> list[JobEvent]:
-    """The same events, with null rates only where they are the newest of their table: no older one is asked for."""
+    """Drop all null rates except the latest of each table: older ones are never read."""
     ordered = sorted(events, key=lambda event: event.id)
     newest: dict[tuple[str, str, str], tuple[datetime, str]] = {}
     for event in ordered:
@@ -426,7 +426,7 @@ def _dump(content: Mapping[str, Any]) -> str:
 
 
 def _filled(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what is empty, as `decode` fills it in; a rate of 0 is not empty."""
+    """Drop empty values, which `decode` fills in; a rate of 0 is not empty."""
     filled = {name: _filled(value) if isinstance(value, Mapping) else value for name, value in content.items()}
     return {name: value for name, value in filled.items() if value not in (None, {}, ())}
 

@@ -1,6 +1,6 @@
-"""Where the totals go: a file for node_exporter's textfile collector, and a Pushgateway.
+"""Export the totals to a file for node_exporter's textfile collector, and to a Pushgateway.
 
-Both are beside the job's work: whatever goes wrong here is said, and fails nothing.
+An error here is reported, and does not fail the job.
 """
 
 import fcntl
@@ -17,25 +17,25 @@ from asgard.monitoring import metrics
 from asgard.monitoring.events import EventLog
 
 PUSH_SECONDS = 5.0
-"""How long a job waits for the Pushgateway, all in all."""
+"""Total time in seconds that a job waits for the Pushgateway."""
 _PUSHES = 3
 Standing = Callable[[], metrics.Stands]
 
 
 def export(settings: Settings, storage: Storage, standing: Standing, say: Say) -> None:
-    """Publish the totals of the warehouse where the settings ask for it, and keep the events tidy.
+    """Export the totals of the warehouse as the settings say, and settle the events.
 
     Args:
-        settings: `metrics_textfile` and `pushgateway_url`.
-        storage: of the warehouse.
-        standing: gives what knows whether a target ref holds a run at that moment.
-        say: is told what went wrong.
+        settings: `metrics_textfile` and `pushgateway_url` are used.
+        storage: the warehouse's storage.
+        standing: returns a function that tells whether a target ref contains a run now.
+        say: receives a line for each error.
     """
     log = EventLog(storage)
     try:
         log.settle(datetime.now(UTC))
     except AsgardError as error:
-        say(f"events of earlier jobs could not be settled: {error.message}")
+        say(f"events of earlier jobs could not be recorded or packed: {error.message}")
     if settings.metrics_textfile is not None:
         try:
             write_textfile(settings.metrics_textfile, lambda: read_totals(log, settings, standing))
@@ -49,7 +49,7 @@ def export(settings: Settings, storage: Storage, standing: Standing, say: Say) -
 
 
 def read_totals(log: EventLog, settings: Settings, standing: Standing) -> metrics.Totals:
-    """The totals of this moment; refs are asked after the events were read, so they hold what those published."""
+    """The current totals; refs are read after the events, so that they contain what the events' runs published."""
     events = log.events(datetime.now(UTC))
     return metrics.count(events, settings.environment, settings.warehouse, standing())
 
@@ -57,8 +57,8 @@ def read_totals(log: EventLog, settings: Settings, standing: Standing) -> metric
 def write_textfile(path: Path, totals: Callable[[], metrics.Totals]) -> None:
     """Write the totals for node_exporter; a reader sees the old file or the new one.
 
-    Several processes may write the same file: they take turns, each counting in its own turn, so no file is
-    ever replaced by an older count.
+    Several processes may write the same file: a lock lets one at a time count and write, so an older count never
+    replaces a newer one.
 
     Raises:
         EnvironmentSetupError: the file can't be written.
@@ -80,35 +80,35 @@ def write_textfile(path: Path, totals: Callable[[], metrics.Totals]) -> None:
 def push(gateway: str, warehouse: str, totals: Callable[[], metrics.Totals], *, limit: float = PUSH_SECONDS) -> None:
     """Put the totals into a Pushgateway, as one group per warehouse.
 
-    Two processes that push at once may arrive in the wrong order. So each counts again after its push, and
-    pushes again if the count moved: the last push is always of the newest count.
+    Two concurrent pushes may arrive in the wrong order. So each process counts again after its push, and pushes again
+    if the count has changed: the last push always has the latest count.
 
     Args:
-        gateway: its address.
-        warehouse: names the group.
-        totals: counts.
-        limit: seconds, all in all; a gateway that hangs is left hanging.
+        gateway: the gateway's address.
+        warehouse: the name of the group.
+        totals: counts the totals.
+        limit: total seconds to wait; after that, a gateway that hangs is abandoned.
 
     Raises:
-        ServiceError: it refused.
-        ServiceUnreachableError: it did not answer in time, or not at all.
+        ServiceError: the gateway refused the push, or could not be reached.
+        ServiceUnreachableError: the gateway did not answer in time.
     """
     failures: list[Exception] = []
 
     def work() -> None:
         try:
             _push(gateway, warehouse, totals, limit)
-        except Exception as error:  # handed over to the caller's thread
+        except Exception as error:  # raised in the caller's thread
             failures.append(error)
 
     thread = threading.Thread(target=work, name="pushgateway", daemon=True)
     thread.start()
     thread.join(limit)
-    hint = "Check pushgateway_url; the next job pushes what this one counted."
+    hint = "Check pushgateway_url; the next job pushes this job's counts, too."
     if thread.is_alive():
         raise ServiceUnreachableError(f"The Pushgateway {gateway} did not answer within {limit:g} s.", hint=hint)
     for failure in failures:
-        raise ServiceError(f"The Pushgateway {gateway} did not take the metrics: {failure}.", hint=hint) from failure
+        raise ServiceError(f"The Pushgateway {gateway} did not accept the metrics: {failure}.", hint=hint) from failure
 
 
 def _push(gateway: str, warehouse: str, totals: Callable[[], metrics.Totals], timeout: float) -> None:

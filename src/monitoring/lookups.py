@@ -1,4 +1,4 @@
-"""The latency of lookups, for whoever serves them: observed in their process, and scraped from it.
+"""The latency of lookups: observed in the process that serves them, and scraped from it.
 
 ```python
 from asgard.monitoring.lookups import lookup_latency
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 _BUCKETS = (0.0001, 0.00025, 0.0005, *LATENCY_BUCKETS)
-"""Upper bounds, in seconds: most lookups take less than the first of a batch's."""
+"""Upper bounds, in seconds; most lookups take less than the smallest bound for batches."""
 
 
 def lookup_latency(
     environment: str, registry: "CollectorRegistry | None" = None, warehouse: str = ""
 ) -> Callable[[Sequence[str], float], None]:
-    """A histogram of lookups, as `observe` of the clients; one for a process, however many clients it has.
+    """A histogram of lookups, for the clients' argument `observe`; create it once per process, for all its clients.
 
     Args:
         environment: the metric's label.
-        registry: of prometheus_client; by default the one that it exports.
-        warehouse: the metric's label, where the process knows it.
+        registry: a registry of prometheus_client; by default its global one.
+        warehouse: the metric's label, if the process knows it.
 
     Returns:
-        takes the views of a lookup, which become the label `model`, joined by commas, and its seconds.
+        A function of a lookup's views, which are joined by commas as the label `model`, and its seconds.
     """
     from prometheus_client import REGISTRY, Histogram
 

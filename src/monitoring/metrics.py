@@ -1,11 +1,11 @@
 """Every metric of Asgard: its name, type, meaning and labels, and how it is counted from the jobs' events.
 
-The values are absolute: they are counted from all events of the warehouse each time, from 0 for every known
-job, so whoever publishes them publishes the same. Ages and lags are given as the moment they count from: a
-rule takes `time() - asgard_..._timestamp_seconds`, which stays right while nobody publishes.
+The values are absolute: each time they are counted from all events of the warehouse, from 0 for every known job, so
+every process exports the same values. Ages and lags are exported as the time that they count from: a rule uses
+`time() - asgard_..._timestamp_seconds`, which stays correct while nothing is exported.
 
-The label for a job is `job_name`: Prometheus and the Pushgateway use `job` for what they scraped or were
-pushed by, and would overwrite it.
+The label for a job is `job_name`, because Prometheus and the Pushgateway would overwrite `job` with the name of their
+own scrape or push job.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
 KNOWN_JOBS = ("backfill", "batch-predict", "ingest", "online-sync", "train")
-"""Jobs whose counters are there, as 0, before they first ran: a rate needs a value to start from."""
+"""Jobs whose counters are 0, not missing, before their first execution: a rate needs a value to start from."""
 BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0)
 """Upper bounds, in seconds, of the histogram of job durations."""
 
@@ -30,7 +30,7 @@ BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 7_
 WAREHOUSE = "warehouse"
 """The label that every series has."""
 Stands = Callable[[str, str], bool]
-"""Whether a target ref holds a run now."""
+"""Function that tells whether a target ref contains a run now."""
 
 
 class Type(StrEnum):
@@ -53,26 +53,26 @@ class Definition:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """All labels of its series; two warehouses on one host differ in the last."""
+        """All labels of its series; the last one is the warehouse, as one host may have several."""
         return (*self.counted_by, WAREHOUSE)
 
 
 JOB_SUCCESS = Definition(
     "asgard_job_success_total",
     Type.COUNTER,
-    "Executions of a job that ended well, also those that found nothing to do.",
+    "Executions of a job that succeeded, including those that found nothing to do.",
     ("job_name", "environment"),
 )
 JOB_FAILURE = Definition(
     "asgard_job_failure_total",
     Type.COUNTER,
-    "Executions of a job that failed, were stopped, or died without a word.",
+    "Executions of a job that failed, were stopped, or died.",
     ("job_name", "environment"),
 )
 JOB_DURATION = Definition(
     "asgard_job_duration_seconds",
     Type.HISTOGRAM,
-    "How long executions of a job took that lived to tell.",
+    "Duration of a job's executions, except those that died.",
     ("job_name", "environment"),
 )
 STEP_DURATION = Definition(
@@ -84,28 +84,28 @@ STEP_DURATION = Definition(
 LAST_SUCCESS = Definition(
     "asgard_job_last_success_timestamp_seconds",
     Type.GAUGE,
-    "When a job last ended well; absent until it did.",
+    "When a job last succeeded; absent before its first success.",
     ("job_name", "environment"),
 )
 ROWS_WRITTEN = Definition(
     "asgard_rows_written_total",
     Type.COUNTER,
-    "Rows of data files that runs added and published to a target ref, also where that was rolled back since.",
+    "Rows of data files that runs added and published to a target ref, including runs that were rolled back later.",
     ("table", "target", "environment"),
 )
 CHECKS = Definition(
-    "asgard_checks_total", Type.COUNTER, "Checks that audits of runs answered.", ("table", "environment")
+    "asgard_checks_total", Type.COUNTER, "Checks that were run in audits of runs.", ("table", "environment")
 )
 CHECKS_FAILED = Definition(
     "asgard_checks_failed_total",
     Type.COUNTER,
-    "Checks that did not pass in audits of runs, by severity; `error` kept the run from publishing.",
+    "Checks that failed in audits of runs, by severity; `error` prevented the run from publishing.",
     ("table", "severity", "environment"),
 )
 LAST_PUBLISH = Definition(
     "asgard_table_last_publish_timestamp_seconds",
     Type.GAUGE,
-    "When a run last published a table, of the runs that the target ref holds now, merged ones too.",
+    "When a run last published a table; only runs that the target ref contains now, including merged ones.",
     ("table", "target", "environment"),
 )
 FEATURE_NULL_RATE = Definition(
@@ -117,44 +117,44 @@ FEATURE_NULL_RATE = Definition(
 PREDICTIONS = Definition(
     "asgard_predictions_total",
     Type.COUNTER,
-    "Predictions, nulls aside, that batches published, by model and side: a challenger is the version with a share.",
+    "Published batch predictions that are not null, by model and side: a challenger is the version with a share.",
     ("model", "side", "environment"),
 )
 PREDICTION_MEAN = Definition(
     "asgard_prediction_mean",
     Type.GAUGE,
-    "Mean score of a model's last batch, by side, challenger only if that had one; absent for several classes.",
+    "Mean score of a model's last batch, by side; challenger only if that batch had one; absent for several classes.",
     ("model", "side", "environment"),
 )
 PREDICTION_LATENCY = Definition(
     "asgard_prediction_latency_seconds",
     Type.HISTOGRAM,
-    "How long a model took: source `batch` counts Arrow batches; `lookup`, in a process that serves, lookups of views, "
-    "whose names are the label `model`.",
+    "Latency of a model: source `batch` is for Arrow batches; `lookup`, in a process that serves, is for lookups of "
+    "views, whose names are the label `model`.",
     ("model", "side", "source", "environment"),
 )
 MODEL_TRAINED = Definition(
     "asgard_model_trained_timestamp_seconds",
     Type.GAUGE,
-    "When the version of a model's last batch was made, by side as the mean; its age is (time() - this) seconds.",
+    "When the version of a model's last batch was registered, by side like the mean; its age is time() - this.",
     ("model", "side", "environment"),
 )
 ONLINE_KEYS = Definition(
     "asgard_online_store_keys",
     Type.GAUGE,
-    "Entities that the online store has of a view, after its last sync.",
+    "Entities of a view in the online store, after its last sync.",
     ("view", "environment"),
 )
 ONLINE_EQUAL = Definition(
     "asgard_online_equal_timestamp_seconds",
     Type.GAUGE,
-    "The moment as of which the online store equals what was published, by view; its lag is time() - this.",
+    "The time at which the online store was last known to equal what was published, by view; its lag is time() - this.",
     ("view", "environment"),
 )
 ONLINE_LAG = Definition(
     "asgard_online_sync_lag_seconds",
     Type.GAUGE,
-    "Seconds since the online store was last known to equal what is published, by view; `asgard metrics` alone has it.",
+    "Seconds since the online store was last known to equal what is published, by view; only in `asgard metrics`.",
     ("view", "environment"),
 )
 
@@ -183,7 +183,7 @@ Labels = tuple[str, ...]
 
 @dataclass
 class Observations:
-    """What a histogram or summary knows of its observations."""
+    """The aggregated observations of a histogram or summary."""
 
     bounds: tuple[float, ...] = BUCKETS
     count: int = 0
@@ -198,7 +198,7 @@ class Observations:
         self.add_all(1, value, [int(value <= bound) for bound in self.bounds])
 
     def add_all(self, count: int, total: float, within: Sequence[int]) -> None:
-        """Add what others observed; `within` by bound."""
+        """Add several observations; `within` is the number of them that are at most each bound."""
         self.count += count
         self.sum += total
         self.buckets = [mine + more for mine, more in zip(self.buckets, within, strict=True)]
@@ -209,7 +209,7 @@ class Totals:
     """The value of every series, by definition and labels (in the definition's order).
 
     Attributes:
-        warehouse: whose; the last label of each series.
+        warehouse: the warehouse of the events; the last label of each series.
     """
 
     warehouse: str = ""
@@ -217,12 +217,12 @@ class Totals:
     observations: dict[Definition, dict[Labels, Observations]] = field(default_factory=dict)
 
     def add(self, metric: Definition, labels: Labels, value: float) -> None:
-        """Count up."""
+        """Add to a value."""
         series = self.values.setdefault(metric, {})
         series[labels] = series.get(labels, 0) + value
 
     def latest(self, metric: Definition, labels: Labels, value: float) -> None:
-        """Keep the greatest value: for moments."""
+        """Keep the greatest value, for times."""
         series = self.values.setdefault(metric, {})
         series[labels] = max(value, series.get(labels, value))
 
@@ -241,11 +241,11 @@ def count(
     """Count the totals.
 
     Args:
-        events: of the warehouse, each once.
-        environment: of whoever counts: the known jobs start there, from 0.
-        warehouse: whose events these are.
-        stands: whether a target ref holds a run now; asked for the newest runs alone.
-        jobs: known jobs.
+        events: the warehouse's events, each once.
+        environment: the environment in which the known jobs start from 0.
+        warehouse: the warehouse of the events.
+        stands: tells whether a target ref contains a run now; only called for the latest runs.
+        jobs: the known jobs.
     """
     totals = Totals(warehouse)
     for job in jobs:
@@ -274,7 +274,7 @@ def count(
 
 
 def _count_publishes(totals: Totals, events: Sequence[JobEvent], stands: Stands) -> None:
-    """The newest publish of each table that stands, of each target ref that it was published to."""
+    """Count, for each table and target ref, the latest publish that the ref still contains."""
     published: dict[tuple[str, str], list[tuple[datetime, str, JobEvent]]] = {}
     targets: dict[tuple[str, str], set[str]] = {}
     for event in events:
@@ -296,12 +296,12 @@ def _count_publishes(totals: Totals, events: Sequence[JobEvent], stands: Stands)
 
 
 def _is_of(event: JobEvent, run_id: str, target: str, stands: Stands) -> bool:
-    """Whether a target ref holds a run; of an older version's event only its own target is known to."""
+    """Whether a target ref contains a run; for an older version's event without a run id, its target is compared."""
     return stands(target, run_id) if run_id else event.target == target
 
 
 def add_lags(totals: Totals, now: datetime) -> None:
-    """Add the ages that are right at this moment, and that so nobody may keep."""
+    """Add the lags at this moment, which must not be stored because they change with time."""
     for key, equal_at in totals.values.get(ONLINE_EQUAL, {}).items():
         totals.add(ONLINE_LAG, key, max(0.0, round(now.timestamp() - equal_at, 3)))
 
@@ -379,7 +379,7 @@ def _collector(totals: Totals) -> "Collector":
     from prometheus_client.registry import Collector
 
     class TotalsCollector(Collector):
-        """Gives the totals as they are."""
+        """A collector that returns the given totals."""
 
         def collect(self) -> "Iterator[Metric]":
             for definition in DEFINITIONS:

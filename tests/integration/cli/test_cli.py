@@ -129,7 +129,7 @@ def test_a_failed_backfill_exits_3_and_says_which_check(
         (["tables", "--ref", "main", "--nope"], 2, "error: No such option: --nope\nhint: asgard tables --help"),
         (["ingest", "bronze.x", "x.csv", "--cursor", "id", "--jdbc-user", "u"], 2, "--cursor without --jdbc-url"),
         (["ingest", "bronze.x", "x.csv", "--partitions", "8"], 2, "error: --partitions without --jdbc-url"),
-        (["ingest", "bronze.x", "x.csv", "--jdbc-url", "jdbc:postgresql://h/db"], 2, "and a database too"),
+        (["ingest", "bronze.x", "x.csv", "--jdbc-url", "jdbc:postgresql://h/db"], 2, "Both files and a database"),
         (["audit", "silver.a", "--check", "__import__('os')"], 2, "is not a check"),
         (["lineage", "gold.nothing"], 2, "There is no table"),
         (["diff", "main", "no_such"], 2, "no such reference"),

@@ -101,7 +101,7 @@ class TestTimesOfAPattern:
 
         known = declared(fresh.table("bronze"), columns="id bigint, at timestamp, never timestamp")
         said = self.ingested(lake, known, write(tmp_path / "b.csv", "id,at,never\n1,2024/03/31,\n2,2024/04/01,\n"))
-        assert f"no value of at is like --timestamp-format {self.PATTERN!r}, e.g. '2024/04/01'" in said
+        assert f"no value of at matches --timestamp-format {self.PATTERN!r}, e.g. '2024/04/01'" in said
         assert not any("never" in line for line in said)
         assert rows_of(lake, known.name, "at", "_raw") == [
             (None, {"at": "2024/03/31"}), (None, {"at": "2024/04/01"})
@@ -124,8 +124,8 @@ class TestLineEnds:
         assert rows_of(lake, table, "_source_row", "id", "note", "_corrupt") == [
             (1, None, None, "1,a\rb"), (2, 2, "c\rd", None), (3, 3, "e", None), (4, None, None, "4")
         ]  # fmt: skip
-        assert f"2 records could not be taken apart: see _corrupt in {table}" in said
-        assert any(line.startswith("1 of them hold a carriage return by itself") for line in said)
+        assert f"2 records could not be parsed: see _corrupt in {table}" in said
+        assert any(line.startswith("1 of them contain a single carriage return") for line in said)
 
 
 class TestNothingLandsTwice:
@@ -353,7 +353,7 @@ class TestErrors:
             bronze_table("bronze.c", str(path))
         with pytest.raises(UsageError, match=r"is computed by pipe.b"):
             bronze_table("bronze.b", str(path))
-        with pytest.raises(UsageError, match="a pipeline too"):
+        with pytest.raises(UsageError, match="and a pipeline are given"):
             bronze_table("bronze.a", str(path), "id int")
 
     def test_files_of_several_formats(self, lake: Lakehouse, fresh: Fresh, tmp_path: Path) -> None:
@@ -385,7 +385,7 @@ class TestCommandLine:
         out, err = capfd.readouterr()
         assert "published" in out
         assert "1 rows have values that do not fit their column: see _raw" in err
-        assert "1 records could not be taken apart: see _corrupt" in err
+        assert "1 records could not be parsed: see _corrupt" in err
         assert main([*arguments, "--json"]) == 0
         found = json.loads(capfd.readouterr().out)
         assert (found["status"], found["rows"], list(found["skipped"])) == ("unchanged", 0, [str(path)])
@@ -397,7 +397,7 @@ class TestCommandLine:
             (["silver.x", "x.csv"], 2, "not in bronze"),
             (["bronze.x", "nowhere.csv"], 1, "matches no file"),
             (["bronze.x"], 2, "Neither files nor a database"),
-            (["bronze.x", "x.csv", "--jdbc-url", "jdbc:postgresql://h/db"], 2, "Files are given, and a database too"),
+            (["bronze.x", "x.csv", "--jdbc-url", "jdbc:postgresql://h/db"], 2, "Both files and a database are given"),
             (
                 ["bronze.x", "x.csv", "--cursor", "id", "--jdbc-user", "u"],
                 2,

@@ -71,7 +71,7 @@ def test_a_clock_that_is_set_back_while_rows_are_computed_is_named(
     write_rows(lake, table, values(spark, "id bigint", [[1]]))
     written_ahead(lake, table.name, 90)
     monkeypatch.setattr("asgard.lakehouse.runs.attempt.wait_until_past", lambda *_: None)
-    with pytest.raises(EnvironmentSetupError, match="clock of this machine was set back"):
+    with pytest.raises(EnvironmentSetupError, match="clock of this machine is behind"):
         write_rows(lake, table, values(spark, "id bigint", [[2]]))
     assert rows_of(lake, table.name) == [(1,)]
 

@@ -172,8 +172,8 @@ def test_what_makes_no_sense_is_refused_before_spark(
     command = ["batch-predict", "-m", shop.model("plain")]
     for options, message in (
         (["--challenger", "1.0.1"], "--share is missing"),
-        (["--share", "0.1"], "say how a challenger shares"),
-        (["--salt", "x"], "say how a challenger shares"),
+        (["--share", "0.1"], "--share and --salt need a challenger"),
+        (["--salt", "x"], "--share and --salt need a challenger"),
         (["--challenger", "1.0.0", "--share", "0.1"], "can't challenge itself"),
         (["--challenger", "production", "--share", "0.1"], "can't challenge itself"),
         (["--challenger", "1.0.1", "--share", "1.5"], "share is 1.5"),

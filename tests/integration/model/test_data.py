@@ -380,7 +380,7 @@ class TestCommandLine:
         nowhere = ("--set", "nessie_uri=http://127.0.0.1:9")
         code, printed = run("promote", f"{name}@1.0.1", "--to", "archived", *nowhere)
         assert code == 0
-        assert f"holds of {name} were not looked through" in printed
+        assert f"holds of {name} were not updated" in printed
 
 
 def folder(lake: Lakehouse) -> Path:

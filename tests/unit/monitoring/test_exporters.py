@@ -152,7 +152,7 @@ def test_a_count_that_moved_during_the_push_is_pushed_again(gateway: Start, stor
 
 def test_a_gateway_that_refuses_is_named(gateway: Start, storage: Storage) -> None:
     server = gateway(refuse)
-    with pytest.raises(ServiceError, match=f"{server.url} did not take the metrics: .*500"):
+    with pytest.raises(ServiceError, match=f"{server.url} did not accept the metrics: .*500"):
         push(server.url, WAREHOUSE, lambda: read_totals(EventLog(storage), SETTINGS, everything))
 
 
@@ -171,7 +171,7 @@ def test_nothing_at_the_address(storage: Storage) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    with pytest.raises(ServiceError, match="did not take the metrics"):
+    with pytest.raises(ServiceError, match="did not accept the metrics"):
         push(address, WAREHOUSE, lambda: read_totals(EventLog(storage), SETTINGS, everything))
 
 
