@@ -174,7 +174,11 @@ DEFINITIONS: tuple[SettingDefinition, ...] = (
     SettingDefinition("nessie_ref", "the target ref: what runs publish to", _reference, "main", _aliases("NESSIE_REF")),
     SettingDefinition("nessie_token", "bearer token for Nessie", Secret, None, _aliases("NESSIE_AUTH_TOKEN")),
     SettingDefinition(
-        "warehouse", "where tables live: a folder, file:// or s3://", _warehouse, None, _aliases(S3_BUCKET=_bucket)
+        "warehouse",
+        "where tables are stored: a folder, file:// or s3://",
+        _warehouse,
+        None,
+        _aliases(S3_BUCKET=_bucket),
     ),
     SettingDefinition("aws_access_key_id", "S3 key id", Secret, None, _aliases("AWS_ACCESS_KEY_ID")),
     SettingDefinition("aws_secret_access_key", "S3 secret key", Secret, None, _aliases("AWS_SECRET_ACCESS_KEY")),

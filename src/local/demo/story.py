@@ -1,4 +1,4 @@
-"""What the demo did and what is there now."""
+"""What the demo did, and the resulting state."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -50,7 +50,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Story:
-    """What the demo did and what is there now."""
+    """What the demo did, and the resulting state."""
 
     folder: Path
     pipeline: str
