@@ -1,4 +1,4 @@
-"""Online serving: Redis kept equal to a published snapshot, and lookups of what it holds."""
+"""Online serving: Redis kept equal to a published snapshot, and lookups of the rows in it."""
 
 from typing import TYPE_CHECKING
 

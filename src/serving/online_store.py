@@ -8,10 +8,10 @@ row = store.lookup("customer_metrics", {"customer_id": 7})
 row["total_spend"], row.status, row.snapshot_id, row.age
 ```
 
-The heads of the views and all rows of codec `packed` are read by one command, and Redis runs a command alone: so rows
-and the snapshot that is told with them belong together, and a view that is built anew is seen as it was before or as it
-is after. Of codec `feast` one command reads an entity, and the heads are read before and after: if one moved, all is
-read again. Nothing here needs free memory, as MULTI does: a Redis that is full answers all lookups.
+One command reads the heads of the views and all rows of codec `packed`. Redis runs each command alone, so the rows and
+the snapshot reported with them belong together. While a view is rebuilt, a lookup sees either the old rows or the new
+ones, never a mix. With codec `feast`, one command reads each entity, and the heads are read before and after the rows:
+if a head changed, everything is read again. Unlike MULTI, these reads need no free memory: a full Redis answers them.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -33,32 +33,32 @@ from asgard.serving.redis_access.connection import answered, clients_of
 from asgard.serving.redis_access.store import Store
 
 _TRIES = 5
-"""Round trips of one lookup, each of which may find a view changed over; the second nearly always does."""
+"""Most round trips of one lookup; one is repeated if a view switched generations, which rarely happens twice."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 Observer = Callable[[Sequence[str], float], None]
 Reading = Generator[ReadPlan, RedisReplies, Rows]
-"""A lookup: it gives what to read, is sent the answers, and returns the rows."""
+"""A lookup: yields what to read, is sent the answers, and returns the rows."""
 
 
 class _Client:
-    """What both clients have.
+    """What the synchronous and the asyncio client share.
 
     Args:
-        url: of Redis, as `REDIS_URL`; by default that of the settings.
-        prefix: that the keys of this lakehouse begin with.
-        timeout: seconds to wait for an answer; a lost connection is made again once.
-        cache_seconds: how old an answer from this process's own memory may be; 0: none is.
-        cache_rows: how many rows are remembered.
-        observe: is told the views of each lookup and its seconds, also of one that failed;
+        url: the address of Redis, in the form of `REDIS_URL`; by default the one in the settings.
+        prefix: start of all Redis keys of this lakehouse.
+        timeout: seconds to wait for an answer; a lost connection is reopened once.
+        cache_seconds: greatest age of an answer from this process's own cache; 0: no cache.
+        cache_rows: most rows in the cache.
+        observe: called with the views and the seconds of each lookup, including failed ones;
             `asgard.monitoring.lookups.lookup_latency` makes a histogram of them.
-        log: is given each answer, and writes a sample of them; the caller closes it.
-        settings: instead of those of this process.
+        log: receives each answer, and writes a sample of them; the caller closes it.
+        settings: used instead of this process's settings.
 
     Raises:
-        SettingsError: no Redis is set, or its address can't be read.
+        SettingsError: no Redis is set, or its address is invalid.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class _Client:
                 before, moment = [self._cached_views.get(view) for view in names], self._cache.now()
                 try:
                     rows = lookup.rows(before)
-                except UsageError:  # is it what the views ask for now?
+                except UsageError:  # the cached view may be outdated: check against the current one
                     answers = yield lookup.plan(before, ())
                     current = lookup.current(before, answers.heads)
                     self._cached_views = {**self._cached_views, **dict(zip(names, current, strict=True))}
@@ -122,8 +122,8 @@ class _Client:
                     self._log.offer(answer)
                 return answer
             raise ServiceError(
-                f"{', '.join(names)} changed over at each of {_TRIES} tries.",
-                hint="Is it built anew again and again?",
+                f"{', '.join(names)} switched generations during each of {_TRIES} tries.",
+                hint="Check whether something rebuilds the view repeatedly; then look it up again.",
             )
         finally:
             if self._observe is not None and entities:
@@ -134,7 +134,7 @@ def _micros(now: datetime | None) -> int | None:
     if now is None:
         return None
     if not isinstance(now, datetime):
-        raise UsageError(f"now is {now!r}, which is no datetime.", hint="E.g. datetime(2018, 1, 1, tzinfo=UTC).")
+        raise UsageError(f"now is {now!r}, which is not a datetime.", hint="E.g. datetime(2018, 1, 1, tzinfo=UTC).")
     if now.tzinfo is None:
         raise UsageError(
             f"now is {now.isoformat()}, which has no time zone.", hint="E.g. datetime(2018, 1, 1, tzinfo=UTC)."
@@ -143,10 +143,10 @@ def _micros(now: datetime | None) -> int | None:
 
 
 class OnlineStore(_Client):
-    """A client for lookups; one serves all threads of a process. See `_Client` for its arguments."""
+    """A client for lookups; all threads of a process can share one. See `_Client` for its arguments."""
 
     def head(self, view: str) -> Head:
-        """What Redis has of a view: its layout, its snapshot, how old.
+        """Return the head of a view in Redis: its layout, its snapshot and its age.
 
         Raises:
             UsageError: Redis has no such view.
@@ -163,20 +163,20 @@ class OnlineStore(_Client):
         on_demand: Sequence[OnDemandFeature] = (),
         request: Mapping[str, Any] | None = None,
     ) -> Row:
-        """The features of one entity.
+        """Look up the features of one entity.
 
         Args:
-            views: one or several, as registered.
+            views: names of one or several registered views.
             entity: key -> value, with the keys of all the views.
-            now: the moment from which a view's ttl is judged, with a time zone; by default the clock's. The rows are
-                those that are published now.
+            now: the moment at which a view's ttl is evaluated, with a time zone; by default the current time. The rows
+                are always the latest published ones.
             on_demand: functions to compute over the features, as the pipeline declares them.
-            request: what they need that is in no view.
+            request: inputs of these functions that are in no view.
 
         Raises:
             UsageError: Redis has no such view, the entity lacks a key, or a value is of another type.
             ServiceUnreachableError: Redis does not answer in time.
-            ServiceError: it refuses, or something else wrote the values.
+            ServiceError: Redis refuses, or a value is not in its view's layout.
         """
         many = () if request is None else (request,)
         return self._read(self._reading(views, (entity,), now, on_demand, many))[0]
@@ -190,11 +190,11 @@ class OnlineStore(_Client):
         on_demand: Sequence[OnDemandFeature] = (),
         request: Sequence[Mapping[str, Any]] = (),
     ) -> Rows:
-        """The features of many entities, in their order; `request` has one mapping for each. See `lookup`."""
+        """Look up many entities, in the given order; `request` has one mapping for each entity. See `lookup`."""
         return self._read(self._reading(views, tuple(entities), now, on_demand, request))
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close the connections to Redis."""
         for client in clients_of(self._store.client):
             client.close()
 
@@ -222,7 +222,7 @@ class OnlineStore(_Client):
 
 
 class AsyncOnlineStore(_Client):
-    """The same for asyncio: each method is to be awaited, in one event loop. See `_Client` for its arguments."""
+    """A client for lookups with asyncio: await each method, in one event loop. See `_Client` for its arguments."""
 
     async def head(self, view: str) -> Head:
         """See `OnlineStore.head`."""
@@ -254,7 +254,7 @@ class AsyncOnlineStore(_Client):
         return await self._read(self._reading(views, tuple(entities), now, on_demand, request))
 
     async def close(self) -> None:
-        """Close its connections."""
+        """Close the connections to Redis."""
         for client in clients_of(self._store.asynchronous):
             await client.aclose()
 

@@ -1,4 +1,4 @@
-"""What this process remembers of what it read: a lookup's own memory, with bounded staleness."""
+"""A cache of looked-up values in this process, with bounded staleness."""
 
 import threading
 from collections import OrderedDict
@@ -11,11 +11,11 @@ from asgard.serving.lookup.view_header import Head
 
 
 class ValueCache:
-    """The last values that were read, each for so many seconds since it was asked for, with the head it was read with.
+    """The latest values read, each with the head it was read with; kept for a number of seconds since the request.
 
     Args:
-        seconds: after which a value is read again; 0: nothing is remembered.
-        size: how many values, the least recently used goes first.
+        seconds: after which a value is read again; 0: nothing is cached.
+        size: most values in the cache; the least recently used are removed first.
     """
 
     def __init__(self, seconds: float, size: int) -> None:
@@ -25,13 +25,13 @@ class ValueCache:
         self._lock = threading.Lock()
 
     def now(self) -> float:
-        """A moment, for `put`."""
+        """Return the current moment, as `put` takes it."""
         return monotonic()
 
     def get(self, names: Sequence[Sequence[str]]) -> StoredRows | None:
-        """What was read of these names, by view, if that is young enough; of a view that changed between, nothing.
+        """Return the cached rows of these names, by view; None if one is missing, too old, or read with another head.
 
-        So all rows of one answer are of the snapshot that is told with them.
+        So all rows of one answer belong to the snapshot that is reported with them.
         """
         if not names or not names[0]:
             return None
@@ -50,12 +50,12 @@ class ValueCache:
         return StoredRows(heads, values)
 
     def put(self, names: Sequence[Sequence[str]], stored: StoredRows, moment: float) -> None:
-        """Remember what was read.
+        """Cache rows.
 
         Args:
-            names: by view.
-            stored: what was read of them.
-            moment: when, by `now`, before anything was read.
+            names: names of the rows, by view.
+            stored: the rows of these names.
+            moment: the time by `now`, taken before the rows were read.
         """
         until = moment + self._seconds
         with self._lock:

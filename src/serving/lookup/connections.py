@@ -1,9 +1,9 @@
-"""Connections to Redis that a lookup keeps at hand.
+"""Connections to Redis that lookups keep open.
 
-redis-py's pool looks at a connection each time it gives one out, and its commands are wrapped for clusters, metrics and
-notifications: half the time of a lookup of one entity. Here a connection of that pool is used by its own public calls,
-and is given back only when it is lost. What the connection does itself stays: TLS, AUTH, Sentinels, timeouts, the
-health check of one that was long idle, and its retries.
+redis-py's pool checks a connection each time it hands one out, and wraps commands for clusters, metrics and
+notifications. This takes half the time of a lookup of one entity. Here a connection of that pool is used through its
+own public calls, and is returned only when it is lost. The connection's own functions still apply: TLS, AUTH,
+Sentinels, timeouts, retries, and the health check of a connection that was idle for long.
 """
 
 import os
@@ -13,10 +13,10 @@ from typing import Any
 
 
 class KeptConnections:
-    """Connections of a client's pool, as many as threads read at once.
+    """Connections of a client's pool, one for each thread that reads concurrently.
 
     Args:
-        client: redis-py's.
+        client: a client of redis-py.
     """
 
     def __init__(self, client: Any) -> None:
@@ -25,8 +25,8 @@ class KeptConnections:
         self._process = os.getpid()
 
     def read(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """The answers to some commands that read, sent together; what redis-py raises."""
-        if self._process != os.getpid():  # forked: the parent goes on with its connections
+        """Send read commands together, and return their answers; raises what redis-py raises."""
+        if self._process != os.getpid():  # after a fork: the parent still uses its connections
             self._idle, self._process = [], os.getpid()
         try:
             connection = self._idle.pop()
@@ -44,14 +44,14 @@ class KeptConnections:
         try:
             answers: list[Any] = connection.retry.call_with_retry(ask, lambda _error: self._lose(connection))
         except BaseException:
-            connection.disconnect()  # or the answer that nobody read would be the next one's
+            connection.disconnect()  # an unread answer would be taken for that of the next command
             self._pool.release(connection)
             raise
         self._idle.append(connection)
         return answers
 
     def _lose(self, connection: Any) -> None:
-        """Drop a connection that was lost, and those that were idle: what took it took them."""
+        """Drop a lost connection and all idle ones: they are probably lost for the same reason."""
         connection.disconnect()
         while self._idle:
             with suppress(IndexError):  # another thread took the last one

@@ -1,4 +1,4 @@
-"""On-demand features over what was looked up."""
+"""On-demand features computed from looked-up features."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 def compute(
     functions: Sequence[OnDemandFeature], views: Sequence[ViewRows], request: Sequence[Mapping[str, Any]], rows: int
 ) -> "dict[str, pa.Array]":
-    """On-demand features: name -> values.
+    """Compute on-demand features: name -> values.
 
     Args:
-        functions: over the features.
-        views: what was looked up.
-        request: for each entity what they need that is in no view; () for nothing.
-        rows: how many entities.
+        functions: the on-demand features to compute.
+        views: the looked-up rows.
+        request: for each entity, the inputs that are in no view; () if there are none.
+        rows: number of entities.
 
     Raises:
-        UsageError: a function lacks what it needs, or gave something that does not fit.
+        UsageError: an input of a function is missing, or its result does not fit its declaration.
     """
     if len(request) not in (0, rows):
-        raise UsageError(f"{len(request)} requests were given for {rows} entities.", hint="Give one for each.")
+        raise UsageError(
+            f"{len(request)} requests were given for {rows} entities.", hint="Give one request for each entity."
+        )
     return {each.name: computed(each, _given(each, views, request or ({},) * rows), rows) for each in functions}
 
 
@@ -45,12 +47,12 @@ def _given(
             raise UsageError(f"On-demand feature {function.name} needs {reference}.", hint=f"Look {name} up as well.")
         if feature not in view.columns:
             raise UsageError(
-                f"On-demand feature {function.name} needs {reference}, which Redis does not have.",
-                hint=f"It has {', '.join(view.columns)}.",
+                f"On-demand feature {function.name} needs {reference}, which is not in Redis.",
+                hint=f"Redis has these features of the view: {', '.join(view.columns)}.",
             )
         given[parameter] = pa.array(view.columns[feature], to_arrow(view.head.features[feature]))
     for parameter, kind in function.request.items():
         if any(parameter not in each for each in request):
-            raise UsageError(f"On-demand feature {function.name} needs {parameter}.", hint="Give it with the request.")
+            raise UsageError(f"On-demand feature {function.name} needs {parameter}.", hint="Give it in the request.")
         given[parameter] = pa.array([each[parameter] for each in request], to_arrow(kind))
     return given

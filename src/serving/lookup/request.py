@@ -1,4 +1,4 @@
-"""One lookup without its I/O: what to read, and what Redis's answers mean."""
+"""One lookup without its I/O: plan what to read, and interpret Redis's answers."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,10 @@ class CachedView(NamedTuple):
     """A view as it was last read.
 
     Attributes:
-        key: of its head.
-        text: the head as Redis has it.
-        head: the same, read.
-        start: what the names of its rows begin with.
+        key: Redis key of its head.
+        text: the head, as Redis stores it.
+        head: the parsed head.
+        start: start of the names of its rows.
     """
 
     key: str
@@ -35,16 +35,16 @@ CachedViews = Sequence[CachedView | None]
 
 
 class ReadPlan(NamedTuple):
-    """What a lookup has to read: the names at one moment, each hash at one moment.
+    """What a lookup has to read: all names in one step, each hash in one step.
 
-    Where hashes are read, the heads are read once more behind them: if they stood still, all was read while they
-    counted. MULTI would do the same with one reading, but a Redis that is full refuses it.
+    If hashes are read, the heads are read again after them: if the heads did not change, all rows belong to them.
+    MULTI would do the same with one read, but a full Redis refuses it.
 
     Attributes:
-        names: of keys with one value; the views' heads come first.
-        heads: how many of them are heads.
-        hashes: of hashes, and their fields: one entity of all views that share it.
-        shares: for each row its hash, and where its fields begin and end there.
+        names: names of keys with one value; the views' heads come first.
+        heads: how many of these names are heads.
+        hashes: names of hashes and the fields to read; one hash is an entity of all views that share it.
+        shares: for each row, the position of its hash, and where its fields begin and end in the answer.
     """
 
     names: Sequence[str]
@@ -54,7 +54,7 @@ class ReadPlan(NamedTuple):
 
     @property
     def commands(self) -> list[tuple[Any, ...]]:
-        """What to send to Redis, in one round trip."""
+        """The commands to send to Redis in one round trip."""
         commands: list[tuple[Any, ...]] = [("MGET", *self.names)]
         if self.hashes:
             commands += [("HMGET", name, *fields) for name, fields in self.hashes]
@@ -62,7 +62,7 @@ class ReadPlan(NamedTuple):
         return commands
 
     def read(self, answers: Sequence[Any]) -> "RedisReplies":
-        """What Redis answered to the commands."""
+        """Sort the answers of Redis to `commands`."""
         values: Sequence[Any] = answers[0]
         heads, rows = values[: self.heads], values[self.heads :]
         if not self.hashes:
@@ -74,12 +74,12 @@ class ReadPlan(NamedTuple):
 
 
 class RedisReplies(NamedTuple):
-    """What a lookup read.
+    """The answers of Redis to one plan.
 
     Attributes:
-        heads: of the views.
+        heads: heads of the views.
         rows: single values first, then those of hashes.
-        heads_after: the heads, once the rows were read.
+        heads_after: the heads, read after the rows.
     """
 
     heads: Sequence[Any]
@@ -88,11 +88,11 @@ class RedisReplies(NamedTuple):
 
 
 class StoredRows(NamedTuple):
-    """What Redis has, read at one moment.
+    """The rows in Redis at one moment.
 
     Attributes:
-        heads: of each view.
-        values: of each view its rows, one for each entity.
+        heads: the head of each view.
+        values: for each view, its rows, one for each entity.
     """
 
     heads: Sequence[Head]
@@ -104,10 +104,10 @@ class LookupRequest:
     """One lookup.
 
     Attributes:
-        store: names the keys.
-        now: the moment from which a ttl is judged, in microseconds since 1970; None: the clock's.
+        store: gives the names of the keys.
+        now: the moment at which a ttl is evaluated, in microseconds since 1970; None: the current time.
         on_demand: functions over the features.
-        request: for each entity what they need that is in no view; () for nothing.
+        request: for each entity, inputs of these functions that are in no view; () if there are none.
     """
 
     store: Store
@@ -119,10 +119,10 @@ class LookupRequest:
 
     def __post_init__(self) -> None:
         if not self.views:
-            raise UsageError("No view was named.", hint="E.g. lookup('customer_metrics', {'customer_id': 7}).")
+            raise UsageError("The lookup names no view.", hint="E.g. lookup('customer_metrics', {'customer_id': 7}).")
 
     def plan(self, before: CachedViews, rows: Sequence[Sequence[str]]) -> ReadPlan:
-        """The views' heads, and the rows, those in hashes last."""
+        """Plan to read the views' heads and the rows, rows in hashes last."""
         names = [
             known.key if known is not None else self.store.keys(view).head
             for view, known in zip(self.views, before, strict=True)
@@ -143,10 +143,10 @@ class LookupRequest:
         return ReadPlan(names, len(self.views), list(hashes.items()), shares)
 
     def rows(self, before: CachedViews) -> list[list[str]]:
-        """For each view the names of the entities' rows; [] while one of the views is not known yet.
+        """Name the entities' rows, for each view; [] while the head of a view was not read yet.
 
         Raises:
-            UsageError: an entity lacks a key, or one is of another type.
+            UsageError: an entity lacks a key, or a key has another type.
         """
         known = [view for view in before if view is not None]
         if len(known) < len(before):
@@ -154,10 +154,11 @@ class LookupRequest:
         return [view.head.layout.names(self.entities, view.start) for view in known]
 
     def current(self, before: CachedViews, answers: Sequence[Any]) -> Sequence[CachedView]:
-        """The views as they are now.
+        """The current views.
 
         Args:
-            answers: what the views' heads are.
+            before: the views as they were last read.
+            answers: the heads of the views, as Redis stores them.
 
         Raises:
             UsageError: Redis has no such view.
@@ -171,15 +172,16 @@ class LookupRequest:
         if text is None:
             raise UsageError(
                 f"There is no view {view} in Redis.",
-                hint=f"If it is online, `asgard online-sync --view {view}` brings it; `asgard status` shows all.",
+                hint=f"If it is online, run `asgard online-sync --view {view}`; `asgard status` shows all views.",
             )
         keys, head = self.store.keys(view), Head.from_text(text, view)
         return CachedView(keys.head, text, head, keys.row(head.generation).decode())
 
     def stored(self, current: Sequence[CachedView], answers: Sequence[Any]) -> StoredRows:
-        """What was read.
+        """Sort the rows that were read by view.
 
         Args:
+            current: the views.
             answers: the rows, single values first.
         """
         count = len(self.entities)
@@ -189,11 +191,11 @@ class LookupRequest:
         return StoredRows([view.head for view in current], values)
 
     def answer(self, stored: StoredRows) -> Rows:
-        """What they mean.
+        """Decode the rows and compute on-demand features.
 
         Raises:
-            ServiceError: a value is not of its view's layout.
-            UsageError: an on-demand feature lacks what it needs.
+            ServiceError: a value is not in its view's layout.
+            UsageError: an input of an on-demand feature is missing.
         """
         now = time.time_ns() // 1_000 if self.now is None else self.now
         views = [ViewRows(head, values, now) for head, values in zip(stored.heads, stored.values, strict=True)]
@@ -203,7 +205,7 @@ class LookupRequest:
 
 
 def changed_over(before: CachedViews, current: Sequence[CachedView]) -> bool:
-    """Whether other rows are to be read than those that the views had before: one of them was built anew."""
+    """Whether the rows have to be read from another place, because a view was rebuilt."""
     return any(
         old is not new and (old is None or _place(old) != _place(new)) for old, new in zip(before, current, strict=True)
     )

@@ -1,4 +1,4 @@
-"""What a lookup answers: the features of each entity, by row or by column, and which published snapshot they are of."""
+"""Results of a lookup: the features of each entity, by row or by column, and the published snapshot of each view."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Status(StrEnum):
-    """What a view knows of an entity."""
+    """Whether a view has a row of an entity."""
 
     FOUND = "found"
     MISSING = "missing"
@@ -27,12 +27,12 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one view says of one entity.
+    """The result of one view for one entity.
 
     Attributes:
-        head: of the view.
-        values: feature -> value; None is a null. Of an entity that is missing or expired, all are None.
-        event_micros: event timestamp of the row, in microseconds since 1970; None if there is none.
+        head: head of the view.
+        values: feature -> value; None is a null. If the entity is missing or expired, all are None.
+        event_micros: event timestamp of the row, in microseconds since 1970; None if there is no row.
     """
 
     head: Head
@@ -42,23 +42,23 @@ class Answer:
 
     @property
     def event_timestamp(self) -> datetime | None:
-        """The moment that the row speaks of."""
+        """Event timestamp of the row, in UTC; None if there is no row."""
         return None if self.event_micros is None else _EPOCH + timedelta(microseconds=self.event_micros)
 
 
 class ViewRows:
-    """What one view says of all entities of a lookup.
+    """The results of one view for all entities of a lookup.
 
     Args:
-        head: of the view.
-        values: of its rows in Redis, one for each entity.
-        now: the moment from which the ttl is judged, in microseconds since 1970.
+        head: head of the view.
+        values: its rows in Redis, one for each entity.
+        now: the moment at which the ttl is evaluated, in microseconds since 1970.
 
     Raises:
-        ServiceError: a value is not of the view's layout.
+        ServiceError: a value is not in the view's layout.
 
     Attributes:
-        columns: feature -> values; None is a null. Of an entity that is missing or expired, all are None.
+        columns: feature -> values; None is a null. If an entity is missing or expired, all its values are None.
     """
 
     __slots__ = ("_events", "_oldest", "columns", "head", "now")
@@ -74,27 +74,27 @@ class ViewRows:
         self.columns: Mapping[str, Sequence[Any]] = dict(zip(head.features, columns, strict=True))
 
     def status(self, place: int) -> Status:
-        """Of an entity, by its place in the lookup."""
+        """Status of an entity, by its position in the lookup."""
         event = self._events[place]
         if event is None:
             return Status.MISSING
         return Status.EXPIRED if self._oldest is not None and event < self._oldest else Status.FOUND
 
     def event(self, place: int) -> int | None:
-        """Event timestamp of an entity's row, in microseconds since 1970; None if there is none."""
+        """Event timestamp of an entity's row, in microseconds since 1970; None if there is no row."""
         return self._events[place]
 
     def answer(self, place: int) -> Answer:
-        """The same with its values."""
+        """The result for one entity, by its position in the lookup."""
         values = {name: column[place] for name, column in self.columns.items()}
         return Answer(self.head, self.status(place), values, self._events[place])
 
 
 class Row(Mapping[str, Any]):
-    """The features of one entity: a mapping of their names to their values; also by `view:feature`.
+    """The features of one entity: a mapping from name, or `view:feature`, to value.
 
     Attributes:
-        entity: as it was asked for.
+        entity: the entity, as given in the lookup.
     """
 
     __slots__ = ("_place", "_rows", "entity")
@@ -113,22 +113,22 @@ class Row(Mapping[str, Any]):
 
     @property
     def answers(self) -> tuple[Answer, ...]:
-        """One for each view, in the order in which they were asked for."""
+        """The result of each view, in the order of the lookup."""
         return tuple(view.answer(self._place) for view in self._rows.views)
 
     @property
     def status(self) -> Status:
-        """Found, if every view knows the entity; else what the first says that does not."""
+        """Found, if every view has a current row of the entity; else the status in the first view that does not."""
         return self._rows.status(self._place)
 
     @property
     def snapshot_id(self) -> int:
-        """The published snapshot that the (first) view's row is of."""
+        """The published snapshot of the (first) view's row."""
         return self._rows.snapshot_id
 
     @property
     def age(self) -> float:
-        """Seconds since Redis was last known to equal what is published; of several views the longest."""
+        """Seconds since Redis was last known to equal the published table; for several views, the longest."""
         return self._rows.age
 
     def to_dict(self) -> dict[str, Any]:
@@ -161,18 +161,18 @@ class Row(Mapping[str, Any]):
 
 
 class Rows(Sequence[Row]):
-    """The features of many entities, in the order in which they were asked for.
+    """The features of many entities, in the order of the lookup.
 
-    A row is made when it is asked for; who wants all values of a feature takes `columns`, `to_dict` or `to_arrow`.
+    A `Row` is created on access; to get all values of a feature, use `columns`, `to_dict` or `to_arrow`.
 
     Args:
-        entities: as they were asked for.
-        views: what each says of them.
+        entities: the entities, as given in the lookup.
+        views: the results of each view.
         computed: on-demand features: name -> values.
 
     Attributes:
-        columns: feature -> values, one for each entity. Of a feature that several views have, the first view's stands
-            by its own name, and the others' as `view:feature`.
+        columns: feature -> values, one for each entity. If several views have a feature of the same name, the first
+            view's is listed by its name, and those of the others as `view:feature`.
     """
 
     __slots__ = ("columns", "computed", "entities", "views")
@@ -215,7 +215,7 @@ class Rows(Sequence[Row]):
         """The values of a feature, by its name or as `view:feature`.
 
         Raises:
-            KeyError: no view that was asked has it.
+            KeyError: no view of the lookup has the feature.
         """
         values = self.columns.get(name)
         if values is not None:
@@ -228,31 +228,31 @@ class Rows(Sequence[Row]):
 
     @property
     def statuses(self) -> list[Status]:
-        """What the views know of each entity; see `Row.status`."""
+        """The status of each entity; see `Row.status`."""
         return [self.status(place) for place in range(len(self))]
 
     def status(self, place: int) -> Status:
-        """Of one entity, by its place."""
+        """Status of one entity, by its position; see `Row.status`."""
         known = (view.status(place) for view in self.views)
         return next((each for each in known if each is not Status.FOUND), Status.FOUND)
 
     @property
     def snapshot_id(self) -> int:
-        """The published snapshot that the (first) view's rows are of."""
+        """The published snapshot of the (first) view's rows."""
         return self.views[0].head.snapshot_id
 
     @property
     def age(self) -> float:
-        """Seconds since Redis was last known to equal what is published; of several views the longest."""
+        """Seconds since Redis was last known to equal the published table; for several views, the longest."""
         return max(view.head.age for view in self.views)
 
     def to_dict(self) -> dict[str, list[Any]]:
-        """Lists of the entities' keys and of the features' values, a feature before a key of its name."""
+        """Lists of the entities' keys and of the features' values; a feature replaces a key of the same name."""
         keys = {name: [entity[name] for entity in self.entities] for view in self.views for name in view.head.keys}
         return keys | {name: list(column) for name, column in self.columns.items()}
 
     def to_arrow(self) -> "pa.Table":
-        """The same as a table, with the declared types."""
+        """The keys and features of `to_dict` as a table, with the declared types."""
         import pyarrow as pa
 
         kinds: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What lookups know of a view: its layout, and which published snapshot its rows are of."""
+"""The head of a view, which lookups read: the layout and the published snapshot of its rows."""
 
 import json
 from collections.abc import Mapping
@@ -18,15 +18,15 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Head:
-    """The text that Redis keeps beside a view's rows.
+    """The head of a view in Redis: what a lookup has to know to read its rows.
 
     Attributes:
-        generation: of the rows to read.
+        generation: generation of the rows to read.
         keys, features: name -> type, in order.
-        ttl_seconds: how long a row counts after its event timestamp; None: for ever.
-        snapshot_id, commit: the published state that the rows are of.
+        ttl_seconds: how long a row is valid after its event timestamp; None: without limit.
+        snapshot_id, commit: the published state of the rows.
         written: when that snapshot was written.
-        equal_at: the moment as of which Redis equals the target ref, as the last sync knew it.
+        equal_at: the latest moment at which Redis is known to equal the target ref, set by the last sync.
     """
 
     codec: str
@@ -44,7 +44,7 @@ class Head:
 
     @classmethod
     def of(cls, view: FeatureView, table: PinnedTable, target: Target, generation: str, equal_at: datetime) -> "Head":
-        """The head of a view that was just synced."""
+        """Return the head of a view after a sync."""
         return cls(
             codec=str(view.codec),
             generation=generation,
@@ -61,7 +61,7 @@ class Head:
         )
 
     def to_text(self) -> str:
-        """As Redis keeps it."""
+        """Serialize for Redis."""
         plain = {
             **{name: getattr(self, name) for name in self.__dataclass_fields__},
             "keys": list(map(list, self.keys.items())),
@@ -73,10 +73,10 @@ class Head:
 
     @classmethod
     def from_text(cls, text: bytes, view: str) -> "Head":
-        """Read it.
+        """Parse the text that Redis stores.
 
         Raises:
-            ServiceError: it is of a newer Asgard, or something else wrote it.
+            ServiceError: a newer Asgard or another program wrote it.
         """
         try:
             raw = json.loads(text)
@@ -88,7 +88,7 @@ class Head:
             return cls(**{**raw, **moments, "keys": dict(raw["keys"]), "features": dict(raw["features"])})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ServiceError(
-                f"What Redis keeps of view {view} can't be read.", hint="`asgard online-sync --full` writes it anew."
+                f"The head of view {view} in Redis can't be read.", hint="Rewrite it: `asgard online-sync --full`."
             ) from error
 
     @property
@@ -98,7 +98,7 @@ class Head:
 
     @cached_property
     def layout(self) -> RowCodec:
-        """How an entity is named, and a row is written."""
+        """The codec of the rows: how entities are named, and rows are written."""
         return row_codec(self.codec, self.view, self.keys, self.features)
 
     @cached_property
