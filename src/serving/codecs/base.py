@@ -1,4 +1,4 @@
-"""What a codec does: how a view's rows are named and written in Redis, and read back from there."""
+"""The interface of codecs: how a view's rows are named, written to Redis, and read back."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Value = bytes | tuple[bytes, ...]
-"""One row as Redis keeps it: one value (`packed`), or the fields of a hash (`feast`)."""
+"""One row as Redis stores it: one value (`packed`), or the fields of a hash (`feast`)."""
 HASH_NAMES = "latin-1"
 """Encoding that maps any bytes to str and back."""
 IN_PLACE = "feast"
-"""The generation of rows that are written where readers look for them."""
+"""The generation of rows that are overwritten in place, under the names that readers use."""
 Stored = bytes | Sequence[bytes | None] | None
-"""One row as it is read; None if there is none."""
+"""One row as it is read; None if there is no row."""
 
 
 class Columns(NamedTuple):
-    """Some rows, decoded.
+    """Decoded rows.
 
     Attributes:
         events: event timestamps in microseconds since 1970; None where there is no row.
-        values: for each feature in order, its values; None for a null, and where there is no row.
+        values: the values of each feature, in order; None for a null, and where there is no row.
     """
 
     events: Sequence[int | None]
@@ -32,12 +32,12 @@ class Columns(NamedTuple):
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """Some rows as Redis keeps them.
+    """Rows as Redis stores them.
 
     Attributes:
-        entities: by name.
-        values: of each, encoded.
-        deleted: entities that have no row.
+        entities: names of the entities.
+        values: the encoded row of each entity.
+        deleted: entities that have no row, to be deleted.
     """
 
     entities: Sequence[bytes] = ()
@@ -46,7 +46,7 @@ class EncodedBatch:
 
 
 class Reader(Protocol):
-    """What a codec asks of Redis."""
+    """The reads that a codec needs from Redis."""
 
     def values(self, names: Sequence[bytes]) -> list[bytes | None]:
         """The values of some keys."""
@@ -55,20 +55,20 @@ class Reader(Protocol):
         """Some fields of some hashes."""
 
     def names(self, start: bytes = b"", end: bytes = b"", kind: str | None = None) -> Iterator[list[bytes]]:
-        """The names of keys that begin and end so, by batches; a name may come twice."""
+        """The names of keys with this start and end, in batches; a name may appear twice."""
 
 
 class RowCodec(Protocol):
-    """How the rows of one view are kept.
+    """How the rows of one view are stored.
 
     Attributes:
-        generation: the one of a codec whose rows lie where readers look for them, so that there is but one; None for
-            a codec that builds a view anew beside the old one.
-        script: Lua behind the fence. KEYS: the state, the rows to write, those to delete; ARGV from 3 on: the
-            generation, how many rows to write, and what `arguments` gave. It returns how many entities are new, and
-            how many are gone, and counts them in the state.
-        rows_at_once: that one call of the script takes.
-        fields: of the hash that a row is; () where it is one value.
+        generation: the only generation of a codec that overwrites rows in place; None for a codec that rebuilds a view
+            in a new generation beside the old one.
+        script: Lua that runs after the fence. KEYS: the state, the rows to write, the rows to delete; ARGV from 3 on:
+            the generation, the number of rows to write, and the result of `arguments`. It returns how many entities
+            were added and how many were deleted, and updates the count in the state.
+        rows_at_once: most rows for one call of the script.
+        fields: fields of a row that is a hash; () if a row is one value.
     """
 
     generation: str | None
@@ -77,41 +77,41 @@ class RowCodec(Protocol):
     fields: Sequence[bytes]
 
     def names(self, entities: Sequence[Mapping[str, Any]], start: str) -> list[str]:
-        """The names of some entities; `start` is what names of a generation's keys begin with.
+        """The Redis names of entities, each after `start`, the start of the names of a generation's keys.
 
-        The name of a hash, which is no text, follows as `HASH_NAMES`.
+        The name of a hash is not text: its bytes are decoded by `HASH_NAMES`.
 
         Raises:
-            UsageError: an entity lacks a key, or one is of another type.
+            UsageError: an entity lacks a key, or a key has another type.
         """
 
     def decode(self, values: Sequence[Any]) -> Columns:
-        """What the rows say that were read.
+        """Decode rows that were read.
 
         Args:
-            values: one `Stored` for each.
+            values: one `Stored` for each row.
 
         Raises:
-            ServiceError: one is not of this layout.
+            ServiceError: a row is not in this layout.
         """
 
     def entities(self, batch: "pa.RecordBatch") -> list[bytes]:
         """The names of a batch's entities."""
 
     def encode(self, batch: "pa.RecordBatch", events: "np.ndarray[Any, Any]") -> Sequence[Value]:
-        """The values of a batch's rows; `events` are microseconds since 1970."""
+        """Encode a batch's rows; `events` are event timestamps in microseconds since 1970."""
 
     def key(self, start: bytes, entity: bytes) -> bytes:
-        """The Redis key of an entity; `start` is what names of a generation's keys begin with."""
+        """The Redis key of an entity; `start` is the start of the names of a generation's keys."""
 
     def arguments(self, values: Sequence[Value]) -> list[bytes | int]:
-        """What the script is given to write these values."""
+        """The arguments of the script to write these values."""
 
     def read(self, redis: Reader, start: bytes, entities: Sequence[bytes]) -> Sequence[Value | None]:
-        """What Redis has of some entities."""
+        """Read the stored rows of some entities; None for an entity without a row."""
 
     def stored_entities(self, redis: Reader, start: bytes) -> Iterator[list[bytes]]:
-        """The entities that Redis has, by batches; one may come twice."""
+        """The entities in Redis, in batches; an entity may appear twice."""
 
     def shown(self, entity: bytes) -> str:
-        """An entity's name for people."""
+        """An entity's name, readable by people."""

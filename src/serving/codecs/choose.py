@@ -1,4 +1,4 @@
-"""Which codec a view's rows are kept in."""
+"""The choice of a view's codec."""
 
 from collections.abc import Collection, Mapping
 
@@ -10,22 +10,22 @@ from asgard.serving.codecs.base import RowCodec
 def row_codec(
     codec: Codec | str, view: str, keys: Mapping[str, str], features: Mapping[str, str], before: Collection[str] = ()
 ) -> RowCodec:
-    """The codec of a view.
+    """Return the codec of a view.
 
     Args:
-        codec: which.
-        view: its name.
+        codec: name of the codec.
+        view: name of the view.
         keys, features: name -> type, in order.
-        before: features that rows written in place may have too, of declarations before.
+        before: features of earlier declarations, which rows written in place may still have.
 
     Raises:
-        ContractError: the codec can't hold a type, or is not known.
-        EnvironmentSetupError: a library that it needs is not installed.
+        ContractError: the codec can't store a type, or is unknown.
+        EnvironmentSetupError: a library that the codec needs is not installed.
     """
     if codec not in list(Codec):
         raise ContractError(
-            f"View {view} is kept in codec {codec!r}; known are {', '.join(Codec)}.",
-            hint="Use the version of Asgard that wrote it, or a later one.",
+            f"View {view} is stored with codec {codec!r}; known codecs: {', '.join(Codec)}.",
+            hint="Use the version of Asgard that wrote the view, or a later one.",
         )
     match Codec(codec):
         case Codec.PACKED:

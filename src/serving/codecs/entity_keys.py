@@ -1,6 +1,6 @@
-"""How an entity is named in Redis: its key's values as text, so that any language, and a person, can name it too.
+"""Names of entities in Redis: the values of their keys as text, which any language can produce and people can read.
 
-Whole numbers are decimal digits; texts are UTF-8; booleans are `true` and `false`; a date is its ISO form; a timestamp
+Whole numbers are decimal digits; texts are UTF-8; booleans are `true` and `false`; a date is in ISO form; a timestamp
 is microseconds since 1970-01-01 UTC; a decimal is its digits without the point. `%` and `|` in a text are `%25` and
 `%7C`. Several values are joined by `|`, in the order of the view's keys.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _WIDTHS = {"int": 32, "bigint": 64}
 _CODES = {"int": "i", "bigint": "q"}
-"""Whole numbers as `array` names them."""
+"""Type codes of `array` for whole numbers."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -38,16 +38,16 @@ class EntityKey:
         self._writers = tuple(_writer(name, kind) for name, kind in keys.items())
 
     def of(self, given: Mapping[str, Any]) -> str:
-        """The name of one entity.
+        """Return the name of one entity.
 
         Raises:
-            UsageError: a key is missing, null, or of another type.
+            UsageError: a key is missing, null, or has another type.
         """
         try:
             return "|".join([write(given[name]) for name, write in zip(self.keys, self._writers, strict=True)])
         except KeyError as error:
             raise UsageError(
-                f"The entity lacks {error.args[0]}.", hint=f"An entity is named by {', '.join(self.keys)}."
+                f"The entity lacks {error.args[0]}.", hint=f"Give a value for each of {', '.join(self.keys)}."
             ) from None
 
     def names(self, entities: Sequence[Mapping[str, Any]], start: str) -> list[str]:
@@ -59,7 +59,7 @@ class EntityKey:
         return [start + self.of(entity) for entity in entities]
 
     def column(self, batch: "pa.RecordBatch") -> list[bytes]:
-        """The names of a batch's entities, none of which has a null."""
+        """The names of a batch's entities; no key may be null."""
         parts = [_column(batch.column(name), kind) for name, kind in zip(self.keys, self._kinds, strict=True)]
         if len(parts) == 1:
             return parts[0]
@@ -67,7 +67,7 @@ class EntityKey:
 
 
 def _are_plain(values: Sequence[Any], kind: str) -> bool:
-    """Whether all values of a key are of its type, and named by their own text: what `_writer` tells one by one."""
+    """Whether all values have the key's type and `str` gives their names; `_writer` decides the same value by value."""
     types = set(map(type, values))
     if kind in _CODES and types == {int}:
         with suppress(OverflowError):
@@ -81,7 +81,9 @@ def _are_plain(values: Sequence[Any], kind: str) -> bool:
 
 def _writer(name: str, kind: str) -> Callable[[Any], str]:
     def refuse(value: object) -> UsageError:
-        return UsageError(f"Key {name} is {value!r}, which is no {kind}.", hint="Give a value of the key's own type.")
+        return UsageError(
+            f"Key {name} is {value!r}, which is not of type {kind}.", hint="Give a value of the key's type."
+        )
 
     def whole(value: Any) -> str:
         if isinstance(value, bool) or not hasattr(value, "__index__"):

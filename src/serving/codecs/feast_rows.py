@@ -1,7 +1,7 @@
 """Codec `feast` in Redis: Feast's own layout, which Feast's SDK and feature server read.
 
-All views of an entity share one hash, whose key is the serialized entity (version 3) and the project. A feature is the
-field of four bytes that is the 32-bit MurmurHash3 of `view:feature`, little-endian; its value is a `ValueProto`.
+All views of an entity share one hash, whose key is the serialized entity (version 3) and the project. The field name of
+a feature has four bytes: the 32-bit MurmurHash3 of `view:feature`, little-endian; its value is a `ValueProto`. Field
 `_ts:<view>` is the event timestamp as a `Timestamp`. Source: Feast 0.67, `infra/online_stores/redis.py`,
 `infra/online_stores/helpers.py` and `infra/key_encoding_utils.py`.
 """
@@ -64,7 +64,7 @@ end
 return failed or {added, gone}
 """
 _KEY_TYPES = {"string": 2, "int": 3, "bigint": 4}
-"""Feast's `ValueType`. It has no serialization of others that would be exact: timestamps lose their microseconds."""
+"""Feast's `ValueType` of each key type. Feast serializes no other type exactly: timestamps lose their microseconds."""
 _MOST_FEATURES = 3_000
 _ARGUMENTS = 20_000
 
@@ -73,12 +73,12 @@ class FeastRows:
     """See `RowCodec`.
 
     Args:
-        view: its name.
+        view: name of the view.
         keys, features: name -> type, in order.
-        before: features that rows may have too, of declarations before; what is written or deleted loses them.
+        before: features of earlier declarations, which rows may still have; a write or a delete removes them.
 
     Raises:
-        ContractError: Feast can't hold a key's or a feature's type.
+        ContractError: Feast can't store the type of a key or a feature.
     """
 
     generation: str | None = IN_PLACE
@@ -90,8 +90,8 @@ class FeastRows:
         for name, kind in keys.items():
             if kind not in _KEY_TYPES:
                 raise ContractError(
-                    f"Feature view {view}: Feast names no entity by {name}, which is {kind}.",
-                    hint=f"Keys of codec feast are {', '.join(_KEY_TYPES)}; or declare codec packed.",
+                    f"Feature view {view}: Feast can't use key {name}, which is {kind}.",
+                    hint=f"Codec feast allows keys of types {', '.join(_KEY_TYPES)}; or declare codec packed.",
                 )
         for name, kind in features.items():
             if not feast_values.is_known(kind):
@@ -101,7 +101,7 @@ class FeastRows:
         if len(features) > _MOST_FEATURES:
             raise ContractError(
                 f"Feature view {view} has {len(features)} features.",
-                hint=f"Codec feast takes {_MOST_FEATURES}; declare codec packed.",
+                hint=f"Codec feast allows at most {_MOST_FEATURES}; declare codec packed.",
             )
         self._view, self._features = view, features
         self._checked, self._keys = EntityKey(keys), sorted(keys.items())
@@ -110,7 +110,7 @@ class FeastRows:
         self.fields: Sequence[bytes] = [f"_ts:{view}".encode(), *(_field(view, name) for name in features)]
         if len(set(self.fields)) < len(self.fields):
             raise ContractError(
-                f"Feature view {view}: two of its features have one field in Feast's layout, which hashes their names.",
+                f"Feature view {view}: two features have the same field, because Feast's layout hashes their names.",
                 hint="Rename one of them, or declare codec packed.",
             )
         own = set(self.fields)
@@ -118,10 +118,10 @@ class FeastRows:
         self.rows_at_once = max(1, _ARGUMENTS // len(self.fields))
 
     def name(self, given: Mapping[str, Any]) -> bytes:
-        """One entity, as Feast serializes it.
+        """Serialize one entity as Feast does.
 
         Raises:
-            UsageError: a key is missing, null, or of another type.
+            UsageError: a key is missing, null, or has another type.
         """
         self._checked.of(given)
         parts = [_key_value(given[name], kind) for name, kind in self._keys]
@@ -141,7 +141,7 @@ class FeastRows:
         """See `RowCodec`.
 
         Raises:
-            ContractError: Feast can't hold a value: an array that has nulls.
+            ContractError: Feast can't store a value: an array that has nulls.
         """
         columns = [feast_values.timestamps(events.tolist())]
         for name, kind in self._features.items():
@@ -149,15 +149,15 @@ class FeastRows:
                 columns.append(feast_values.values(batch.column(name), kind))
             except ValueError as error:
                 raise ContractError(
-                    f"Feature view {self._view}: Feast can't hold {name}: {error}.", hint="Declare codec packed."
+                    f"Feature view {self._view}: Feast can't store {name}: {error}.", hint="Declare codec packed."
                 ) from error
         return list(zip(*columns, strict=True))
 
     def decode(self, values: Sequence[Sequence[bytes | None] | None]) -> Columns:
-        """See `RowCodec`; a row is an event timestamp and the features' fields.
+        """See `RowCodec`; a row consists of an event timestamp and the features' fields.
 
         Raises:
-            ServiceError: a value is not what Feast writes for its type.
+            ServiceError: a value is not in Feast's format for its type.
         """
         nothing = [None] * len(self.fields)
         rows = [nothing if row is None or row[0] is None else row for row in values]
@@ -180,7 +180,7 @@ class FeastRows:
         return [*heads, *(field for value in values for field in value)]
 
     def read(self, redis: Reader, start: bytes, entities: Sequence[bytes]) -> Sequence[Value | None]:
-        """See `RowCodec`. A feature that is not there is a null; an obsolete one that is there makes a row another."""
+        """See `RowCodec`. A missing feature is a null; an obsolete field that still exists makes the row differ."""
         width = len(self.fields)
         end = _end(start)
         stored = redis.fields([entity + end for entity in entities], [*self.fields, *self._obsolete])
@@ -211,12 +211,12 @@ class FeastRows:
 
 
 def _end(start: bytes) -> bytes:
-    """What the keys of a lakehouse end in; its prefix is what names of its own keys begin with."""
+    """The end of a lakehouse's keys in Feast's layout; `start` gives the prefix of the lakehouse."""
     return feast_project(start.partition(b":")[0].decode()).encode()
 
 
 def _entity_of(name: bytes, end: bytes) -> bytes:
-    """The serialized entity that a key is made of; b"" if the key is another project's, or no entity's."""
+    """The serialized entity in a Redis key; b"" if the key belongs to another project or is not an entity's."""
     entity, at = name.removesuffix(end), 4
     try:
         (count,) = struct.unpack_from("<I", entity)

@@ -1,6 +1,6 @@
-"""Feast's `ValueProto` and protobuf's `Timestamp` as bytes, by the classes that were generated for them.
+"""Feast's `ValueProto` and protobuf's `Timestamp` as bytes, by their generated classes.
 
-A null is a `ValueProto` without a value, which is no bytes at all. Feast keeps timestamps and dates as whole seconds.
+A null is a `ValueProto` without a value: zero bytes. Feast stores timestamps and dates as whole seconds.
 """
 
 import sys
@@ -35,7 +35,7 @@ _FIELDS = {
     "timestamp_ntz": "unix_timestamp",
     "decimal": "decimal",
 }
-"""What a type's fields in a `ValueProto` are called: `<name>_val`, and `<name>_list_val` of an array."""
+"""Names of a type's fields in a `ValueProto`: `<name>_val`, and for an array `<name>_list_val`."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_NTZ = datetime(1970, 1, 1)
 _EPOCH_DAY = date(1970, 1, 1)
@@ -48,7 +48,7 @@ def _same(value: Any) -> Any:
 
 
 def _real(value: float) -> float:
-    """Equal rows are equal bytes: minus zero is written as zero, every NaN as the same one."""
+    """Normalize a float so that equal rows have equal bytes: minus zero becomes zero, every NaN the same NaN."""
     return value + 0.0 if value == value else float("nan")
 
 
@@ -60,25 +60,25 @@ _WRITERS: Mapping[str, Callable[[Any], Any]] = {
     "timestamp": lambda value: (value - _EPOCH) // _SECOND,
     "timestamp_ntz": lambda value: (value - _EPOCH_NTZ) // _SECOND,
 }
-"""What a field is set to, for types whose values it does not take as they are."""
+"""Conversions of values to the content of a field, for types that need one."""
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "decimal": Decimal,
     "date": lambda given: _EPOCH_DAY + timedelta(days=given // _DAY),
     "timestamp": lambda given: _EPOCH + timedelta(seconds=given),
     "timestamp_ntz": lambda given: _EPOCH_NTZ + timedelta(seconds=given),
 }
-"""What a field's content means, for types whose values it does not give as they are."""
+"""Conversions of a field's content to values, for types that need one."""
 _MODULE = "feast.protos.feast.types.Value_pb2"
 
 
 def _value_class() -> Any:
-    """Feast's class, from its module alone: importing the whole of Feast takes seconds.
+    """Return Feast's class from its module alone: importing all of Feast takes seconds.
 
     Raises:
         ModuleNotFoundError: Feast is not installed.
     """
     module = sys.modules.get(_MODULE)
-    if module is None or not hasattr(module, "Value"):  # or another thread is just importing it
+    if module is None or not hasattr(module, "Value"):  # without `Value`, another thread is importing it right now
         feast = find_spec("feast")
         folders = (feast.submodule_search_locations or []) if feast else []
         path = next((Path(folder, *_MODULE.split(".")[1:]).with_suffix(".py") for folder in folders), None)
@@ -86,7 +86,7 @@ def _value_class() -> Any:
         if spec is None or spec.loader is None:
             raise ModuleNotFoundError("No module named 'feast'", name="feast")
         module = module_from_spec(spec)
-        spec.loader.exec_module(module)  # of the class there is one, also if Feast is imported later
+        spec.loader.exec_module(module)  # registers the class only once, even if Feast is imported later
     return module.Value
 
 
@@ -94,14 +94,14 @@ _Value = _value_class()
 
 
 def is_known(kind: str) -> bool:
-    """Whether Feast has a type for it: scalars, and arrays of them."""
+    """Whether Feast has a type for this scalar, or array of scalars."""
     found = DataType.parse(kind)
     return (found.element or found).base in _FIELDS
 
 
 @dataclass(frozen=True)
 class _Shape:
-    """How a type is kept: in which field, whether as a list, and what that holds."""
+    """How a type is stored: the field, whether it is a list, and the conversions."""
 
     field: str
     is_list: bool
@@ -118,7 +118,7 @@ def _shape(kind: str) -> _Shape:
 
 
 def values(column: "pa.Array", kind: str) -> list[bytes]:
-    """A column's values, each as a `ValueProto`.
+    """Serialize a column's values, each as a `ValueProto`.
 
     Raises:
         ValueError: an array has nulls.
@@ -127,7 +127,11 @@ def values(column: "pa.Array", kind: str) -> list[bytes]:
     given = column.to_pylist()
     if shape.is_list:
         return [b"" if value is None else _list(shape, value) for value in given]
-    message, field, write = _Value(), shape.field, shape.write  # one for all: one for each takes four times as long
+    message, field, write = (
+        _Value(),
+        shape.field,
+        shape.write,
+    )  # one message for all values: a new one for each takes four times as long
     found = []
     for value in given:
         if value is None:
@@ -140,7 +144,7 @@ def values(column: "pa.Array", kind: str) -> list[bytes]:
 
 def _list(shape: _Shape, given: Sequence[Any]) -> bytes:
     if any(value is None for value in given):
-        raise ValueError("an array of it has nulls")
+        raise ValueError("one of its arrays has nulls")
     message = _Value()
     content = getattr(message, shape.field)
     content.SetInParent()  # an empty list is not a null
@@ -149,7 +153,7 @@ def _list(shape: _Shape, given: Sequence[Any]) -> bytes:
 
 
 def timestamps(moments: Sequence[int]) -> list[bytes]:
-    """Each as a `Timestamp`, from microseconds since 1970."""
+    """Serialize moments, in microseconds since 1970, each as a `Timestamp`."""
     message = Timestamp()
     found = []
     for micros in moments:
@@ -160,10 +164,10 @@ def timestamps(moments: Sequence[int]) -> list[bytes]:
 
 
 def moment(content: bytes) -> int:
-    """Microseconds since 1970, from a `Timestamp`.
+    """Parse a `Timestamp` into microseconds since 1970.
 
     Raises:
-        ServiceError: it is not one.
+        ServiceError: the content is not a `Timestamp`.
     """
     try:
         found = Timestamp.FromString(content)
@@ -173,10 +177,10 @@ def moment(content: bytes) -> int:
 
 
 def value(content: bytes, kind: str) -> Any:
-    """The value of a `ValueProto`; None for a null.
+    """Parse the value of a `ValueProto`; None for a null.
 
     Raises:
-        ServiceError: it is of another type, or not a `ValueProto`.
+        ServiceError: the value has another type, or the content is not a `ValueProto`.
     """
     if not content:
         return None
@@ -186,16 +190,16 @@ def value(content: bytes, kind: str) -> Any:
         raise _unreadable(f"{content!r} is not a ValueProto") from error
     shape, found = _shape(kind), message.WhichOneof("val")
     if found != shape.field:
-        raise _unreadable(f"{found or 'no field that is known'} is set, for {kind} it is {shape.field}")
+        raise _unreadable(f"{found or 'no known field'} is set, but {kind} needs {shape.field}")
     given = getattr(message, shape.field)
     try:
         return list(map(shape.read, given.val)) if shape.is_list else shape.read(given)
     except (ValueError, OverflowError, InvalidOperation) as error:
-        raise _unreadable(f"{content!r} is no {kind}") from error
+        raise _unreadable(f"{content!r} is not of type {kind}") from error
 
 
 def _unreadable(why: str) -> ServiceError:
     return ServiceError(
-        f"A value in Redis is not what Feast writes: {why}.",
-        hint="Something else wrote it: `asgard online-sync --view V --full` writes what differs anew.",
+        f"A value in Redis is not in Feast's format: {why}.",
+        hint="Another program wrote it: `asgard online-sync --view V --full` rewrites the values that differ.",
     )

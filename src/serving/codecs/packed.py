@@ -1,16 +1,16 @@
 """The `packed` codec, version 1: one entity's row of a view in one compact value, which any language can read.
 
-All numbers are little-endian. `docs/online.md` describes it to the byte:
+All numbers are little-endian. `docs/online.md` describes the layout to the byte:
 
 ```
 u8      version, 1
 i64     event timestamp, microseconds since 1970-01-01 UTC
-bitmap  one bit for each feature in order, the lowest bit of a byte first; a set bit is a null
+bitmap  one bit for each feature in order, the lowest bit of a byte first; a set bit means null
 ...     each feature of a fixed width, in order; a null is zeros
 ...     each feature of a variable width, in order: u32 length in bytes, then the bytes; a null has length 0
 ```
 
-Equal rows are equal bytes: minus zero is written as zero, and every NaN as the same one.
+Equal rows have equal bytes: minus zero is written as zero, and every NaN as the same NaN.
 """
 
 import struct
@@ -37,14 +37,14 @@ _EPOCH_DAY = date(1970, 1, 1)
 _BITMAP_AT = 9
 """Bytes before the bitmap: version and event timestamp."""
 _LONG_DECIMAL = 18
-"""Digits that 64 bits hold."""
+"""Most decimal digits that fit in 64 bits."""
 _EXACT = Context(prec=40)
-"""Whatever the context of the thread: 128 bits have no more than 39 digits."""
+"""Used instead of the thread's own context, which may round: 128 bits have at most 39 digits."""
 
 
 @dataclass(frozen=True)
 class _Fixed:
-    """A type of fixed width: how `struct` and numpy read it, and what Python value it stands for."""
+    """A type of fixed width: how `struct` and numpy read it, and how to convert it to a Python value."""
 
     code: str
     numpy: str
@@ -54,7 +54,7 @@ class _Fixed:
 
 @cache
 def _fixed(kind: DataType) -> _Fixed | None:
-    """None for a type of variable width."""
+    """Return the fixed layout of a type; None for a type of variable width."""
     if kind.digits:
         precision, scale = kind.digits
         bound = 10**precision
@@ -111,10 +111,10 @@ class Packed:
         return np.dtype([("version", "u1"), ("event", "<i8"), *bitmap, *fixed])
 
     def encode(self, batch: "pa.RecordBatch", events: "np.ndarray[Any, Any]") -> list[bytes]:
-        """The values of a batch's rows.
+        """Encode a batch's rows.
 
         Args:
-            batch: with the features' columns, of their types.
+            batch: rows with the features' columns, in their declared types.
             events: int64, event timestamps in microseconds since 1970.
         """
         import numpy as np
@@ -135,10 +135,10 @@ class Packed:
         return [b"".join(parts) for parts in zip(heads, *tails, strict=True)]
 
     def decode(self, values: Sequence[bytes | None]) -> Columns:
-        """The event timestamps and the features' values, by column; None for a null, and wherever there is no row.
+        """Decode event timestamps and feature values, by column; None for a null, and where there is no row.
 
         Raises:
-            ServiceError: a value is not of this layout, or has a date that Python can't say (beyond year 9999).
+            ServiceError: a value is not in this layout, or has a date that Python can't represent (after year 9999).
         """
         if not values:
             return Columns((), [() for _ in self.names])
@@ -152,7 +152,7 @@ class Packed:
         given = [self._blank if value is None else value for value in values]
         heads = [value[:size] for value in given] if self._variable else given
         if list(map(len, heads)).count(size) != count:
-            raise _unreadable(f"one has not {size} bytes")
+            raise _unreadable(f"its length is not {size} bytes")
         content = b"".join(heads)
         if content[::size].count(VERSION) != count:
             raise _unreadable(f"its version is {next(each for each in content[::size] if each != VERSION)}")
@@ -175,7 +175,7 @@ class Packed:
         return Columns(events, columns)
 
     def _tails(self, value: bytes) -> list[bytes | None]:
-        """The features of a variable width, not read yet."""
+        """Split off the features of variable width, without decoding them."""
         contents: list[bytes | None] = []
         at = self._head.size
         for place, _ in self._variable:
@@ -188,8 +188,8 @@ class Packed:
 
 def _unreadable(why: str) -> ServiceError:
     return ServiceError(
-        f"A value in Redis is not of the layout that its view has: {why}.",
-        hint="Something else wrote it: `asgard online-sync --view V --full` writes the view anew.",
+        f"A value in Redis is not in its view's layout: {why}.",
+        hint="Another program wrote it: `asgard online-sync --view V --full` rewrites the view.",
     )
 
 
@@ -199,7 +199,7 @@ def _nulls(column: "pa.Array") -> "np.ndarray[Any, Any]":
 
 
 def _numbers(column: "pa.Array", kind: DataType, fixed: _Fixed) -> "np.ndarray[Any, Any]":
-    """A column as its values are written; nulls as zeros."""
+    """A column's values in the format in which they are written; nulls as zeros."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -226,21 +226,21 @@ def _numbers(column: "pa.Array", kind: DataType, fixed: _Fixed) -> "np.ndarray[A
 
 
 def _tails(column: "pa.Array", kind: DataType) -> list[bytes]:
-    """Length and bytes of each value."""
+    """Length and bytes of each value of a column."""
     pack = struct.Struct("<I").pack
     contents = (b"" if value is None else to_bytes(value, kind) for value in column.to_pylist())
     return [pack(len(content)) + content for content in contents]
 
 
 def to_bytes(value: Any, kind: DataType) -> bytes:
-    """One value that is not null, without its length."""
+    """Encode one value that is not null, without its length."""
     if kind.element is not None:
         return _array_bytes(value, kind.element)
     return bytes(value) if kind.base == "binary" else str(value).encode()
 
 
 def _array_bytes(values: Sequence[Any], kind: DataType) -> bytes:
-    """The number of elements, a bitmap of the nulls among them, and each as it is written in a row."""
+    """Encode an array: the number of elements, a bitmap of the nulls, and each element as it is written in a row."""
     import numpy as np
     import pyarrow as pa
 
@@ -261,7 +261,7 @@ def _bitmap_of(values: Sequence[Any]) -> bytes:
 
 
 def _take(value: bytes, at: int) -> tuple[bytes, int]:
-    """Bytes that follow their length."""
+    """Read bytes that follow their length; returns them and the position after them."""
     try:
         (length,) = struct.unpack_from("<I", value, at)
     except struct.error as error:
@@ -273,7 +273,7 @@ def _take(value: bytes, at: int) -> tuple[bytes, int]:
 
 
 def _reader(kind: DataType) -> Callable[[bytes], Any]:
-    """Reads a value of a type of variable width."""
+    """Return the function that reads values of a type of variable width."""
     if kind.element is not None:
         return partial(_array, kind=kind.element)
     return bytes if kind.base == "binary" else bytes.decode
@@ -296,5 +296,5 @@ def _array(content: bytes, kind: DataType) -> list[Any]:
             inner, at = _take(content, at)
             values.append(read(inner))
     if at != len(content):
-        raise _unreadable("an array has another length than its elements")
+        raise _unreadable("the length of an array is not that of its elements")
     return values

@@ -1,6 +1,6 @@
 """Codec `packed` in Redis: one key and one value for each entity, in generations.
 
-`<prefix>:<view>:<generation>:<entity>`, see `entities` for the entity and `packed` for the value.
+The key is `<prefix>:<view>:<generation>:<entity>`; see `entity_keys` for the entity and `packed` for the value.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,7 +51,7 @@ class PackedRows:
     generation: str | None = None
     script: str = _SCRIPT
     rows_at_once: int = 1_000
-    """Lua hands on no more than some thousand arguments at once."""
+    """Lua passes on only a few thousand arguments at once."""
     fields: Sequence[bytes] = ()
 
     def __init__(self, keys: Mapping[str, str], features: Mapping[str, str]) -> None:
@@ -73,14 +73,14 @@ class PackedRows:
         """See `RowCodec`.
 
         Raises:
-            ContractError: an array has a date or a timestamp that Python can't say (beyond year 9999).
+            ContractError: an array has a date or a timestamp that Python can't represent (after year 9999).
         """
         try:
             return self._row.encode(batch, events)
         except OverflowError as error:
             raise ContractError(
-                f"An array has a date or a timestamp that can't be kept: {error}.",
-                hint=f"It is in one of {', '.join(self._row.names)}; they end with the year 9999.",
+                f"An array has a date or a timestamp that can't be stored: {error}.",
+                hint=f"Find it in one of {', '.join(self._row.names)}: no date may be after the year 9999.",
             ) from error
 
     def key(self, start: bytes, entity: bytes) -> bytes:

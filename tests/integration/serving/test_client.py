@@ -320,5 +320,5 @@ def test_a_key_of_another_type_is_refused_wherever_it_stands(
     online: OnlineStore, customer: object, others: int
 ) -> None:
     online.head(VIEW)
-    with pytest.raises(UsageError, match="no bigint"):
+    with pytest.raises(UsageError, match="not of type bigint"):
         online.lookup_many(VIEW, [*[{"customer_id": 1}] * others, {"customer_id": customer}])

@@ -237,7 +237,7 @@ def test_something_else_in_a_hash_is_told(online: OnlineView) -> None:
     online.sync()
     name = next(each for each in hashes(online))
     online.store.client.hset(name, feature_field(online, "amount"), b"\xff")
-    with pytest.raises(ServiceError, match="not what Feast writes"):
+    with pytest.raises(ServiceError, match="not in Feast's format"):
         online.online.lookup_many(online.view.name, [{"customer_id": each} for each in range(1, 6)])
     online.store.client.delete(name)
     online.store.client.set(name, b"text")

@@ -206,10 +206,10 @@ def test_the_command_shows_it(lake: Lakehouse, wide: FeatureView, capsys: pytest
     ("entity", "words"),
     [
         ({"region": "a"}, "lacks customer"),
-        ({"region": 1, "customer": 2}, "no string"),
-        ({"region": "a", "customer": 2.5}, "no decimal"),
-        ({"region": "a", "customer": Decimal("inf")}, "no decimal"),
-        ({"region": "a", "customer": None}, "no decimal"),
+        ({"region": 1, "customer": 2}, "not of type string"),
+        ({"region": "a", "customer": 2.5}, "not of type decimal"),
+        ({"region": "a", "customer": Decimal("inf")}, "not of type decimal"),
+        ({"region": "a", "customer": None}, "not of type decimal"),
     ],
 )
 def test_a_wrong_key_is_refused(wide: FeatureView, store: OnlineStore, entity: dict[str, Any], words: str) -> None:

@@ -141,14 +141,14 @@ def test_a_row_is_read_as_it_was_written() -> None:
 
 
 def test_what_feast_has_no_words_for_is_refused() -> None:
-    with pytest.raises(ContractError, match="names no entity by day"):
+    with pytest.raises(ContractError, match="can't use key day"):
         FeastRows("view", {"day": "date"}, {})
     with pytest.raises(ContractError, match="no type for nested"):
         FeastRows("view", {"key": "int"}, {"nested": "array<array<int>>"})
-    with pytest.raises(ContractError, match="one field"):
+    with pytest.raises(ContractError, match="the same field"):
         FeastRows("v", {"key": "int"}, {"f_51628": "double", "f_104251": "double"})
     rows = FeastRows("view", {"key": "int"}, {"tags": "array<string>"})
-    with pytest.raises(ContractError, match="can't hold tags"):
+    with pytest.raises(ContractError, match="can't store tags"):
         rows.encode(pa.record_batch({"tags": pa.array([["a", None]])}), np.array([0]))
     for wrong in ({}, {"key": "7"}, {"key": None}, {"key": True}, {"key": 2**31}):
         with pytest.raises(UsageError):
