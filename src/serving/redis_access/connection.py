@@ -1,9 +1,8 @@
-"""One way into Redis: by URL, with timeouts and retries, and its errors in Asgard's words.
+"""The connection to Redis: by URL, with timeouts and retries, and with Redis's errors as Asgard's errors.
 
-Redis is asked again after a lost connection, with growing pauses drawn at random; never after a refusal. redis-py asks
-again at several layers, each inside the other: to find the primary, to connect, to send. Here the outermost alone does,
-or the tries would multiply. A user, a password or a certificate that is not accepted is not accepted a moment later
-either.
+A lost connection is retried with growing random pauses; a refusal is never retried. redis-py retries at several nested
+layers: to find the primary, to connect, to send. Here only the outermost layer retries, because nested retries would
+multiply. A rejected user, password or certificate is not retried either: it would be rejected again.
 """
 
 import re
@@ -21,23 +20,23 @@ FLOOR = (6, 2)
 _SENTINEL = re.compile(r"rediss?\+sentinel")
 _CERTIFICATES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
-"""Seconds before a retry."""
+"""Shortest and longest pause before a retry, in seconds."""
 _PATIENT, _HASTY = 5, 1
-"""Retries at most."""
+"""Most retries of a patient and of a hasty client."""
 
 
 def open_redis(url: str, *, timeout: float, is_patient: bool, asynchronous: bool = False) -> Any:
-    """A client with a pool of connections; nothing is sent yet.
+    """Return a client with a pool of connections; nothing is sent yet.
 
     Args:
-        url: `redis://`, `rediss://` (TLS) or `unix://`, with user and password where Redis asks for them; or
-            `redis+sentinel://host:26379,host:26379/<service>/<db>` for the primary that Sentinels name.
+        url: `redis://`, `rediss://` (TLS) or `unix://`, with user and password if Redis requires them; or
+            `redis+sentinel://host:26379,host:26379/<service>/<db>` for the primary that the Sentinels report.
         timeout: seconds to wait for a connection, and for an answer.
-        is_patient: whether to ask several times, see `make_retry`.
-        asynchronous: for asyncio.
+        is_patient: whether to retry several times, see `make_retry`.
+        asynchronous: whether the client is for asyncio.
 
     Raises:
-        SettingsError: the URL can't be read.
+        SettingsError: the URL is invalid.
         EnvironmentSetupError: redis-py is not installed.
     """
     try:
@@ -56,9 +55,9 @@ def open_redis(url: str, *, timeout: float, is_patient: bool, asynchronous: bool
         return library.Redis.from_url(url, **options)
     except (ValueError, TypeError):
         raise SettingsError(
-            f"The address of Redis, {redact_url(url)}, can't be read, or has an option that is not known.",
-            hint="E.g. redis://:password@host:6379/0, rediss://host:6380, redis+sentinel://host:26379/mymaster/0; "
-            "/, # and @ in a password are written %2F, %23 and %40.",
+            f"The address of Redis, {redact_url(url)}, is invalid or has an unknown option.",
+            hint="Use e.g. redis://:password@host:6379/0, rediss://host:6380, redis+sentinel://host:26379/mymaster/0; "
+            "write /, # and @ in a password as %2F, %23 and %40.",
         ) from None
 
 
@@ -90,21 +89,21 @@ def _by_sentinel(kind: Any, url: str, options: dict[str, Any]) -> Any:
 
 
 def clients_of(client: Any) -> list[Any]:
-    """All that has to be closed: the client itself, and those of the Sentinels that it asks."""
+    """All clients to close: the client itself, and the clients of its Sentinels."""
     sentinels = getattr(client.connection_pool, "sentinel_manager", None)
     return [client, *(sentinels.sentinels if sentinels else ())]
 
 
 @contextmanager
 def answered(where: str) -> Iterator[None]:
-    """Whatever redis-py raises in the block, in Asgard's words.
+    """Translate exceptions that redis-py raises in the block into Asgard's errors.
 
     Args:
         where: the address, without its password.
 
     Raises:
         ServiceUnreachableError: Redis does not answer.
-        ServiceError: it refuses: a wrong password, no right, read-only, full, a key of another type.
+        ServiceError: Redis refuses: a wrong password, missing rights, read-only, full, a key of another type.
     """
     from redis import exceptions
 
@@ -112,11 +111,11 @@ def answered(where: str) -> Iterator[None]:
         yield
     except exceptions.AuthenticationError as error:
         raise ServiceError(
-            f"Redis at {where} refuses the user or the password.", hint="They are part of REDIS_URL."
+            f"Redis at {where} refuses the user or the password.", hint="Correct them in REDIS_URL."
         ) from error
     except exceptions.BusyLoadingError as error:
         raise ServiceUnreachableError(
-            f"Redis at {where} is still loading its data.", hint="Run it again in a moment."
+            f"Redis at {where} is still loading its data.", hint="Retry in a moment."
         ) from error
     except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
         raise _unreachable(where, error) from error
@@ -131,10 +130,10 @@ def answered(where: str) -> Iterator[None]:
 def _unreachable(where: str, error: Exception) -> ServiceUnreachableError:
     reason = str(error)
     if type(error).__name__ == "MasterNotFoundError":
-        why = "ask for a password" if "AuthenticationError" in reason else "do not answer, or know no such service"
+        why = "ask for a password" if "AuthenticationError" in reason else "do not answer, or there is no such service"
         return ServiceUnreachableError(
             f"No primary was found at {where}: its Sentinels {why}.",
-            hint="redis+sentinel://host:26379/<service>/<db>, and ?sentinel_password= where they have one.",
+            hint="Use redis+sentinel://host:26379/<service>/<db>, with ?sentinel_password= if they have a password.",
         )
     if is_tls_refusal(error):
         hint = next((hint for mark, hint in _TLS if mark in reason.lower()), _TLS_HINT)
@@ -142,20 +141,20 @@ def _unreachable(where: str, error: Exception) -> ServiceUnreachableError:
     if where.startswith("rediss:"):
         hint = _TLS_HINT
     else:
-        hint = "`asgard status` shows the local services; a port for TLS needs rediss://."
+        hint = "`asgard status` shows the local services; a TLS port needs rediss://."
     return ServiceUnreachableError(f"Redis at {where} does not answer: {error}", hint=hint)
 
 
-_TLS_HINT = "Does it speak TLS at that port? Does it want a certificate of the client's (ssl_certfile, ssl_keyfile)?"
+_TLS_HINT = "Does it speak TLS at that port? Does it require a client certificate (ssl_certfile, ssl_keyfile)?"
 _TLS = (
-    ("has expired", "Its certificate has to be renewed."),
-    ("mismatch", "Its certificate is for another host: name that one in REDIS_URL."),
+    ("has expired", "Its certificate must be renewed."),
+    ("mismatch", "Its certificate is for another host: use that host name in REDIS_URL."),
     (
         "verify failed",
-        "Its certificate is not trusted: name its authority in REDIS_URL, rediss://...?ssl_ca_certs=/path/ca.pem.",
+        "Its certificate is not trusted: name its authority in REDIS_URL: rediss://...?ssl_ca_certs=/path/ca.pem.",
     ),
 )
-"""What OpenSSL says, and what to do."""
+"""Parts of OpenSSL's messages, and the hint for each."""
 
 
 def _refused(where: str, error: Exception) -> ServiceError:
@@ -167,7 +166,7 @@ def _refused(where: str, error: Exception) -> ServiceError:
     return ServiceError(f"Redis at {where} refuses: {reason}", hint=_HINT)
 
 
-_HINT = "Its own log may say more; `asgard status` shows the local services."
+_HINT = "See the log of Redis; `asgard status` shows the local services."
 
 
 _REFUSALS = (
@@ -175,12 +174,12 @@ _REFUSALS = (
     (
         ("OOM", "OutOfMemoryError", "used memory"),
         "is full (maxmemory).",
-        "Give it more memory; nothing was lost, and a later sync goes on.",
+        "Give it more memory; nothing was lost, and the next sync continues.",
     ),
-    (("NOREPLICAS",), "has too few replicas to be written to.", "See its min-replicas-to-write, and its replicas."),
-    (("BUSY",), "runs a script that does not end.", "See its log; SCRIPT KILL ends a script that wrote nothing."),
-    (("DB index", "invalid DB"), "has no such database.", "Its number is what REDIS_URL ends in."),
-    (("MISCONF",), "can't write to its disk.", "See its log: the disk may be full."),
+    (("NOREPLICAS",), "has too few replicas to accept writes.", "Check its replicas and its min-replicas-to-write."),
+    (("BUSY",), "runs a script that does not end.", "See its log; SCRIPT KILL stops a script that has not written."),
+    (("DB index", "invalid DB"), "has no such database.", "Correct the database number at the end of REDIS_URL."),
+    (("MISCONF",), "can't write to its disk.", "See its log; the disk may be full."),
     (
         ("NOPERM", "NoPermissionError", "The user executing the script"),
         "does not allow it.",
@@ -189,7 +188,7 @@ _REFUSALS = (
     (("NOAUTH",), "asks for a password.", "Put it into REDIS_URL: redis://:password@host:6379/0."),
     (
         ("WRONGTYPE",),
-        "has a key of another type where the online store keeps its own.",
+        "has a key of another type under a name that the online store uses.",
         "Use another online_prefix.",
     ),
     (
@@ -201,11 +200,11 @@ _REFUSALS = (
 
 
 def require_fit(client: Any, where: str) -> dict[str, str]:
-    """Refuse a Redis that would lose what it is given; returns what INFO says.
+    """Refuse a Redis that could lose data; returns the fields of INFO.
 
     Raises:
-        ServiceError: it is a cluster or a replica, too old, or evicts keys that have no ttl.
-        ServiceUnreachableError: it does not answer.
+        ServiceError: Redis is a cluster or a replica, too old, or evicts keys that have no ttl.
+        ServiceUnreachableError: Redis does not answer.
     """
     with answered(where):
         info = {str(name): str(value) for name, value in client.info("all").items()}
@@ -222,19 +221,19 @@ def require_fit(client: Any, where: str) -> dict[str, str]:
     policy = info.get("maxmemory_policy", "noeviction")
     if policy.startswith("allkeys"):
         raise ServiceError(
-            f"Redis at {where} evicts keys as it likes (maxmemory-policy {policy}): lookups would miss entities.",
-            hint="Set maxmemory-policy to noeviction, or to a volatile one: the online store's keys have no ttl.",
+            f"Redis at {where} evicts any key (maxmemory-policy {policy}): lookups would miss entities.",
+            hint="Set maxmemory-policy to noeviction or a volatile-* policy: the online store's keys have no ttl.",
         )
     return info
 
 
 def make_retry(*, is_patient: bool, asynchronous: bool) -> Any:
-    """redis-py's rule for one client.
+    """Return redis-py's retry rule for one client.
 
     Args:
-        is_patient: whether to ask several times, and also after an answer that did not come in time; else once, and
-            only after a lost connection: somebody waits.
-        asynchronous: for asyncio.
+        is_patient: whether to retry several times, also after a timeout; otherwise retry once, and only after a lost
+            connection, because a caller waits for the lookup.
+        asynchronous: whether the client is for asyncio.
     """
     from redis.backoff import ExponentialWithJitterBackoff
     from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError
@@ -286,7 +285,7 @@ def _may_pass(error: Exception) -> bool:
 
 
 def is_tls_refusal(error: BaseException) -> bool:
-    """Whether the two sides can't agree on TLS: a certificate, a protocol. A connection that just ends is none."""
+    """Whether TLS failed by a certificate or a protocol; a connection that merely ends does not count."""
     import ssl
 
     causes = (error, error.__cause__, error.__context__)

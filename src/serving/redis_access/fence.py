@@ -1,7 +1,7 @@
-"""The right to write a view: one sync has it at a time, and each of its writes shows it.
+"""The right to write a view: one sync has it at a time, and each of its writes proves it.
 
-Every write goes through a Lua script that first compares the view's token with the writer's own. Redis runs a script
-alone, so between comparison and write nobody else does anything: a sync that was overtaken can't write at all.
+Every write goes through a Lua script that first compares the view's token with the writer's token. Redis runs scripts
+one at a time, so nothing happens between comparison and write: a sync that was overtaken can't write at all.
 """
 
 import json
@@ -28,8 +28,8 @@ if ARGV[2] ~= '' then
   end
 end
 """
-"""A Redis that was restarted, or another one that took over, may have lost what it had acknowledged; and so may one
-that was a replica in between, whose run id is the same: its replication id is not.
+"""Compares the token, then the ids of Redis. A Redis that was restarted, or one that took over, may have lost
+acknowledged writes. So may one that was a replica in between: its run id is unchanged, but its replication id is not.
 """
 _BEGIN = """
 local token = redis.call('HINCRBY', KEYS[1], 'syncs', 1) .. ':' .. ARGV[1]
@@ -65,13 +65,13 @@ return 1
 
 @dataclass(frozen=True)
 class WritePermit:
-    """A sync's right to write, as it can be handed to other processes.
+    """A sync's right to write, in a form that can be passed to other processes.
 
     Attributes:
-        token: the view's, as long as no other sync began.
-        server: run id of the Redis that gave it.
-        origin: its run id and replication id, which each write compares; "" where it does not tell them.
-        evicted: keys that it had evicted by then.
+        token: the view's token, until another sync begins.
+        server: run id of the Redis that gave the right.
+        origin: its run id and replication id, which each write compares; "" if INFO does not contain them.
+        evicted: number of keys that Redis had evicted by then.
     """
 
     token: str
@@ -81,14 +81,14 @@ class WritePermit:
 
 
 class Fenced:
-    """The right to write a view, until another sync of it begins, or Redis is restarted.
+    """The right to write a view, until another sync of the view begins, or Redis is restarted.
 
     Args:
-        client: of Redis.
-        keys: of the view.
-        where: the address for messages.
+        client: client of Redis.
+        keys: keys of the view.
+        where: the address, for messages.
         permit: the right.
-        synced: what Redis held when it was given.
+        synced: the state of the view when the right was taken.
 
     Raises:
         ServiceError: Redis refuses, or does not answer.
@@ -100,7 +100,7 @@ class Fenced:
 
     @classmethod
     def taken(cls, client: Any, keys: ViewKeys, where: str, server: Mapping[str, str]) -> "Fenced":
-        """The right, from now on, and nobody's else; `server` is what INFO said.
+        """Take the right, which ends that of every earlier sync; `server` has the fields of INFO.
 
         Raises:
             ServiceError: Redis refuses, or does not answer.
@@ -113,12 +113,12 @@ class Fenced:
         return cls(client, keys, where, permit, Synced.of(texts))
 
     def begin(self, target: Target, generation: str | None, fields: Sequence[str] = ()) -> str:
-        """Note what will be written before any of it is.
+        """Record in Redis what will be written, before any write.
 
         Args:
-            target: that the rows will be of.
-            generation: that lookups read and that is written to; None: a new one, which nobody reads yet.
-            fields: features that the rows may have, where rows are written in place.
+            target: the published state to write.
+            generation: the current generation, to be overwritten in place; None: a new one, which nobody reads yet.
+            fields: features that the rows may have, if rows are written in place.
 
         Returns:
             The generation to write; the name of a new one was never used before.
@@ -138,15 +138,15 @@ class Fenced:
         return generation
 
     def write(self, codec: RowCodec, generation: str, batch: EncodedBatch) -> tuple[int, int]:
-        """Write and delete rows, in one round trip; each script's share of them appears at once.
+        """Write and delete rows, in one round trip; the rows of each script call become visible together.
 
         Args:
-            codec: how rows are kept.
-            generation: which.
+            codec: codec of the rows.
+            generation: the generation to write.
             batch: rows to write, and entities to delete.
 
         Returns:
-            how many entities are new, and how many are gone.
+            How many entities were added, and how many were deleted.
 
         Raises:
             ConflictError: another sync of the view began; nothing more is written.
@@ -175,14 +175,14 @@ class Fenced:
     def finish(
         self, generation: str, target: Target, head: str, rows: int | None = None, fields: Sequence[str] = ()
     ) -> None:
-        """Move the watermark, and let lookups read the generation: one step.
+        """Move the watermark and let lookups read the generation, in one step.
 
         Args:
-            generation: that lookups read from now on.
-            target: that it equals.
-            head: for lookups.
-            rows: entities in the generation, where all were looked at; else the count that writes kept stands.
-            fields: features that the rows have, where they are written in place.
+            generation: the generation that lookups read from now on.
+            target: the published state that the generation equals.
+            head: the view's head, for lookups.
+            rows: entities in the generation, if all were counted; None: keep the count that the writes updated.
+            fields: features that the rows have, if they are written in place.
 
         Raises:
             ConflictError: another sync of the view began; nothing was moved.
@@ -203,7 +203,7 @@ class Fenced:
         )
 
     def hide(self) -> None:
-        """Take the view from lookups, and forget what its rows are of, in one step: a later sync builds it anew.
+        """Remove the view's head and its watermark, in one step: lookups find no view, and a later sync rebuilds it.
 
         Raises:
             ConflictError: another sync of the view began.
@@ -212,7 +212,7 @@ class Fenced:
         self._drop([self.keys.head.encode()], ["watermark", "unfinished"])
 
     def drop(self, names: Sequence[bytes], generations: Sequence[str] = ()) -> None:
-        """Delete keys that no lookup reads, and what is noted of generations.
+        """Delete keys that no lookup reads, and the records of generations in the state.
 
         Raises:
             ConflictError: another sync of the view began.
@@ -245,14 +245,14 @@ class Fenced:
             except ResponseError as error:
                 if "STALE" in str(error):
                     raise ConflictError(
-                        f"Another sync of {self.keys.view} began after this one, or Redis lost the view: this one "
-                        "wrote no more.",
-                        hint="The newer one does the work; look at `asgard status`.",
+                        f"Another sync of {self.keys.view} began after this one, or Redis lost the view: this sync "
+                        "stopped writing.",
+                        hint="The newer sync updates the view; see `asgard status`.",
                     ) from error
                 if "RESTARTED" in str(error) or isinstance(error, NoScriptError):
                     raise ServiceError(
                         f"Redis at {self._where} was restarted, or another one took over, or it got its first replica, "
-                        "in the middle of the sync.",
-                        hint="Run it again: it ends what is unfinished, or compares everything.",
+                        "during the sync.",
+                        hint="Run the sync again: it completes what is unfinished, or compares every entity.",
                     ) from error
                 raise

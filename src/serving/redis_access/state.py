@@ -1,8 +1,8 @@
-"""What Redis knows of one view: who may write, which published snapshot its rows are, and what was left unfinished.
+"""The state of one view in Redis: who may write, the published snapshot of its rows, and unfinished syncs.
 
 ```
-<prefix>:<view>:state                       hash: all of this
-<prefix>:<view>:head                        text: what a lookup has to know, as JSON
+<prefix>:<view>:state                       hash: this state
+<prefix>:<view>:head                        text: the head that lookups read first, as JSON
 <prefix>:<view>:<generation>:<entity>       one row (codec packed)
 ```
 """
@@ -17,17 +17,17 @@ from asgard.common.names import CommitHash, SnapshotId, TableName
 from asgard.serving.redis_access.connection import answered
 
 GENERATION = rb"[0-9a-f]{8}-\d+"
-"""How other generations are named: the epoch's first digits, and a number."""
+"""Names of generations that are not in place: the epoch's first digits, and a number."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A published state of a view's table that Redis is, or shall be, equal to.
+    """A published state of a view's table that Redis equals, or that a sync writes.
 
     Attributes:
-        uuid: of the table; another one is another table of the same name.
+        uuid: uuid of the table; it differs if a table of the same name was created again.
         written: when the snapshot was written, in ISO 8601.
-        rule: digest of what decides which row an entity has, and how it is kept.
+        rule: digest of what decides which row an entity has and how it is stored.
     """
 
     table: TableName
@@ -45,36 +45,36 @@ class Target:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "Target":
-        """What `to_json` gave.
+        """Parse the result of `to_json`.
 
         Raises:
-            ServiceError: it is of a newer Asgard.
+            ServiceError: a newer Asgard or another program wrote it.
         """
         try:
             table, commit = TableName.parse(raw["table"]), CommitHash(raw["commit"])
             return cls(**{**raw, "table": table, "commit": commit, "snapshot_id": SnapshotId(int(raw["snapshot_id"]))})
         except (TypeError, KeyError, ValueError) as error:
             raise ServiceError(
-                "The state of a view in Redis was written by a newer Asgard, or by something else.",
-                hint="Update this one; or take the view's keys out of Redis.",
+                "The state of a view in Redis was written by a newer Asgard, or by another program.",
+                hint="Update this Asgard, or delete the view's keys from Redis.",
             ) from error
 
 
 @dataclass(frozen=True)
 class Synced:
-    """What Redis holds of a view.
+    """The parsed state of a view in Redis.
 
     Attributes:
-        syncs: that ever began.
-        epoch: drawn when Redis first knew the view; gone with a FLUSHALL.
-        generation: that lookups read; "" before the first.
-        generations: how many were ever begun.
-        watermark: what the generation equals, once nothing is unfinished; None before the first sync.
-        unfinished: targets of syncs that did not end; some of the rows may be theirs.
+        syncs: how many syncs ever began.
+        epoch: random, drawn at the first sync of the view; lost with a FLUSHALL.
+        generation: the generation that lookups read; "" before the first sync.
+        generations: how many generations were ever begun.
+        watermark: what the generation equals if no sync is unfinished; None before the first sync.
+        unfinished: targets of syncs that did not finish; some rows may be theirs.
         rows: entities in the generation.
-        left_over: generations that nobody reads, and that have rows.
-        fields: features that rows of codec `feast` may have, also of declarations before.
-        server, evicted: run id of the Redis that the watermark was set in, and how many keys it had evicted by then.
+        left_over: generations that have rows and that nobody reads.
+        fields: features that rows of codec `feast` may have, including those of earlier declarations.
+        server, evicted: run id of the Redis in which the watermark was set, and how many keys it had evicted by then.
         finished: when the last sync ended, in ISO 8601.
     """
 
@@ -93,16 +93,17 @@ class Synced:
 
     @classmethod
     def of(cls, texts: Mapping[str, str]) -> "Synced":
-        """Read the hash.
+        """Parse the hash.
 
         Raises:
-            ServiceError: something else wrote it.
+            ServiceError: another program wrote it.
         """
         try:
             return cls._of(texts)
         except ValueError as error:
             raise ServiceError(
-                "The state of a view in Redis can't be read.", hint="Did something else write it?"
+                "The state of a view in Redis can't be read.",
+                hint="Another program may have written it: delete the view's keys from Redis, then sync again.",
             ) from error
 
     @classmethod
@@ -134,26 +135,26 @@ class ViewKeys:
 
     @property
     def state(self) -> str:
-        """The hash."""
+        """The hash with the state."""
         return f"{self.prefix}:{self.view}:state"
 
     @property
     def start(self) -> bytes:
-        """What the names of all the view's keys begin with."""
+        """Start of the names of all the view's keys."""
         return f"{self.prefix}:{self.view}:".encode()
 
     @property
     def head(self) -> str:
-        """What lookups read first."""
+        """The key of the head, which lookups read first."""
         return f"{self.prefix}:{self.view}:head"
 
     def row(self, generation: str) -> bytes:
-        """What the names of a generation's rows begin with; the entity follows."""
+        """Start of the names of a generation's rows; the entity follows."""
         return f"{self.prefix}:{self.view}:{generation}:".encode()
 
 
 def read(client: Any, keys: ViewKeys, where: str) -> Synced:
-    """What Redis holds of a view; nothing is written.
+    """Read the state of a view; nothing is written.
 
     Raises:
         ServiceError: Redis refuses, or does not answer.
@@ -163,16 +164,17 @@ def read(client: Any, keys: ViewKeys, where: str) -> Synced:
 
 
 def texts_of(fields: Mapping[Any, Any]) -> dict[str, str]:
-    """A hash of Redis as texts.
+    """Decode a hash of Redis into texts.
 
     Raises:
-        ServiceError: something else wrote it.
+        ServiceError: another program wrote it.
     """
     try:
         return {_text(name): _text(value) for name, value in fields.items()}
     except UnicodeDecodeError as error:
         raise ServiceError(
-            "The state of a view in Redis can't be read.", hint="Did something else write it?"
+            "The state of a view in Redis can't be read.",
+            hint="Another program may have written it: delete the view's keys from Redis, then sync again.",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The Redis of one lakehouse: its connection, and the names of what Asgard keeps there."""
+"""The Redis of one lakehouse: its connection, and the names of Asgard's keys in it."""
 
 import hashlib
 import socket
@@ -20,8 +20,8 @@ class Store:
     """Redis as Asgard uses it.
 
     Args:
-        url: of Redis, with its password.
-        prefix: that all keys begin with.
+        url: the address of Redis, with its password.
+        prefix: start of all keys.
         timeout: seconds to wait for an answer.
         is_patient: see `open_redis`.
     """
@@ -33,10 +33,10 @@ class Store:
 
     @classmethod
     def of(cls, settings: Settings, *, timeout: float = 10.0, is_patient: bool = True) -> "Store":
-        """The Redis that the settings name.
+        """Return the Redis named in the settings.
 
         Raises:
-            SettingsError: none is set, and no local services were started.
+            SettingsError: no Redis is set, and no local services were started.
         """
         if settings.redis_url is None:
             raise SettingsError(
@@ -47,26 +47,26 @@ class Store:
 
     @cached_property
     def client(self) -> Any:
-        """redis-py's."""
+        """The client of redis-py."""
         return open_redis(self._url, **self._options)
 
     @cached_property
     def asynchronous(self) -> Any:
-        """redis-py's, for asyncio."""
+        """The client of redis-py for asyncio."""
         return open_redis(self._url, **self._options, asynchronous=True)
 
     def require_fit(self) -> dict[str, str]:
-        """Refuse a Redis that would lose what it is given; what INFO says. See `connection.require_fit`."""
+        """Refuse a Redis that could lose data; returns the fields of INFO. See `connection.require_fit`."""
         return require_fit(self.client, self.where)
 
     def server(self) -> dict[str, str]:
-        """What INFO says of a Redis that is only emptied, so that it need not be fit; see `fenced`."""
+        """Return fields of INFO without the checks of `require_fit`, to remove a view; see `fenced`."""
         with answered(self.where):
             return {name: str(value) for name, value in self.client.info("server").items()}
 
     @property
     def owner(self) -> str:
-        """A short name of this Redis and prefix, for holds: the same however its address is written."""
+        """A short name of this Redis and prefix, for holds; it does not depend on how the address is written."""
         return hashlib.sha256(f"{_place_of(self._url)} {self.prefix}".encode()).hexdigest()[:8]
 
     def keys(self, view: str) -> ViewKeys:
@@ -74,20 +74,20 @@ class Store:
         return ViewKeys(self.prefix, view)
 
     def synced(self, view: str) -> Synced:
-        """What Redis holds of a view."""
+        """Read the state of a view."""
         return read(self.client, self.keys(view), self.where)
 
     def fenced(self, view: str, server: Mapping[str, str]) -> Fenced:
-        """The right to write a view, until another sync of it begins; `server` as `require_fit` gave it."""
+        """Take the right to write a view until another sync of it begins; `server` is the result of `require_fit`."""
         return Fenced.taken(self.client, self.keys(view), self.where, server)
 
     def joined(self, view: str, permit: WritePermit) -> Fenced:
-        """A right that another process took, for one that works for it."""
+        """Use a right that another process took and passed to this one."""
         return Fenced(self.client, self.keys(view), self.where, permit, Synced())
 
     @property
     def address(self) -> dict[str, str]:
-        """What another process makes the same `Store` of; with the password."""
+        """Arguments that make the same `Store` in another process; includes the password."""
         return {"url": self._url, "prefix": self.prefix}
 
     def values(self, names: Sequence[bytes]) -> list[bytes | None]:
@@ -107,7 +107,7 @@ class Store:
         return values
 
     def names(self, start: bytes = b"", end: bytes = b"", kind: str | None = None) -> Iterator[list[bytes]]:
-        """The names of keys that begin and end so, of a type as Redis says it, by batches; a name may come twice."""
+        """Names of keys with this start and end, and of this Redis type, in batches; a name may appear twice."""
         pattern, cursor = _literal(start) + b"*" + _literal(end), 0
         while True:
             with answered(self.where):
@@ -119,7 +119,7 @@ class Store:
 
 
 def _place_of(url: str) -> str:
-    """Hosts and database of an address; a Redis on this machine is this machine's."""
+    """Hosts and database of an address; for a Redis on this machine, with this machine's name."""
     parts = urlsplit(url)
     hosts = [each if each.rpartition(":")[2].isdigit() else f"{each}:6379" for each in _hosts(parts.netloc)]
     database = parts.path.strip("/") or parse_qs(parts.query).get("db", ["0"])[0]
@@ -136,5 +136,5 @@ _HERE = ("localhost", "127.0.0.1", "[::1]")
 
 
 def _literal(part: bytes) -> bytes:
-    """As a pattern of SCAN, in which nothing has another meaning."""
+    """Escape a text for a pattern of SCAN, so that it matches literally."""
     return b"".join(b"\\" + bytes([each]) if each in b"*?[]\\^-" else bytes([each]) for each in part)
