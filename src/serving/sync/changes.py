@@ -1,11 +1,11 @@
 """Which entities differ between published states of a view's table, and what their rows are; by DuckDB.
 
-A snapshot's data files never change. So two states differ by the files that only one of them has, whatever happened in
-between: appends, restatements, deletes, reverts. Rows that both sides' files have were only moved (compaction,
-copy-on-write) and touch nobody.
+A snapshot's data files never change. So two states differ only in the files that one of them lacks, whatever happened
+in between: appends, restatements, deletes, reverts. Rows that appear in the differing files of both states were only
+moved (compaction, copy-on-write) and change no entity.
 
-Of predictions a new run can make others' rows count no more, in files that it does not touch. So their states are
-compared as a whole: the row of each entity then with the row of now.
+In a table of predictions, a new run can make rows of earlier runs obsolete without touching their files. So the states
+of such tables are compared as a whole: the earlier row of each entity with its current row.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,11 +29,11 @@ _BATCH_ROWS = 16_384
 
 @dataclass(frozen=True)
 class Changes:
-    """The entities to look at.
+    """The entities that a sync has to examine.
 
     Attributes:
-        relation: with their keys; None: all of them.
-        entities: how many; None if nobody counted.
+        relation: name of the relation with their keys; None: all entities.
+        entities: how many; None if they were not counted.
     """
 
     relation: str | None
@@ -46,10 +46,10 @@ EVERY = Changes(None, None)
 def touched(
     connection: "DuckDBPyConnection", view: FeatureView, before: Sequence[PinnedTable], now: PinnedTable
 ) -> Changes:
-    """The entities whose rows differ between each of some earlier states and now.
+    """Find the entities whose rows differ between any of the earlier states and now.
 
     Raises:
-        UsageError: files of a snapshot are gone.
+        UsageError: files of a snapshot are missing.
         ContractError: a snapshot has delete files.
     """
     keys = _listed(view.keys)
@@ -78,13 +78,13 @@ def touched(
 
 
 def rows(connection: "DuckDBPyConnection", pinned: PinnedView, changes: Changes) -> "Iterator[pa.RecordBatch]":
-    """The row that each entity has: of the latest event timestamp, then created last, then the greater tie-break.
+    """Read each entity's row: by latest event timestamp, then latest created timestamp, then greatest tie-break.
 
     Returns:
-        Batches of the keys, `EVENT`, and the features; `EVENT` is null for an entity that has no row.
+        Batches of the keys, `EVENT`, and the features; `EVENT` is null for an entity without a row.
 
     Raises:
-        UsageError: files of the snapshot are gone.
+        UsageError: files of the snapshot are missing.
     """
     if changes.entities == 0:
         return
@@ -103,10 +103,10 @@ def rows(connection: "DuckDBPyConnection", pinned: PinnedView, changes: Changes)
 
 
 def entities(connection: "DuckDBPyConnection", pinned: PinnedView) -> "Iterator[pa.RecordBatch]":
-    """The keys of all entities that have a row, each once.
+    """Read the keys of all entities that have a row, each once.
 
     Raises:
-        UsageError: files of the snapshot are gone.
+        UsageError: files of the snapshot are missing.
     """
     view = pinned.view
     if not (pinned.table.state.has_delete_files() or pinned.table.files):
@@ -118,7 +118,7 @@ def entities(connection: "DuckDBPyConnection", pinned: PinnedView) -> "Iterator[
 
 
 def _source(connection: "DuckDBPyConnection", view: FeatureView, table: PinnedTable) -> str:
-    """SQL of the rows that can count."""
+    """SQL of the rows from which each entity's row is chosen."""
     if view.model:
         return current_rows(connection, view, table)
     columns = (*view.keys, *view.time_columns, *view.feature_names, *duck.tie_order(view))
@@ -126,7 +126,7 @@ def _source(connection: "DuckDBPyConnection", view: FeatureView, table: PinnedTa
 
 
 def _best(view: FeatureView, source: str) -> str:
-    """SQL of the row that counts for each entity."""
+    """SQL of each entity's row, chosen from the rows of `source`."""
     keys, features, order = _listed(view.keys), _listed(view.feature_names), duck.tie_order(view)
     event = f"epoch_us({quoted(view.event_timestamp)})"
     created = [f"{quoted(view.created_timestamp)} DESC"] if view.created_timestamp else []
@@ -138,7 +138,7 @@ def _best(view: FeatureView, source: str) -> str:
 
 
 def _rows(connection: "DuckDBPyConnection", table: PinnedTable, view: FeatureView) -> str:
-    """SQL of what a view reads of some files; "" for none."""
+    """SQL of the columns that a view reads, from a table's files; "" if there are no files."""
     if not table.files:
         return ""
     return f"SELECT {_listed(view.columns)} FROM {duck.rows_of(connection, table, view.columns)}"

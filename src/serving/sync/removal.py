@@ -1,10 +1,10 @@
-"""Taking a view out of Redis: what a view that is not online any more left behind, and how it goes.
+"""Removal of a view that is no longer online: its keys in Redis, and its holds.
 
 1. Take the view's token. From here on no running sync can write.
-2. Take the head, and with it the watermark: lookups say that the view is not there, and a sync would build it anew.
-3. Delete the rows, then the state, then let go of what was held.
+2. Delete the head and the watermark: lookups find no view, and a sync would rebuild it.
+3. Delete the rows, then the state, then release the holds.
 
-Killed between any two steps, it is ended by doing it again.
+If the removal is killed between any two steps, running it again completes it.
 """
 
 from collections.abc import Collection
@@ -27,12 +27,12 @@ _START = f"hold_{KIND}_"
 
 @dataclass(frozen=True)
 class Removed:
-    """What was taken out.
+    """What was removed.
 
     Attributes:
-        rows: entities that Redis had, as the state counted them.
-        holds: that were let go.
-        elsewhere: holds of the view for another Redis or prefix; they stay.
+        rows: entities that Redis contained, as counted in the state.
+        holds: the released holds.
+        elsewhere: holds of the view for another Redis or prefix; they are kept.
     """
 
     view: str
@@ -42,33 +42,33 @@ class Removed:
 
 
 def left_behind(lake: Lakehouse, store: Store) -> tuple[str, ...]:
-    """Views that this Redis was filled with, as the holds for it say, and that are not online any more."""
+    """Views that were synced to this Redis, according to their holds, and that are no longer online."""
     online = {each.name for each in registered_online(lake)}
     own = (_view_of(name, store) for name in holds_of(lake, KIND))
     return tuple(sorted({view for view in own if view is not None} - online))
 
 
 def remove(lake: Lakehouse, store: Store, view: str, say: Say = print) -> Removed:
-    """Take a view that is not online out of Redis, and let go of what was held for it.
+    """Remove a view that is not online from Redis, and release its holds.
 
     Raises:
-        UsageError: it is online, or nothing of it is there.
-        ConflictError: a sync of it began meanwhile.
-        ServiceError: Redis refuses, or does not answer; what was begun is ended by doing it again.
+        UsageError: the view is online, or nothing of it exists.
+        ConflictError: a sync of the view began meanwhile.
+        ServiceError: Redis refuses, or does not answer; running the removal again completes it.
     """
     if view in {each.name for each in registered_online(lake)}:
         raise UsageError(
-            f"Feature view {view} is online: the next sync would bring it back.",
-            hint="Declare it with online=False, say `asgard features apply`, then drop it.",
+            f"Feature view {view} is online: the next sync would write it again.",
+            hint="Declare it with online=False, run `asgard features apply`, then drop it.",
         )
     kept = sorted(holds_of(lake, KIND))
     holds = [name for name in kept if _view_of(name, store) == view]
     synced, keys = store.synced(view), store.keys(view)
     if synced == Synced() and not holds and store.values([keys.head.encode()]) == [None]:
         others = ", ".join(left_behind(lake, store)) or "none"
-        raise UsageError(f"Redis has no view {view}.", hint=f"Not online any more, and still there: {others}.")
+        raise UsageError(f"Redis has no view {view}.", hint=f"Views in Redis that are no longer online: {others}.")
     _empty(store, view)
-    say(f"{view}: {synced.rows:,} entities are out of Redis")
+    say(f"{view}: {synced.rows:,} entities removed from Redis")
     _let_go(lake, store, view, holds, say)
     elsewhere = tuple(name for name in kept if name.startswith(f"{_START}{view}_") and _is_elsewhere(name, view, store))
     return Removed(view, synced.rows, tuple(holds), elsewhere)
@@ -90,8 +90,8 @@ def _let_go(lake: Lakehouse, store: Store, view: str, holds: Collection[BranchNa
     for name in holds:
         if store.synced(view) != Synced():
             raise ConflictError(
-                f"A sync of {view} began meanwhile: what it holds stays.",
-                hint="Is the view online again? Else drop it again.",
+                f"A sync of {view} began meanwhile: its holds are kept.",
+                hint="If the view is still not online, drop it again.",
             )
         release(lake, name, say)
         failpoint("drop-after-hold")

@@ -1,4 +1,4 @@
-"""The rows of a published snapshot, encoded as Redis keeps them; and how Redis differs from them."""
+"""The rows of a published snapshot, encoded for Redis; and the differences between them and Redis."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -17,10 +17,10 @@ _ENTITIES_OF_A_BATCH = 5_000
 
 
 def codec_of(view: FeatureView, table: PinnedTable, before: Collection[str] = ()) -> RowCodec:
-    """How a view's rows are kept; `before` as in `row_codec`.
+    """Return the codec of a view's rows; `before` as in `row_codec`.
 
     Raises:
-        ContractError: its codec can't hold a type.
+        ContractError: the codec can't store a type.
     """
     keys = {name: table.columns[name].type for name in view.keys}
     return row_codec(view.codec, view.name, keys, {each.name: each.type for each in view.features}, before)
@@ -35,29 +35,29 @@ class SnapshotRows:
 
     Attributes:
         pinned: the view.
-        codec: how they are kept.
-        seen: how many entities went through so far.
+        codec: codec of the rows.
+        seen: number of entities read so far.
     """
 
     def __init__(self, pinned: PinnedView, before: Collection[str] = ()) -> None:
         self.pinned, self.codec, self.seen = pinned, codec_of(pinned.view, pinned.table, before), 0
 
     def of(self, connection: "DuckDBPyConnection", wanted: changes.Changes) -> Iterator[EncodedBatch]:
-        """The rows of some entities; those that have none are to be deleted.
+        """Read the rows of some entities; entities without a row are to be deleted.
 
         Raises:
-            UsageError: files of the snapshot are gone.
+            UsageError: files of the snapshot are missing.
         """
         for batch in changes.rows(connection, self.pinned, wanted):
             self.seen += batch.num_rows
             yield encoded(self.codec, batch)
 
     def differing(self, connection: "DuckDBPyConnection", redis: Reader, start: bytes) -> Iterator[EncodedBatch]:
-        """Of all rows those that Redis lacks or has otherwise; see `differing`."""
+        """The rows that are missing in Redis or have another value there; see `differing`."""
         return (differing(self.codec, redis, start, batch) for batch in self.of(connection, changes.EVERY))
 
     def surplus(self, connection: "DuckDBPyConnection", redis: Reader, start: bytes) -> Iterator[EncodedBatch]:
-        """What Redis has beyond the snapshot's entities, to be deleted."""
+        """The entities that are in Redis but not in the snapshot, to be deleted."""
         published = SnapshotEntities(connection)
         for batch in changes.entities(connection, self.pinned):
             published.add(self.codec.entities(batch))
@@ -66,7 +66,7 @@ class SnapshotRows:
 
 
 def encoded(codec: RowCodec, batch: "pa.RecordBatch") -> EncodedBatch:
-    """Rows (keys, `changes.EVENT`, features) as Redis keeps them; one without an event is to be deleted."""
+    """Encode rows (keys, `changes.EVENT`, features) for Redis; an entity whose event is null is to be deleted."""
     import pyarrow.compute as pc
 
     events = batch.column(changes.EVENT)
@@ -80,12 +80,12 @@ def encoded(codec: RowCodec, batch: "pa.RecordBatch") -> EncodedBatch:
 
 
 def differing(codec: RowCodec, redis: Reader, start: bytes, batch: EncodedBatch) -> EncodedBatch:
-    """The rows of a batch that Redis lacks or has otherwise.
+    """Select the rows of a batch that are missing in Redis or have another value there.
 
     Args:
-        codec: how they are kept.
-        redis: where they are.
-        start: what the names of the view's rows begin with.
+        codec: codec of the rows.
+        redis: the Redis to compare with.
+        start: start of the names of the view's rows.
         batch: rows of a snapshot.
     """
     stored = codec.read(redis, start, batch.entities)
@@ -96,10 +96,10 @@ def differing(codec: RowCodec, redis: Reader, start: bytes, batch: EncodedBatch)
 
 
 class SnapshotEntities:
-    """Names of the entities of a snapshot, kept by DuckDB within its memory bound.
+    """Names of a snapshot's entities, stored in DuckDB within its memory limit.
 
     Args:
-        connection: of DuckDB; other queries of it may be read meanwhile.
+        connection: connection of DuckDB; results of its other queries may be read meanwhile.
     """
 
     def __init__(self, connection: "DuckDBPyConnection") -> None:
@@ -108,17 +108,19 @@ class SnapshotEntities:
         self._connection.execute("CREATE OR REPLACE TABLE entities_of_redis (entity BLOB)")
 
     def add(self, entities: Sequence[bytes]) -> None:
-        """More of them."""
+        """Add entities of the snapshot."""
         self._insert("entities_of_snapshot", entities)
 
     def surplus(self, stored: Iterable[Sequence[bytes]]) -> Iterator[list[bytes]]:
-        """Those entities of Redis that the snapshot does not have, each once."""
+        """The entities of Redis that are not in the snapshot, each once."""
         for entities in stored:
             self._insert("entities_of_redis", entities)
         surplus = self._connection.sql(
             "SELECT DISTINCT entity FROM entities_of_redis ANTI JOIN entities_of_snapshot USING (entity)"
         )
-        for batch in surplus.to_arrow_reader(_ENTITIES_OF_A_BATCH):  # streamed: what `execute` gives is kept whole
+        for batch in surplus.to_arrow_reader(
+            _ENTITIES_OF_A_BATCH
+        ):  # streamed; `execute` would keep the whole result in memory
             yield batch.column(0).to_pylist()
 
     def _insert(self, table: str, entities: Sequence[bytes]) -> None:

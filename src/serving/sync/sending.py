@@ -1,4 +1,4 @@
-"""Batches on their way while the next ones are prepared: Redis works while rows are read and encoded."""
+"""Sending batches in a thread: Redis writes one batch while the next ones are read and encoded."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,14 +12,14 @@ from asgard.serving.redis_access.fence import Fenced
 Given = TypeVar("Given")
 Answer = TypeVar("Answer")
 _MOST = 2
-"""Calls that wait or are under way: the memory that they take is bounded."""
+"""Most calls that wait or run at one time, which bounds their memory."""
 
 
 def send(fenced: Fenced, codec: RowCodec, generation: str, batches: Iterable[EncodedBatch]) -> tuple[int, int]:
     """Write rows and delete entities, batch by batch.
 
     Returns:
-        how many rows were written, and how many entities are gone.
+        How many rows were written, and how many entities were deleted.
 
     Raises:
         ConflictError: another sync of the view began; nothing more is written.
@@ -38,10 +38,10 @@ def send(fenced: Fenced, codec: RowCodec, generation: str, batches: Iterable[Enc
 
 
 def in_flight(call: Callable[[Given], Answer], given: Iterable[Given]) -> Iterator[Answer]:
-    """Call for each item, in order and one at a time, in a thread of its own.
+    """Call a function for each item, in order and one at a time, in a separate thread.
 
     Returns:
-        the answers; the first exception ends it, and what waits is not called.
+        The answers; the first exception is raised, and waiting calls are cancelled.
     """
     under_way: deque[Future[Answer]] = deque()
     with ThreadPoolExecutor(1, "asgard-writer") as thread:

@@ -1,8 +1,8 @@
 """The rows of a large view, read, encoded and written to Redis by Spark's tasks.
 
-Each task writes through the same fence as the sync that it is part of. So a task that was given up, and one that is run
-twice, and a stage that is run again with its rows in other partitions, write what the sync writes anyway, or, after the
-next sync began, nothing: the row of an entity depends on the snapshot alone, never on the partition that it came from.
+Each task writes through the fence of its sync. Spark may abandon a task, run it twice, or repeat a stage with its rows
+in other partitions: such a task writes the same rows as its sync, because an entity's row depends only on the snapshot,
+never on the partition. After the next sync began, it can't write at all.
 """
 
 from collections.abc import Iterable, Iterator
@@ -31,13 +31,14 @@ _COUNTED = "entities bigint, written bigint, deleted bigint"
 
 @dataclass(frozen=True)
 class WriteTask:
-    """What a task does with its rows; it is sent to the executors, with the address of Redis.
+    """The function that each task runs on its rows; it is sent to the executors, with the address of Redis.
 
     Attributes:
-        url, prefix: of Redis, see `Store`.
+        url, prefix: address of Redis and start of its keys, see `Store`.
         permit: the sync's right to write.
+        generation: the generation to write.
         codec, view, keys, features, before: see `row_codec`.
-        only_differing: look at what Redis has first.
+        only_differing: whether to read the rows in Redis first, and write only those that differ.
     """
 
     url: str
@@ -52,13 +53,13 @@ class WriteTask:
     only_differing: bool
 
     def __repr__(self) -> str:
-        return f"WriteTask({self.view}, {self.generation})"  # never the address, which may have a password
+        return f"WriteTask({self.view}, {self.generation})"  # never the address: it may contain a password
 
     def __call__(self, batches: "Iterable[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
-        """Write rows of the keys, `EVENT` and the features.
+        """Write rows with the keys, `EVENT` and the features.
 
         Returns:
-            one row: entities looked at, written, and gone.
+            One row: the numbers of entities examined, written and deleted.
         """
         import pyarrow as pa
 
@@ -90,17 +91,17 @@ def write_on_spark(
     """Write the rows of a view.
 
     Args:
-        lake: whose Spark.
+        lake: the lakehouse, whose Spark session is used.
         pinned: the view.
-        task: what to do with them.
-        touched: keys of the entities to look at; None: all that have a row.
-        condition: Spark SQL of which rows can count.
+        task: the function that writes the rows.
+        touched: keys of the entities to examine; None: all that have a row.
+        condition: Spark SQL condition for the rows from which each entity's row is chosen.
 
     Returns:
-        entities looked at, written, and gone.
+        The numbers of entities examined, written and deleted.
 
     Raises:
-        ConflictError, ServiceError: as of a write in this process.
+        ConflictError, ServiceError: as for a write in this process.
         RunError: Spark failed.
     """
     from pyspark.sql import functions as F
@@ -115,7 +116,7 @@ def write_on_spark(
 
 
 def best_rows(lake: Lakehouse, pinned: PinnedView, touched: "pa.Table | None", condition: str) -> "DataFrame":
-    """The row that each entity has, by the rule of `changes.rows`: the keys, `EVENT` and the features.
+    """Compute each entity's row, by the rule of `changes.rows`: the keys, `EVENT` and the features.
 
     See `write_on_spark` for the arguments.
     """

@@ -1,4 +1,4 @@
-"""Which registered views are online, and how far Redis is behind what is published of each."""
+"""The registered online views, and how far Redis is behind the published state of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,17 +17,17 @@ from asgard.serving.redis_access.store import Store
 
 @dataclass(frozen=True)
 class ViewStatus:
-    """One online view.
+    """The status of one online view.
 
     Attributes:
         keys: entities in Redis.
-        snapshot_id: that they are of; None if Redis does not know the view.
-        publishes_behind: commits of the target ref that changed the table since it had this snapshot, each once however
-            many snapshots it brought; None if the target ref never had it.
-        seconds_behind: since the first of those was made; 0 if there is none.
+        snapshot_id: snapshot of their rows; None if the view is not in Redis.
+        publishes_behind: commits of the target ref that changed the table after this snapshot; a commit counts once
+            even if it added several snapshots; None if the target ref never had this snapshot.
+        seconds_behind: seconds since the first of these commits; 0 if there are none.
         finished: when the last sync ended, in ISO 8601.
-        is_unfinished: a sync is under way, or did not end.
-        is_table_gone: the target ref has no such table any more.
+        is_unfinished: a sync is running, or did not finish.
+        is_table_gone: the table no longer exists on the target ref.
     """
 
     view: str
@@ -46,7 +46,7 @@ class ViewStatus:
 
 
 def status(lake: Lakehouse, store: Store, view: FeatureView) -> ViewStatus:
-    """How far a view in Redis is behind.
+    """Compute how far a view in Redis is behind.
 
     Raises:
         ServiceError: Redis refuses, or does not answer.
@@ -73,7 +73,7 @@ def status(lake: Lakehouse, store: Store, view: FeatureView) -> ViewStatus:
 
 
 def _published_since(lake: Lakehouse, view: FeatureView, known: Target) -> list[LogEntry] | None:
-    """Commits of the target ref that changed the table since it had a state, newest first; None if it never had it."""
+    """Commits of the target ref that changed the table after a state, newest first; None if it never had this state."""
     later: list[LogEntry] = []
     for entry, content in lake.nessie.history(lake.target, view.table):
         if content is not None and content.is_table and content.snapshot_id == known.snapshot_id:
@@ -83,28 +83,29 @@ def _published_since(lake: Lakehouse, view: FeatureView, known: Target) -> list[
 
 
 def registered_online(lake: Lakehouse) -> tuple[FeatureView, ...]:
-    """All registered views that are kept online; () if there is none."""
+    """All registered online views; () if there are none."""
     return tuple(FeatureView.from_json(each.declared) for each in _current(lake, "").values() if each.online)
 
 
 def online_views(lake: Lakehouse, names: Sequence[str] = (), pipeline: str = "") -> tuple[FeatureView, ...]:
-    """Registered views that are kept online.
+    """Find registered online views.
 
     Args:
-        lake: where they are registered.
-        names: which; all of them for none.
-        pipeline: only those that it declares.
+        lake: the lakehouse in which they are registered.
+        names: names of the views; if empty, all online views.
+        pipeline: only views of this pipeline; "" for all pipelines.
 
     Raises:
-        UsageError: a view is not registered, or not online; or there is none.
+        UsageError: a view is not registered, or not online; or there are no online views.
     """
     current = _current(lake, pipeline)
     online = [name for name, each in current.items() if each.online]
-    listed = f"Online are {', '.join(online) or 'none'}."
+    listed = f"Online views: {', '.join(online) or 'none'}."
     for name in names:
         if name not in current:
             raise UsageError(
-                f"There is no registered feature view {name!r}.", hint=f"{listed} `asgard features apply` registers."
+                f"There is no registered feature view {name!r}.",
+                hint=f"{listed} `asgard features apply` registers views.",
             )
         if name not in online:
             raise UsageError(f"Feature view {name} is not online.", hint=f"Declare it with online=True. {listed}")
@@ -112,7 +113,7 @@ def online_views(lake: Lakehouse, names: Sequence[str] = (), pipeline: str = "")
         whose = f" of pipeline {pipeline}" if pipeline else ""
         raise UsageError(
             f"No registered feature view{whose} is online.",
-            hint="Declare one with online=True, and say `asgard features apply`.",
+            hint="Declare one with online=True, and run `asgard features apply`.",
         )
     return tuple(FeatureView.from_json(current[name].declared) for name in (names or online))
 

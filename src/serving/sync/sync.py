@@ -1,13 +1,13 @@
-"""The sync of one view: Redis becomes equal to what the target ref has now. `docs/online.md` argues why it does.
+"""The sync of one view: Redis becomes equal to the current state of the target ref. `docs/online.md` explains why.
 
 1. Take the view's next token. From here on no earlier sync can write.
-2. Read the target ref's head, hold it, and note it in Redis as unfinished.
-3. Find the entities that differ between the head and each state that Redis may be of: its watermark, and the targets
-   of syncs that did not end. Write their rows of the head, delete those that have none.
-4. Move the watermark under the same token; let go of what was held for the states before.
+2. Read the target ref's head, hold it, and record it in Redis as unfinished.
+3. Find the entities that differ between the head and each state that rows in Redis may come from: the watermark, and
+   the targets of unfinished syncs. Write the head's rows of these entities; delete the entities without a row.
+4. Move the watermark under the same token; release the holds of the earlier states.
 
-Where a state that Redis may be of is unknown, or gone, every entity is compared. Where the layout is another one, a new
-generation is built beside the old, and lookups change over in one step.
+If one of these states is unknown or was collected, every entity is compared. If the layout changed, a new generation is
+built beside the old one, and lookups switch to it in one step.
 """
 
 from contextlib import suppress
@@ -40,7 +40,7 @@ class Preview:
     """What a sync would do now.
 
     Attributes:
-        entities: that it would look at; None: all.
+        entities: number of entities that it would examine; None: all.
     """
 
     view: str
@@ -66,9 +66,9 @@ class SyncResult:
     """What a sync did.
 
     Attributes:
-        before: what Redis had; None if it did not know the view.
+        before: the previous state of Redis; None if the view was not in Redis.
         rows: entities in Redis now.
-        equal_at: the moment as of which Redis equals the target ref.
+        equal_at: the latest moment at which Redis is known to equal the target ref.
     """
 
     view: str
@@ -108,22 +108,24 @@ def sync(
     """Make Redis equal to the target ref's head, for one view.
 
     Args:
-        lake: where the view's table is.
+        lake: the lakehouse with the view's table.
         store: the Redis.
-        view: that is online.
-        full: build it anew, whatever Redis has.
-        engine: what reads the view's rows; `auto` chooses by size.
-        say: called with one line about each step.
+        view: the online view.
+        full: rebuild the view, whatever Redis contains.
+        engine: the engine that reads the view's rows; `auto` chooses by size.
+        say: called with one line for each step.
 
     Raises:
-        ConflictError: another sync of the view began meanwhile; this one wrote no more.
-        UsageError: Redis has the view of another ref.
-        UnknownTableError, ContractError: the view's table is not there, or does not fit the view.
-        ServiceError: Redis is read-only, full, evicts keys, or refuses otherwise; the watermark did not move.
+        ConflictError: another sync of the view began meanwhile; this one stopped writing.
+        UsageError: Redis contains the view of another ref.
+        UnknownTableError, ContractError: the view's table does not exist, or does not fit the view.
+        ServiceError: Redis is read-only, full, evicts keys, or refuses for another reason; the watermark did not move.
         ServiceUnreachableError: Redis or Nessie does not answer.
     """
     server = store.require_fit()
-    pinned, target = load_target(lake, view)  # what can't be synced takes no token, and so stops nobody else
+    pinned, target = load_target(
+        lake, view
+    )  # before taking a token: a sync that can't succeed must not stop another one
     fenced = store.fenced(view.name, server)
     failpoint("after-token")
     equal_at = datetime.now(UTC)
@@ -132,7 +134,7 @@ def sync(
     before, rows = fenced.synced, SnapshotRows(pinned, fenced.synced.fields)
     left_over = [each for each in before.left_over if each != rows.codec.generation]
     sweep(store, fenced, before.generation, left_over)
-    whole = Plan(whole_mode(rows.codec), "asked for")
+    whole = Plan(whole_mode(rows.codec), "a full sync was requested")
     planned = whole if full else plan(lake, pinned, target, before, server)
     used, why = choose(lake.settings, engine, pinned.table.rows)
     say(f"{view.name}: {planned.mode}, {planned.why}" + (f"; by {used}: {why}" if used is Engine.SPARK else ""))
@@ -145,8 +147,8 @@ def sync(
         failpoint("after-target")
         mode, counted = Writing(lake, store, fenced, generation, rows, used).run(planned, say)
         failpoint("after-rows")
-    # Those of a sync that begins later are not among them: it would have begun before this one moves the watermark,
-    # and then this one can't.
+    # The holds of a later sync are never released here: if one began before this line, this sync's token is outdated,
+    # and the watermark below can't move.
     earlier = [name for name in holds_of(lake, KIND) if _owner(name) == _owner(own) and name != own]
     head = Head.of(view, pinned.table, target, generation, equal_at)
     looked_at_all = counted.entities if mode in (Mode.COMPARE, Mode.REBUILD) else None
@@ -155,8 +157,8 @@ def sync(
     failpoint("after-watermark")
     for name in earlier:
         release(lake, name, say)
-    with suppress(ConflictError):  # a sync that began since does it
-        if before.generation != generation:  # "": what is there is of nobody knows which
+    with suppress(ConflictError):  # a sync that began meanwhile will sweep
+        if before.generation != generation:  # "": the generation of the existing rows is unknown
             sweep(store, fenced, generation, (before.generation,))
     count = store.synced(view.name).rows
     say(f"{view.name}: {count:,} entities in Redis; {counted.written:,} written, {counted.deleted:,} deleted")
@@ -164,10 +166,10 @@ def sync(
 
 
 def preview(lake: Lakehouse, store: Store, view: FeatureView) -> Preview:
-    """What a sync would do; nothing is written, not even a token is taken.
+    """Compute what a sync would do; nothing is written, and no token is taken.
 
     Raises:
-        AsgardError: as `sync`.
+        AsgardError: the same errors as `sync`.
     """
     server = store.require_fit()
     pinned, target = load_target(lake, view)
@@ -180,7 +182,7 @@ def preview(lake: Lakehouse, store: Store, view: FeatureView) -> Preview:
 
 
 def _hold_of(view: FeatureView, store: Store, target: Target, number: int) -> BranchName:
-    """The Redis is in it, and the number of the sync there: no two share a hold."""
+    """Name a sync's hold; the name has the Redis and the sync's number, so no two syncs share a hold."""
     return hold_name(KIND, view.name, f"{store.owner}-{target.commit[:12]}n{number}")
 
 

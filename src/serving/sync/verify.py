@@ -1,4 +1,4 @@
-"""Whether Redis has exactly the rows of the snapshot that it says it has."""
+"""Verification that Redis contains exactly the rows of its recorded snapshot."""
 
 import hashlib
 from dataclasses import asdict, dataclass
@@ -33,13 +33,13 @@ class Wrong(StrEnum):
 
 @dataclass(frozen=True)
 class Verification:
-    """How Redis compares with a snapshot.
+    """The result of comparing Redis with a snapshot.
 
     Attributes:
-        entities: of the snapshot.
+        entities: number of entities in the snapshot.
         digest, digest_redis: sums of the SHA-256 of each entity's name and value; equal for equal contents.
-        missing: entities that Redis lacks. other: that it has with another value. beyond: that it should not have.
-        examples: some of them, by name.
+        missing: number of entities missing in Redis. other: with another value in Redis. beyond: only in Redis.
+        examples: names of some of these entities, and what is wrong.
     """
 
     view: str
@@ -67,25 +67,26 @@ def verify(lake: Lakehouse, store: Store, view: FeatureView, say: Say = print) -
     """Compare every entity of a view; nothing is written.
 
     Raises:
-        UsageError: Redis does not have the view, or was never synced, or the snapshot was collected.
-        ServiceError: what lookups read first is not what the last sync wrote.
-        ConflictError: it was synced meanwhile.
+        UsageError: the view was never synced to this Redis, has an unfinished sync or a changed declaration, or its
+            snapshot was collected.
+        ServiceError: the view's head is not the one that the last sync wrote.
+        ConflictError: the view was synced meanwhile.
     """
     synced = store.synced(view.name)
     known = synced.watermark
     if known is None:
-        raise UsageError(f"Redis does not have the view {view.name}.", hint="`asgard online-sync` brings it.")
+        raise UsageError(f"Redis does not have the view {view.name}.", hint="Run `asgard online-sync` first.")
     if synced.unfinished:
         raise UsageError(
-            f"A sync of {view.name} is under way, or did not end: Redis is between two snapshots.",
-            hint="Run `asgard online-sync` first: it ends what was left unfinished.",
+            f"A sync of {view.name} is running, or did not finish: Redis is between two snapshots.",
+            hint="Run `asgard online-sync` first: it completes an unfinished sync.",
         )
     pinned = PinnedView(view, pinned_table(lake, known))
     require_columns(view, pinned.table)
     if known.rule != rule_of(view, pinned.table):
         raise UsageError(
             f"The declaration of {view.name}, or Asgard's own format, changed since it was synced.",
-            hint="Run `asgard online-sync` first: it builds the view anew.",
+            hint="Run `asgard online-sync` first: it writes the whole view again.",
         )
     _require_head(store, view.name, synced)
     say(f"{view.name}: comparing {synced.rows:,} entities with snapshot {known.snapshot_id}")
@@ -110,7 +111,7 @@ def verify(lake: Lakehouse, store: Store, view: FeatureView, say: Say = print) -
 
 
 class _Tally:
-    """Counts of what differs."""
+    """Counts and digests of the comparison."""
 
     def __init__(self, store: Store, codec: RowCodec, start: bytes, published: SnapshotEntities) -> None:
         self._store, self._codec, self._start, self._published = store, codec, start, published
@@ -119,7 +120,7 @@ class _Tally:
         self.examples: list[tuple[str, str]] = []
 
     def add(self, batch: EncodedBatch) -> None:
-        """Rows of the snapshot."""
+        """Compare rows of the snapshot with Redis."""
         self._published.add(batch.entities)
         stored_values = self._codec.read(self._store, self._start, batch.entities)
         for entity, value, stored in zip(batch.entities, batch.values, stored_values, strict=True):
@@ -130,7 +131,7 @@ class _Tally:
                 self._note(entity, Wrong.MISSING if stored is None else Wrong.OTHER)
 
     def add_beyond(self) -> None:
-        """What Redis has beyond the snapshot's rows."""
+        """Count the entities that are in Redis but not in the snapshot."""
         for entities in self._published.surplus(self._codec.stored_entities(self._store, self._start)):
             stored_values = self._codec.read(self._store, self._start, entities)
             for entity, value in zip(entities, stored_values, strict=True):
@@ -154,12 +155,14 @@ def _require_head(store: Store, view: str, synced: Synced) -> None:
     head = Head.from_text(text, view) if text else None
     if head is None or known is None or (head.generation, head.commit) != (synced.generation, known.commit):
         raise ServiceError(
-            f"What lookups read first of {view} is not what the last sync wrote.",
-            hint="Did something else write it? `asgard online-sync --full` writes the view anew.",
+            f"The head of {view} in Redis, which lookups read first, is not the one that the last sync wrote.",
+            hint="Another program may have written it: `asgard online-sync --full` rewrites the view.",
         )
 
 
 def _require_still(store: Store, view: str, before: Synced) -> None:
     now = store.synced(view)
     if (now.watermark, now.generation, now.unfinished) != (before.watermark, before.generation, before.unfinished):
-        raise ConflictError(f"{view} was synced meanwhile: nothing was compared to the end.", hint="Verify it again.")
+        raise ConflictError(
+            f"{view} was synced meanwhile: the comparison is incomplete.", hint="Verify the view again."
+        )

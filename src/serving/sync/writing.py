@@ -1,4 +1,4 @@
-"""Writing what a plan is about, by DuckDB on this machine or by Spark; and deleting what nobody reads any more."""
+"""Writing the rows of a plan, by DuckDB on this machine or by Spark; and deleting rows that nobody reads."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _MOST_TOUCHED = 1_000_000
-"""Entities that are handed to Spark by name; of more, Spark compares every one instead."""
+"""Most entities that are passed to Spark by their keys; with more of them, Spark compares every entity."""
 
 
 @dataclass(frozen=True)
 class Counted:
-    """What was done to the entities of a view.
+    """Counts of a view's entities in one sync.
 
     Attributes:
-        entities: that were looked at.
-        written: of them, those whose row was written.
-        deleted: entities that Redis has no more.
+        entities: entities examined.
+        written: entities whose row was written.
+        deleted: entities removed from Redis.
     """
 
     entities: int = 0
@@ -53,9 +53,9 @@ class Writing:
     """The part of a sync that writes rows.
 
     Attributes:
-        generation: to write.
-        rows: of the target.
-        engine: that reads them.
+        generation: the generation to write.
+        rows: rows of the target.
+        engine: the engine that reads the rows.
     """
 
     lake: Lakehouse
@@ -66,26 +66,26 @@ class Writing:
     engine: Engine
 
     def run(self, plan: Plan, say: Say) -> tuple[Mode, Counted]:
-        """Do what a plan says; where files of earlier states turn out to be gone, every entity is compared.
+        """Carry out a plan; if files of earlier states turn out to be missing, every entity is compared.
 
         Returns:
-            what was done, and to how many.
+            The mode that was used, and the counts.
 
         Raises:
             ConflictError: another sync of the view began meanwhile.
-            ServiceError: Redis refuses; a generation that was begun is swept.
+            ServiceError: Redis refuses; the rows of a new generation are deleted.
         """
         try:
             return self._run(plan)
         except UsageError as error:
             if plan.mode is not Mode.CHANGES:
                 raise
-            say(f"{self.rows.pinned.name}: {error.message} Every entity is compared")
+            say(f"{self.rows.pinned.name}: {error.message} Comparing every entity instead")
             self.rows.seen = 0
             return self._run(Plan(Mode.COMPARE, error.message))
         except ServiceError:
             if plan.mode is Mode.REBUILD:
-                with suppress(AsgardError):  # what was built of it takes memory, and nobody will read it
+                with suppress(AsgardError):  # the unfinished generation takes memory, and nobody will read it
                     sweep(self.store, self.fenced, self.fenced.synced.generation, (self.generation,))
             raise
 
@@ -132,7 +132,7 @@ class Writing:
         return Counted(*write_on_spark(self.lake, pinned, task, touched, condition))
 
     def _sent(self, batches: Iterable[EncodedBatch]) -> Counted:
-        """What was written and deleted; `entities` are counted where they are read."""
+        """Send batches, and count rows written and deleted; `entities` are counted where they are read."""
         return Counted(0, *send(self.fenced, self.rows.codec, self.generation, batches))
 
     @property
@@ -141,10 +141,10 @@ class Writing:
 
 
 def sweep(store: Store, fenced: Fenced, current: str, left_over: Sequence[str]) -> None:
-    """Delete every row that is of no current generation: the one before, and those of syncs that did not end.
+    """Delete the rows of all generations except the current one: the previous one, and those of unfinished syncs.
 
-    Keys of others under the view's prefix stay. Where Redis lost the view's state ("" is left over), rows are known by
-    how generations are named.
+    Other keys under the view's prefix are kept. If Redis lost the view's state ("" is left over), rows are recognized
+    by the form of their generation's name.
 
     Raises:
         ConflictError: another sync of the view began.
