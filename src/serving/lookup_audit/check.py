@@ -1,6 +1,6 @@
-"""Whether logged lookups are what the published snapshots say that they name: an offline join, by DuckDB.
+"""Verification of logged lookups against the published snapshots that they name: an offline join, by DuckDB.
 
-The rows come from the snapshots by the view's own rule, and are compared as they are there, not as Redis keeps them.
+Each entity's row is chosen from the snapshot by the view's rule, and compared in the snapshot's form, not in Redis's.
 """
 
 import json
@@ -34,7 +34,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN = 20
 _LINES = 5_000
 _CLOCKS_MICROS = 60_000_000
-"""How far the clocks of who looks up and of who publishes may be apart."""
+"""Greatest tolerated difference between the clocks of lookups and of publishes, in microseconds."""
 _COLUMNS = {
     "line": "BIGINT",
     "asked_at": "BIGINT",
@@ -57,8 +57,8 @@ class Example:
     """A logged lookup that differs from its snapshot.
 
     Attributes:
-        line: of the logs, one after the other, from 1.
-        differences: `status`, `event_timestamp` or a feature -> what was logged, and what the snapshot says.
+        line: line number, counted over all logs together, from 1.
+        differences: `status`, `event_timestamp` or a feature -> the logged value, and the snapshot's value.
     """
 
     line: int
@@ -70,14 +70,15 @@ class Example:
 
 @dataclass
 class Checked:
-    """What a log of lookups came to; each count is of lines: one for each entity and view.
+    """The result of checking a log of lookups; each count is of lines: one line for each entity and view.
 
     Attributes:
-        equal: to the snapshot that they name.
-        later: to one that was published after it, by the time of the lookup: a sync was writing.
-        differing: from all of these.
-        unchecked: why lines could not be checked -> how many.
-        examples: some that differ.
+        lines: all lines.
+        equal: lines that equal the snapshot that they name.
+        later: lines that equal a later snapshot, published before the lookup: a sync was writing.
+        differing: lines that differ from all of these snapshots.
+        unchecked: reason why lines could not be checked -> number of lines.
+        examples: some of the differing lines.
     """
 
     lines: int = 0
@@ -104,14 +105,14 @@ class _Group(NamedTuple):
 
 
 def check(lake: Lakehouse, lines: Iterable[bytes]) -> Checked:
-    """Hold a log, line by line as `LookupLog` wrote it, against the snapshots that it names.
+    """Compare a log, given as the lines that `LookupLog` wrote, with the snapshots that it names.
 
     Raises:
         ServiceError, EnvironmentSetupError: the lakehouse can't be read.
     """
     checked = Checked()
     with duck.connect(lake.settings) as connection:
-        side = connection.cursor()  # reads and writes while rows are streamed from the other
+        side = connection.cursor()  # reads and writes while rows are streamed from `connection`
         _load(side, lines, checked)
         for group in _groups(side):
             try:
@@ -134,7 +135,7 @@ def _load(side: "DuckDBPyConnection", lines: Iterable[bytes], found: Checked) ->
             try:
                 rows.append(_row(number, json.loads(line)))
             except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
-                found.unchecked["the line can't be read, or is of a newer Asgard"] += 1
+                found.unchecked["the line can't be read, or a newer Asgard wrote it"] += 1
         _insert(side, "logged", pa.Table.from_pylist(rows, schema))
 
 
@@ -194,10 +195,10 @@ def _check_group(
 
 
 def _table(lake: Lakehouse, group: _Group) -> PinnedTable:
-    """The table at the snapshot.
+    """Load the table at the snapshot of a group.
 
     Raises:
-        UsageError: it was collected.
+        UsageError: the snapshot was collected.
     """
     for commit in group.commits:
         with suppress(UsageError):
@@ -209,10 +210,10 @@ def _table(lake: Lakehouse, group: _Group) -> PinnedTable:
 
 
 def _declared(lake: Lakehouse, table: PinnedTable, group: _Group) -> FeatureView:
-    """The view as it was declared for these lookups.
+    """Find the declaration of the view at the time of these lookups.
 
     Raises:
-        UsageError: it is registered nowhere so, or in several ways that choose rows otherwise.
+        UsageError: no registered declaration matches, or several match that choose different rows.
     """
     rules: dict[tuple[str | None, ...], FeatureView] = {}
     for each in Registrations(lake.storage).history(KIND, group.view):
@@ -220,7 +221,7 @@ def _declared(lake: Lakehouse, table: PinnedTable, group: _Group) -> FeatureView
         if view.table == table.name and _shape(table, view) == group.shape:
             rules[view.event_timestamp, view.created_timestamp, view.tie_break] = view
     if len(rules) != 1:
-        raise UsageError(f"{group.view}: its declaration changed since, or is not registered.")
+        raise UsageError(f"{group.view}: its declaration changed since the lookups, or is not registered.")
     return next(iter(rules.values()))
 
 
@@ -232,7 +233,7 @@ def _shape(table: PinnedTable, view: FeatureView) -> str:
 
 
 def _judge(connection: "DuckDBPyConnection", side: "DuckDBPyConnection", pinned: PinnedView) -> None:
-    """Make `judged`: what was `asked`, and what a snapshot says of it as `right_...`."""
+    """Create table `judged`: the lookups in `asked`, with the snapshot's values in columns `right_...`."""
 
     view, columns = pinned.view, pinned.table.columns
     kinds = {name: columns[name].type for name in view.keys}
@@ -259,10 +260,10 @@ def _judge(connection: "DuckDBPyConnection", side: "DuckDBPyConnection", pinned:
 
 
 def _typed(view: FeatureView, kinds: Mapping[str, str], entities: Sequence[Mapping[str, Any]]) -> "pa.Table":
-    """Entities of a log, with the types of their keys.
+    """Convert entities of a log to the types of the view's keys.
 
     Raises:
-        UsageError: one is none of this view.
+        UsageError: an entity does not fit the keys of the view.
     """
     import pyarrow as pa
 
@@ -274,11 +275,11 @@ def _typed(view: FeatureView, kinds: Mapping[str, str], entities: Sequence[Mappi
             }
         )
     except (ValueError, KeyError, TypeError, ArithmeticError, pa.ArrowException) as error:
-        raise UsageError(f"{view.name}: an entity of the log is none of the view: {error}.") from error
+        raise UsageError(f"{view.name}: an entity of the log does not fit the keys of the view: {error}.") from error
 
 
 def _offline(view: FeatureView, batch: "pa.RecordBatch") -> "pa.Table":
-    """Rows of a snapshot as a log has them."""
+    """Convert rows of a snapshot to the form of a log."""
     import pyarrow as pa
 
     def texts(names: Sequence[str], kept: Callable[[Any], Any] = lambda value: value) -> "pa.Array":
@@ -293,7 +294,7 @@ def _offline(view: FeatureView, batch: "pa.RecordBatch") -> "pa.Table":
 
 
 def _whole_seconds(value: Any) -> Any:
-    """As Feast keeps moments."""
+    """Cut timestamps to whole seconds, as Feast stores them."""
     if isinstance(value, list):
         return [_whole_seconds(each) for each in value]
     return value.replace(microsecond=0) if isinstance(value, datetime) else value
@@ -302,7 +303,7 @@ def _whole_seconds(value: Any) -> Any:
 def _take_out_later(
     lake: Lakehouse, connection: "DuckDBPyConnection", side: "DuckDBPyConnection", view: FeatureView, group: _Group
 ) -> None:
-    """Of `remaining`, take out what a state says that was published since, by the time of the lookup."""
+    """Remove from `remaining` the lookups that equal a state published after their snapshot and before the lookup."""
     first = _commits(lake, side, group)
     last = side.execute("SELECT max(asked_at) FROM remaining").fetchall()[0][0] + _CLOCKS_MICROS
     states = []
@@ -320,7 +321,7 @@ def _take_out_later(
             require_columns(view, table)
             side.execute(f"CREATE OR REPLACE TABLE asked AS SELECT {', '.join(_COLUMNS)} FROM remaining")
             _judge(connection, side, PinnedView(view, table))
-        except (UsageError, ContractError):  # it was collected, or is of another layout: it explains nothing
+        except (UsageError, ContractError):  # collected, or with another layout: this state can't explain a lookup
             continue
         side.execute(
             "DELETE FROM remaining WHERE line IN (SELECT line FROM judged JOIN commits USING (commit_hash) "
@@ -330,9 +331,9 @@ def _take_out_later(
 
 
 def _commits(lake: Lakehouse, side: "DuckDBPyConnection", group: _Group) -> int:
-    """Make `commits`: when each commit was made that lookups name; gives the first of these moments.
+    """Create table `commits`: the time of each commit that lookups name; returns the earliest of these times.
 
-    One that Nessie does not know any more counts as the first that it knows.
+    A commit that Nessie no longer has gets the earliest time of the others.
     """
     import pyarrow as pa
 

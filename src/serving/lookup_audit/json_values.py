@@ -1,9 +1,9 @@
-"""Values as JSON has them and loses nothing: what a log of lookups writes, and what is compared with it.
+"""Lossless JSON values: the log of lookups contains them, and its check compares them.
 
-Equal values are equal texts, in both directions. Whole numbers, booleans and texts are themselves. A float is the
-shortest number that reads back as it is, or the text `NaN`, `Infinity` or `-Infinity`; minus zero is zero. A decimal is
-a text with all digits of its scale; dates and timestamps are ISO 8601, the latter in UTC with microseconds; binary is
-base64; an array is a list. A null is null.
+Values are equal exactly if their JSON texts are equal. Whole numbers, booleans and texts are unchanged. A float is the
+shortest number that reads back as the same float, or the text `NaN`, `Infinity` or `-Infinity`; minus zero becomes
+zero. A decimal is a text with all digits of its scale; dates and timestamps are in ISO 8601, timestamps in UTC with
+microseconds; binary is base64; an array is a list. A null is null.
 """
 
 import base64
@@ -20,7 +20,7 @@ _DIGITS = Context(prec=38)
 
 
 def plain(value: Any) -> Any:
-    """A feature's value as JSON has it."""
+    """Convert a feature's value to JSON."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -39,7 +39,7 @@ def plain(value: Any) -> Any:
 
 
 def plain_key(value: Any, kind: str) -> Any:
-    """A key's value, which a caller may give in several forms, as JSON has it."""
+    """Convert a key's value, which callers may give in several forms, to JSON."""
     if kind in ("int", "bigint"):
         return int(value)
     scale = DataType.parse(kind).scale
@@ -49,10 +49,10 @@ def plain_key(value: Any, kind: str) -> Any:
 
 
 def value_of(given: Any, kind: str) -> Any:
-    """The value that `plain` wrote, of a type as Spark SQL says it.
+    """Convert a value that `plain` wrote back; `kind` is its type in Spark SQL.
 
     Raises:
-        ValueError, TypeError, ArithmeticError: it is none of that type.
+        ValueError, TypeError, ArithmeticError: the value is not of that type.
     """
     return _value_of(given, DataType.parse(kind))
 
@@ -74,5 +74,5 @@ def _value_of(given: Any, kind: DataType) -> Any:
 
 
 def text(values: Mapping[str, Any]) -> str:
-    """Plain values as one text, in their order."""
+    """Serialize plain values as one JSON text, in their order."""
     return json.dumps(values, separators=(",", ":"), allow_nan=False)

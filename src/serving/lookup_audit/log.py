@@ -1,4 +1,4 @@
-"""A log of a sample of lookups: what was answered, and of which published snapshot, exactly.
+"""A log of a sample of lookups: the exact answers, and the published snapshot of each.
 
 ```python
 from asgard.serving import LookupLog, OnlineStore
@@ -7,7 +7,7 @@ with LookupLog("lookups.jsonl", share=0.01) as log:
     store = OnlineStore("redis://127.0.0.1:6379/0", log=log)
 ```
 
-A lookup only hands its answer over; a thread writes. `asgard lookup-check` holds the log against the snapshots.
+A lookup only passes its answer on; a thread writes it. `asgard lookup-check` compares the log with the snapshots.
 """
 
 import atexit
@@ -34,12 +34,12 @@ from asgard.serving.lookup_audit.json_values import plain, plain_key, text
 
 FORMAT = 1
 _AT_ONCE, _PAUSE = 4, 0.0001
-"""Lines after which lookups get their turn, which wait for the interpreter's lock meanwhile; and seconds of it."""
+"""Lines written before the thread pauses, and seconds of the pause, so that lookups get the interpreter's lock."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Offered(NamedTuple):
-    """A lookup that waits to be written; `at` is when it was answered, in microseconds since 1970."""
+    """A lookup that waits to be written; `at` is the time of its answer, in microseconds since 1970."""
 
     at: int
     entities: tuple[Mapping[str, Any], ...]
@@ -48,28 +48,28 @@ class _Offered(NamedTuple):
 
     @property
     def lines(self) -> int:
-        """How many it will be."""
+        """Number of lines that the lookup will take."""
         return len(self.entities) * len(self.columns)
 
 
 class LookupLog:
-    """Writes some lookups to a file, one JSON object for each entity and view; the file is appended to.
+    """Appends a sample of lookups to a file, one JSON object for each entity and view.
 
-    One serves all threads and clients of a process, and processes that are forked from its own. A lookup never waits
-    for it and never fails by it: what can't be kept is dropped, and counted.
+    All threads and clients of a process can share one log, and so can processes forked from it. A lookup never waits
+    for the log and never fails because of it: lines that can't be written are dropped, and counted.
 
     Args:
-        path: of the file; other processes may append to the same one on a local disk.
-        share: of the lookups that are logged, from 0 to 1.
-        most_waiting: lines that may wait to be written; what comes beyond is dropped.
-        seed: of the choice; by default another one each time.
+        path: the file; several processes may append to the same file on a local disk.
+        share: share of the lookups that are logged, from 0 to 1.
+        most_waiting: most lines that may wait to be written; further lines are dropped.
+        seed: seed of the sample; by default a new one each time.
 
     Raises:
-        UsageError: the share is none, or the file can't be written.
+        UsageError: the share is not from 0 to 1, or the file can't be written.
 
     Attributes:
-        written, dropped: lines so far, of this process.
-        trouble: why lines were dropped last; "" if none were.
+        written, dropped: lines written and dropped so far by this process.
+        trouble: why lines were dropped most recently; "" if none were.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class LookupLog:
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         except OSError as error:
             raise UsageError(
-                f"Lookups can't be logged to {path}: {error.strerror}.", hint="Name a file that may be written."
+                f"Lookups can't be logged to {path}: {error.strerror}.", hint="Give a path that this user may write to."
             ) from error
         self._share, self._most, self._seed = share, most_waiting, seed
         self._is_closed = False
@@ -91,7 +91,7 @@ class LookupLog:
         atexit.register(self.close)
 
     def _start(self) -> None:
-        """Begin with nothing: at first, and in a process that was forked."""
+        """Reset all state: at the start, and in a forked process."""
         self.written = self.dropped = self._waiting = 0
         self.trouble = ""
         self._choice = Random(self._seed)  # noqa: S311
@@ -100,13 +100,13 @@ class LookupLog:
         self._thread: threading.Thread | None = None
 
     def offer(self, rows: Rows) -> None:
-        """Take a lookup that was answered, if it is of the sample."""
+        """Accept an answered lookup, if it is in the sample."""
         if self._choice.random() >= self._share or self._is_closed:
             return
         lines = len(rows) * len(rows.views)
         with self._ready:
             if self._waiting + lines > self._most:
-                self.dropped, self.trouble = self.dropped + lines, "more lines waited than may"
+                self.dropped, self.trouble = self.dropped + lines, "more lines waited than most_waiting allows"
                 return
             self._waiting += lines
         try:
@@ -124,12 +124,12 @@ class LookupLog:
                 self.dropped, self.trouble = self.dropped + lines, f"{type(error).__name__}: {error}"
 
     def flush(self, timeout: float = 10.0) -> None:
-        """Wait until all that was offered is written or dropped, at most so many seconds."""
+        """Wait until every offered lookup is written or dropped, for at most `timeout` seconds."""
         with self._ready:
             self._ready.wait_for(lambda: not self._waiting, timeout)
 
     def close(self) -> None:
-        """Write what waits, and close the file; what is offered afterwards is not logged."""
+        """Write waiting lookups, and close the file; lookups offered afterwards are not logged."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -139,7 +139,9 @@ class LookupLog:
             self._ready.notify_all()
         if self._thread is not None:
             self._thread.join(timeout=10.0)
-        if self._thread is None or not self._thread.is_alive():  # or it would write to whatever has the number next
+        if (
+            self._thread is None or not self._thread.is_alive()
+        ):  # a running thread could write to another file with the same descriptor
             os.close(self._file)
 
     def __enter__(self) -> Self:
@@ -175,7 +177,7 @@ class LookupLog:
                 self._ready.notify_all()
 
     def _write(self, lines: bytes) -> None:
-        """Whole lines: other processes append too. Where the disk cut one off, its end is marked."""
+        """Write whole lines, since other processes append too; a line that the disk cut off is ended by a newline."""
         done = os.write(self._file, lines)
         if done < len(lines):
             os.write(self._file, b"\n")
@@ -183,7 +185,7 @@ class LookupLog:
 
 
 def _own(view: ViewRows) -> Mapping[str, Any]:
-    """A view's columns, which the caller can't change any more: arrays are copied."""
+    """A view's columns, with arrays copied, so that the caller can't change them afterwards."""
     kinds = view.head.features
     return {
         name: deepcopy(column) if DataType.parse(kinds[name]).element else column
@@ -221,7 +223,7 @@ def _lines(offered: _Offered) -> Iterator[bytes]:
 def shape_of(
     codec: str, version: int, keys: Mapping[str, str], features: Mapping[str, str], ttl_seconds: float | None
 ) -> str:
-    """Digest of what a lookup knows of a view's declaration."""
+    """Digest of the part of a view's declaration that lookups have."""
     known = [codec, version, list(keys.items()), list(features.items()), ttl_seconds]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:16]
 

@@ -70,7 +70,7 @@ def test_what_comes_while_the_disk_does_not_answer_is_dropped_and_counted(
         store = OnlineStore(url, timeout=10, log=log)
         for _ in range(4):
             assert list(store.lookup_many(VIEW, ENTITIES).columns["total"]) == list(TOTALS.values())
-        assert (log.dropped, log.trouble) == (400, "more lines waited than may")
+        assert (log.dropped, log.trouble) == (400, "more lines waited than most_waiting allows")
         go.set()
     assert (log.written, len(read(path))) == (400, 400)
 
