@@ -1,1 +1,1 @@
-"""Pipelines that show Asgard at work."""
+"""Example pipelines."""

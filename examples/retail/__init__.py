@@ -1,4 +1,4 @@
-"""Retail: real transactions (`examples/retail`), and a churn case of any size (`examples/retail/churn.py`)."""
+"""Retail: real receipts (`examples/retail`), and a generated churn case of any size (`examples/retail/churn.py`)."""
 
 from examples.retail.journey import retail
 

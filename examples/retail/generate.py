@@ -2,7 +2,7 @@
 
     python -m examples.retail.generate --out churn-data --customers 100000 --seed 7
 
-writes `customers/*.csv`, `transactions/*.csv.gz`, `tickets/*.jsonl` and `planted.json`. The same arguments give
+It writes `customers/*.csv`, `transactions/*.csv.gz`, `tickets/*.jsonl` and `planted.json`. The same arguments give
 byte-identical files.
 """
 
@@ -23,7 +23,7 @@ from examples.retail.synthetic import customer_rows, draw_population, ticket_row
 
 ROWS_PER_FILE = 250_000
 SMALLEST = 1_000
-"""With fewer customers some defects would round to none."""
+"""Fewest customers: with fewer, the number of some defects would round to zero."""
 
 
 def generate(
@@ -37,14 +37,14 @@ def generate(
     """Write the files of all three tables into `out`, which is created.
 
     Args:
-        out: folder; files of an earlier call are replaced.
+        out: folder to write into; files of an earlier call are replaced.
         customers: rows of customers, at least 1,000.
         transactions: rows of transactions; None: 12 per customer.
         tickets: rows of tickets; None: 0.45 per customer.
-        seed: of every draw.
+        seed: seed of all random draws.
 
     Returns:
-        What was planted, by table; also in `out/planted.json`.
+        The planted defects, by table; they are also written to `out/planted.json`.
 
     Raises:
         UsageError: fewer than 1,000 customers, or fewer rows than customers' share of defects needs.

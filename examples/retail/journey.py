@@ -3,9 +3,9 @@
     asgard backfill --pipeline examples/retail
 
 Reads bronze.transactions, bronze.products, bronze.demographics and bronze.erasures, which `asgard ingest` fills from
-the files that `examples.retail.data.export_journey` names. The receipts' timestamps carry no offset; they are taken as
-UTC, and they are: their daily rhythm moves by one hour where the United States change to summer time. That is
-why the year ends some hours into 2018.
+the files that `examples.retail.data.export_journey` returns. The receipts' timestamps carry no offset and are read as
+UTC. This is correct: their daily rhythm shifts by one hour when the United States change to summer time. Therefore the
+year of the data ends some hours into 2018.
 """
 
 from datetime import UTC, datetime
@@ -114,7 +114,7 @@ retail.source(
 def products_cleaned(raw: DataFrame) -> DataFrame:
     """One row per product, texts trimmed, `Unknown` for a missing department, brand, category or type.
 
-    Of several deliveries of a product the newest counts.
+    If a product was delivered several times, the newest delivery is used.
     """
     return raw.transform(first_by_key(("product_id",), *newest_delivery())).select(
         "product_id",
@@ -138,7 +138,7 @@ def products_cleaned(raw: DataFrame) -> DataFrame:
 def demographics_cleaned(raw: DataFrame, erased: DataFrame) -> DataFrame:
     """One row per household that told about itself, `Unknown` for what it left out; the newest delivery counts.
 
-    Households that asked to be forgotten are not there.
+    Households that asked to be forgotten are left out.
     """
     told = ("age", "income", "home_ownership", "marital_status", "household_size", "household_comp", "kids_count")
     return (
@@ -171,8 +171,8 @@ def demographics_cleaned(raw: DataFrame, erased: DataFrame) -> DataFrame:
 def transactions_cleaned(raw: DataFrame, erased: DataFrame, interval: TimeRange) -> DataFrame:
     """One row per receipt line, in UTC, with dollars as DECIMAL(10,2).
 
-    Of several rows for a line the newest delivery counts. Lines of households that asked to be forgotten are not there.
-    Bad rows are not dropped here: they fail the checks.
+    If a line was delivered several times, the newest delivery is used. Lines of households that asked to be forgotten
+    are left out. Bad rows are not dropped here: they fail the checks.
     """
     return (
         raw.transform(not_among(erased, "household_id"))
@@ -215,7 +215,7 @@ def transactions_cleaned(raw: DataFrame, erased: DataFrame, interval: TimeRange)
 def customer_metrics(transactions: DataFrame, interval: TimeRange) -> DataFrame:
     """One row per household and Monday: what its receipts said before that Monday's midnight UTC.
 
-    A household is a customer from its first receipt on. This data knows no support tickets, so they are 0.
+    A household is a customer from its first receipt on. The data has no support tickets, so their number is 0.
     The columns are those of `asgard.features.user_features.customer_metrics`.
     """
     purchases = user_features.purchases_from_lines(
@@ -245,7 +245,7 @@ def customer_metrics(transactions: DataFrame, interval: TimeRange) -> DataFrame:
 def product_analytics(transactions: DataFrame, products: DataFrame, interval: TimeRange) -> DataFrame:
     """One row per product and month: revenue, units, baskets, buyers and the rank in its category.
 
-    `category` is product_category; a product that nobody described is `Unknown`.
+    `category` is product_category, or `Unknown` for a product without a description.
     """
     sales = (
         transactions.transform(within(interval, "transaction_timestamp"))

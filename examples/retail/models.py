@@ -1,4 +1,4 @@
-"""Trainers of the retail pipeline's models: functions of training data, and nothing else."""
+"""Trainers of the retail pipeline's models: pure functions of the training data."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def gradient_boosting(data: "TrainingData") -> Any:
-    """LightGBM; the same data, parameters and seed give the same model, whatever the machine's cores."""
+    """Train with LightGBM; the same data, parameters and seed give the same model on any number of cores."""
     import lightgbm
 
     params = {"verbosity": -1, "deterministic": True, "force_row_wise": True, "num_threads": 1, "seed": data.seed}
@@ -18,7 +18,7 @@ def gradient_boosting(data: "TrainingData") -> Any:
 
 
 def logistic_regression(data: "TrainingData") -> Any:
-    """scikit-learn: what is missing is filled in by its median, and all features are scaled alike."""
+    """Train with scikit-learn: missing values are replaced by the median, and all features are standardized."""
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

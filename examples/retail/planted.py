@@ -1,8 +1,8 @@
-"""What the generator plants: how many rows of each defect, and how many rows must survive the cleansing.
+"""The planted defects: how many rows have each defect, and how many rows must survive the cleansing.
 
 Every defective row has exactly one defect, so the counts add up: rows - defects = surviving rows. At the
-default sizes 98,500 customers, 1,180,000 transactions and 44,000 tickets survive; at any other size each
-count is its share of the rows, rounded.
+default sizes 98,500 customers, 1,180,000 transactions and 44,000 tickets survive; at other sizes each
+count is the same share of the rows, rounded.
 """
 
 import json
@@ -43,7 +43,7 @@ CLEANABLE: Mapping[str, Mapping[str, float]] = {
     "transactions": {"category_missing": 0.02},
     "tickets": {"category_missing": 0.04},
 }
-"""Share of the rows that arrive untidy and must come out clean, not dropped."""
+"""Share of the rows that arrive untidy; the cleansing must tidy them, not drop them."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,8 @@ class Planted:
     """The counts of one table.
 
     Attributes:
-        rows: lines in the files.
-        defects: rows to be dropped, by what is wrong with them; disjoint.
+        rows: rows in the files.
+        defects: rows to be dropped, by defect; no row has two defects.
         cleanable: surviving rows to be tidied, by what is untidy.
         surviving: rows after the cleansing.
     """
@@ -64,14 +64,14 @@ class Planted:
 
 
 def plant(table: str, rows: int) -> Planted:
-    """The counts for so many rows of `customers`, `transactions` or `tickets`."""
+    """Compute the counts for a number of rows of `customers`, `transactions` or `tickets`."""
     defects = {name: round(share * rows) for name, share in DEFECTS[table].items()}
     cleanable = {name: round(share * rows) for name, share in CLEANABLE[table].items()}
     return Planted(rows, defects, cleanable, rows - sum(defects.values()))
 
 
 def read_planted(folder: Path) -> dict[str, Planted]:
-    """The counts, by table, that the generator left beside its files."""
+    """Read the counts, by table, from the generator's `planted.json`."""
     counts = json.loads((folder / "planted.json").read_text(encoding="utf-8"))
     return {table: Planted(**planted) for table, planted in counts["tables"].items()}
 

@@ -1,11 +1,11 @@
-"""Draws a shop's customers, transactions and tickets with NumPy, planted defects included.
+"""Random customers, transactions and tickets of a shop, drawn with NumPy, including the planted defects.
 
-The shop: customers sign up from 2022 on and buy during 2024, some often and most rarely (log-normal rates), more
-at weekends and before Christmas. A third of them stop at some moment, and those who stop write more tickets
-shortly before: the signal that a churn model is to find. Times are written as the local time of the
-customer's country with its offset, so they cross the changes to and from summer time.
+Customers sign up from 2022 on and buy during 2024: some often and most rarely (log-normal rates), more at weekends and
+before Christmas. A third of them stop buying at some time, and write more tickets shortly before: this is the signal
+for a churn model. Times are written as the local time of the customer's country with its offset, so they cross the
+changes to and from summer time.
 
-Every function is determined by the generator it is given: the same seed gives the same arrays.
+The result of every function depends only on its random generator: the same seed gives the same arrays.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ CATEGORIES = ("garden", "grocery", "home", "kitchen", "office", "pets", "sports"
 TICKET_CATEGORIES = ("account", "billing", "delivery", "product")
 PRODUCTS = 800
 UNKNOWN_CUSTOMERS_FROM = 900_000_001
-"""Ids from here on belong to no customer."""
+"""Ids from this one on belong to no customer."""
 
 _DAY = 86_400
 _FIRST_NAMES = ("anna", "ben", "carla", "david", "emma", "finn", "grace", "henry", "ida", "jonas", "kira", "liam")
@@ -42,7 +42,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Population:
-    """The distinct customers, one array element each; customer i has the id i + 1.
+    """The distinct customers, one array element each; the customer at index i has the id i + 1.
 
     Attributes:
         survives: whether the customer's row survives the cleansing.
@@ -50,7 +50,7 @@ class Population:
         signed_up: seconds since FIRST_DAY, mostly negative.
         active_from, active_to: days since FIRST_DAY between which purchases happen.
         stops: whether the customer stops buying within the year.
-        rate: purchases per day while active, relative to the others.
+        rate: purchases per day while active, relative to other customers.
     """
 
     survives: Bools
@@ -63,7 +63,7 @@ class Population:
 
 
 def draw_population(rng: np.random.Generator, planted: Planted) -> Population:
-    """Customers with their habits; those who get a bad e-mail do not survive."""
+    """Draw customers and their habits; customers with a bad e-mail do not survive the cleansing."""
     count = planted.rows - planted.defects["replayed"] - planted.defects["outdated"]
     rejected = planted.defects["email_missing"] + planted.defects["email_malformed"]
     survives = np.ones(count, dtype=np.bool_)
@@ -258,7 +258,7 @@ def _money_text(cents: Ints) -> pa.Array:
 
 
 def _draw_events(rng: np.random.Generator, count: int, population: Population, rate: Floats) -> tuple[Ints, Ints]:
-    """Who does it (index of the customer) and when (seconds since FIRST_DAY, while the customer is active)."""
+    """Draw each event's customer (index) and time (seconds since FIRST_DAY, while the customer is active)."""
     busy = np.concatenate([[0.0], np.cumsum(_busyness())])
     days = np.arange(DAYS + 1, dtype=np.float64)
     opening = np.interp(population.active_from, days, busy)
@@ -272,7 +272,7 @@ def _draw_events(rng: np.random.Generator, count: int, population: Population, r
 
 
 def _busyness() -> Floats:
-    """How much is bought on each day of the year, relative to the others."""
+    """Relative amount of purchases on each day of the year."""
     day = np.arange(DAYS)
     weekend = ((day + 1) % 7 == 6) | ((day + 1) % 7 == 0)  # the first day is a Monday
     christmas = 0.9 * np.exp(-(((day - 350) / 14.0) ** 2))
@@ -280,13 +280,13 @@ def _busyness() -> Floats:
 
 
 def _take(order: Ints, *counts: int) -> list[Ints]:
-    """Disjoint pieces of `order`, of these lengths."""
+    """Split off disjoint pieces of `order`, with these lengths."""
     ends = np.cumsum(counts)
     return list(np.split(order[: ends[-1]], ends[:-1]))
 
 
 def _around(is_old: Bools) -> Ints:
-    """Seconds from the delivery of a newest version to that of the old one: half arrive before it, half after."""
+    """Seconds from the delivery of the newest version to that of the old one: half of the old ones arrive earlier."""
     return np.where(is_old, np.where(np.arange(len(is_old)) % 2 == 0, -_DAY, _DAY), 0)
 
 

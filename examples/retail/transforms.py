@@ -9,33 +9,33 @@ from pyspark.sql import functions as F
 from asgard import TimeRange
 
 UNKNOWN = "Unknown"
-"""What stands for a missing category."""
+"""The value for a missing category."""
 
 EMAIL = r"(?U)\A[^@\s\p{C}]+@[^@\s\p{C}.]+(\.[^@\s\p{C}.]+)+\z"
-"""A well-formed e-mail after trimming: one @, no white space, nothing invisible, a dotted domain. Not RFC 5322, on
-purpose."""
+"""A well-formed e-mail after trimming: one @, no white space, nothing invisible, a dotted domain. Deliberately simpler
+than RFC 5322."""
 
 
 def money(column: str) -> Column:
-    """The column as DECIMAL(10,2), rounded half up; null where it is no number or has more digits."""
+    """The column as DECIMAL(10,2), rounded half up; null if the value is not a number or has more digits."""
     return F.col(column).try_cast("decimal(10,2)")
 
 
 def utc(column: str) -> Column:
-    """The column as TIMESTAMP; null where it is no time.
+    """The column as TIMESTAMP; null if the value is not a time.
 
-    Text may carry any offset (`2024-10-27T02:30:00+02:00`); a time without one is taken as UTC.
+    Text may carry any offset (`2024-10-27T02:30:00+02:00`); a time without an offset is read as UTC.
     """
     return F.col(column).try_cast("timestamp")
 
 
 def trimmed(column: str) -> Column:
-    """The column without white space of any kind at its ends; null where nothing is left."""
+    """The column without white space of any kind at its ends; null if nothing is left."""
     return F.nullif(F.regexp_replace(F.col(column), r"^\s+|\s+$", ""), F.lit(""))
 
 
 def category(column: str) -> Column:
-    """The column trimmed, with `Unknown` for what is missing or blank."""
+    """The column trimmed, with `Unknown` for missing or blank values."""
     return F.coalesce(trimmed(column), F.lit(UNKNOWN))
 
 
@@ -45,7 +45,7 @@ def email(column: str) -> Column:
 
 
 def newest_delivery() -> tuple[Column, ...]:
-    """An order of rows that ingest wrote: what came last first, within a file the last row first."""
+    """An order of ingested rows: the latest delivery first; within a file, the last row first."""
     return tuple(F.desc_nulls_last(column) for column in ("_ingested_at", "_source_file", "_source_row"))
 
 
@@ -53,9 +53,9 @@ def first_by_key(keys: Sequence[str], *order: Column) -> Callable[[DataFrame], D
     """Keep one row per key: the first in `order`.
 
     Args:
-        keys: columns that identify a row; null is a value like any other.
-        order: e.g. `F.desc("updated_at")`. Only an order without ties gives the same row each time, so end it
-            with `*newest_delivery()`.
+        keys: columns that identify a row; null is treated like any other value.
+        order: e.g. `F.desc("updated_at")`. Only an order without ties always keeps the same row, so end it with
+            `*newest_delivery()`.
 
     Returns:
         A step for `DataFrame.transform`.
@@ -69,7 +69,7 @@ def first_by_key(keys: Sequence[str], *order: Column) -> Callable[[DataFrame], D
 
 
 def not_among(others: DataFrame, *keys: str) -> Callable[[DataFrame], DataFrame]:
-    """Keep the rows whose key is not among those of `others`, a small table; a row without its key is kept.
+    """Keep the rows whose key is not among those of `others`, a small table; a row whose key is null is kept.
 
     Returns:
         A step for `DataFrame.transform`.
@@ -82,9 +82,9 @@ def not_among(others: DataFrame, *keys: str) -> Callable[[DataFrame], DataFrame]
 
 
 def within(interval: TimeRange, column: str) -> Callable[[DataFrame], DataFrame]:
-    """Keep the rows whose timestamp lies in the half-open interval, and those that have none.
+    """Keep the rows whose timestamp is in the half-open interval, and the rows without a timestamp.
 
-    A row without a time belongs to no interval; it is kept so that the table's checks see it.
+    A row without a timestamp belongs to no interval; it is kept so that the table's checks see it.
 
     Returns:
         A step for `DataFrame.transform`.
@@ -98,7 +98,7 @@ def within(interval: TimeRange, column: str) -> Callable[[DataFrame], DataFrame]
 
 
 def product_analytics(sales: DataFrame) -> DataFrame:
-    """What each product sold in each month, and its place in its category.
+    """Aggregate the sales of each product and month, and rank the products of each category.
 
     Args:
         sales: one row per product and purchase: product_id, category, sold_at (timestamp), customer_id, quantity,
@@ -106,9 +106,10 @@ def product_analytics(sales: DataFrame) -> DataFrame:
 
     Returns:
         product_id, category, month (timestamp: its first moment, UTC), revenue (decimal(12,2)), units (bigint),
-        purchases (bigint), buyers (bigint: distinct customers), revenue_rank (int: 1 sold most in its category
-        and month; equal revenue, equal rank), category_share (double: of the category's revenue in the month; null
-        where that is 0). A product whose rows disagree about its category gets the alphabetically first known one.
+        purchases (bigint), buyers (bigint: distinct customers), revenue_rank (int: 1 is the greatest revenue
+        in its category and month; equal revenue has equal rank), category_share (double: share of the category's
+        revenue in the month; null if that is 0). A product with several categories gets the alphabetically first
+        known one.
     """
     known = F.min(F.when(F.col("category") != UNKNOWN, F.col("category")))
     monthly = sales.groupBy("product_id", F.date_trunc("month", "sold_at").alias("month")).agg(
@@ -136,13 +137,13 @@ def product_analytics(sales: DataFrame) -> DataFrame:
 def churn_labels(
     purchases: DataFrame, moments: Sequence[datetime], *, active_days: int = 90, horizon_days: int = 28
 ) -> DataFrame:
-    """Who, of those that bought lately, buys nothing in the time that follows.
+    """Label each recently active customer: whether the customer buys nothing in the following days.
 
     Args:
         purchases: customer_id, purchased_at (timestamp); must reach `horizon_days` beyond the last moment.
-        moments: at which the question is asked.
-        active_days: a customer counts who bought within so many days before.
-        horizon_days: and has churned who buys nothing within so many days after.
+        moments: the moments of the labels.
+        active_days: only customers with a purchase in this many days before the moment get a label.
+        horizon_days: a customer without a purchase in this many days after the moment has churned.
 
     Returns:
         customer_id, event_timestamp (the moment), churned (boolean).

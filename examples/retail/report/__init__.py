@@ -1,6 +1,6 @@
-"""What the demo's report shows beyond that of any pipeline: households, churn, and a correction before and after.
+"""Sections that only the demo's report has: households, churn, and a correction before and after.
 
-These sections belong to `asgard demo`, so they use what is internal to Asgard; a pipeline needs public names alone.
+These sections belong to `asgard demo`, so they use internal parts of Asgard; a pipeline needs only public names.
 """
 
 from pathlib import Path
@@ -16,22 +16,22 @@ from examples.retail.report.plots import gold_plots, score_plot
 from examples.retail.report.training_set import TrainingFact, training_fact
 
 SOURCE = "The data are the Complete Journey study by 84.51°, for research and education."
-"""What the page's foot says of the data."""
+"""Note about the data in the page's footer."""
 _HERE = Path(__file__).parent
 
 
 def sections(
     lake: Lakehouse, at: str, features: FeatureFacts, training_set: Path, models: ModelFacts, online: OnlineFacts
 ) -> tuple[Section, ...]:
-    """The sections.
+    """Make the sections.
 
     Args:
-        lake: where the gold tables are.
-        at: the commit that they are read at, `name@hash`.
-        features: registered views.
-        training_set: its file; without one there is no section of it.
-        models: what the demo trained.
-        online: what lookups gave before and after the corrections.
+        lake: the lakehouse with the gold tables.
+        at: the commit at which they are read, `name@hash`.
+        features: facts of the registered views.
+        training_set: file of the training set; if it does not exist, its section is left out.
+        models: facts of the models that the demo trained.
+        online: results of lookups before and after the corrections.
     """
     training = training_fact(training_set, [fact.view for fact in features.views])
     plots = gold_plots(lake, at)
@@ -44,13 +44,13 @@ def sections(
 
 
 def training_section(training: TrainingFact) -> Section:
-    """The training set: what was known at each label's time."""
+    """Make the section of the training set: the features known at each label's time."""
     body = rendered("training_set.html.j2", _HERE, training=training, plots=drawn(training.plots))
     return Section("training", "The training set", body)
 
 
 def scores_section(models: ModelFacts) -> Section:
-    """The two models side by side, and what the better one predicts."""
+    """Make the section that compares the two models, and shows the better one's predictions."""
     predictions = models.predictions
     body = rendered(
         "scores.html.j2",
@@ -67,6 +67,6 @@ def scores_section(models: ModelFacts) -> Section:
 
 
 def corrections_section(online: OnlineFacts) -> Section:
-    """Two households before and after a correction and a deletion."""
+    """Make the section of two households, before and after a correction and a deletion."""
     body = rendered("corrections.html.j2", _HERE, online=shown_corrections(online))
     return Section("corrections", "A correction and a deletion", body)

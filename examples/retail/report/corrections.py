@@ -1,4 +1,4 @@
-"""The correction and the deletion as the report shows them: lookups before and after, and what the syncs wrote."""
+"""The report's content about the correction and the deletion: lookups before and after, and counts of the syncs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from asgard.local.demo.lookups import OnlineFacts, changes, sync_lines
 
 
 def shown_corrections(facts: OnlineFacts) -> Mapping[str, Any]:
-    """The section of the page."""
+    """Values for the template of the section."""
     return {
         "facts": facts,
         "households": [
@@ -19,8 +19,8 @@ def shown_corrections(facts: OnlineFacts) -> Mapping[str, Any]:
             },
             {
                 "title": f"Household {facts.erased} asked to be forgotten",
-                "note": "Its rows are gone from the tables that the pipeline computes, and from Redis. The "
-                "table of predictions keeps what earlier runs said of it.",
+                "note": "Its rows were removed from the tables that the pipeline computes, and from Redis. The "
+                "table of predictions keeps the rows of earlier runs.",
                 "changes": changes(facts, facts.erased),
             },
         ],
@@ -29,5 +29,5 @@ def shown_corrections(facts: OnlineFacts) -> Mapping[str, Any]:
 
 
 def _syncs(facts: OnlineFacts) -> Sequence[Mapping[str, Any]]:
-    titles = (("What the first sync wrote", facts.before), ("What the sync after that wrote", facts.after))
+    titles = (("What the first sync wrote", facts.before), ("What the next sync wrote", facts.after))
     return [{"title": title, "lines": sync_lines(seen)} for title, seen in titles if seen is not None]

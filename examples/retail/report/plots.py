@@ -26,7 +26,7 @@ _TOP_FEATURES = 10
 
 
 def gold_plots(lake: Lakehouse, ref: str) -> list[Plot]:
-    """The plots of the retail pipeline's gold tables at a ref (`name` or `name@hash`); none where none is there."""
+    """The plots of the retail pipeline's gold tables at a ref (`name` or `name@hash`); a missing table has no plots."""
     contents = lake.nessie.contents(ref, (CUSTOMERS, DEPARTMENTS))
     plots: list[Plot] = []
     if CUSTOMERS in contents:
@@ -46,7 +46,7 @@ def _columns(state: TableState, names: Sequence[str]) -> "pandas.DataFrame":
 
 
 def customer_plots(rows: "pandas.DataFrame") -> list[Plot]:
-    """Of event_timestamp, customer_lifetime_value, purchase_frequency and churned; none without a row."""
+    """Plots of event_timestamp, customer_lifetime_value, purchase_frequency and churned; [] if there are no rows."""
     if rows.empty:
         return []
     newest = rows["event_timestamp"].max()
@@ -108,7 +108,7 @@ def _concentration(values: "pandas.Series[float]") -> Plot:
     return Plot(
         "How much the best customers buy",
         svg_of(draw, "Curve of the share of sales by share of customers"),
-        f"The best fifth of all customers make {fifth:.0f} % of sales. The dashed line is where all buy alike.",
+        f"The best fifth of all customers make {fifth:.0f} % of sales. The dashed line: all buy equally much.",
     )
 
 
@@ -132,7 +132,7 @@ def _churn_share(rows: "pandas.DataFrame") -> Plot:
 
 
 def _weekly_sales(rows: "pandas.DataFrame") -> Plot:
-    """What customers spent each week: how much their lifetime values grew since the Monday before."""
+    """Plot the sales of each week: the growth of lifetime values since the Monday before."""
     total = rows.groupby("event_timestamp")["customer_lifetime_value"].sum().sort_index()
     weekly = total.diff().dropna()
 
@@ -150,7 +150,7 @@ def _weekly_sales(rows: "pandas.DataFrame") -> Plot:
 
 
 def department_plots(rows: "pandas.DataFrame") -> list[Plot]:
-    """Of department and revenue; none without a row."""
+    """Plots of department and revenue; [] if there are no rows."""
     if rows.empty:
         return []
     revenue = rows.assign(revenue=rows["revenue"].astype(float)).groupby("department")["revenue"].sum()
@@ -177,10 +177,10 @@ def department_plots(rows: "pandas.DataFrame") -> list[Plot]:
 
 
 def training_plots(rows: "pandas.DataFrame", time: str, features: Sequence[str]) -> list[Plot]:
-    """Of a training set: its labels by time, if they say whether somebody churned, and how often a feature is missing.
+    """Plots of a training set: its labels by time, if it has column `churned`, and how often each feature is missing.
 
     Args:
-        rows: of the set.
+        rows: rows of the set.
         time: the labels' time column.
         features: the features' columns.
     """
@@ -206,8 +206,8 @@ def _labels_by_time(rows: "pandas.DataFrame", time: str) -> Plot:
     return Plot(
         "Labels by month, and how many churned",
         svg_of(draw, "Bars of labels by month, those that churned solid"),
-        f"{total:.1f} % of {len(rows):,} labels churned; {share.min():.1f} % to {share.max():.1f} % by month. To say "
-        f"that nobody churns is right for {100 - total:.1f} %: a model has to beat that.",
+        f"{total:.1f} % of {len(rows):,} labels churned; {share.min():.1f} % to {share.max():.1f} % by month. To "
+        f"predict that nobody churns is right for {100 - total:.1f} %: a model has to beat that.",
     )
 
 
@@ -244,7 +244,7 @@ def _dollars(value: float) -> str:
 
 
 def score_plot(predictions: Predictions) -> Plot:
-    """How the scores of all households are spread."""
+    """Plot the distribution of all households' scores."""
     scores = predictions.rows[SCORE]
     middle, above = float(scores.median()), int((scores >= THRESHOLD).sum())
 

@@ -1,4 +1,4 @@
-"""The training set as the report shows it: what its manifest says, the rows of one entity, and plots of all."""
+"""The report's content about the training set: its manifest, the rows of one entity, and plots of all rows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,9 +23,9 @@ class TrainingFact:
     """A training set on disk.
 
     Attributes:
-        file: its name.
-        rows: of one entity, in the order of their times.
-        plots: of all rows.
+        file: name of the file.
+        rows: rows of one entity, ordered by time.
+        plots: plots of all rows.
     """
 
     file: str
@@ -44,11 +44,11 @@ class TrainingFact:
 
 
 def training_fact(path: Path, views: Sequence[FeatureView]) -> TrainingFact | None:
-    """The training set at a path, if there is one.
+    """Read the facts of a training set; None if there is none at the path.
 
     Args:
-        path: of its file.
-        views: that are registered.
+        path: file of the training set.
+        views: registered views.
     """
     import pyarrow.parquet as pq
 
@@ -72,17 +72,17 @@ def sample_of(
     views: Sequence[FeatureView],
     features: Sequence[str],
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Rows of one entity: of those with most labels one whose labels differ, and of them the first.
+    """Select the rows of one entity: the one whose labels differ most, then with the most rows, then the first.
 
     Args:
         rows: a training set.
-        keys: of the entity.
-        time: the labels' time.
-        views: whose first features are shown.
-        features: all features' columns, those on demand too.
+        keys: key columns of the entity.
+        time: the labels' time column.
+        views: the views whose first features are shown.
+        features: columns of all features, including on-demand features.
 
     Returns:
-        Columns, and values as they are printed.
+        Columns, and values for display.
     """
     own = [str(name) for name in rows.columns if name not in features]
     own_features = {name for view in views for name in view.feature_names}
@@ -96,12 +96,12 @@ def sample_of(
     ranked["kinds"] = groups[labels].nunique().sum(axis=1) if labels else 1
     entity = ranked.sort_values(["kinds", "count"], ascending=False, kind="stable").index[0]
     found = groups.get_group(entity if isinstance(entity, tuple) else (entity,)).sort_values(time)
-    found[list(keys)] = found[list(keys)].astype(str)  # names, though they may be made of digits
+    found[list(keys)] = found[list(keys)].astype(str)  # keys are names, even if they consist of digits
     return columns, [tuple(map(_plain, row)) for row in found[columns].head(_SAMPLE_ROWS).itertuples(index=False)]
 
 
 def _plain(value: Any) -> Any:
-    """For people: days without their midnight, None for all that is missing."""
+    """Convert a value for display: midnights as days, every missing value as None."""
     import pandas as pd
 
     if pd.isna(value):
