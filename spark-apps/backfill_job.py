@@ -1,4 +1,4 @@
-"""What spark-submit starts for the backfill job; the parameters are those of `asgard backfill`."""
+"""The script that spark-submit starts for the backfill job; it takes the arguments of `asgard backfill`."""
 
 from asgard.jobs.backfill_job import main
 

@@ -1,4 +1,4 @@
-"""What spark-submit starts for the batch-predict job; the parameters are those of `asgard batch-predict`."""
+"""The script that spark-submit starts for the batch-predict job; it takes the arguments of `asgard batch-predict`."""
 
 from asgard.jobs.batch_predict_job import main
 

@@ -1,4 +1,4 @@
-"""What spark-submit starts for the ingest job; the parameters are those of `asgard ingest`."""
+"""The script that spark-submit starts for the ingest job; it takes the arguments of `asgard ingest`."""
 
 from asgard.jobs.ingest_job import main
 

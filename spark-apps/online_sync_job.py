@@ -1,4 +1,4 @@
-"""What spark-submit starts for the online-sync job; the parameters are those of `asgard online-sync`."""
+"""The script that spark-submit starts for the online-sync job; it takes the arguments of `asgard online-sync`."""
 
 from asgard.jobs.online_sync_job import main
 

@@ -1,4 +1,4 @@
-"""What spark-submit starts for the train job; the parameters are those of `asgard train`."""
+"""The script that spark-submit starts for the train job; it takes the arguments of `asgard train`."""
 
 from asgard.jobs.train_job import main
 
