@@ -1,7 +1,7 @@
 """B1: what Write-Audit-Publish costs on top of the same Spark write as a plain append.
 
-20.9 M rows of the example's promotions, five columns. With ten checks (five not_null, two ranges, a row count, a mean
-and a regular expression), and with only those that Iceberg's statistics answer.
+20.9 M rows of the example's promotions, five columns. One side has ten checks (five not_null, two ranges, a row count,
+a mean and a regular expression), the other only the checks that Iceberg's statistics answer.
 """
 
 from asgard.common.names import TableName
@@ -41,7 +41,7 @@ def main() -> None:
             table = declare_table(f"bronze.{name}", checks=checks)  # type: ignore[arg-type]
             execute(lake, RunRequest("b01"), lambda attempt: attempt.write(table, rows))
 
-        for name in ("plain", "ten", "free"):  # the plain table is made like the others
+        for name in ("plain", "ten", "free"):  # the plain table is created like the others
             empty = declare_table(f"bronze.{name}")
             execute(lake, RunRequest("b01"), lambda attempt, empty=empty: attempt.write(empty, rows.limit(0)))
         seconds = interleave(

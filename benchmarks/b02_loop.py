@@ -1,4 +1,4 @@
-"""B2: the protocol's calls to Nessie, through Asgard's door and as raw requests, at growing depths of history.
+"""B2: the protocol's calls to Nessie, by Asgard's client and as raw requests, at growing depths of history.
 
 One loop: read main's head, branch, commit a table on the branch, diff, read main's head, publish by one commit, drop
 the branch. Both sides make the same calls over one pooled connection and end in the same state.
@@ -18,7 +18,7 @@ KEY = ("bench", "table")
 
 
 def content(number: int, known: Content | None) -> Content:
-    """A table content, as Iceberg's catalog would commit it."""
+    """Return a table content as Iceberg's catalog would commit it."""
     raw: dict[str, Any] = {
         "type": "ICEBERG_TABLE",
         "metadataLocation": f"file:/nowhere/{number}-{secrets.token_hex(4)}.json",
@@ -31,7 +31,7 @@ def content(number: int, known: Content | None) -> Content:
 
 
 def through_the_door(nessie: Nessie, times: int) -> None:
-    """The loop by Asgard's client."""
+    """Run the loop by Asgard's client."""
     for number in range(times):
         known = nessie.content("main", TableName(*KEY))
         head = nessie.head("main")
@@ -84,7 +84,7 @@ class Raw:
 
 
 def deepen(raw: Raw, depth: int) -> None:
-    """Publish one table until main's history is about `depth` commits longer: deeper, with no more tables."""
+    """Publish one table until main's history is about `depth` commits longer, without more tables."""
     for number in range(depth):
         keys = {"requestedKeys": [{"elements": ["bench", "deep"]}]}
         found = raw.call("POST", "/trees/main/contents", keys)["contents"]

@@ -44,7 +44,7 @@ def main() -> None:
             f"(random() * {SECONDS})::BIGINT) * 1000000) AS event_timestamp, {values} FROM range({rows})) "
             f"TO '{folder}/rows.parquet'"
         )
-        # Feast makes one of equal labels: each has a number of its own, and the key and time that make it unique.
+        # Feast merges labels with equal key and time, so each label has a unique key and time, and its own number.
         connection.execute(
             f"COPY (SELECT DISTINCT ON (customer_id, event_timestamp) * FROM (SELECT (random() * {customers})::BIGINT "
             f"AS customer_id, make_timestamptz((1704067200 + (random() * {SECONDS})::BIGINT) * 1000000) AS "
@@ -103,14 +103,14 @@ def as_spark(request: SetRequest) -> SetRequest:
 
 
 def by_asgard(lake: Lakehouse, request: SetRequest, out: Path) -> None:
-    """The join of a training set, and its audit."""
+    """Join and audit a training set."""
     with duck.connect(lake.settings) as connection:
         labels, columns = load_labels(connection, request.labels, request.labels.pinned(lake), request.views)
         join_by_duckdb(connection, labels, request.join(columns), out)
 
 
 def by_hand(folder: Path, files: list[str]) -> None:
-    """What a person who knows DuckDB writes."""
+    """Join by the query that a person who knows DuckDB would write."""
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
     fresh = f"r.event_timestamp >= l.event_timestamp - INTERVAL {TTL_DAYS} DAY"
@@ -124,7 +124,7 @@ def by_hand(folder: Path, files: list[str]) -> None:
 
 
 def feast_side(folder: Path, files: list[str], name: str) -> Any:
-    """Feast on the same files, through its DuckDB store."""
+    """Set up Feast on the same files, with its DuckDB store; returns the join."""
     import pandas as pd
     import pyarrow.parquet as pq
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource
@@ -158,7 +158,7 @@ def feast_side(folder: Path, files: list[str], name: str) -> Any:
 
 
 def summary(path: Path) -> tuple[Any, ...]:
-    """What must be equal: rows, rows with features, and each feature's exact multiset by label."""
+    """Values that must be equal on all sides: rows, rows with features, and each feature's exact multiset by label."""
     features = ", ".join(f"bit_xor(hash(label, {feature}))" for feature in FEATURES)
     return duckdb.sql(f"SELECT count(*), count(f0), {features} FROM '{path}'").fetchall()[0]
 

@@ -1,8 +1,8 @@
-"""Windowed aggregates of the newest day: from partials, against all 90 days again.
+"""Windowed aggregates of the newest day: from partials, against recomputing all 90 days.
 
-Twenty million events of 90 days; each day's active customers have some ten events. Both sides write the same rows as of
-the newest midnight: the one from every event of the window, the other from the newest day's events and the partials of
-the days before, which earlier runs left.
+Twenty million events of 90 days; each day's active customers have about ten events. Both sides write the same rows as
+of the newest midnight: one side from every event of the window, the other from the newest day's events and the partials
+of the days before, which earlier runs wrote.
 """
 
 import shutil
@@ -43,7 +43,7 @@ def main() -> None:
         settings = load_settings({"project_dir": name, "spark_driver_memory": "4g"})
         spark = open_session(settings, "windows", {}, {})
         per_day = events // DAYS
-        # Each day another tenth of the customers is active.
+        # A different tenth of the customers is active each day.
         spark.range(events).selectExpr(
             f"date_add(DATE'2024-01-01', CAST(id % {DAYS} AS INT)) AS day",
             f"timestamp_micros(unix_micros(TIMESTAMP'2024-01-01') + (id % {DAYS}) * 86400000000 "
@@ -58,7 +58,9 @@ def main() -> None:
         earlier.selectExpr("*", "DATE(bucket) AS day").repartition("day").write.partitionBy("day").parquet(
             f"{folder}/partials"
         )
-        kept = spark.read.parquet(f"{folder}/partials").drop("day")  # a table's schema is known, and not read again
+        kept = spark.read.parquet(f"{folder}/partials").drop(
+            "day"
+        )  # only for its schema, which a real table has without reading files
 
         def whole() -> None:
             DECLARED.compute(all_events, [moment]).write.mode("overwrite").parquet(f"{folder}/whole")

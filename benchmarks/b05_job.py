@@ -1,7 +1,7 @@
-"""The whole of a batch prediction, as `asgard batch-predict` does it in a process of its own.
+"""A complete batch prediction by `asgard batch-predict`, in a separate process.
 
 A hundred thousand entities of twenty features: MLflow, verification, Spark's start, the latest rows, scoring, the audit
-on a branch, the publish. The model is trained and promoted by the command line too.
+on a branch, the publish. The command line also trains and promotes the model.
 """
 
 import os
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def make_labels(path: Path, rows: int) -> None:
-    """A label for each of some customers."""
+    """Write a label for each of some customers."""
     duckdb.connect().execute(
         "COPY (SELECT range AS customer_id, to_timestamp(1704067200 + 86400 + range) AS event_timestamp, "
         f"(random() < 0.3)::INT AS left FROM range({min(rows, 20_000)})) TO '{path}'"
@@ -80,7 +80,7 @@ def make_labels(path: Path, rows: int) -> None:
 
 
 def publish(lake: Lakehouse, folder: Path, rows: int, day: int) -> None:
-    """A row of each customer, of one day, in place of those before."""
+    """Replace the table by one row for each customer, of one day."""
     values = ", ".join(f"random() AS {feature}" for feature in FEATURES)
     at = f"to_timestamp(1704067200 + {day} * 3600)"
     duckdb.connect().execute(
@@ -93,7 +93,7 @@ def publish(lake: Lakehouse, folder: Path, rows: int, day: int) -> None:
 
 
 def command(folder: Path, *arguments: str) -> float:
-    """Run `asgard`; seconds."""
+    """Run `asgard`, and return the seconds."""
     began = time.perf_counter()
     words = [sys.executable, "-m", "asgard.cli", *arguments, "--dir", str(folder)]
     done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)

@@ -1,7 +1,7 @@
 """B5: batch prediction with LightGBM, against one process on every core, and against MLflow's own Spark function.
 
 Five million rows of twenty features, a model of a hundred trees. All sides read the same Parquet files and write
-Parquet with the same two columns; what they wrote must be equal, bit for bit.
+Parquet with the same two columns; the written values must be bit-for-bit equal.
 """
 
 import os
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def make_rows(folder: Path, rows: int) -> None:
-    """Files of normal and of rounded numbers, one in a hundred of them null."""
+    """Write files of normal and of rounded numbers, of which one in a hundred is null."""
     folder.mkdir()
     generator = np.random.default_rng(5)
     for number in range(FILES):
@@ -89,14 +89,14 @@ def make_rows(folder: Path, rows: int) -> None:
 
 
 def numbers(generator: np.random.Generator, count: int) -> "np.ndarray[Any, Any]":
-    """Half of the columns normal, half rounded to quarters."""
+    """Draw numbers: half of the columns normal, half rounded to quarters."""
     values = generator.normal(size=(count, len(FEATURES)))
     values[:, 10:] = np.round(values[:, 10:] * 100) / 4
     return values
 
 
 def train() -> Any:
-    """The model: 31 leaves a tree."""
+    """Train the model, with 31 leaves in each tree."""
     import lightgbm
 
     generator = np.random.default_rng(7)
@@ -107,12 +107,12 @@ def train() -> Any:
 
 
 def write(frame: "DataFrame", target: Path) -> None:
-    """By Spark, with the codec that the other side uses."""
+    """Write by Spark, with the same compression as the other side."""
     frame.write.mode("overwrite").option("compression", "zstd").parquet(str(target))
 
 
 def in_one_process(booster: Any, source: Path, target: Path) -> None:
-    """What a person who knows LightGBM and Arrow writes."""
+    """Predict with the code that a person who knows LightGBM and Arrow would write."""
     target.mkdir(exist_ok=True)
     schema = pa.schema([("id", pa.int64()), ("prediction", pa.float64())])
     with pq.ParquetWriter(target / "part.parquet", schema, compression="zstd") as writer:
@@ -122,7 +122,7 @@ def in_one_process(booster: Any, source: Path, target: Path) -> None:
 
 
 def mlflow_side(spark: "SparkSession", given: "DataFrame", booster: Any, folder: Path) -> Any:
-    """MLflow's own function, on a model folder that MLflow saved."""
+    """Set up MLflow's own function, on a model folder that MLflow saved."""
     from pyspark.sql import functions as F
 
     mlflow = import_mlflow()
@@ -142,7 +142,7 @@ def mlflow_side(spark: "SparkSession", given: "DataFrame", booster: Any, folder:
 
 
 def summary(folder: Path) -> "np.ndarray[Any, Any]":
-    """Predictions in the order of the ids."""
+    """Read the predictions, in the order of the ids."""
     files = sorted(folder.glob("*.parquet"))
     table = pa.concat_tables(pq.read_table(file) for file in files).sort_by("id")
     assert np.array_equal(table["id"].to_numpy(), np.arange(len(table)))

@@ -1,7 +1,7 @@
-"""B6: the first load of a million entities into Redis, against the same commands sent as fast as Redis takes them.
+"""B6: the first load of a million entities into Redis, against the same commands sent as fast as Redis accepts them.
 
-The ceiling sends the very bytes that Asgard sends, encoded beforehand, through one socket, and counts the replies: no
-reading of Parquet, no encoding. Feast's writer gets some rows, and its rate is compared.
+The ceiling sends exactly the bytes that Asgard sends, encoded beforehand, through one socket, and counts the replies:
+it reads no Parquet and encodes nothing. Feast's writer writes fewer rows, and its rate is compared.
 """
 
 import socket
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 class Recorded:
-    """What a sync sent: the bytes of its scripts' calls, how many they are, and the token in them."""
+    """What a sync sent: the bytes of its script calls, their number, and their token."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -72,7 +72,7 @@ class Recorded:
 
 
 def record(made: OnlineView) -> Recorded:
-    """One first load, listened to."""
+    """Record the bytes of one first load."""
     from redis.connection import Connection
 
     found, send_packed = Recorded(), Connection.send_packed_command
@@ -96,7 +96,7 @@ def record(made: OnlineView) -> Recorded:
 
 
 def send(where: str, recorded: Recorded) -> None:
-    """Send all, read every reply meanwhile."""
+    """Send everything, and read every reply meanwhile."""
     host, _, port = where.removeprefix("redis://").partition("/")[0].partition(":")
     with socket.create_connection((host, int(port))) as connection:
         reader, replies = hiredis.Reader(), 0

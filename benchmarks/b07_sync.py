@@ -1,4 +1,4 @@
-"""B7: a sync after one row in a hundred changed, and after nothing but files changed, against a full reload."""
+"""B7: a sync after one row in a hundred changed, and after only the files changed, against a full reload."""
 
 import time
 from statistics import median

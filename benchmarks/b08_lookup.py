@@ -1,7 +1,7 @@
 """B8: lookups of one and of a hundred entities, against redis-py for the same bytes, and against Feast's own.
 
-Each side answers the same entities, in an order that is drawn each time. Asgard and Feast give a dict of the features'
-lists, decoded, which must be equal; redis-py gives the bytes of the same keys as Redis has them, by one MGET. Times are
+Each side looks up the same entities; the order of the sides is random each time. Asgard and Feast return a dict of the
+decoded features' lists, which must be equal; redis-py returns the stored bytes of the same keys, by one MGET. Times are
 of single calls.
 """
 
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def measure(size: int, calls: int, sides: dict[str, Callable[[list[int]], Any]]) -> dict[str, list[float]]:
-    """Seconds of each call; who follows whom is drawn, since who follows Feast finds the processor's caches cold."""
+    """Measure the seconds of each call; the sides alternate at random, since Feast leaves the processor's caches cold."""
     drawn = random.Random(8)
     times: dict[str, list[float]] = {side: [] for side in sides}
     for number in range(calls + 20):

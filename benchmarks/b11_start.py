@@ -1,4 +1,4 @@
-"""B11: cold starts: `asgard --help` against an empty Python, and a job's own start against an empty Spark job."""
+"""B11: cold starts: `asgard --help` against an empty Python program, and a job's start against an empty Spark job."""
 
 import subprocess
 import sys
@@ -64,12 +64,12 @@ def main() -> None:
 
 
 def empty_job(settings: Settings) -> str:
-    """A Spark job of the same jars without Asgard."""
+    """Return a Spark job with the same jars, without Asgard."""
     return EMPTY.format(jars=",".join(map(str, spark_jars(settings))))
 
 
 def run(*command: str, settings: Settings | None = None) -> None:
-    """One process, to its end."""
+    """Run one process, and wait until it ends."""
     environment = None
     if settings is not None:
         import os

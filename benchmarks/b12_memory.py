@@ -1,7 +1,7 @@
 """B12: peak memory of a training set's process as its rows grow tenfold.
 
-Each size is made by a process of its own, within the same bounds: what DuckDB may keep in memory, and the JVM's heap.
-The larger size is far beyond both, so a join that collected rows, or a bound that does not hold, would show.
+A separate process makes each size, with the same limits: DuckDB's memory and the JVM's heap. The larger size is far
+beyond both, so a join that collected rows, or a limit without effect, would show.
 """
 
 import json
@@ -27,7 +27,7 @@ from benchmarks.peaks import in_a_process, java, mib, peak
 FEATURES = tuple(f"f{number}" for number in range(10))
 BOUNDS = {
     Engine.DUCKDB: {"duckdb_memory": "256m"},
-    # With an executor of its own: in local mode the driver's process is the executor's too.
+    # With a separate executor: in local mode the driver's process is also the executor.
     Engine.SPARK: {"duckdb_memory": "128m", "spark_driver_memory": "1g", "spark_master": "local-cluster[1,2,2048]"},
 }
 SECONDS = 365 * 86_400
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def _make(settings: Settings, size: str, rows: int) -> None:
-    """A registered view of so many rows, and a tenth as many labels."""
+    """Make a registered view with this many rows, and a tenth as many labels."""
     customers = rows // 50
     drawn = (
         f"SELECT (random() * {customers})::BIGINT AS customer_id, "

@@ -1,7 +1,7 @@
 """B12 for predictions: peak memory of the driver as the rows grow tenfold.
 
-Each size is predicted by a process of its own, with the same heap. The larger size is far beyond it, so a job that
-collected rows would show, or die.
+A separate process predicts each size, with the same heap. The larger size is far beyond the heap, so a job that
+collected rows would show a higher peak, or crash.
 """
 
 import json
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def predict(folder: Path, size: str, sha256: str) -> None:
-    """What the process does: it says rows and peaks as JSON."""
+    """Predict one size, and print rows and peaks as JSON; runs in the separate process."""
     artifact = Artifact.read(folder / "model", sha256)
     spark = open_session(load_settings({"project_dir": str(folder), "spark_driver_memory": HEAP}), "b12", {}, {})
     given = spark.read.parquet(str(folder / size))

@@ -1,7 +1,7 @@
 """B12 for the online sync: peak memory of its process as the entities grow tenfold.
 
-Each size is synced into an empty Redis by a process of its own: by DuckDB, and by Spark, where the JVM counts too. Then
-one row in a hundred changes, and another process syncs that.
+A separate process syncs each size into an empty Redis: once by DuckDB, and once by Spark, where the JVM is measured
+too. Then one row in a hundred changes, and another process syncs the change.
 """
 
 import json
@@ -45,7 +45,7 @@ def main() -> None:
             made.store.client.flushall()
             measured(KINDS[2], Mode.REBUILD, Engine.SPARK)
             assert all(each[size]["rows"] == rows * factor for each in peaks.values())
-            made.lake.spark.stop()  # the next size has a catalog of its own
+            made.lake.spark.stop()  # the next size has its own catalog
     lines = []
     for kind, found in peaks.items():
         for process in ("python", "java"):
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def one_sync(folder: str, engine: str) -> None:
-    """What the process does: it says what it did and its peaks, as JSON."""
+    """Sync once, and print the mode, the rows and the peaks as JSON; runs in the separate process."""
     given = {"project_dir": folder, "spark_driver_memory": HEAP, "duckdb_memory": DUCKDB_MEMORY}
     lake = Lakehouse(load_settings(given))
     done = sync(lake, Store.of(lake.settings), the_view(), engine=Engine(engine), say=lambda _line: None)

@@ -1,4 +1,4 @@
-"""Interleaved rounds, medians and ratios, and the table in docs/benchmarks.md."""
+"""Shared parts of the benchmarks: interleaved rounds, medians and ratios, and the tables in docs/benchmarks.md."""
 
 import argparse
 import platform
@@ -28,9 +28,9 @@ class Row:
 
 
 def parse(description: str | None) -> argparse.Namespace:
-    """The options that every benchmark has."""
+    """Parse the options that every benchmark has."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="a small size that ends within a minute")
+    parser.add_argument("--quick", action="store_true", help="use a small size, which ends within a minute")
     parser.add_argument("--rounds", type=int, default=0, help="rounds after the warm-up (default 5; quick: 2)")
     arguments = parser.parse_args()
     arguments.rounds = arguments.rounds or (2 if arguments.quick else 5)
@@ -38,7 +38,7 @@ def parse(description: str | None) -> argparse.Namespace:
 
 
 def interleave(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each side, in turn: one round to warm up, then `rounds` that count."""
+    """Measure the seconds of each side, in turn: one round to warm up, then `rounds` measured rounds."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
         for name, side in sides.items():
@@ -51,18 +51,18 @@ def interleave(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
 
 
 def ratio(mine: Sequence[float], other: Sequence[float]) -> float:
-    """The median of the ratios round by round, so that a machine whose speed drifts does not matter."""
+    """Return the median of the ratios of each round, so that changes in the machine's speed cancel out."""
     return statistics.median(a / b for a, b in zip(mine, other, strict=True))
 
 
 def spread(seconds: Sequence[float]) -> str:
-    """Median and range, for the reader's eye."""
+    """Format median and range for the table."""
     return f"{statistics.median(seconds):.3g} s ({min(seconds):.3g} to {max(seconds):.3g})"
 
 
 @contextmanager
 def project(*others: str) -> Iterator[Settings]:
-    """A project folder of its own, with Nessie running, and other services that are named."""
+    """Open a temporary project folder, with Nessie and the named services running."""
     with tempfile.TemporaryDirectory(prefix="asgard-bench-") as folder:
         settings = load_settings({"project_dir": folder, "spark_driver_memory": "3g"})
         services.up(settings, only=["nessie", *others])
@@ -73,7 +73,7 @@ def project(*others: str) -> Iterator[Settings]:
 
 
 def report(name: str, title: str, sizes: str, rows: Sequence[Row], *, quick: bool) -> None:
-    """Print the table and, for a full-size run, put it into docs/benchmarks.md."""
+    """Print the table; after a full-size run, also write it to docs/benchmarks.md."""
     versions = ", ".join(f"{package} {version(package)}" for package in ("pyspark", "pyiceberg", "urllib3"))
     lines = [
         f"## {title}",

@@ -1,4 +1,4 @@
-"""What the benchmarks of the online store share: a published view of ten doubles an entity, and Feast beside it."""
+"""Shared parts of the online store's benchmarks: a published view of ten doubles for each entity, and Feast's view."""
 
 import os
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ from benchmarks.harness import project
 
 FEATURES = tuple(f"f{number}" for number in range(10))
 FEAST_ROWS = 20_000
-"""Feast writes some thousand rows a second: its rate is measured on so many."""
+"""Rows on which Feast's rate is measured: Feast writes only a few thousand rows a second."""
 
 
 @dataclass(frozen=True)
 class OnlineView:
-    """The view, where it is published, and the Redis."""
+    """The view, the lakehouse where it is published, and the Redis."""
 
     lake: Lakehouse
     store: Store
@@ -32,7 +32,7 @@ class OnlineView:
     folder: Path
 
     def publish(self, rows: int, *, day: int = 0, every: int = 1, mode: str = "append") -> None:
-        """A row for every so many-th entity, of a day."""
+        """Publish a row of one day for every `every`-th entity."""
         file = self.folder / "rows.parquet"
         values = ", ".join(f"random() AS {feature}" for feature in FEATURES)
         duckdb.connect().execute(
@@ -45,7 +45,7 @@ class OnlineView:
         execute(self.lake, RunRequest("benchmark"), lambda attempt: attempt.write(table, frame), lambda _line: None)
 
     def rewrite(self) -> None:
-        """The same rows in other files, as compaction leaves them."""
+        """Rewrite the same rows into other files, as compaction does."""
         frame = self.lake.frame(self.view.table, "main").repartition(3)
         table = declare_table(str(self.view.table), mode="replace")
         execute(self.lake, RunRequest("benchmark"), lambda attempt: attempt.write(table, frame), lambda _line: None)
@@ -53,20 +53,20 @@ class OnlineView:
 
 @contextmanager
 def online_view(codec: str = "packed") -> Iterator[OnlineView]:
-    """A project folder of its own, with Nessie and Redis running; nothing is published yet."""
+    """Open a temporary project folder, with Nessie and Redis running; nothing is published yet."""
     with project("redis") as settings:
         lake = Lakehouse.connect(settings, "online")
         yield OnlineView(lake, Store.of(settings), the_view(codec), Path(settings.project_dir))
 
 
 def the_view(codec: str = "packed") -> FeatureView:
-    """Ten doubles of a customer."""
+    """Return a view of ten doubles for each customer."""
     features = [Feature(feature, "double") for feature in FEATURES]
     return feature_view("customers", table="gold.customers", keys=("customer_id",), features=features, codec=codec)
 
 
 def feast_store(made: OnlineView) -> Any:
-    """Feast's own store in the same Redis, with the same view."""
+    """Set up Feast's own store in the same Redis, with the same view."""
     os.environ.setdefault("FEAST_USAGE", "False")
     from feast import Entity, FeatureStore, Field, FileSource, RepoConfig, ValueType
     from feast import FeatureView as FeastView
@@ -89,7 +89,7 @@ def feast_store(made: OnlineView) -> Any:
 
 
 def feast_rows(made: OnlineView) -> Any:
-    """Rows for Feast's writer."""
+    """Read the rows for Feast's writer."""
     table = made.lake.frame(made.view.table, "main").where(f"customer_id < {FEAST_ROWS}")
     frame = table.select("customer_id", *FEATURES).toPandas()
     frame["event_timestamp"] = datetime(2024, 1, 1, tzinfo=UTC)

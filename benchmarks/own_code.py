@@ -1,7 +1,7 @@
-"""What stays Asgard's own code, beside the library that could do it: readers, connections, Nessie, Feast's values.
+"""Asgard's own code against libraries that could replace it: readers, connections, Nessie, Feast's values.
 
-Readers get records that are each hard in one way, between two plain ones, and must give the texts of all three; or of a
-malformed one its own. Rates are of easy records.
+Each reader gets a file with one difficult record between two plain ones, and must return the fields of all three; for a
+malformed record, its whole text. Rates are measured on easy records.
 """
 
 import csv
@@ -48,7 +48,7 @@ CSV = (
     ("11,one\rtwo", ("11,one\rtwo",)),
     ("12,last", ("12", "last")),
 )
-"""A record's text, and its fields; of a malformed one its text alone."""
+"""A record's text, and its fields; for a malformed record, only its text."""
 JSON = (
     ('{"a":"x","b":"1"}', ("x", "1")),
     ('{"a":"x","b":1}', ("x", "1")),
@@ -166,7 +166,7 @@ JSON_READERS = {
 
 
 def spark_readers(made: OnlineView) -> tuple[Callable[[str], Rows], Callable[[str], Rows]]:
-    """Spark's own readers of both formats."""
+    """Return Spark's own readers of both formats."""
 
     def read(kind: str, text: str, **options: Any) -> Rows:
         path = made.folder / f"{secrets.token_hex(4)}.{kind}"
@@ -183,18 +183,18 @@ def spark_readers(made: OnlineView) -> tuple[Callable[[str], Rows], Callable[[st
 
 
 def right(reader: Callable[[str], Rows], records: Sequence[tuple[str, tuple[str | None, ...]]]) -> str:
-    """How many records a reader gives as they are, each of them in a file between two plain ones."""
+    """Count the records that a reader returns correctly, each in a file between two plain records."""
     first, last = records[0], records[-1]
     count = 0
     for text, fields in records:
-        with suppress(Exception):  # a reader that refuses the whole file gives no record
+        with suppress(Exception):  # a reader that refuses the whole file returns no record
             found = reader("".join(f"{each}\n" for each in (first[0], text, last[0])))
             count += sorted(found, key=repr) == sorted((first[1], fields, last[1]), key=repr)
     return f"{count} of {len(records)}"
 
 
 def readers(kind: str, sides: dict[str, Any], records: Any, easy: str, count: int, rounds: int) -> list[Row]:
-    """Rows of one format."""
+    """Measure the readers of one format."""
     rows = [Row(f"{kind}: records right, {name}", right(reader, records)) for name, reader in sides.items()]
     fast = {name: (lambda reader=reader: reader(easy)) for name, reader in sides.items() if name in ("own", "pyarrow")}
     seconds = interleave(fast, rounds)
@@ -207,7 +207,7 @@ def readers(kind: str, sides: dict[str, Any], records: Any, easy: str, count: in
 
 
 def connections(made: OnlineView, calls: int) -> list[Row]:
-    """One MGET by redis-py's client and by a connection that is kept."""
+    """Measure one MGET by redis-py's client and by a kept connection."""
     client = made.store.client
     client.flushall()
     client.set("x", b"0" * 100)
@@ -229,7 +229,7 @@ def connections(made: OnlineView, calls: int) -> list[Row]:
 
 
 def nessie(made: OnlineView, calls: int) -> list[Row]:
-    """A branch is made, read back and dropped."""
+    """Measure creating, reading and dropping a branch."""
     uri = made.lake.nessie.uri
     mine = Nessie(uri)
     config = {"endpoint": f"{uri}/api/v1", "verify": True, "default_branch": "main", "auth": {"type": "none"}}
@@ -260,7 +260,7 @@ def nessie(made: OnlineView, calls: int) -> list[Row]:
 
 
 def feast_values_rows(made: OnlineView, rows: int, rounds: int) -> list[Row]:
-    """B6 with codec feast, whose values Feast's own class writes; and what a lookup reads. B6's aims are for packed."""
+    """Measure B6 with codec feast, which uses Feast's own class, and decoding; B6's aims are for codec packed."""
     client = made.store.client
     feast, given = feast_store(made), feast_rows(made)
     recorded = record(made)

@@ -1,4 +1,4 @@
-"""The most memory that a process ever had (Linux)."""
+"""Peak memory of processes (Linux)."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def in_a_process(module: str, *arguments: str) -> dict[str, int]:
-    """What a module says, as its last line of JSON, when it runs in a process of its own."""
+    """Run a module in a separate process, and parse its last line of output as JSON."""
     command = [sys.executable, "-m", module, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -19,18 +19,18 @@ def in_a_process(module: str, *arguments: str) -> dict[str, int]:
 
 
 def peak(process: int) -> int:
-    """In bytes."""
+    """Return the peak memory of a process, in bytes."""
     return int(_status(Path("/proc") / str(process))["VmHWM"].split()[0]) * 1024
 
 
 def java() -> int:
-    """The JVM that this process started."""
+    """Find the process id of the JVM that this process started."""
     found = (entry for entry in Path("/proc").iterdir() if entry.name.isdigit())
     return next(int(entry.name) for entry in found if _is_mine(entry))
 
 
 def mib(size: int) -> str:
-    """For the reader's eye."""
+    """Format a size in MiB."""
     return f"{size / 2**20:,.0f} MiB"
 
 

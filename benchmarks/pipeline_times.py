@@ -14,7 +14,7 @@ TABLES = ("customers", "transactions", "tickets")
 
 
 def main() -> None:
-    """Run the pipeline once, from nothing."""
+    """Run the pipeline once, in an empty project."""
     options = parse(__doc__)
     customers = 2_000 if options.quick else 100_000
     seconds: dict[str, float] = {}
