@@ -1,9 +1,8 @@
 """Make `.venv` from the locked requirements. `./run` calls this; it needs only Python itself.
 
-The packages are installed by uv (a third of pip's time), which pip installs first, by hash. Where uv does
-not get through (a proxy or an index that only pip is set up for), pip does it alone. What was installed is
-noted in `.venv`, so the next call ends at once; a call that was interrupted leaves a mark, and the next one
-starts afresh.
+First pip installs uv, by hash; then uv installs the packages (in a third of pip's time). If uv fails (a proxy
+or an index that only pip is configured for), pip installs them. A record in `.venv` says what was installed, so
+the next call ends at once. An interrupted call leaves a mark, and the next call installs everything again.
 """
 
 import ast
@@ -24,12 +23,12 @@ PIP = (BIN / "python", "-m", "pip", "install", "--quiet")
 UNFINISHED = VENV / "asgard-unfinished"
 LOCKS = {"build": (), "demo": ("demo.lock",), "dev": ("dev.lock",)}
 INCLUDES = {"build": ("build", "demo", "dev"), "demo": ("demo", "dev"), "dev": ("dev",)}
-"""For each level: the levels that have all that it has."""
+"""For each level: the levels that include it."""
 PAUSE_SECONDS = 5
 
 
 class InstallError(Exception):
-    """A step of the installation failed; the step itself has printed why."""
+    """A step of the installation failed; the step itself has printed the reason."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(f"{message}.\nhint: {hint}")
@@ -37,7 +36,7 @@ class InstallError(Exception):
 
 def main(level: str) -> int:
     """Install one level: build (uv and setuptools), demo, or dev."""
-    with Path(__file__).open() as lock:  # two calls at once: the second waits, and finds it done
+    with Path(__file__).open() as lock:  # of two concurrent calls, the second waits, and finds everything installed
         fcntl.flock(lock, fcntl.LOCK_EX)
         if any(_noted(other) == _fingerprint(other) for other in INCLUDES[level]) and _works():
             return 0
@@ -47,7 +46,7 @@ def main(level: str) -> int:
             _say(f"error: {error}")
             return 1
         except KeyboardInterrupt:
-            _say("interrupted; the next ./run starts the installation afresh")
+            _say("interrupted; the next ./run installs everything again")
             return 130
     return 0
 
@@ -64,7 +63,7 @@ def _noted(level: str) -> str:
 
 
 def _fingerprint(level: str) -> str:
-    """What the environment is made from: lock files, pyproject.toml, this folder, and the Python."""
+    """Digest of what the environment depends on: lock files, pyproject.toml, this folder, and the Python version."""
     digest = hashlib.sha256(f"{sys.version_info[:2]} {ROOT}".encode())
     for name in ("requirements/build.lock", *(f"requirements/{lock}" for lock in LOCKS[level]), "pyproject.toml"):
         digest.update((ROOT / name).read_bytes())
@@ -72,7 +71,7 @@ def _fingerprint(level: str) -> str:
 
 
 def _works() -> bool:
-    """Whether the environment's Python still starts (the one that it was made from may be gone)."""
+    """Whether the environment's Python still starts (its base Python may have been removed)."""
     try:
         return subprocess.run([BIN / "python", "-c", ""], check=False).returncode == 0
     except OSError:
@@ -82,25 +81,23 @@ def _works() -> bool:
 def _install(level: str) -> None:
     started = time.monotonic()
     if VENV.exists() and not UNFINISHED.exists() and not any(_note(level).exists() for level in LOCKS):
-        raise InstallError(f"{VENV} is there, and was not made by ./run", "move it away, or delete it.")
+        raise InstallError(f"{VENV} exists, and was not created by ./run", "move it away, or delete it.")
     if VENV.exists() and (UNFINISHED.exists() or not _is_usable()):
-        _say("removing a .venv that is unfinished or of another Python")
+        _say("removing a .venv that is incomplete or has another Python version")
         shutil.rmtree(VENV)
     if not VENV.exists():
-        _say(f"making .venv with Python {sys.version.split()[0]}")
+        _say(f"creating .venv with Python {sys.version.split()[0]}")
         _make_venv()
     UNFINISHED.touch()
     _say("installing the build tools and uv (requirements/build.lock)")
     _pip("--require-hashes", "--requirement", "requirements/build.lock")
     for lock in LOCKS[level]:
-        _say(f"installing the packages of requirements/{lock}: a minute or a few, 1.5 GB on disk")
+        _say(f"installing the packages of requirements/{lock}: one to a few minutes, 1.5 GB on disk")
         _install_locked(f"requirements/{lock}")
     if level != "build":
         _say("installing Asgard itself, editable")
         if not _run([*PIP, "--no-deps", "--no-build-isolation", "--editable", "."], _environment()):
-            raise InstallError(
-                "installing Asgard itself failed", "pyproject.toml or the tree under src/ is not as it should be."
-            )
+            raise InstallError("installing Asgard itself failed", "check pyproject.toml and the folders under src/.")
     for other in LOCKS:
         if other in ("build", level):
             _note(other).write_text(_fingerprint(other))
@@ -111,7 +108,7 @@ def _install(level: str) -> None:
 
 
 def _is_usable() -> bool:
-    """Whether .venv is of this version of Python, and works."""
+    """Whether .venv has this version of Python, and works."""
     try:
         version = f"version = {sys.version_info[0]}.{sys.version_info[1]}."
         return version in (VENV / "pyvenv.cfg").read_text() and _works()
@@ -126,19 +123,21 @@ def _make_venv() -> None:
         venv.create(VENV, with_pip=True, symlinks=True)
     except (subprocess.CalledProcessError, OSError) as error:
         _say(f"{error}")
-        raise InstallError("making .venv failed", "on Debian and Ubuntu it needs the package python3-venv.") from error
+        raise InstallError(
+            "creating .venv failed", "on Debian and Ubuntu it needs the package python3-venv."
+        ) from error
 
 
 def _install_locked(lock: str) -> None:
     environment = _uv_environment()
-    quiet = [] if sys.stderr.isatty() else ["--quiet"]  # no progress bars in the log of a CI
+    quiet = [] if sys.stderr.isatty() else ["--quiet"]  # no progress bars in the logs of CI
     arguments = ["pip", "install", *quiet, "--require-hashes", "--no-build-isolation", "--requirement", lock]
     for options in ([], ["--system-certs"]):
         if _run([BIN / "uv", *arguments, *options], environment):
             return
-        _say(f"uv did not get through; trying again in {PAUSE_SECONDS} s")
+        _say(f"uv failed; retrying in {PAUSE_SECONDS} s")
         time.sleep(PAUSE_SECONDS)
-    _say("uv did not get through; trying with pip, which is slower")
+    _say("uv failed; retrying with pip, which is slower")
     _pip("--require-hashes", "--no-build-isolation", "--requirement", lock)
 
 
@@ -147,7 +146,7 @@ def _pip(*arguments: str) -> None:
         if _run([*PIP, "--retries", "2", *arguments], _environment()):
             return
         if attempt < 3:
-            _say(f"pip failed; trying again in {PAUSE_SECONDS} s ({attempt} of 3 tries)")
+            _say(f"pip failed; retrying in {PAUSE_SECONDS} s ({attempt} of 3 tries)")
             time.sleep(PAUSE_SECONDS)
     raise InstallError(
         f"pip install {' '.join(arguments)} failed",
@@ -161,14 +160,14 @@ def _run(command: list[str | Path], environment: dict[str, str]) -> bool:
 
 def _environment() -> dict[str, str]:
     return {
-        **os.environ,  # noqa: TID251 - this runs before Asgard and its settings are there
+        **os.environ,  # noqa: TID251 - this runs before Asgard and its settings are installed
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "VIRTUAL_ENV": str(VENV),
     }
 
 
 def _uv_environment() -> dict[str, str]:
-    """The environment, with what pip is set up with (variables and pip.conf) under uv's names."""
+    """The environment, plus pip's configuration (variables and pip.conf) under uv's names."""
     environment = _environment()
     listed = subprocess.run(
         [BIN / "python", "-m", "pip", "config", "list"], capture_output=True, text=True, env=environment, check=False
