@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def measure(size: int, calls: int, sides: dict[str, Callable[[list[int]], Any]]) -> dict[str, list[float]]:
-    """Measure the seconds of each call; the sides alternate at random, since Feast leaves the processor's caches cold."""
+    """Measure the seconds of each call, with the sides in random order, since Feast leaves the CPU's caches cold."""
     drawn = random.Random(8)
     times: dict[str, list[float]] = {side: [] for side in sides}
     for number in range(calls + 20):
