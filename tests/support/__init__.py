@@ -1,1 +1,1 @@
-"""What several tests use: runs in one line, and a proxy that loses answers."""
+"""Helpers that several tests share."""

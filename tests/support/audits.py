@@ -1,4 +1,4 @@
-"""Audits of a DataFrame as a table."""
+"""Audits of a DataFrame as if it were a table."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ AS_OF = datetime(2024, 1, 10, tzinfo=UTC)
 
 
 def whole(frame: DataFrame, sql_name: str = "t") -> dict[Scope, Batch]:
-    """One batch of unknown files, for every scope."""
+    """Return the frame as one batch of unknown files, for every scope."""
 
     def rows(files: Sequence[str] | None) -> DataFrame:
         assert files is None
@@ -25,7 +25,7 @@ def whole(frame: DataFrame, sql_name: str = "t") -> dict[Scope, Batch]:
 
 
 def run(frame: DataFrame, *checks: Check, relation: RelationReader | None = None) -> dict[str, CheckResult]:
-    """The results of some checks by their names."""
+    """Run checks, and return their results by name."""
     outcome = audit([AuditedTable("silver.t", checks, whole(frame))], as_of=AS_OF, relation=relation)
     assert [result.name for result in outcome.tables[0].results] == [check.name for check in checks]
     return {result.name: result for result in outcome.tables[0].results}

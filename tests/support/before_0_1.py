@@ -1,4 +1,4 @@
-"""The project that a version before 0.1 left (`make_before_0_1`), unpacked where it lay, with its Nessie and Redis."""
+"""The project that a version before 0.1 wrote (`make_before_0_1`), at its original path, with its Nessie and Redis."""
 
 import fcntl
 import json
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Before:
-    """That project, as this version sees it."""
+    """The project, opened by this version."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -29,12 +29,12 @@ class Before:
         self.expected: dict[str, Any] = json.loads((STORED / "expected.json").read_text())
 
     def run(self, *arguments: str) -> int:
-        """One command, in this process."""
+        """Run one command, in this process."""
         where = ("--dir", str(PROJECT), "--set", f"mlflow_tracking_uri={self.settings.mlflow}")
         return main([*arguments, *where])
 
     def session(self, spark: "SparkSession") -> "SparkSession":
-        """A session of the test run's Spark whose catalog, and that of its new sessions, is this project's."""
+        """Make a session of the test run's Spark that uses this project's catalog, as do sessions made from it."""
         made = spark.newSession()
         for name, value in catalog_conf(self.settings).items():
             if name.startswith("spark.sql.catalog."):
@@ -43,14 +43,14 @@ class Before:
         return made
 
     def use(self, spark: "SparkSession") -> Lakehouse:
-        """The project's lakehouse, with that session as its own."""
+        """Return the project's lakehouse, using such a session."""
         self.lake.__dict__["_spark"] = self.session(spark)
         return self.lake
 
 
 @contextmanager
 def before_0_1() -> Iterator[Before]:
-    """The project; what a test does to it is gone afterwards. One test run at a time has it."""
+    """Unpack the project for a block, and delete it afterwards; only one test run at a time can use it."""
     with PROJECT.with_name(f"{PROJECT.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         shutil.rmtree(PROJECT, ignore_errors=True)
@@ -69,7 +69,7 @@ def before_0_1() -> Iterator[Before]:
 
 
 def fill(url: str) -> None:
-    """Give a Redis the keys of then."""
+    """Write the stored keys of that version to a Redis."""
     client = redis.Redis.from_url(url)
     keys: dict[str, Any] = json.loads((STORED / "redis.json").read_text())
     for name, value in keys.items():

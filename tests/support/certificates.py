@@ -1,4 +1,4 @@
-"""Certificates of a test's own, and TLS in front of a Redis that does not speak it."""
+"""Certificates for a test, and a TLS context for a server in front of Redis."""
 
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -14,11 +14,11 @@ HOST = "127.0.0.1"
 
 
 class Authority:
-    """One that signs certificates.
+    """An authority that signs certificates.
 
     Args:
-        folder: for its files.
-        name: of the authority, and of its files.
+        folder: folder for its files.
+        name: name of the authority and of its files.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -30,7 +30,7 @@ class Authority:
         self.path = self._write(f"{name}.pem", made.sign(self._key, hashes.SHA256()))
 
     def sign(self, name: str, *, host: str = HOST, life: timedelta = timedelta(days=1)) -> tuple[Path, Path]:
-        """Files of a certificate for a host, and of its key; one of a negative life has expired."""
+        """Sign a certificate for a host; returns its file and that of its key. With a negative life it has expired."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))])
@@ -62,7 +62,7 @@ class Authority:
 
 
 def server_context(certificate: tuple[Path, Path], clients: Authority | None = None) -> ssl.SSLContext:
-    """TLS as a server speaks it; with `clients` it wants certificates of that authority."""
+    """Return a server's TLS context; with `clients`, it requires client certificates of that authority."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*map(str, certificate))
     if clients is not None:

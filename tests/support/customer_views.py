@@ -1,4 +1,4 @@
-"""A gold table of customers, a feature view over it, and labels: what tests of features share."""
+"""A gold table of customers, a feature view over it, and labels, shared by tests of features."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ Rows = Sequence[tuple[int, int, float, int]]
 
 
 def gold(fresh: Fresh, **properties: Any) -> Table:
-    """A gold table of the tests' columns."""
+    """Declare a gold table with the tests' columns."""
     return declare_table(str(fresh.table("gold")), **{"mode": "append", **properties})
 
 
@@ -31,7 +31,7 @@ def put(lake: Lakehouse, table: Table, rows: Rows) -> None:
 
 
 def frame(lake: Lakehouse, rows: Rows) -> Any:
-    """The rows, with their times."""
+    """Make a DataFrame of the rows, with their timestamps."""
     timed = [
         (customer, START + timedelta(days=day), START + timedelta(days=day), amount, visits)
         for customer, day, amount, visits in rows
@@ -40,7 +40,7 @@ def frame(lake: Lakehouse, rows: Rows) -> Any:
 
 
 def view_of(table: Table, **properties: Any) -> FeatureView:
-    """A view of such a table; its name is the table's."""
+    """Declare a view of such a table, named after the table."""
     given: dict[str, Any] = {
         "table": str(table.name),
         "keys": ("customer_id",),
@@ -57,7 +57,7 @@ def registered(lake: Lakehouse, *views: FeatureView) -> tuple[Any, ...]:
 
 
 def labels_file(folder: Path, rows: Sequence[tuple[int, float]]) -> str:
-    """A Parquet file of (customer, day)."""
+    """Write a Parquet file of labels for (customer, day)."""
     path = folder / "labels.parquet"
     times = [START + timedelta(days=day) for _, day in rows]
     pd.DataFrame({"customer_id": [customer for customer, _ in rows], "event_timestamp": times, "label": 1}).to_parquet(
@@ -67,5 +67,5 @@ def labels_file(folder: Path, rows: Sequence[tuple[int, float]]) -> str:
 
 
 def plain(location: str) -> str:
-    """A location without its scheme."""
+    """Return a location without its scheme."""
     return "/" + location.removeprefix("file:").lstrip("/")

@@ -1,4 +1,4 @@
-"""Random values of every type of PostgreSQL and of MySQL, and what a server's text of one must land as."""
+"""Random values of every type of PostgreSQL and of MySQL, and the expected ingested value of a server's text."""
 
 import math
 import re
@@ -110,7 +110,7 @@ POSTGRES_TYPES: Mapping[str, tuple[str, Texts]] = {
     "json": ("json", _JSON),
     "jsonb": ("jsonb", _JSON),
     "jsonpath": ("jsonpath", st.just("$.a[*]")),
-    "xml": ("xml", st.nothing()),  # null only: this server is built without libxml
+    "xml": ("xml", st.nothing()),  # only nulls: this server is built without libxml
     "inet": ("inet", st.sampled_from(["10.0.0.1", "10.0.0.0/8", "::1", "2001:db8::/32"])),
     "cidr": ("cidr", st.sampled_from(["10.0.0.1", "10.0.0.0/8", "2001:db8::/32"])),
     "macaddr": ("macaddr", st.just("08:00:2b:01:02:03")),
@@ -221,14 +221,14 @@ MYSQL_TYPES: Mapping[str, tuple[str, Texts]] = {
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of texts, or null, by column."""
+    """Rows of texts or nulls, by column."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str | None, ...], ...]
 
 
 def batch_of(types: Mapping[str, tuple[str, Texts]], count: int) -> Batch:
-    """So many rows with values of each type, for one read; one value in ten is null."""
+    """Draw `count` rows with values of each type, for one read; about one value in ten is null."""
     rows: list[tuple[str | None, ...]] = []
 
     @settings(
@@ -247,9 +247,9 @@ def batch_of(types: Mapping[str, tuple[str, Texts]], count: int) -> Batch:
 
 
 def landed_as(text: str, kind: str) -> object:
-    """What the server's text of one value lands as in a column; None where it has no counterpart.
+    """Return the value that the server's text is ingested as in a column; None if the column can't represent it.
 
-    Times land as their text, in UTC and without zeros at the end.
+    Times are returned as text, in UTC and without trailing zeros.
     """
     if kind == "string":
         return text
@@ -285,7 +285,7 @@ def _fitting(value: Decimal, precision: int, scale: int) -> Decimal | None:
 
 
 def same(found: object, expected: object) -> bool:
-    """Whether two values are equal, NaN to NaN too."""
+    """Whether two values are equal; NaN equals NaN."""
     if isinstance(found, Sequence) and not isinstance(found, str | bytes) and isinstance(expected, list):
         return len(found) == len(expected) and all(map(same, found, expected))
     if isinstance(found, float) and isinstance(expected, float) and math.isnan(found):

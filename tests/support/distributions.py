@@ -1,4 +1,4 @@
-"""Small distributions, installed into a folder."""
+"""Small Python distributions, installed into a folder."""
 
 import json
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 def install(
     folder: Path, name: str, version: str, modules: Mapping[str, str], *, from_url: str = "", editable: bool = False
 ) -> Path:
-    """Install a distribution with some modules (text by path); gives its folder of metadata."""
+    """Install a distribution with modules (text by path); returns its metadata folder."""
     for path, text in modules.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")

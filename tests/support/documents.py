@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def section(path: Path, heading: str) -> str:
-    """What stands under a heading, down to the next one of its level."""
+    """Return the text under a heading, up to the next heading of the same level."""
     text = path.read_text(encoding="utf-8")
     match = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
     assert match is not None
@@ -13,5 +13,5 @@ def section(path: Path, heading: str) -> str:
 
 
 def block(text: str, language: str, number: int = 0) -> str:
-    """The text of a fenced block of a language: the first one, or another by its number."""
+    """Return the text of a fenced block of a language: the first, or another by its number."""
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)[number]

@@ -1,4 +1,4 @@
-"""How many examples property-based tests draw: all in `./run test --thorough`, a third otherwise."""
+"""Number of examples in property-based tests: all with `./run test --thorough`, otherwise a third."""
 
 import os
 
@@ -10,7 +10,7 @@ _OF_HYPOTHESIS = 100
 
 
 def examples(count: int) -> int:
-    """Of a thorough run's `count`, as many as this run draws."""
+    """Return how many examples this run draws, if a thorough run draws `count`."""
     return count if THOROUGH else max(count // 3, min(count, _FEWEST))
 
 

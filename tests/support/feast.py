@@ -1,4 +1,4 @@
-"""Feast's own servers, each in a process of its own."""
+"""Feast's own servers, each in a separate process, and its command line."""
 
 import socket
 import subprocess
@@ -15,7 +15,7 @@ PATIENCE_SECONDS = 120
 
 @contextmanager
 def feast_server(folder: Path, command: str, *arguments: str) -> Iterator[urllib3.HTTPConnectionPool]:
-    """`feast ui` or `feast serve` on a Feast repository; it is gone afterwards."""
+    """Run `feast ui` or `feast serve` on a Feast repository for a block."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -44,7 +44,7 @@ def _answers(client: urllib3.HTTPConnectionPool) -> bool:
 
 
 def feast(folder: Path, *arguments: str) -> str:
-    """What Feast's own command line says."""
+    """Run Feast's own command line, and return its output."""
     command = [sys.executable, "-m", "feast.cli.cli", "-c", str(folder), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

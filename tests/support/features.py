@@ -1,4 +1,4 @@
-"""A pipeline of its own with feature views over one gold table, and what must hold of whatever is registered."""
+"""A test's pipeline with feature views over one gold table, and invariants of the registered views."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,11 +63,11 @@ class ViewShop:
         return TableName("gold", self.suffix)
 
     def view(self, letter: str) -> str:
-        """A view's name."""
+        """Name of a view."""
         return f"{letter}_{self.suffix}"
 
     def pipeline(self, letters: str = "ab", *, name: str = "shop", on_demand: str = "") -> str:
-        """The path of a pipeline with these views; `on_demand` names a function over the first."""
+        """Write a pipeline with these views, and return its path; `on_demand` names a function over the first view."""
         path = self.folder / f"{name}_{letters}_{self.suffix}{on_demand}.py"
         text = _PIPELINE.format(
             name=f"{name}_{self.suffix}", suffix=self.suffix, views=[self.view(letter) for letter in letters]
@@ -78,26 +78,26 @@ class ViewShop:
         return str(path)
 
     def publish(self, rows: Rows) -> None:
-        """More rows in gold; nothing is registered."""
+        """Publish more rows to gold, without registering views."""
         bronze = TableName("bronze", self.suffix)
         write_rows(self.lake, declared(bronze, mode="append"), frame(self.lake, rows))
         assert self.run("backfill", "-p", self.pipeline()) == 0
 
     def run(self, *arguments: str) -> int:
-        """One command, in this process."""
+        """Run one command, in this process."""
         return main([*arguments, "--dir", str(self.lake.settings.project_dir)])
 
     def snapshot(self) -> int:
-        """The newest published one."""
+        """The latest published snapshot."""
         return self.lake.content(self.table, self.lake.target).snapshot_id
 
     def holds(self, letter: str) -> dict[str, str]:
-        """The holds of a view: name and commit."""
+        """The holds of a view: name -> commit."""
         return {each.name: each.hash for each in self.lake.nessie.references(f"hold_view_{self.view(letter)}_")}
 
 
 def expect_held(shop: ViewShop, letters: Sequence[str]) -> None:
-    """What is registered is held, whatever else there is: this is so at every moment."""
+    """Expect that the snapshot of every registered view is held; this is true at every moment."""
     current = Registrations(shop.lake.storage).current("view")
     for letter in letters:
         registered = current.get(shop.view(letter))
@@ -107,7 +107,7 @@ def expect_held(shop: ViewShop, letters: Sequence[str]) -> None:
 
 
 def expect_whole(shop: ViewShop, letters: Sequence[str], *, gone: Sequence[str] = ()) -> None:
-    """The views are registered at the newest snapshot, each with its one hold; Feast has the same, and no others."""
+    """Expect the views registered at the latest snapshot, each with exactly one hold, and the same views in Feast."""
     from asgard.features.feast.source import SnapshotSource
 
     registrations = Registrations(shop.lake.storage)

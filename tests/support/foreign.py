@@ -1,4 +1,4 @@
-"""Another tool at the same Nessie: it writes tables by PyIceberg and commits them by plain HTTP, without Asgard."""
+"""Another tool that uses the same Nessie: it writes tables by PyIceberg and commits them by HTTP, without Asgard."""
 
 import json
 import secrets
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 
 class Foreign:
-    """A stranger's client of a Nessie server."""
+    """A client of a Nessie server that knows nothing of Asgard."""
 
     def __init__(self, lake: Lakehouse) -> None:
         self._api = f"{lake.settings.nessie}/api/v2"
         self._warehouse = lake.settings.warehouse
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """One request to Nessie's API."""
+        """Send one request to Nessie's API."""
         answer = urllib3.request(method, self._api + path, json=body, retries=False, timeout=30)
         if answer.status >= 300:
             raise OSError(f"{method} {path}: {answer.status} {answer.data!r}")
         return json.loads(answer.data or b"{}")
 
     def head(self, ref: str) -> str:
-        """Where a branch is."""
+        """The commit at the head of a branch."""
         return str(self.call("GET", f"/trees/{quote(ref, safe='')}")["reference"]["hash"])
 
     def assign(self, ref: str, commit: str) -> None:
@@ -43,7 +43,7 @@ class Foreign:
         self.call("PUT", f"/trees/{quote(ref, safe='')}@{self.head(ref)}?type=BRANCH", body)
 
     def log(self, ref: str) -> list[dict[str, Any]]:
-        """The metadata of a branch's commits, newest first; of the newest 1,000."""
+        """The metadata of a branch's newest 1,000 commits, newest first."""
         entries = self.call("GET", f"/trees/{quote(ref, safe='')}/history?max-records=1000")["logEntries"]
         return [entry["commitMeta"] for entry in entries]
 
@@ -62,7 +62,7 @@ class Foreign:
         return self.commit(ref, [{"type": "DELETE", "key": {"elements": [name.layer, name.name]}}])
 
     def content(self, ref: str, name: TableName) -> dict[str, Any]:
-        """What Nessie holds of a table."""
+        """The content of a table in Nessie."""
         body = {"requestedKeys": [{"elements": [name.layer, name.name]}]}
         answer = self.call("POST", f"/trees/{quote(ref, safe='')}/contents", body)
         return dict(answer["contents"][0]["content"])
@@ -71,16 +71,16 @@ class Foreign:
         """Change a table with PyIceberg and commit it.
 
         Args:
-            ref: branch.
-            name: of the table.
-            work: what to do with it.
+            ref: the branch.
+            name: name of the table.
+            work: the change to the table.
             one_snapshot: leave only the current snapshot in its metadata, as Nessie's Iceberg REST service does.
         """
         content = self.content(ref, name)
         catalog = SqlCatalog("stranger", uri="sqlite:///:memory:", warehouse=self._warehouse)
         catalog.create_namespace("x")
         table = catalog.register_table(("x", secrets.token_hex(4)), content["metadataLocation"])
-        with warnings.catch_warnings():  # PyIceberg's, of the tables' properties for other writers
+        with warnings.catch_warnings():  # PyIceberg warns about table properties of other writers
             warnings.simplefilter("ignore")
             work(table)
         location = table.metadata_location
@@ -104,12 +104,12 @@ class Foreign:
 
 
 def local(address: str) -> Path:
-    """The path of a file address."""
+    """Return the path of a file address."""
     return Path(unquote(urlsplit(address).path))
 
 
 def edited(location: str, change: Callable[[dict[str, Any]], None]) -> str:
-    """A copy of a metadata file with a change in its JSON; gives its address."""
+    """Copy a metadata file with a change in its JSON; returns the address of the copy."""
     metadata = json.loads(local(location).read_text())
     change(metadata)
     copy = local(location).with_name(f"99999-{secrets.token_hex(8)}.metadata.json")
@@ -118,7 +118,7 @@ def edited(location: str, change: Callable[[dict[str, Any]], None]) -> str:
 
 
 def only_current_snapshot(location: str) -> str:
-    """A copy of a metadata file that knows its current snapshot alone."""
+    """Copy a metadata file, keeping only its current snapshot."""
 
     def change(metadata: dict[str, Any]) -> None:
         current = metadata["current-snapshot-id"]

@@ -1,8 +1,8 @@
-"""How the tests start Spark's Java: with a third of the CPU, since most of it goes to JVMs that live for seconds.
+"""Java options for Spark in the tests, which reduce CPU time to a third: most JVMs live only for seconds.
 
 `python -m tests.support.java_options` writes an archive of the classes that every Spark session loads, so that later
-JVMs map it instead of reading and verifying those classes (class data sharing, JEP 350). The second compiler is left
-out: nothing here runs long enough to profit from it.
+JVMs map it instead of reading and verifying those classes (class data sharing, JEP 350). The second compiler is turned
+off: no test runs long enough to profit from it.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ sys.exit(server.wait(120))
 
 
 def archive() -> Path:
-    """Where the classes of this Spark and this Java are kept."""
+    """Return the file of the class archive for this Spark and this Java."""
     settings = load_settings()
     java = find_java(Purpose.SPARK, settings)
     name = hashlib.sha256(f"{java.home} {java.version} {version('pyspark')} {sys.prefix}".encode()).hexdigest()[:16]
@@ -49,10 +49,10 @@ def archive() -> Path:
 
 
 def set_java_options() -> None:
-    """For all that this process starts."""
+    """Set the options for all JVMs that this process starts."""
     try:
         path = archive()
-    except (AsgardError, OSError):  # the tests that need Java say what is wrong with it
+    except (AsgardError, OSError):  # tests that need Java report the error
         return
     shared = f" -XX:SharedArchiveFile={path} {_QUIET}" if path.exists() else ""
     os.environ["SPARK_SUBMIT_OPTS"] = _QUICK + shared
@@ -60,7 +60,7 @@ def set_java_options() -> None:
 
 
 def main() -> int:
-    """Write the archive, if there is none yet. Without it the tests run all the same."""
+    """Write the archive, if it does not exist; the tests also run without it."""
     try:
         path = archive()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def main() -> int:
     if path.exists() or path.with_suffix(".none").exists():
         return 0
     for old in sorted(path.parent.glob("*.jsa"), key=lambda each: each.stat().st_mtime)[:-2]:
-        old.unlink(missing_ok=True)  # of other clones: some 170 MB each
+        old.unlink(missing_ok=True)  # archives of other clones, about 170 MB each
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / "classes.jsa"
         options = f"{_QUICK} -XX:ArchiveClassesAtExit={made} {_QUIET}"

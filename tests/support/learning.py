@@ -1,4 +1,4 @@
-"""A pipeline of its own with a feature view and models that learn from it, on data that can be learned."""
+"""A test's pipeline with a feature view, and models that learn from it, on data with a learnable pattern."""
 
 import random
 from collections.abc import Mapping
@@ -103,7 +103,7 @@ model = LogisticRegression(random_state=int(given.seed)).fit(rows.to_numpy(), ta
 
 @dataclass(frozen=True)
 class LearningShop:
-    """bronze.SUFFIX -> gold.SUFFIX -> view_SUFFIX -> churn_SUFFIX, as a file, in a registry of its own."""
+    """bronze.SUFFIX -> gold.SUFFIX -> view_SUFFIX -> churn_SUFFIX, as a file, with its own registry."""
 
     lake: Lakehouse
     folder: Path
@@ -112,12 +112,12 @@ class LearningShop:
 
     @classmethod
     def begin(cls, lake: Lakehouse, folder: Path, suffix: str) -> "LearningShop":
-        """A shop that knows what other tests left held."""
+        """Make a shop that ignores holds of other tests."""
         return cls(lake, folder, suffix, frozenset(each.name for each in lake.nessie.references("hold_set_")))
 
     @property
     def set_holds(self) -> list[str]:
-        """Holds of training sets that came since the shop began."""
+        """Holds of training sets that were added since the shop began."""
         names = [each.name for each in self.lake.nessie.references("hold_set_")]
         return [name for name in names if name not in self.held_before]
 
@@ -127,16 +127,16 @@ class LearningShop:
         return TableName("gold", self.suffix)
 
     def model(self, name: str = "churn") -> str:
-        """A model's name."""
+        """Name of a model."""
         return f"{name}_{self.suffix}"
 
     @property
     def mlflow(self) -> str:
-        """A registry of its own."""
+        """Address of the shop's own registry."""
         return empty_registry(self.folder)
 
     def pipeline(self, amount: str = "amount", features: Mapping[str, str] = FEATURES, version: int = 1) -> str:
-        """The path of the pipeline; `amount` is how gold computes that column, `version` the view's."""
+        """Write the pipeline, and return its path; `amount` is the SQL of gold's column, `version` that of the view."""
         script = self.folder / "learn.py"
         script.write_text(_SCRIPT)
         path = self.folder / f"learning_{self.suffix}_{len(amount)}_{len(features)}_{version}.py"
@@ -154,7 +154,7 @@ class LearningShop:
         return str(path)
 
     def publish(self, seed: int = 1, customers: int = CUSTOMERS) -> None:
-        """Rows of each customer for each day, and labels that they explain well enough; views are registered."""
+        """Publish rows of each customer and day, write labels that mostly depend on them, and register the view."""
         drawn = random.Random(seed)
         rows, labels = [], []
         for customer in range(customers):
@@ -169,7 +169,7 @@ class LearningShop:
         self.backfill()
 
     def backfill(self, amount: str = "amount", features: Mapping[str, str] = FEATURES, version: int = 1) -> None:
-        """Compute gold, and register the view there."""
+        """Compute gold, and register the view at it."""
         path = self.pipeline(amount, features, version)
         window = ("--start", "2024-01-01", "--end", "2024-02-01")
         folder = str(self.lake.settings.project_dir)
@@ -177,6 +177,6 @@ class LearningShop:
         assert done == 0
 
     def run(self, *arguments: Any) -> int:
-        """One command, in this process."""
+        """Run one command, in this process."""
         where = ("--dir", str(self.lake.settings.project_dir), "--set", f"mlflow_tracking_uri={self.mlflow}")
         return main([*map(str, arguments), *where])

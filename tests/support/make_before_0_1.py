@@ -1,14 +1,15 @@
-"""Makes `tests/data/before_0_1`: what the last version before 0.1 wrote, for tests that a newer version reads it.
+"""Makes `tests/data/before_0_1`: files of the last version before 0.1, for tests that newer versions read them.
 
-It was run once, with the code of the commit 40c9620, and calls nothing that this checkout has:
+It was run once, with the code of commit 40c9620, and uses no code of this checkout:
 
     git worktree add ../before 40c9620
     PYTHONPATH=../before/.typing:../before .venv/bin/python -m tests.support.make_before_0_1
 
-What it leaves: `project.tar.xz`, a project folder (warehouse, Nessie's store, Feast's repository, MLflow's database and
-files, the pipeline); `redis.json`, every key of Redis; `expected.json`, what that version answered.
+It writes `project.tar.xz`, a project folder (warehouse, Nessie's store, Feast's repository, MLflow's database and
+files, the pipeline); `redis.json`, every key of Redis; `expected.json`, the answers of that version.
 
-A warehouse has absolute paths in its files, so the project lies where anybody may write, and is unpacked there.
+A warehouse has absolute paths in its files, so the project is in a folder that every user can create, and tests unpack
+it there.
 """
 
 import csv
@@ -78,7 +79,7 @@ shop.add(predictions_view("churn_scores", model=churn, online=True, ttl="36500d"
 
 
 def asgard(*arguments: str) -> Any:
-    """What a command answers."""
+    """Run a command, and return its JSON answer."""
     command = [sys.executable, "-m", "asgard.cli", *arguments, "--dir", str(PROJECT), "--json"]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{PROJECT}/mlflow.db"}
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
@@ -88,7 +89,7 @@ def asgard(*arguments: str) -> Any:
 
 
 def write_inputs() -> None:
-    """Visits that explain who leaves, the labels, and the pipeline."""
+    """Write visits, labels that depend on them, and the pipeline."""
     drawn = random.Random(1)
     labels, text = [], io.StringIO()
     rows = csv.writer(text)
@@ -104,7 +105,7 @@ def write_inputs() -> None:
 
 
 def write_history() -> None:
-    """Everything that a warehouse of that version may hold."""
+    """Write every kind of content that a warehouse of that version can have."""
     asgard("ingest", "bronze.visits", "visits.csv")
     asgard("backfill", "-p", "before.py", "--start", "2024-01-01", "--end", "2024-02-01", "--apply-features")
     asgard("train", "-p", "before.py", "-m", "churn")
@@ -119,7 +120,7 @@ def write_history() -> None:
 
 
 def keys_of(url: str) -> dict[str, Any]:
-    """Every key of a Redis, in hexadecimal digits."""
+    """Return every key of a Redis and its value, in hexadecimal digits."""
     client, found = redis.Redis.from_url(url), {}
     for key in sorted(client.scan_iter()):
         match client.type(key):
@@ -133,7 +134,7 @@ def keys_of(url: str) -> dict[str, Any]:
 
 
 def answers() -> dict[str, Any]:
-    """What the version says of what it wrote."""
+    """Return the version's answers about the content it wrote."""
     from asgard.common.settings import load_settings
     from asgard.serving import OnlineStore
 
@@ -173,7 +174,7 @@ def main() -> None:
 
 
 def kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Whose file it was does not matter; logs, sockets and what is made anew are left out."""
+    """Remove the owner from an entry; leave out logs, sockets and files that are created again."""
     folders = ("./redis", "./logs", "./services.json", "./nessie/tmp", "./nessie/process", "./nessie/rocksdb/LOG")
     if entry.name.startswith(folders) or entry.name.endswith((".lock", ".pyc", ".crc", ".png", "__pycache__")):
         return None

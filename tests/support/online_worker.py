@@ -1,15 +1,15 @@
-"""Syncs in processes of their own, that a test kills: `python -m tests.support.online_worker`.
+"""Syncs in separate processes, which a test kills: `python -m tests.support.online_worker`.
 
-This process imports Asgard once, and forks for each sync: a kill takes a moment rather than seconds. Each line of its
-input is a command; what it says back is one line, too:
+This process imports Asgard once, and forks for each sync, so a test with a kill takes a moment instead of seconds. Each
+line of its input is a command; each answer is also one line:
 
 ```
 ["start", arguments, failpoint, address of Redis]   -> the process's id
-["join", id]                                        -> its exit code, that of a signal is negative; what it said
+["join", id]                                        -> its exit code (negative for a signal) and its output
 ```
 
-An address "" is that of the project. Batches are as small as they can be. A failpoint may carry a number:
-`between-batches#2:kill` is the second time.
+The address "" means the project's Redis. Batches have the smallest possible size. A failpoint may have a number:
+`between-batches#2:kill` kills the second time.
 """
 
 import json
@@ -25,14 +25,14 @@ from typing import Any
 from tests.support.processes import environment
 
 FEWEST = 2_048
-"""Rows of a batch: DuckDB makes none smaller."""
+"""Rows of a batch: DuckDB makes no smaller batches."""
 
 
 class Syncs:
-    """The test's side.
+    """The client that a test uses.
 
     Args:
-        process: this module as a program.
+        process: this module, running as a program.
         project: folder of the lakehouse.
     """
 
@@ -40,11 +40,11 @@ class Syncs:
         self._process, self._project = process, project
 
     def start(self, view: str, *arguments: str, failpoint: str = "", redis_url: str = "") -> int:
-        """`asgard online-sync`, in a process of its own; its id."""
+        """Start `asgard online-sync` in a separate process, and return its id."""
         return self._start(["--view", view, *arguments], failpoint, redis_url)
 
     def drop(self, view: str, failpoint: str) -> int:
-        """`asgard online-sync --drop`, in a process of its own; its exit code."""
+        """Run `asgard online-sync --drop` in a separate process, and return its exit code."""
         return self.join(self._start(["--drop", view], failpoint))[0]
 
     def _start(self, arguments: list[str], failpoint: str, redis_url: str = "") -> int:
@@ -52,13 +52,13 @@ class Syncs:
         return int(self._ask(["start", words, failpoint, redis_url]))
 
     def join(self, process: int) -> tuple[int, str]:
-        """Until it ended: its exit code, and what it said."""
+        """Wait until a process ended; returns its exit code and its output."""
         code, said = self._ask(["join", process])
         assert "Traceback" not in said, said
         return int(code), str(said)
 
     def run(self, view: str, *arguments: str, failpoint: str = "", redis_url: str = "") -> int:
-        """Start one, and wait for its exit code."""
+        """Start a sync, and wait for its exit code."""
         return self.join(self.start(view, *arguments, failpoint=failpoint, redis_url=redis_url))[0]
 
     def _ask(self, command: list[Any]) -> Any:
@@ -71,12 +71,12 @@ class Syncs:
 
 @contextmanager
 def sync_processes(root: Path, project: Path, folder: Path) -> Iterator[Syncs]:
-    """The program.
+    """Run this module as a program.
 
     Args:
-        root: of the repository.
+        root: folder of the repository.
         project: folder of the lakehouse.
-        folder: for what the syncs say.
+        folder: folder for the output of the syncs.
     """
     command = [sys.executable, "-m", "tests.support.online_worker", str(folder)]
     with subprocess.Popen(
@@ -109,7 +109,7 @@ def _serve(folder: Path) -> None:
 
 
 def _run(folder: Path, arguments: list[str], failpoint: str, redis_url: str) -> None:
-    """One sync; never returns."""
+    """Run one sync; never returns."""
     from asgard.cli.app import main
     from asgard.common import failpoints
     from asgard.serving.sync import changes, sending, sync

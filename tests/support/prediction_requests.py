@@ -1,4 +1,4 @@
-"""Requests for batch predictions by a small model of customers, and what they are made of."""
+"""Requests for batch predictions by a small model of customers, and their parts."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ NULLABLE = replace(TWO, segment="visits", nullable=True)
 
 
 def view(snapshot: int = 7, day: int = 1, **keys: str) -> PinnedView:
-    """A view of a table at a snapshot, whose newest row is of a day of 2024."""
+    """Make a view of a table at a snapshot, whose newest row is from the given day of January 2024."""
     keys = keys or {"customer_id": "bigint"}
     types = {**keys, "visits": "bigint", "spend": "double"}
     table: Any = SimpleNamespace(
@@ -36,17 +36,17 @@ def view(snapshot: int = 7, day: int = 1, **keys: str) -> PinnedView:
 
 
 def version(text: str) -> ModelVersion:
-    """A version of churn."""
+    """Make a version of model churn."""
     return ModelVersion("churn", Version.parse(text), "1", Stage.NONE, "r", "2024-01-01", "ann", "", Binding())
 
 
 def request(**changes: Any) -> PredictRequest:
-    """Predict by churn@1.0.0."""
+    """Make a request to predict by churn@1.0.0."""
     given = {"version": version("1.0.0"), "artifact": artifact(signature=TWO), "views": (view(),)}
     return PredictRequest(**{**given, **changes})
 
 
 def challenger(signature: Signature = TWO, text: str = "1.2.0", share: float = 0.1, **changes: Any) -> Challenger:
-    """Who challenges it."""
+    """Make a challenger of that version."""
     given = {"views": (view(),), "on_demand": ()}
     return Challenger(version(text), artifact(signature=signature), share=share, **{**given, **changes})

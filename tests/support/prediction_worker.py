@@ -1,4 +1,4 @@
-"""A process of its own that predicts on Spark, for a test that kills its Python worker.
+"""A separate process that predicts on Spark, for a test that kills its Python worker.
 
 `python -m tests.support.prediction_worker PROJECT_DIR MASTER TOLD OUT`
 """

@@ -1,4 +1,4 @@
-"""Processes of a test's own."""
+"""Processes that a test starts."""
 
 import os
 import subprocess
@@ -8,13 +8,13 @@ from tests.support.waiting import PATIENCE_SECONDS
 
 
 def environment(root: Path, **changes: str) -> dict[str, str]:
-    """This process's environment, in which the tests' modules are found too; what it finds otherwise comes first."""
+    """Return this process's environment, with the tests' modules added at the end of PYTHONPATH."""
     paths = filter(None, (os.environ.get("PYTHONPATH"), str(root)))
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **changes}
 
 
 def end_of(worker: "subprocess.Popen[str]") -> tuple[int, str]:
-    """Wait for the end of a process: its exit code, and its standard error."""
+    """Wait until a process ends; returns its exit code and its standard error."""
     _, said = worker.communicate(timeout=PATIENCE_SECONDS)
     assert "Traceback" not in said
     return worker.returncode, said

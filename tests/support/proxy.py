@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 
 
 class LossyProxy:
-    """Forwards to one address; `lose` names a text in the request line whose answers are dropped.
+    """Forwards requests to one address, and loses or refuses some of them.
 
     Attributes:
-        lose: a request whose first line has this text is forwarded, and its answer thrown away.
-        refuse: a request whose first line has this text is not even forwarded.
-        skip: how many such requests go through before that.
-        remaining: how many times to do so.
-        lost: the request lines that it happened to.
+        lose: a request whose first line contains this text is forwarded, and its answer dropped.
+        refuse: a request whose first line contains this text is not forwarded.
+        skip: how many such requests pass normally first.
+        remaining: how many requests to lose or refuse.
+        lost: the first lines of these requests.
     """
 
     def __init__(self, target: str) -> None:

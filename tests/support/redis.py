@@ -1,4 +1,4 @@
-"""A Redis server of a test's own."""
+"""A Redis server that a test starts."""
 
 import socket
 import subprocess
@@ -14,15 +14,15 @@ SYNC_COMMANDS = (
     "+exists +unlink"
 )
 LOOKUP_COMMANDS = "+ping +mget"
-"""What the user of a sync, and the one of lookups, must be allowed to do."""
+"""Commands that the Redis users of a sync and of lookups must be allowed to run."""
 
 
 class RedisProcess:
-    """A server that the test may kill and start again; it keeps its port.
+    """A server that the test may kill and start again on the same port.
 
     Args:
-        folder: for its files.
-        options: of its command line, e.g. `maxmemory="3mb"`.
+        folder: folder for its files.
+        options: options of its command line, e.g. `maxmemory="3mb"`.
     """
 
     def __init__(self, folder: Path, **options: str) -> None:
@@ -31,7 +31,7 @@ class RedisProcess:
         self._options = {"port": str(self.port), "bind": "127.0.0.1", "dir": str(folder), "save": "", **options}
 
     def start(self) -> None:
-        """Until it answers."""
+        """Start the server, and wait until it answers."""
         words = [
             word for name, value in self._options.items() for word in (f"--{name.replace('_', '-')}", *value.split(" "))
         ]
@@ -39,14 +39,14 @@ class RedisProcess:
         wait_for(self.port)
 
     def kill(self) -> None:
-        """As `kill -9` does."""
+        """Kill the server, as `kill -9` does."""
         self._process.kill()
         self._process.wait()
 
 
 @contextmanager
 def redis_process(folder: Path, **options: str) -> Iterator[RedisProcess]:
-    """Start one; it is gone afterwards."""
+    """Run a server for a block."""
     found = RedisProcess(folder, **options)
     found.start()
     try:
@@ -57,14 +57,14 @@ def redis_process(folder: Path, **options: str) -> Iterator[RedisProcess]:
 
 @contextmanager
 def redis_server(folder: Path, **options: str) -> Iterator[str]:
-    """Start one, and give its address; it is gone afterwards. See `RedisProcess`."""
+    """Run a server for a block, and yield its address. See `RedisProcess`."""
     with redis_process(folder, **options) as found:
         yield found.url
 
 
 @contextmanager
 def sentinel(folder: Path, *lines: str) -> Iterator[int]:
-    """Start a Sentinel, and give its port; without `lines` for its file it watches nothing yet."""
+    """Run a Sentinel for a block, and yield its port; without `lines` of configuration it watches no server yet."""
     port, file = free_port(), folder / "sentinel.conf"
     file.write_text("\n".join((f"port {port}", "bind 127.0.0.1", f"dir {folder}", *lines, "")))
     process = subprocess.Popen([str(server()), str(file), "--sentinel"], stdout=subprocess.DEVNULL)
@@ -77,7 +77,7 @@ def sentinel(folder: Path, *lines: str) -> Iterator[int]:
 
 
 def free_port() -> int:
-    """One that nobody listens at."""
+    """Return a port on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -85,7 +85,7 @@ def free_port() -> int:
 
 
 def wait_for(port: int) -> None:
-    """Until a Redis answers there."""
+    """Wait until a Redis answers on a port."""
     deadline = time.monotonic() + 60
     while True:
         try:

@@ -15,14 +15,14 @@ class RedisProxy:
     """Forwards commands one by one, each with its answer.
 
     Attributes:
-        lose: number of the command (from 1, since `arm`) whose answer is dropped, and the connection closed.
-        refuse: number of the command that is not even forwarded: the connection is closed.
-        cut: the same for this and all that follow.
+        lose: number of the command (from 1, since `arm`) whose answer is dropped; then the connection is closed.
+        refuse: number of the command that is not forwarded; the connection is closed instead.
+        cut: number of the first command from which on all are refused.
         seen: names of the commands since `arm`.
 
     Args:
         target: URL of the Redis.
-        wrap: makes another socket of each client's, e.g. by TLS.
+        wrap: wraps the socket of each client, e.g. in TLS.
     """
 
     def __init__(self, target: str, wrap: Wrap = lambda client: client) -> None:
@@ -48,13 +48,13 @@ class RedisProxy:
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
     def arm(self, *, lose: int = 0, refuse: int = 0, cut: int = 0) -> None:
-        """Count from here on."""
+        """Set what happens, and count commands from here on."""
         with self._lock:
             self.lose, self.refuse, self.cut, self.seen = lose, refuse, cut, list[str]()
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
-        """No answer is given meanwhile."""
+        """Hold back all answers during a block."""
         self._going.clear()
         try:
             yield
@@ -93,7 +93,7 @@ class RedisProxy:
 
 
 def _message(stream: BinaryIO, words: list[bytes]) -> bytes:
-    """One message of Redis' protocol (version 2), as it is; its texts are added to `words`."""
+    """Read one raw message of Redis' protocol (version 2); its texts are added to `words`."""
     line = stream.readline()
     if not line.endswith(b"\r\n"):
         raise EOFError

@@ -1,4 +1,4 @@
-"""A small view in Redis without a lakehouse: customers and their totals, as a sync leaves them."""
+"""A small view in Redis without a lakehouse: customers and their totals, as a sync writes them."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ EVENT = 1_700_000_000_000_000
 def put_view(
     url: str, totals: Mapping[int, float | None], *, generation: str = "1", snapshot: int = 1, ttl: float | None = None
 ) -> Store:
-    """Write the rows, then the head; rows of other generations stay."""
+    """Write the rows, then the head; rows of other generations are kept."""
     store = Store(url)
     now = datetime.now(UTC)
     features = {"total": "double"}

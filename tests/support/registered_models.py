@@ -1,4 +1,4 @@
-"""Small models for tests of the registry: real artifacts, whose bytes nobody loads."""
+"""Small models for tests of the registry: real artifacts, whose content is never loaded."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +15,13 @@ SIGNATURE = Signature((Column("visits", "bigint"), Column("spend", "double")), "
 
 
 def artifact(content: bytes = b"tree", signature: Signature = SIGNATURE, **params: Any) -> Artifact:
-    """An artifact of a model called churn."""
+    """Make an artifact of a model called churn."""
     spec = ModelSpec("churn", Format.LIGHTGBM, signature, {"python": "3.11.9"}, seed=7, params=params)
     return Artifact.of(spec, content)
 
 
 def new_run(registry: Registry) -> str:
-    """A training run of MLflow's, with nothing in it."""
+    """Create an empty training run in MLflow, and return its id."""
     found = registry.client.get_experiment_by_name("trainings")
     experiment = found.experiment_id if found else registry.client.create_experiment("trainings")
     return str(registry.client.create_run(experiment).info.run_id)
@@ -37,7 +37,7 @@ def register(
     metrics: Mapping[str, float] | None = None,
     **more: Any,
 ) -> ModelVersion:
-    """Take one more version into the registry."""
+    """Register one more version."""
     saved = (made or artifact()).save(folder)
     return registry.register(
         name, saved, new_run(registry), binding or Binding(code_version="c0de"), metrics or {"roc_auc": 0.8}, **more
@@ -45,5 +45,5 @@ def register(
 
 
 def open_registry(settings: Settings) -> Registry:
-    """The registry of some settings."""
+    """Open the registry of some settings."""
     return Registry.of(settings)

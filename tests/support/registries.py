@@ -1,4 +1,4 @@
-"""Registries of MLflow that cost no migration: its empty database is made once, then copied."""
+"""Registries of MLflow without the cost of a migration: an empty database is created once, then copied."""
 
 import shutil
 import tempfile
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def empty_registry(folder: Path) -> str:
-    """The address of a new registry, in a database of its own."""
+    """Create a registry with its own database, and return its address."""
     path = folder / "mlflow.db"
     if not path.exists():
         shutil.copyfile(_migrated(), path)
@@ -20,7 +20,7 @@ def _migrated() -> Path:
     from asgard.model.mlflow_access.mlflow_quiet import import_mlflow
 
     import_mlflow()
-    _import_sql_store()  # as Asgard does it: the first import in a process warns
+    _import_sql_store()  # as Asgard does it: the first import in a process gives warnings
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     folder = Path(tempfile.mkdtemp(prefix="asgard-tests-mlflow-"))

@@ -1,4 +1,4 @@
-"""A Maven repository of a test's own: it answers each request as the test's plan says, and notes what was asked."""
+"""A Maven repository for tests: it answers each request by the test's plan, and records all requests."""
 
 import ssl
 import threading
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 Answer = Callable[["Request"], None]
-"""What the server does with one request."""
+"""The function that answers one request."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One GET: its target, its headers, and what answers it."""
+    """One GET request: its target, its headers, and the handler that answers it."""
 
     target: str
     headers: dict[str, str]
@@ -21,12 +21,12 @@ class Request:
 
     @property
     def begin(self) -> int | None:
-        """The first byte that was asked for; None if the whole was."""
+        """The first requested byte; None if the whole file was requested."""
         asked = self.headers.get("range")
         return int(asked.removeprefix("bytes=").removesuffix("-")) if asked else None
 
     def send(self, status: int, body: bytes = b"", **headers: str) -> None:
-        """Answer, with a body that may be shorter than `content_length` says."""
+        """Answer; the body may be shorter than a given `content_length`."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.handler.send_response(status)
         for name, value in {"content-length": str(len(body)), **named}.items():
@@ -37,12 +37,12 @@ class Request:
 
 
 def whole(content: bytes) -> Answer:
-    """The file from its beginning, whatever was asked for."""
+    """Answer with the whole file, even if a range was requested."""
     return lambda request: request.send(200, content)
 
 
 def ranged(content: bytes) -> Answer:
-    """The part that was asked for."""
+    """Answer with the requested range."""
 
     def answer(request: Request) -> None:
         begin = request.begin
@@ -58,12 +58,12 @@ def ranged(content: bytes) -> Answer:
 
 
 def broken_off(content: bytes, after: int) -> Answer:
-    """The beginning of the file; then the connection ends."""
+    """Answer with the beginning of the file, then close the connection."""
     return lambda request: request.send(200, content[:after], content_length=str(len(content)))
 
 
 def stalled(content: bytes, after: int, release: threading.Event) -> Answer:
-    """The beginning of the file; then nothing until `release`."""
+    """Answer with the beginning of the file, then wait for `release`."""
 
     def answer(request: Request) -> None:
         request.send(200, content[:after], content_length=str(len(content)))
@@ -73,12 +73,12 @@ def stalled(content: bytes, after: int, release: threading.Event) -> Answer:
 
 
 def refused(status: int) -> Answer:
-    """An answer without a file."""
+    """Answer with a status, without a file."""
     return lambda request: request.send(status)
 
 
 def elsewhere(address: str) -> Answer:
-    """A redirect, to the same path below another address."""
+    """Redirect to the same path at another address."""
     return lambda request: request.send(302, location=f"{address}{request.target}")
 
 
@@ -86,8 +86,8 @@ class MavenRepository:
     """A server on 127.0.0.1.
 
     Attributes:
-        plan: the answers to the next requests, in order; the last one is for all that follow.
-        requests: what was asked for.
+        plan: the answers to the next requests, in order; the last one is repeated.
+        requests: the requests received so far.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:

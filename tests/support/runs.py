@@ -14,7 +14,7 @@ from asgard.lakehouse.runs.run import RunRequest, RunResult, execute
 
 
 def declared(name: TableName, **properties: Any) -> Table:
-    """A table whose rows the test gives itself."""
+    """Declare a table whose rows the test writes itself."""
     return declare_table(str(name), lambda raw: raw, inputs={"raw": "bronze.anything"}, **properties)
 
 

@@ -1,4 +1,4 @@
-"""An S3 of a test's own, at the HTTP boundary: as many of its calls as the tests need are answered here."""
+"""A fake S3 for tests, at the HTTP boundary: it answers the calls that the tests need."""
 
 import hashlib
 import threading
@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape
 
 @dataclass
 class Bucket:
-    """The objects of the bucket `landing`, those that are still coming in parts, and where they are served."""
+    """The objects of bucket `landing`, unfinished multipart uploads, and the server's address."""
 
     endpoint: str = ""
     objects: dict[str, bytes] = field(default_factory=dict)
@@ -96,14 +96,14 @@ def _handler(bucket: Bucket) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(body)
 
         def log_message(self, *_arguments: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     return Handler
 
 
 @contextmanager
 def serving() -> Iterator[Bucket]:
-    """A bucket that is served, with nothing in it."""
+    """Serve an empty bucket for a block."""
     found = Bucket()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(found))
     found.endpoint = f"http://127.0.0.1:{server.server_port}"
@@ -118,11 +118,11 @@ def serving() -> Iterator[Bucket]:
 
 
 def _content(stream: BinaryIO) -> bytes:
-    """Of a body in chunks: of HTTP's, or of S3's, which are signed one by one or checked at the end."""
+    """Read a body in chunks: those of HTTP, or those of S3, each signed or with a checksum at the end."""
     parts = []
     while size := int(stream.readline().partition(b";")[0], 16):
         parts.append(stream.read(size))
         stream.readline()
-    while stream.readline().strip():  # what follows the last chunk
+    while stream.readline().strip():  # lines after the last chunk
         pass
     return b"".join(parts)

@@ -1,4 +1,4 @@
-"""Artifacts with a model for each segment, of small fitted models."""
+"""Artifacts with a small fitted model for each segment."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,7 +15,7 @@ Given = Mapping[Value, tuple[Format, Any]]
 
 
 def different(task: str = "binary") -> dict[str, tuple[Format, Any]]:
-    """Models that say different things of the same rows, in three formats."""
+    """Fit models in three formats that give different predictions for the same rows."""
     return {
         "books": (Format.SKOPS, fitted(Format.SKOPS, task)),
         "food": (Format.LIGHTGBM, fitted(Format.LIGHTGBM, task)),
@@ -40,7 +40,7 @@ def segmented(
     task: str = "binary",
     name: str = "demand",
 ) -> Artifact:
-    """An artifact whose rows are told apart by the column `shop`."""
+    """Make an artifact whose segments are the values of column `shop`."""
     files: dict[str, bytes] = {}
 
     def kept(place: int | None, format: Format, model: Any) -> ModelFile:

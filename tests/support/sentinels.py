@@ -1,4 +1,4 @@
-"""A Redis with a replica and three Sentinels, of a test's own."""
+"""A Redis with a replica and three Sentinels, started by a test."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,11 +14,11 @@ PASSWORD = "canary"
 
 
 class Sentinels:
-    """The two servers, and who watches them.
+    """The two servers, and the Sentinels that watch them.
 
     Attributes:
-        primary, replica: as they were at the beginning.
-        url: as REDIS_URL has it.
+        primary, replica: the servers with these roles at the start.
+        url: the address, in the form of REDIS_URL.
     """
 
     def __init__(self, primary: RedisProcess, replica: RedisProcess, ports: list[int]) -> None:
@@ -27,14 +27,14 @@ class Sentinels:
         self.url = f"redis+sentinel://:{PASSWORD}@{hosts}/{SERVICE}/0?sentinel_password={PASSWORD}"
 
     def is_primary(self, process: RedisProcess) -> bool:
-        """Whether each Sentinel says so, and the server itself."""
+        """Whether each Sentinel and the server itself report it as the primary."""
         states = [self._with(port, lambda client: client.sentinel_master(SERVICE)) for port in self._ports]
         role = self._with(process.port, lambda client: client.info("replication")["role"])
         known = all(state["port"] == process.port and not state["is_sdown"] for state in states)
         return bool(known) and role == "master"
 
     def are_ready(self) -> bool:
-        """Whether every Sentinel knows the others, and the replica, which has everything."""
+        """Whether every Sentinel knows the others and the replica, and the replica is in sync."""
         states = [self._with(port, lambda client: client.sentinel_master(SERVICE)) for port in self._ports]
         known = all((state["num-other-sentinels"], state["num-slaves"]) == (2, 1) for state in states)
         replica = self._with(self.replica.port, lambda client: client.info("replication"))
@@ -47,7 +47,7 @@ class Sentinels:
 
 @contextmanager
 def sentinels(folder: Path) -> Iterator[Sentinels]:
-    """Start them all; a primary that is gone for a second is replaced."""
+    """Run all servers for a block; a primary that does not answer for a second is replaced."""
     secret = {"requirepass": PASSWORD, "masterauth": PASSWORD}
     folders = [folder / name for name in ("one", "other", "s1", "s2", "s3")]
     for each in folders:

@@ -1,4 +1,4 @@
-"""A small pipeline, for tests of the command line and of backfills. Table names carry a suffix of the test's own."""
+"""A small pipeline, for tests of the command line and of backfills. Each test has its own suffix of table names."""
 
 from datetime import UTC, datetime
 

@@ -32,7 +32,7 @@ def submit(project: Settings, job: Path, zips: list[Path], arguments: list[str])
 
 
 def call(job: Path, package: Path, arguments: list[str]) -> "subprocess.CompletedProcess[str]":
-    """Run a job's file by Python alone, on the zip: for what it refuses before it needs Spark."""
+    """Run a job's file by Python with the zip, without spark-submit: for errors before Spark starts."""
     command = [sys.executable, str(job), *arguments]
     environment = {**os.environ, "PYTHONPATH": str(package)}
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)

@@ -1,4 +1,4 @@
-"""Processes that a test stops by a signal, and what they leave behind."""
+"""Processes that a test stops by a signal, and the processes that remain after them."""
 
 import os
 import secrets
@@ -17,7 +17,7 @@ _MARK = "ASGARD_TEST_MARK"
 
 @dataclass
 class Started:
-    """A process in a group of its own; what it starts is known by a mark in its environment."""
+    """A process in its own group; a mark in the environment identifies the processes that it starts."""
 
     process: "subprocess.Popen[str]"
     mark: str
@@ -30,7 +30,7 @@ class Started:
         self.process.send_signal(number)
 
     def stop(self, number: signal.Signals) -> tuple[int, str]:
-        """Send a signal; the exit code, and all of stderr."""
+        """Send a signal, and wait; returns the exit code and all of stderr."""
         self.send(number)
         return self.ended()
 
@@ -39,7 +39,7 @@ class Started:
         return self.process.returncode, said
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
-        """Wait until something is so; fails if the process ends before."""
+        """Wait for a condition; fails if the process ends first."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not condition():
             assert self.process.poll() is None, self.process.communicate()
@@ -47,15 +47,15 @@ class Started:
             time.sleep(0.02)
 
     def is_armed(self) -> bool:
-        """Whether the process handles SIGTERM by now: what comes before is Python's own start."""
+        """Whether the process already handles SIGTERM; before that, Python is still starting."""
         return catches(self.pid, signal.SIGTERM)
 
     def left(self) -> list[str]:
-        """The programs that it started and that live."""
+        """The names of running programs that it started."""
         return sorted(name for pid, name in marked(self.mark).items() if pid != self.pid)
 
     def threads(self) -> list[str]:
-        """The names of the threads of all that it started."""
+        """The names of the threads of the process and of all processes that it started."""
         found = []
         for pid in marked(self.mark):
             for thread in Path(f"/proc/{pid}/task").glob("*/comm"):
@@ -65,7 +65,7 @@ class Started:
 
 
 def marked(mark: str) -> dict[int, str]:
-    """The living processes that have a mark in their environment: their programs' names."""
+    """The running processes with a mark in their environment: process id -> name of the program."""
     found = {}
     for entry in Path("/proc").iterdir():
         with suppress(OSError):
@@ -85,7 +85,7 @@ def catches(pid: int, number: signal.Signals) -> bool:
 
 @contextmanager
 def started(command: Sequence[str], environment: Mapping[str, str] | None = None, **options: Any) -> Iterator[Started]:
-    """Start a command, whose stderr is kept; at the end nothing of it is left."""
+    """Start a command with captured stderr; at the end, all of its processes are killed."""
     mark = secrets.token_hex(8)
     process = subprocess.Popen(
         command,
@@ -108,5 +108,5 @@ def started(command: Sequence[str], environment: Mapping[str, str] | None = None
 
 
 def _as_a_shell_does() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # whatever the test run was told to ignore
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # even if the test run itself ignores them
         signal.signal(number, signal.SIG_DFL)

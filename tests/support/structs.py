@@ -1,4 +1,4 @@
-"""Random nested types and values, and what they become under another type by name: a plain loop over Python values."""
+"""Random nested types and values, and their conversion to another type by field names, as a loop over Python values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _VALUES: dict[str, st.SearchStrategy[Any]] = {
 
 @dataclass(frozen=True)
 class Kind:
-    """A type: `struct` with names, `array`, `map` (from text), or the short name of a single value."""
+    """A type: `struct` with names, `array`, `map` (with text keys), or the short name of a scalar type."""
 
     name: str
     parts: "tuple[Kind, ...]" = ()
@@ -33,7 +33,7 @@ class Kind:
 
     @property
     def arrow(self) -> pa.DataType:
-        """As PyArrow has it."""
+        """The type in PyArrow."""
         match self.name:
             case "struct":
                 return pa.struct([(name, part.arrow) for name, part in zip(self.names, self.parts, strict=True)])
@@ -46,7 +46,7 @@ class Kind:
 
     @property
     def ddl(self) -> str:
-        """As SQL has it."""
+        """The type in SQL."""
         match self.name:
             case "struct":
                 quoted = ["`" + name.replace("`", "``") + "`" for name in self.names]
@@ -59,7 +59,7 @@ class Kind:
                 return self.name
 
     def values(self) -> st.SearchStrategy[Any]:
-        """Its values: structs and maps as dicts."""
+        """Values of the type: structs and maps as dicts."""
         match self.name:
             case "struct":
                 found = st.fixed_dictionaries(dict(zip(self.names, (p.values() for p in self.parts), strict=True)))
@@ -72,7 +72,7 @@ class Kind:
         return st.none() | found
 
     def to_arrow(self, value: Any) -> Any:
-        """A value as PyArrow takes it: maps as pairs."""
+        """Convert a value for PyArrow: maps become pairs."""
         if value is None:
             return None
         match self.name:
@@ -86,7 +86,7 @@ class Kind:
                 return value
 
     def from_arrow(self, value: Any) -> Any:
-        """A value as PyArrow gives it back, with maps as dicts."""
+        """Convert a value from PyArrow: maps become dicts."""
         if value is None:
             return None
         match self.name:
@@ -100,7 +100,7 @@ class Kind:
                 return value
 
     def of(self, other: "Kind", value: Any) -> Any:
-        """What a value of another type is in this one, which has all of its fields."""
+        """Convert a value of another type to this type, which has all fields of the other."""
         if value is None:
             return None
         match self.name:
@@ -119,7 +119,7 @@ class Kind:
 
 
 def kinds(depth: int = 3) -> st.SearchStrategy[Kind]:
-    """Types, with structs in most of them."""
+    """Types, of which most contain structs."""
     single = st.sampled_from(SINGLE).map(Kind)
     if depth == 0:
         return single
@@ -146,7 +146,7 @@ def reordered(draw: st.DrawFn, kind: Kind) -> Kind:
 
 @st.composite
 def grown(draw: st.DrawFn, kind: Kind) -> Kind:
-    """A type with added fields in some structs, with wider numbers, and with fields in another order."""
+    """A compatible type: with added fields in some structs, wider numbers, and another order of fields."""
     if kind.name == "int":
         return Kind(draw(st.sampled_from(["int", "bigint"])))
     parts = tuple(draw(grown(part)) for part in kind.parts)
@@ -162,7 +162,7 @@ def grown(draw: st.DrawFn, kind: Kind) -> Kind:
 
 @st.composite
 def unfit(draw: st.DrawFn, kind: Kind) -> Kind:
-    """A type in which one field of a struct has another name, or one part is of another kind."""
+    """An incompatible type: one field of a struct has another name, or one part is of another kind."""
     if kind.name == "struct" and draw(st.booleans()):
         free = [name for name in NAMES if name not in kind.names]
         place = draw(st.integers(0, len(kind.names) - 1))
@@ -178,12 +178,12 @@ def unfit(draw: st.DrawFn, kind: Kind) -> Kind:
 
 
 def has_struct(kind: Kind) -> bool:
-    """Whether a struct is in it."""
+    """Whether a type contains a struct."""
     return kind.name == "struct" or any(map(has_struct, kind.parts))
 
 
 def plain(value: Any) -> Any:
-    """A value of Spark with its rows as dicts."""
+    """Convert a value of Spark: rows become dicts."""
     if hasattr(value, "asDict"):
         return {name: plain(part) for name, part in zip(value.__fields__, value, strict=True)}
     if isinstance(value, dict):

@@ -1,8 +1,8 @@
-"""The order of the suite's files, and what it says of its time at the end: a pytest plugin.
+"""The order of the suite's files, and the summary of their times at the end: a pytest plugin.
 
-With several processes (`-n`), a process takes the next file whenever it has ended one. So the files that take longest
-come first: no process is left with a long file while the others have nothing to do. Which files a process ran before is
-chance, so none may leave anything to the next: the modules that its tests wrote are forgotten after it.
+With several processes (`-n`), a process takes the next file when it has finished one. The slowest files come first, so
+that no process still runs a long file while the others are idle. Which files a process runs depends on chance, so no
+file may affect the next one: after each file, the modules that its tests wrote are removed from `sys.modules`.
 """
 
 import json
@@ -15,11 +15,11 @@ from types import ModuleType
 import pytest
 
 SECONDS = Path(__file__).parent.parent / "seconds.json"
-"""Seconds that each file took: written by `./run test --record`."""
+"""Seconds of each file, written by `./run test --record`."""
 _UNKNOWN = 10.0
 _SHOWN = 20
 _WORTH_SAYING = 60.0
-"""Seconds of a test run."""
+"""Shortest test run, in seconds, that gets a summary."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,13 +29,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the slowest files first; the order inside a file stays."""
+    """Put the slowest files first; the order inside a file is kept."""
     known: Mapping[str, float] = json.loads(SECONDS.read_text()) if SECONDS.exists() else {}
     items.sort(key=lambda item: (-known.get(_file(item.nodeid), _UNKNOWN), _file(item.nodeid)))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Minutes of each folder, and the slowest tests with their fixtures."""
+    """Write the minutes of each folder, and the slowest tests with their fixtures."""
     files: dict[str, float] = defaultdict(float)
     tests: dict[str, float] = defaultdict(float)
     for reports in terminalreporter.stats.values():
@@ -63,7 +63,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="module", autouse=True)
 def own_modules(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Forget the modules in the tests' temporary folders, and their folders in `sys.path`, after each file of tests."""
+    """After each file, remove modules in temporary folders from `sys.modules`, and these folders from `sys.path`."""
     yield
     folder = tmp_path_factory.getbasetemp()
     for name in [

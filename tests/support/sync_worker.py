@@ -1,4 +1,4 @@
-"""A sync by Spark in a process of its own, whose stage gets its rows in other partitions at each try.
+"""A sync by Spark in a separate process, whose stage gets its rows in other partitions at each try.
 
 Arguments: project folder, Spark master, view.
 """

@@ -1,4 +1,4 @@
-"""Versions of models with their tests, as the report shows them; no MLflow is asked."""
+"""Versions of models with their tests, as the report shows them, without MLflow."""
 
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,7 @@ SHA = "5f" * 32
 
 
 def binding(**details: Any) -> Binding:
-    """What a version was made from; `details` replace those of its training."""
+    """Make the binding of a version; `details` replace details of its training."""
     view = BoundView(
         "money", 2, TableName("gold", "money"), SnapshotId(4561278), CommitHash("c0ffee"), "file:///m.json"
     )
@@ -33,7 +33,7 @@ def binding(**details: Any) -> Binding:
 
 
 def an_evaluated(name: str, stage: Stage, seed: int) -> Evaluated:
-    """A version 1.2.3 with a test of 400 labels."""
+    """Make a version 1.2.3 with a test of 400 labels."""
     drawn = np.random.default_rng(seed)
     target = drawn.integers(0, 2, 400).astype(float)
     score = np.clip(target * 0.3 + drawn.random(400) * 0.7, 0, 1)

@@ -1,4 +1,4 @@
-"""TLS in front of a server that has none: a certificate of its own, and a forwarder for small answers."""
+"""TLS in front of a server without TLS: a self-signed certificate, and a forwarder for small answers."""
 
 import socket
 import ssl
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextmanager
 def tls_in_front(port: int, folder: Path) -> Iterator[tuple[int, Path]]:
-    """Forward to a port of this machine; gives the port that speaks TLS, and the file of who signed for it."""
+    """Forward to a port of this machine; yields the port that speaks TLS, and the certificate file to trust."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
     names = ["-addext", "subjectAltName=IP:127.0.0.1"]

@@ -1,4 +1,4 @@
-"""Actors in threads that go on one step at a time, in an order that the test gives."""
+"""Actors in threads that take one step at a time, in an order that the test sets."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 
 class Turns:
-    """Whose turn it is.
+    """Lets one actor at a time continue.
 
     Args:
-        order: the actor of each of the first steps; afterwards, and where that actor has ended, the first one goes on.
-        actors: how many there are.
+        order: the actor of each of the first steps; afterwards, or if that actor has ended, the first running one.
+        actors: number of actors.
     """
 
     def __init__(self, order: Sequence[int], actors: int = 2) -> None:
@@ -22,7 +22,7 @@ class Turns:
             self._advance()
 
     def step(self, actor: int) -> None:
-        """Wait for this actor's turn: its step before is over, the next begins."""
+        """End the actor's previous step, and wait for its next turn."""
         with self._changed:
             if actor in self._waited:
                 self._advance()
@@ -32,7 +32,7 @@ class Turns:
 
     @contextmanager
     def of(self, actor: int) -> Iterator[None]:
-        """The life of an actor."""
+        """Run an actor for a block; at the end, the others continue without it."""
         try:
             yield
         finally:

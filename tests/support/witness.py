@@ -1,11 +1,11 @@
-"""The official Python client of Nessie, as people use it beside Asgard, and what it sees in Asgard's own terms."""
+"""The official Python client of Nessie, as people use it beside Asgard, with results in Asgard's terms."""
 
 import warnings
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-with warnings.catch_warnings():  # of marshmallow, about how pynessie calls it
+with warnings.catch_warnings():  # marshmallow warns about how pynessie calls it
     warnings.simplefilter("ignore")
     import pynessie
     from pynessie.error import NessieNotFoundException
@@ -19,10 +19,10 @@ __all__ = ["Delete", "NessieNotFoundException", "Put", "Witness"]
 
 
 class Witness:
-    """pynessie at the lakehouse's Nessie.
+    """pynessie, connected to the lakehouse's Nessie.
 
     Attributes:
-        client: pynessie's own, for what people do with it.
+        client: the client of pynessie itself.
     """
 
     def __init__(self, lake: Lakehouse) -> None:
@@ -30,7 +30,7 @@ class Witness:
         self.client: Any = pynessie.init(config_dict={**config, "auth": {"type": "none"}})
 
     def head(self, reference: str) -> str:
-        """Where a branch or tag is."""
+        """The commit of a branch or tag."""
         return str(self.client.get_reference(reference).hash_)
 
     def references(self) -> dict[str, tuple[RefKind, str]]:
@@ -39,19 +39,19 @@ class Witness:
         return {each.name: (kinds[type(each)], each.hash_) for each in self.client.list_references().references}
 
     def log(self, reference: str, count: int) -> Iterator[Any]:
-        """The newest commits of a reference, with what each did."""
+        """The newest commits of a reference, with their operations."""
         return islice(self.client.get_log(reference, max_records=count, fetch_all=True), count)
 
     def table(self, name: TableName, reference: str, at: str | None = None) -> IcebergTable:
-        """What a key holds."""
+        """The content of a table's key."""
         return self.client.get_content(reference, ContentKey([name.layer, name.name]), at)
 
     def keys(self, reference: str) -> dict[tuple[str, ...], str]:
-        """Every key of a reference, and the kind of what it holds."""
+        """Every key of a reference, and the kind of its content."""
         return {tuple(each.name.elements): each.kind for each in self.client.list_keys(reference).entries}
 
     def put(self, reference: str, name: TableName, content: IcebergTable) -> str:
-        """Commit a table that is there already under another key, as its own."""
+        """Commit an existing table's content under another key, as a new table."""
         own = IcebergTable(
             None,
             content.metadata_location,

@@ -1,4 +1,4 @@
-"""A process of its own that makes one run over two tables, for tests that kill it.
+"""A separate process that makes one run over two tables, for tests that kill it.
 
 `python -m tests.support.worker PROJECT_DIR RUN_ID FIRST SECOND [BLOCK_FILE]`
 """
@@ -25,7 +25,7 @@ ROWS = 1000
 
 
 def two_tables(first: TableName, second: TableName, block: str | None = None) -> "Work":
-    """Work that appends the same rows to two tables; with `block`, a task stops in the middle of the first."""
+    """Return work that appends the same rows to two tables; with `block`, a task stops in the middle of the first."""
     return Work(first, second, block)
 
 
@@ -47,7 +47,7 @@ def numbers(spark: SparkSession) -> DataFrame:
 
 
 def blocking(rows: DataFrame, block: str) -> DataFrame:
-    """The same rows; half-way through a partition the task says so in a file, and waits to be killed."""
+    """Return the same rows; half-way through a partition the task creates file `block`, and waits to be killed."""
 
     def stop_half_way(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
@@ -74,7 +74,7 @@ def start_worker(
     failpoint: str = "",
     block: str = "",
 ) -> "subprocess.Popen[bytes]":
-    """This module as a program; `failpoint` is where it dies, `block` where its first write stops."""
+    """Start this module as a program; it dies at `failpoint`, or its first write stops after creating file `block`."""
     command = [sys.executable, "-m", "tests.support.worker", str(project.project_dir), run_id, *map(str, tables)]
     return subprocess.Popen(
         [*command, *([block] if block else [])],

@@ -1,4 +1,4 @@
-"""The time zone of a process, as Java, Spark's executors in it, and Python see it."""
+"""The time zone of a process, for Java, for Spark's executors in the process, and for Python."""
 
 import os
 import time
@@ -14,7 +14,7 @@ ZONES = ("UTC", "Europe/Berlin", "Asia/Shanghai")
 
 @contextmanager
 def process_zone(spark: "SparkSession", name: str) -> Iterator[None]:
-    """Another zone for a block; Spark's own setting stays."""
+    """Use another time zone for a block; Spark's own setting is unchanged."""
     zones: Any = spark._jvm.java.util.TimeZone  # type: ignore[union-attr]
     before, variable = zones.getDefault(), os.environ.get("TZ")
     zones.setDefault(zones.getTimeZone(name))
