@@ -58,7 +58,7 @@ def test_it_says_what_lookups_said_before_and_after(facts: OnlineFacts) -> None:
         "status in every view found missing",
         "2,469 0 2,468 equal abababababababab",
         "1 1 2,468 equal abababababababab",
-        "looks from 2 January 2018",
+        "ttls are evaluated at 2 January 2018",
     ):
         assert expected in text, expected
     assert page_of(facts).count("<strong>100.25</strong>") == 1
