@@ -58,9 +58,8 @@ def main() -> None:
         earlier.selectExpr("*", "DATE(bucket) AS day").repartition("day").write.partitionBy("day").parquet(
             f"{folder}/partials"
         )
-        kept = spark.read.parquet(f"{folder}/partials").drop(
-            "day"
-        )  # only for its schema, which a real table has without reading files
+        # Only for its schema, which a real table has without reading files.
+        kept = spark.read.parquet(f"{folder}/partials").drop("day")
 
         def whole() -> None:
             DECLARED.compute(all_events, [moment]).write.mode("overwrite").parquet(f"{folder}/whole")

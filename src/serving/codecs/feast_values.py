@@ -127,11 +127,8 @@ def values(column: "pa.Array", kind: str) -> list[bytes]:
     given = column.to_pylist()
     if shape.is_list:
         return [b"" if value is None else _list(shape, value) for value in given]
-    message, field, write = (
-        _Value(),
-        shape.field,
-        shape.write,
-    )  # one message for all values: a new one for each takes four times as long
+    # One message for all values: a new one for each takes four times as long.
+    message, field, write = _Value(), shape.field, shape.write
     found = []
     for value in given:
         if value is None:

@@ -139,9 +139,8 @@ class LookupLog:
             self._ready.notify_all()
         if self._thread is not None:
             self._thread.join(timeout=10.0)
-        if (
-            self._thread is None or not self._thread.is_alive()
-        ):  # a running thread could write to another file with the same descriptor
+        # A thread that still runs could write to another file that gets the same descriptor.
+        if self._thread is None or not self._thread.is_alive():
             os.close(self._file)
 
     def __enter__(self) -> Self:

@@ -118,9 +118,7 @@ class SnapshotEntities:
         surplus = self._connection.sql(
             "SELECT DISTINCT entity FROM entities_of_redis ANTI JOIN entities_of_snapshot USING (entity)"
         )
-        for batch in surplus.to_arrow_reader(
-            _ENTITIES_OF_A_BATCH
-        ):  # streamed; `execute` would keep the whole result in memory
+        for batch in surplus.to_arrow_reader(_ENTITIES_OF_A_BATCH):  # streamed: `execute` keeps the whole result
             yield batch.column(0).to_pylist()
 
     def _insert(self, table: str, entities: Sequence[bytes]) -> None:

@@ -123,9 +123,8 @@ def sync(
         ServiceUnreachableError: Redis or Nessie does not answer.
     """
     server = store.require_fit()
-    pinned, target = load_target(
-        lake, view
-    )  # before taking a token: a sync that can't succeed must not stop another one
+    # Before taking a token: a sync that can't succeed must not stop another one.
+    pinned, target = load_target(lake, view)
     fenced = store.fenced(view.name, server)
     failpoint("after-token")
     equal_at = datetime.now(UTC)
