@@ -1,1 +1,1 @@
-"""The lakehouse: Nessie, tables, snapshots and the Write-Audit-Publish run. The only room that talks to Nessie."""
+"""The lakehouse: Nessie, tables, snapshots and the Write-Audit-Publish run. The only package that talks to Nessie."""

@@ -18,7 +18,7 @@ from asgard.lakehouse.catalog.registrations import Registrations
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-CONFLICT = "Somebody else registered view"
+CONFLICT = "Another process registered view"
 
 
 @pytest.fixture

@@ -52,11 +52,11 @@ class TableState:
 
     @property
     def snapshot_ids(self) -> frozenset[int]:
-        """Every snapshot that this metadata knows."""
+        """Every snapshot that this metadata lists."""
         return frozenset(snapshot.snapshot_id for snapshot in self.table.metadata.snapshots)
 
     def ancestors(self, snapshot: int) -> list[int]:
-        """A snapshot and those that it grew from, as far as this metadata knows them, oldest first."""
+        """A snapshot and its ancestors, as far as this metadata lists them, oldest first."""
         parents = {each.snapshot_id: each.parent_snapshot_id for each in self.table.metadata.snapshots}
         chain: list[int] = []
         current: int | None = snapshot
@@ -86,7 +86,7 @@ class TableState:
 
     @property
     def columns(self) -> dict[str, str]:
-        """Top-level columns in order, with their types as Spark SQL says them."""
+        """Top-level columns in order, with their Spark SQL types."""
         return {column.name: spark_type(column.field_type) for column in self.table.schema().fields}
 
     def summary(self, name: str) -> str | None:
@@ -96,7 +96,7 @@ class TableState:
 
     @property
     def summaries(self) -> dict[int, Mapping[str, str]]:
-        """The summary of each snapshot that this metadata knows."""
+        """The summary of each snapshot that this metadata lists."""
         return {
             snapshot.snapshot_id: snapshot.summary.additional_properties if snapshot.summary else {}
             for snapshot in self.table.metadata.snapshots
@@ -104,7 +104,7 @@ class TableState:
 
     @property
     def updated_ms(self) -> int:
-        """When it was last changed, by the clock of whoever did; milliseconds since 1970."""
+        """Time of the last change, by the clock of the machine that made it; milliseconds since 1970."""
         metadata = self.table.metadata
         return max([metadata.last_updated_ms, *(each.timestamp_ms for each in metadata.snapshots)])
 
@@ -119,10 +119,10 @@ class TableState:
         return int(self.summary("total-delete-files") or 0) > 0
 
     def row_count(self) -> int | None:
-        """How many rows the current snapshot has, exactly: those that delete files delete don't count.
+        """The exact number of rows in the current snapshot, without rows that delete files remove.
 
-        Read from its summary where that tells; else by PyIceberg, which reads the files that have deletes. None
-        where rows are deleted by equality, which PyIceberg can't read.
+        Read from the snapshot's summary if possible; else counted by PyIceberg, which reads the files that have
+        deletes. None if the snapshot has equality deletes, which PyIceberg can't read.
 
         Raises:
             ServiceError: its files can't be read.
@@ -180,14 +180,14 @@ class TableState:
 def _readable(what: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # pyarrow's, PyIceberg's, and what a damaged Avro file makes of its reader
+    except Exception as error:  # of pyarrow, of PyIceberg, and any that a damaged Avro file causes
         raise ServiceError(
-            f"{what} can't be read: {error}", hint="Was a file removed, or do credentials for the warehouse lack?"
+            f"{what} can't be read: {error}", hint="Was a file removed, or are credentials for the warehouse missing?"
         ) from error
 
 
 def spark_type(kind: "IcebergType") -> str:
-    """A type of Iceberg's, as Spark SQL says it; types inside a struct or map are left as they are."""
+    """The Spark SQL name of an Iceberg type; types inside a struct or map are not converted."""
     from pyiceberg.types import ListType
 
     if isinstance(kind, ListType):
@@ -243,14 +243,14 @@ def _columns(file: "DataFile", schema: "Schema") -> Iterator[tuple[str, ColumnSt
 
 
 def _is_exact(kind: Any) -> bool:
-    """Text and bytes are cut at 16 characters by Iceberg's default metrics mode; the rest is exact."""
+    """Whether a type's bounds are exact: Iceberg's default metrics mode cuts text and bytes at 16 characters."""
     from pyiceberg.types import BinaryType, FixedType, StringType
 
     return not isinstance(kind, StringType | BinaryType | FixedType)
 
 
 def _value(kind: Any, data: bytes | None) -> Any:
-    """A bound in the terms of Python; None where it has none that a check could compare."""
+    """A bound as a Python value; None if there is no Python value that a check can compare."""
     from pyiceberg.conversions import from_bytes
     from pyiceberg.types import DateType, DecimalType, TimestampType, TimestamptzType, TimeType, UUIDType
     from pyiceberg.utils.datetime import days_to_date, micros_to_timestamp, micros_to_timestamptz

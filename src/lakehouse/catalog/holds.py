@@ -1,12 +1,12 @@
-"""Holds: tags that keep a published state, so that no collection takes its files while something needs it.
+"""Holds: tags that keep a published state, so that garbage collection keeps its files while something needs it.
 
-`hold_<kind>_<owner>_<suffix>` points at a commit of the target ref; everything that commit names is held. A tag
-is made before what it holds is relied upon, and its predecessor is dropped after: there is no moment without one.
+`hold_<kind>_<owner>_<suffix>` points at a commit of the target ref and keeps every table state in that commit. The new
+tag is made before anything relies on its state, and the previous tag is dropped afterwards: one of them always exists.
 
-Others may have branches and tags of such names. A tag in Nessie can't say who made it, so each hold has a record,
-written before its tag and removed after it: `_asgard/holds/<kind>/<name>.<commit>`. Only a tag that points at the
-recorded commit is Asgard's, and only that is ever dropped. Where something else has the name of a hold, the hold is
-`<name>.2`.
+Other tools may make branches and tags with such names. A tag in Nessie doesn't say who made it, so each hold has a
+record, written before its tag and removed after it: `_asgard/holds/<kind>/<name>.<commit>`. Only a tag that points at
+the recorded commit is Asgard's, and only such a tag is ever dropped. If another branch or tag has the name of a hold,
+the hold is named `<name>.2`.
 """
 
 import json
@@ -31,41 +31,41 @@ def hold_name(kind: str, owner: str, suffix: str) -> BranchName:
 
 
 def base_name(name: str) -> str:
-    """What a hold was to be named, if something else had not had the name: without its `.2`."""
+    """A hold's name without the `.2` that it gets if another branch or tag has its name."""
     base, _, number = name.rpartition(".")
     return base if number.isdecimal() else name
 
 
 def holds_of(lake: Lakehouse, kind: str, owner: str = "") -> dict[BranchName, CommitHash]:
-    """The holds of a kind: name -> commit. What others made under such names is not among them.
+    """The holds of a kind: name -> commit; without branches and tags of such names that Asgard did not make.
 
     Args:
-        lake: where.
-        kind: of hold.
-        owner: only holds whose names go on with it.
+        lake: the lakehouse.
+        kind: the kind of hold.
+        owner: only holds whose name starts with `hold_<kind>_<owner>`.
     """
     return {each.name: each.hash for each, is_own in _named_so(lake, kind, owner) if is_own}
 
 
 def foreign_to(lake: Lakehouse, kind: str, owner: str = "") -> list[Reference]:
-    """Branches and tags that have names of holds of a kind, and that Asgard did not make."""
+    """Branches and tags that are named like holds of a kind, but that Asgard did not make."""
     return [each for each, is_own in _named_so(lake, kind, owner) if not is_own]
 
 
 def hold(
     lake: Lakehouse, name: BranchName, commit: CommitHash, ref: str = "", say: Say = lambda _line: None
 ) -> BranchName:
-    """Keep a commit; fine if this hold is there already.
+    """Keep a commit; does nothing if this hold exists already.
 
     Args:
-        lake: where.
+        lake: the lakehouse.
         name: of the hold.
         commit: to keep.
-        ref: branch or tag that has it; "" for the target ref.
-        say: is told of what others have under the name.
+        ref: branch or tag that contains the commit; "" for the target ref.
+        say: called with a line about each other branch or tag that has the name.
 
     Returns:
-        The name of the tag: `name`, or `<name>.2` and so on, where something else has that.
+        The name of the tag: `name`, or `<name>.2` and so on, if another branch or tag has that name.
 
     Raises:
         UnknownReferenceError: the ref has no such commit.
@@ -75,17 +75,17 @@ def hold(
         other = _held(lake, own, commit, ref or lake.target)
         if other is None:
             return own
-        say(f"{foreign_words(other)} The hold is {name}.{number + 1}.")
-    raise AssertionError("count ends never")
+        say(f"{foreign_words(other)} The hold is named {name}.{number + 1}.")
+    raise AssertionError("count() never ends")
 
 
 def release(lake: Lakehouse, name: BranchName, say: Say = lambda _line: None) -> None:
-    """Drop a hold; fine if it is gone. What is not Asgard's stays.
+    """Drop a hold; does nothing if it is missing. A branch or tag that Asgard did not make is kept.
 
     Args:
-        lake: where.
+        lake: the lakehouse.
         name: of the hold.
-        say: is told of what others have under the name.
+        say: called with a line about another branch or tag that has the name.
     """
     reference = _reference(lake, name)
     own = _path(name, CommitHash("")).removesuffix(".")
@@ -93,30 +93,30 @@ def release(lake: Lakehouse, name: BranchName, say: Say = lambda _line: None) ->
     if reference is not None and _path_of(reference) not in recorded:
         say(foreign_words(reference))
     elif reference is not None:
-        with suppress(UnknownReferenceError, ConflictError):  # gone, or not ours any more, since
+        with suppress(UnknownReferenceError, ConflictError):  # dropped or moved in the meantime
             lake.nessie.delete(reference)
     for path in recorded:
         lake.storage.delete(path)
     again = _reference(lake, name)
-    if again is not None and _path_of(again) in recorded:  # somebody who needs it made it again meanwhile
+    if again is not None and _path_of(again) in recorded:  # another process made it again in the meantime
         _record(lake, again.name, again.hash)
 
 
 def is_foreign(lake: Lakehouse, other: Reference) -> bool:
-    """Whether a branch or tag is still there, and not a hold: one that is just dropped loses its record last."""
+    """Whether a branch or tag still exists and is not a hold: dropping a hold removes its tag before its record."""
     return _reference(lake, other.name) == other and _path_of(other) not in _recorded(lake, kind_of(other.name))
 
 
 def adopt(lake: Lakehouse, name: BranchName, commit: CommitHash) -> None:
-    """Record a tag as Asgard's own: one that is known by other records than those of holds."""
+    """Record a tag as a hold: for a tag that other records than those of holds show to be Asgard's."""
     _record(lake, name, commit)
 
 
 def foreign_words(other: Reference) -> str:
-    """What is said of a branch or tag that has the name of a hold."""
+    """The line for people about a branch or tag that has the name of a hold."""
     return (
-        f"{other.kind.lower()} {other.name} has the name of a hold, and Asgard has no record that it made it: it "
-        "stays. Rename or drop it if nobody needs it."
+        f"{other.kind.lower()} {other.name} has the name of a hold, but Asgard has no record of making it, so "
+        "it is kept. Rename or drop it if nobody needs it."
     )
 
 
@@ -126,14 +126,14 @@ def kind_of(name: str) -> str:
 
 
 def _held(lake: Lakehouse, name: BranchName, commit: CommitHash, ref: str) -> Reference | None:
-    """Make a hold, or find it made; what has its name instead, if something has."""
+    """Make a hold unless it exists; returns the other branch or tag that has its name, if there is one."""
     while True:
         _record(lake, name, commit)
         try:
             lake.nessie.create(RefKind.TAG, name, commit, ref)
         except ConflictError:
             reference = _reference(lake, name)
-            if reference is None:  # dropped since
+            if reference is None:  # dropped in the meantime
                 continue
             if reference.kind is RefKind.TAG and reference.hash == commit:
                 return None
@@ -142,12 +142,12 @@ def _held(lake: Lakehouse, name: BranchName, commit: CommitHash, ref: str) -> Re
         except UnknownReferenceError:
             lake.storage.delete(_path(name, commit))
             raise
-        _record(lake, name, commit)  # again: a release of the same hold may just have removed it
+        _record(lake, name, commit)  # again: a concurrent release of the same hold may have removed it
         return None
 
 
 def _named_so(lake: Lakehouse, kind: str, owner: str) -> Iterator[tuple[Reference, bool]]:
-    """All references that have names of holds, and whether they are some."""
+    """All references that are named like holds of a kind, and whether each is a hold."""
     references = list(lake.nessie.references(f"{_PREFIX}_{kind}_{owner}"))
     recorded = _recorded(lake, kind) if references else set()
     for each in references:
@@ -175,5 +175,5 @@ def _path(name: str, commit: CommitHash) -> str:
 
 
 def _path_of(reference: Reference) -> str:
-    """Where the record of a reference would be, if it is a hold; no branch is."""
+    """The path of a tag's record, if the tag is a hold; "" for a branch, which is never a hold."""
     return _path(reference.name, reference.hash) if reference.kind is RefKind.TAG else ""

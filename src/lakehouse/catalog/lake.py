@@ -22,7 +22,7 @@ _MARKER = "nessie.json"
 
 
 class Lakehouse:
-    """The doors to one lakehouse; Spark starts when it is first needed.
+    """One lakehouse: Nessie, storage and Spark, which starts when it is first needed.
 
     Args:
         settings: which Nessie, warehouse and target ref.
@@ -38,13 +38,13 @@ class Lakehouse:
 
     @classmethod
     def connect(cls, settings: Settings, application: str = "asgard") -> "Lakehouse":
-        """A lakehouse that was reached; see `reach` for what is raised."""
+        """Make a lakehouse and `reach` it; raises what `reach` raises."""
         lake = cls(settings, application)
         lake.reach()
         return lake
 
     def reach(self) -> None:
-        """Set up the logs, reach Nessie, and make sure that it is the one this warehouse belongs to.
+        """Set up the logs, connect to Nessie, and check that this warehouse belongs to it.
 
         Raises:
             ServiceUnreachableError: Nessie does not answer.
@@ -61,8 +61,8 @@ class Lakehouse:
                 f"The warehouse {self.settings.warehouse} was made by a Nessie repository created at "
                 f"{marker.get('repository_created')}; the one at {self.nessie.uri} was created at "
                 f"{repository.created}.",
-                hint="Bring the right Nessie back (an in-memory one forgets everything when it stops), or use "
-                f"another warehouse. If this one was moved on purpose, remove _asgard/{_MARKER} from the warehouse.",
+                hint="Start the Nessie that made it (an in-memory one loses everything when it stops), or use another "
+                f"warehouse. If this warehouse was moved on purpose, remove _asgard/{_MARKER} from the warehouse.",
             )
 
     @cached_property
@@ -72,7 +72,7 @@ class Lakehouse:
 
     @property
     def spark(self) -> "SparkSession":
-        """The Spark session of this process, with the catalog set."""
+        """The Spark session of this process, with the catalog configured."""
         with self._spark_lock:
             return self._spark
 
@@ -87,17 +87,17 @@ class Lakehouse:
         """The rows of a table at a branch or tag.
 
         Raises:
-            UnknownTableError: it is not there.
+            UnknownTableError: the table doesn't exist there.
         """
         if self.nessie.content(ref, table) is None:
             raise self.unknown(table, ref)
         return (session or self.spark).table(identifier(table, ref))
 
     def content(self, table: TableName, ref: str) -> Content:
-        """What Nessie holds of a table at a ref (`name` or `name@hash`).
+        """Nessie's content of a table at a ref (`name` or `name@hash`).
 
         Raises:
-            UnknownTableError: it is not there.
+            UnknownTableError: the table doesn't exist there.
         """
         content = self.nessie.content(ref, table)
         if content is None or not content.is_table:
@@ -105,13 +105,13 @@ class Lakehouse:
         return content
 
     def unknown(self, table: TableName, ref: str, other: Content | None = None) -> UnknownTableError:
-        """The error for a table that is not there, with those that are; `other` is what else has its name."""
+        """The error for a missing table, with the existing ones; `other` is content of another kind with its name."""
         tables = ", ".join(sorted(map(str, self.nessie.entries(ref)))) or "no table yet"
         name, at, commit = ref.partition("@")
         what = f"There is no table {table} on {name}{at}{commit[:12]}."
         if other is not None:
-            what = f"{what[:-1]}: what has that name is of another kind ({other.kind_in_words})."
-        return UnknownTableError(what, hint=f"There is: {tables}.")
+            what = f"{what[:-1]}: the content of that name is of another kind ({other.kind_in_words})."
+        return UnknownTableError(what, hint=f"Tables there: {tables}.")
 
 
 def catalog_conf(settings: Settings) -> dict[str, str]:
@@ -141,18 +141,18 @@ def catalog_conf(settings: Settings) -> dict[str, str]:
 
 
 def catalog_secrets(settings: Settings) -> dict[str, Secret]:
-    """What of the catalog's configuration nobody may see."""
+    """The secret part of the catalog's configuration."""
     token = settings.nessie_token
     return {f"spark.sql.catalog.{CATALOG}.authentication.token": token} if token is not None else {}
 
 
 def identifier(table: TableName, ref: str) -> str:
-    """How Spark SQL names a table at a branch or tag; both parts were checked where they came in."""
+    """How Spark SQL names a table at a branch or tag; both names are already validated."""
     return f"{CATALOG}.{table.layer}.`{table.name}@{ref}`"
 
 
 def hand_over_credentials(settings: Settings) -> None:
-    """S3 credentials go to Spark's JVM by its environment: a Spark conf would show them."""
+    """Pass S3 credentials to Spark's JVM in its environment: Spark's configuration would show them."""
     for name, secret in (
         ("AWS_ACCESS_KEY_ID", settings.aws_access_key_id),
         ("AWS_SECRET_ACCESS_KEY", settings.aws_secret_access_key),

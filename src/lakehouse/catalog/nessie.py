@@ -1,4 +1,4 @@
-"""The one door to Nessie: references, log, diff, contents and commits, over its REST API v2.
+"""The only client of Nessie: references, log, diff, contents and commits, over its REST API v2.
 
 Why not pynessie: see docs/decisions/0002-own-nessie-door.md. Protocol: Nessie's OpenAPI, spec 2.2.0.
 """
@@ -51,7 +51,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Content:
-    """What a key holds at a commit: for a table, its metadata file and snapshot."""
+    """The content of a key at a commit: for a table, its metadata file and snapshot."""
 
     kind: str
     raw: Mapping[str, Any] = field(hash=False)
@@ -68,7 +68,7 @@ class Content:
 
     @property
     def kind_in_words(self) -> str:
-        """What it is, e.g. `Iceberg view`; of kinds that are not known here, Nessie's own word."""
+        """The kind in words, e.g. `Iceberg view`; for a kind that is not known here, Nessie's own name."""
         return _KINDS.get(self.kind, self.kind)
 
     @property
@@ -76,7 +76,7 @@ class Content:
         """Address of the table's metadata file.
 
         Raises:
-            ServiceError: it is no Iceberg table.
+            ServiceError: it is not an Iceberg table.
         """
         return str(self._of_table("metadataLocation"))
 
@@ -85,15 +85,15 @@ class Content:
         """The table's current snapshot; -1 for a table that never had one.
 
         Raises:
-            ServiceError: it is no Iceberg table.
+            ServiceError: it is not an Iceberg table.
         """
         return SnapshotId(int(self._of_table("snapshotId")))
 
     def _of_table(self, name: str) -> Any:
         if not self.is_table:
             raise ServiceError(
-                f"What Nessie holds here is not an Iceberg table, but this: {self.kind_in_words}.",
-                hint="Another tool keeps it there. Give the table another name.",
+                f"Expected an Iceberg table in Nessie, but found this: {self.kind_in_words}.",
+                hint="Another tool made it. Give the table another name.",
             )
         return self.raw[name]
 
@@ -103,7 +103,7 @@ class LogEntry:
     """One commit of a reference's log.
 
     Attributes:
-        merged: the commit of another reference that it merged, for a merge.
+        merged: for a merge, the commit of the other reference that was merged.
     """
 
     hash: CommitHash
@@ -126,7 +126,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class DiffEntry:
-    """What one key held before and holds after, in a diff; None where it did not exist."""
+    """The content of one key before and after, in a diff; None where the key did not exist."""
 
     key: tuple[str, ...]
     before: Content | None
@@ -142,10 +142,10 @@ class Repository:
 
 
 class NessieConflictError(ConflictError):
-    """Nessie refused a commit because keys moved since the expected hash.
+    """Nessie refused a commit because keys changed since the expected hash.
 
     Attributes:
-        keys: the keys that moved, where Nessie named them.
+        keys: the keys that changed, if Nessie named them.
     """
 
     def __init__(self, message: str, keys: frozenset[tuple[str, ...]], *, hint: str = "") -> None:
@@ -168,14 +168,14 @@ class Nessie:
         self._headers = {
             "Content-Type": "application/json",
             "Accept": "application/json",
-            "Nessie-Client-Spec": "2",  # without it a refusal does not say which keys moved
+            "Nessie-Client-Spec": "2",  # without it, a refusal does not name the keys that changed
         }
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token.reveal()}"
 
     @classmethod
     def of(cls, settings: Settings) -> "Nessie":
-        """The client that the settings ask for."""
+        """The client for the Nessie that the settings name."""
         return cls(settings.nessie, settings.nessie_token)
 
     def repository(self) -> Repository:
@@ -211,11 +211,11 @@ class Nessie:
         return _reference(self._call("POST", f"/trees?name={_quoted(name)}&type={kind}", body)["reference"])
 
     def delete(self, reference: Reference) -> None:
-        """Drop a branch or tag if it still points where `reference` says.
+        """Drop a branch or tag if it still points at `reference.hash`.
 
         Raises:
-            NessieConflictError: it moved.
-            UnknownReferenceError: it is gone.
+            NessieConflictError: it points at another commit.
+            UnknownReferenceError: it doesn't exist.
         """
         self._call("DELETE", f"/trees/{_quoted(reference.name)}@{reference.hash}?type={reference.kind}")
 
@@ -236,9 +236,9 @@ class Nessie:
                     return
 
     def history(self, reference: str, table: TableName) -> Iterator[tuple[LogEntry, Content | None]]:
-        """Commits of a reference that changed one table, newest first, with what it held after; None once dropped.
+        """Commits of a reference that changed one table, newest first, with its content afterwards; None if dropped.
 
-        Nessie looks for them itself: a page of answers has changes of this table only.
+        Nessie filters the commits on the server: a page of answers has changes of this table only.
         """
         wanted = f"op.namespace == '{table.layer}' && op.name == '{table.name}'"
         for entry, operations in self.operations(reference, filter=f"operations.exists(op, {wanted})"):
@@ -247,11 +247,11 @@ class Nessie:
                     yield entry, operation.content
 
     def operations(self, reference: str, **query: str) -> Iterator[tuple[LogEntry, tuple[Operation, ...]]]:
-        """Commits of a reference (`name` or `name@hash`), newest first, with what each did.
+        """Commits of a reference (`name` or `name@hash`), newest first, with the operations of each.
 
         Args:
             reference: branch or tag.
-            query: of Nessie's, e.g. `filter`.
+            query: query parameters of Nessie's API, e.g. `filter`.
         """
         for page in self._pages(f"/trees/{_ref_path(reference)}/history", {"fetch": "ALL", **query}):
             for item in page["logEntries"]:
@@ -279,13 +279,13 @@ class Nessie:
         return self.contents(reference, (name,)).get(name)
 
     def everything(self, reference: str) -> dict[tuple[str, ...], Content]:
-        """Whatever a reference (`name` or `name@hash`) holds, of any kind, but for namespaces."""
+        """All contents of a reference (`name` or `name@hash`), of any kind except namespaces."""
         pages = self._pages(f"/trees/{_ref_path(reference)}/entries", {"content": "true"})
         entries = ((_key(entry["name"]), _content(entry.get("content"))) for page in pages for entry in page["entries"])
         return {key: content for key, content in entries if content and content.kind != "NAMESPACE"}
 
     def entries(self, reference: str) -> dict[TableName, Content]:
-        """Every table that `layer.name` reaches at a reference (`name` or `name@hash`)."""
+        """Every table at a reference (`name` or `name@hash`) whose name has the form `layer.name`."""
         entries = self.everything(reference).items()
         return {TableName(*key): content for key, content in entries if content.is_table and len(key) == 2}
 
@@ -299,11 +299,11 @@ class Nessie:
         properties: Mapping[str, str] | None = None,
         author: str = "",
     ) -> CommitHash:
-        """Commit operations on a branch, all or nothing, if none of their keys moved since `expected`.
+        """Commit operations on a branch, all or nothing, if none of their keys changed since `expected`.
 
         Raises:
-            NessieConflictError: a key moved.
-            ServiceUnreachableError: no answer came: the commit may or may not have happened.
+            NessieConflictError: a key changed.
+            ServiceUnreachableError: Nessie did not answer: the commit may or may not have happened.
         """
         body = {
             "commitMeta": {
@@ -336,7 +336,7 @@ class Nessie:
                 return
 
     def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, reads: bool = False) -> Any:
-        """One request; tried again only where that can't do a thing twice (a GET, or a POST that `reads`)."""
+        """Send one request; retry it only if that can't change anything twice (a GET, or a POST that `reads`)."""
         data = json.dumps(body).encode() if body is not None else None
         retries: urllib3.Retry | bool = _READ_RETRIES if reads or method == "GET" else False
         try:
@@ -356,8 +356,8 @@ class Nessie:
 
     def _not_nessie(self, status: int) -> ServiceError:
         return ServiceError(
-            f"What answers at {self.uri} is not Nessie's API v2 (status {status}).",
-            hint="Check NESSIE_URI: the base address of Nessie 0.60 or later.",
+            f"The server at {self.uri} does not answer as Nessie's API v2 (status {status}).",
+            hint="Check NESSIE_URI: it must be the base address of Nessie 0.60 or later.",
         )
 
     def _refuse(self, status: int, data: bytes, path: str) -> NoReturn:
@@ -373,7 +373,7 @@ class Nessie:
             )
         if status == 404 and code in ("REFERENCE_NOT_FOUND", "CONTENT_NOT_FOUND"):
             raise UnknownReferenceError(
-                f"Nessie has no such reference: {message}", hint="`asgard branches` lists what there is."
+                f"Nessie has no such reference: {message}", hint="`asgard branches` lists the existing ones."
             )
         if status == 409:
             details = answer.get("errorDetails") or {}
@@ -391,7 +391,7 @@ class Nessie:
 
 
 def put(key: tuple[str, ...], content: Content, *, is_new: bool) -> dict[str, Any]:
-    """The commit operation that sets a key; a new key's content goes without its id (Nessie's rule)."""
+    """The commit operation that sets a key; Nessie requires a new key's content to have no id."""
     raw = {name: value for name, value in content.raw.items() if not (is_new and name == "id")}
     return {"type": "PUT", "key": {"elements": list(key)}, "content": raw}
 
@@ -407,7 +407,7 @@ def drop(key: tuple[str, ...]) -> dict[str, Any]:
 
 
 def unchanged(key: tuple[str, ...]) -> dict[str, Any]:
-    """The commit operation that refuses the commit if the key moved since the expected hash."""
+    """The commit operation by which Nessie refuses the commit if the key changed since the expected hash."""
     return {"type": "UNCHANGED", "key": {"elements": list(key)}}
 
 
@@ -443,7 +443,7 @@ def _operation(raw: Mapping[str, Any]) -> Operation:
 
 
 def _quoted(name: str) -> str:
-    """A reference name as one path segment; a slash in it would end the segment."""
+    """A reference name encoded as one path segment: slashes, too, are encoded."""
     return quote(name, safe="")
 
 

@@ -1,7 +1,7 @@
-"""Which runs a reference holds now: by its log, with what was merged into it.
+"""Which runs a reference contains now, according to its log and the logs that were merged into it.
 
-A run's outcome says that it published; whether that still stands only the log of its target ref can tell. Someone
-may have assigned the ref to an earlier commit, or merged the branch that the run published to.
+A run's outcome records that it published. Only the log of a ref shows whether the ref still contains that publish:
+someone may have assigned the ref to an earlier commit, or merged the branch that the run published to.
 """
 
 import heapq
@@ -18,7 +18,7 @@ Key = tuple[str, str]
 
 
 def reachable(nessie: Nessie, reference: str) -> Iterator[LogEntry]:
-    """Every commit that a reference holds, its own and merged ones, newest first.
+    """Every commit that a reference contains, its own and merged ones, newest first.
 
     Raises:
         UnknownReferenceError: there is no such reference.
@@ -28,7 +28,7 @@ def reachable(nessie: Nessie, reference: str) -> Iterator[LogEntry]:
 
     def put(log: Iterator[LogEntry]) -> None:
         entry = next(log, None)
-        if entry is not None and entry.hash not in seen:  # what is below a commit that was seen comes with that one
+        if entry is not None and entry.hash not in seen:  # the log below a commit that was seen is read already
             seen.add(entry.hash)
             heapq.heappush(waiting, (-entry.committed.timestamp(), len(seen), entry, log))
 
@@ -38,12 +38,12 @@ def reachable(nessie: Nessie, reference: str) -> Iterator[LogEntry]:
         yield entry
         put(log)
         if entry.merged is not None:
-            with suppress(UnknownReferenceError):  # collected since; its rows are in the merge
+            with suppress(UnknownReferenceError):  # garbage-collected; the merge has its rows
                 put(nessie.log("", at=entry.merged))
 
 
 class Publications:
-    """The runs of one reference; its log is read only as far back as is asked for."""
+    """The runs of one reference; its log is read only as far back as necessary."""
 
     def __init__(self, nessie: Nessie, reference: str) -> None:
         self._log = reachable(nessie, reference)
@@ -51,7 +51,7 @@ class Publications:
         self._oldest: datetime | None = None
 
     def of(self, run_id: RunId, attempt: int | str | None = None) -> LogEntry | None:
-        """The newest commit of a run (of one attempt, if given) that the reference holds; None if there is none.
+        """The newest commit of a run (of one attempt, if given) that the reference contains; None if there is none.
 
         Raises:
             UnknownReferenceError: there is no such reference.

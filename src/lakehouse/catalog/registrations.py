@@ -1,11 +1,11 @@
-"""Who relies on which columns of which published table: what higher layers registered, and a guard for publishes.
+"""Which views, models and the like read which columns of which published table; and a guard for publishes.
 
 ```
-_asgard/registered/<kind>/<name>/<number>.json    never changed; the greatest number counts
+_asgard/registered/<kind>/<name>/<number>.json    never changed; the highest number is current
 ```
 
-A registration names the exact snapshot that it reads. It is written with a number that nobody took before, so of
-two at once one wins; taking something out writes one more, marked as removed.
+A registration names the exact snapshot that it reads. It is written under an unused number, so of two concurrent
+registrations one succeeds; a removal writes one more registration, marked as removed.
 """
 
 import json
@@ -26,16 +26,16 @@ class Registration:
 
     Attributes:
         kind: `view`, `model`, ...
-        number: counts its states from 1.
-        columns: those of the table that it uses, and their types as Spark SQL says them ("": of any type).
+        number: of this state, counted from 1.
+        columns: the columns of the table that it uses, with their Spark SQL types ("": any type).
         online: whether an online store is filled from it.
-        target: the ref whose table it is.
+        target: the ref that has the table.
         commit, metadata_location, snapshot_id: the published state that it reads.
         declared: its declaration, in full.
-        pipeline: that declares it.
-        facts: what was measured of that state.
-        registered: when, in ISO 8601.
-        removed: it relies on nothing any more.
+        pipeline: the pipeline that declares it.
+        facts: what was measured of the published state.
+        registered: time of the registration, in ISO 8601.
+        removed: whether it was removed, and so reads nothing any more.
     """
 
     kind: str
@@ -68,15 +68,15 @@ class Registrations:
         self._storage = storage
 
     def current(self, kind: str) -> dict[str, Registration]:
-        """What counts now of one kind, by name."""
+        """The current registrations of one kind, by name."""
         return {name: each for name, each in self.newest(kind).items() if not each.removed}
 
     def newest(self, kind: str) -> dict[str, Registration]:
-        """The newest state of every name of one kind, also of what was taken out."""
+        """The newest state of every name of one kind, removed ones included."""
         return {each.name: each for each in self._newest(f"{_ROOT}/{kind}")}
 
     def of_every_kind(self) -> tuple[Registration, ...]:
-        """What counts now, whatever its kind: a view and a model may have one name."""
+        """The current registrations of all kinds; a view and a model may have the same name."""
         return tuple(each for each in self._newest(_ROOT) if not each.removed)
 
     def _newest(self, folder: str) -> list[Registration]:
@@ -95,14 +95,14 @@ class Registrations:
         """Write a new state.
 
         Raises:
-            ConflictError: its number is taken: somebody else registered the same name meanwhile.
+            ConflictError: its number is taken: another process registered the same name in the meantime.
         """
         path = f"{_ROOT}/{registration.kind}/{registration.name}/{registration.number}.json"
         data = json.dumps(registration.to_json(), indent=1, sort_keys=True).encode()
         if not self._storage.create(path, data):
             raise ConflictError(
-                f"Somebody else registered {registration.kind} {registration.name} at the same time.",
-                hint="Run it again: it starts from what is registered now.",
+                f"Another process registered {registration.kind} {registration.name} at the same time.",
+                hint="Run it again: it starts from the current registrations.",
             )
 
     def _load(self, path: str) -> Registration:
@@ -125,19 +125,19 @@ class Registrations:
 def broken_by(
     registrations: Iterable[Registration], table: TableName, columns: Mapping[str, str]
 ) -> Iterator[tuple[Registration, str]]:
-    """Which registrations could not read a table with these columns any more, and why.
+    """The registrations that could no longer read a table with these columns, and why.
 
     Args:
-        registrations: to look at.
-        table: that would change.
-        columns: that it would have, with their types as Spark SQL says them.
+        registrations: to check.
+        table: the table that would change.
+        columns: the columns that it would have, with their Spark SQL types.
     """
     for each in registrations:
         if each.table != table:
             continue
         for name, kind in each.columns.items():
             if name not in columns:
-                yield each, f"{name} would be gone"
+                yield each, f"{name} would be missing"
             elif kind and columns[name] != kind:
                 yield each, f"{name} would be {columns[name]} instead of {kind}"
 
@@ -145,15 +145,15 @@ def broken_by(
 def refuse_breaking(
     registrations: Iterable[Registration], tables: Mapping[TableName, Mapping[str, str]], target: str
 ) -> None:
-    """Refuse a publish after which something registered could not be read.
+    """Refuse a publish after which a registration could not be read.
 
     Args:
-        registrations: current ones.
-        tables: written ones, with their new columns and types.
+        registrations: the current registrations.
+        tables: the written tables, with their new columns and types.
         target: the ref that is published to.
 
     Raises:
-        ContractError: names each of them.
+        ContractError: the publish would break registrations; the message names each.
     """
     here = [each for each in registrations if each.target == target]
     broken = [(each, why) for name, columns in tables.items() for each, why in broken_by(here, name, columns)]

@@ -1,7 +1,7 @@
 """Time travel: a published state, named by branch, tag, commit, snapshot, or time.
 
-By time means *as published*: the time resolves through the target ref's log to a commit. Iceberg's own
-`TIMESTAMP AS OF` uses the snapshot's time, when its rows were still on a branch, and is not used.
+A time means *as published*: it resolves through the target ref's log to a commit. Iceberg's own `TIMESTAMP AS OF` is
+not used, because it goes by the snapshot's time, when its rows were still on an audit branch.
 """
 
 import re
@@ -40,12 +40,12 @@ def resolve(lake: Lakehouse, text: str | None) -> At:
     """Find the commit that a person names.
 
     Args:
-        lake: where.
+        lake: the lakehouse.
         text: a branch or tag, a commit of the target ref, a time (as published), or None for the target ref.
 
     Raises:
-        UnknownReferenceError: there is no such thing.
-        UsageError: it can't be any of them.
+        UnknownReferenceError: no such branch, tag or commit exists, or nothing was published by that time.
+        UsageError: the text can't be any of these.
     """
     if text is None:
         return At(lake.target, lake.nessie.head(lake.target))
@@ -77,17 +77,17 @@ def published_at(lake: Lakehouse, moment: datetime) -> At:
 
 
 def published_with(lake: Lakehouse, table: TableName, snapshot: SnapshotId) -> At:
-    """The newest commit of the target ref that gave a table a snapshot.
+    """The newest commit of the target ref that published a table with a snapshot.
 
     Raises:
-        UsageError: it never was published with it.
+        UsageError: the table was never published with that snapshot.
     """
     for entry, content in lake.nessie.history(lake.target, table):
         if content is not None and content.is_table and content.snapshot_id == snapshot:
             return At(lake.target, entry.hash)
     raise UsageError(
         f"{table} was never published on {lake.target} with snapshot {snapshot}.",
-        hint=f"`asgard lineage {table}` names its snapshot of now; --as-of takes a time.",
+        hint=f"`asgard lineage {table}` names its current snapshot; --as-of takes a time.",
     )
 
 
@@ -95,7 +95,7 @@ def read_at(lake: Lakehouse, table: TableName, at: At) -> "DataFrame":
     """The rows of a table at a commit.
 
     Raises:
-        UnknownTableError: it was not there.
+        UnknownTableError: the table doesn't exist there.
     """
     lake.content(table, str(at))
     return lake.spark.table(at.sql_name(table))

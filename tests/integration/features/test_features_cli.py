@@ -153,7 +153,7 @@ def test_a_publish_that_would_break_a_view_is_refused(
     assert shop.run("backfill", "-p", shop.declared("dollars"), "--start", "2024-01-01", "--end", "2024-02-01") == 1
     said = capsys.readouterr().err
     assert f"would break view view_{shop.suffix}" in said
-    assert "amount would be gone" in said
+    assert "amount would be missing" in said
     assert lake.nessie.head(lake.target) == before
 
 
@@ -163,7 +163,7 @@ def test_a_view_that_changes_with_its_table_lets_it_through(
     window = ["--start", "2024-01-01", "--end", "2024-02-01", "--apply-features"]
     wrong = shop.declared("dollars", feature="amount")
     assert shop.run("backfill", "-p", wrong, *window) == 1
-    assert "amount would be gone" in capsys.readouterr().err
+    assert "amount would be missing" in capsys.readouterr().err
     assert shop.run("backfill", "-p", shop.declared("dollars"), *window) == 0
     found = Registrations(lake.storage).current("view")[f"view_{shop.suffix}"]
     assert "dollars" in found.columns

@@ -243,8 +243,7 @@ def test_a_branch_that_has_the_name_of_a_hold_outlives_it(shop: Views) -> None:
     shop.expect_held(exactly=True)
     (name,) = shop.foreign
     assert any(
-        f"branch {name}" in line and "no record that it made it" in line and "Rename or drop" in line
-        for line in shop.said
+        f"branch {name}" in line and "no record of making it" in line and "Rename or drop" in line for line in shop.said
     )
 
 
@@ -256,7 +255,7 @@ def test_a_tag_that_has_the_name_of_the_next_hold_stops_no_apply(shop: Views) ->
     shop.expect_foreign_untouched()
     shop.expect_held(exactly=True)
     (name,) = shop.foreign
-    assert any(f"tag {name}" in line and f"The hold is {name}.2" in line for line in shop.said)
+    assert any(f"tag {name}" in line and f"The hold is named {name}.2" in line for line in shop.said)
     said = len(shop.said)
     shop.publish()
     shop.apply()

@@ -105,7 +105,7 @@ def test_what_looks_at_one_name_says_what_it_is(lake: Lakehouse, spark: SparkSes
         table = TableName("silver", f"{name}_{zoo.mine.name}")
         with pytest.raises(UnknownTableError, match=f"another kind \\({kind}\\)"):
             lineage(lake, table, resolve(lake, zoo.ref))
-        with pytest.raises(ServiceError, match=f"not an Iceberg table, but this: {kind}"):
+        with pytest.raises(ServiceError, match=f"Expected an Iceberg table in Nessie, but found this: {kind}"):
             read_progress(lake, [declared(table)], zoo.ref)
 
 

@@ -49,13 +49,13 @@ def test_a_view_and_a_model_may_have_one_name(registrations: Registrations) -> N
     assert registrations.of_every_kind() == (model,)
     with pytest.raises(ContractError, match="would break model churn") as raised:
         refuse_breaking(registrations.of_every_kind(), {TABLE: {"amount": "double"}}, "main")
-    assert raised.value.details == ("model churn reads gold.metrics: visits would be gone",)
+    assert raised.value.details == ("model churn reads gold.metrics: visits would be missing",)
 
 
 def test_a_number_is_taken_once(registrations: Registrations) -> None:
     first = state("view", "churn")
     registrations.add(first)
-    with pytest.raises(ConflictError, match="Somebody else registered view churn") as raised:
+    with pytest.raises(ConflictError, match="Another process registered view churn") as raised:
         registrations.add(replace(first, user="other"))
     assert raised.value.hint
     assert registrations.history("view", "churn") == [first]
