@@ -33,10 +33,10 @@ _SHOWN = 5
 
 
 class Isolation(StrEnum):
-    """What happens when an input moves while the run computes from it."""
+    """What happens if an input changes while the run computes from it."""
 
     SNAPSHOT = "snapshot"
-    """Nothing: the inputs' snapshots are recorded, and what was computed is stale, not wrong."""
+    """Nothing: the inputs' snapshots are recorded, and the result is stale, not wrong."""
     SERIALIZABLE = "serializable"
     """The run starts again from the new state."""
 
@@ -46,9 +46,9 @@ class Write:
     """What one attempt wrote to one table, over all its intervals.
 
     Attributes:
-        base: the table's state where the branch began, or None for a new table.
+        base: the table's state at the branch's base, or None for a new table.
         after: its state on the sealed branch.
-        changed_ms: when it was last changed, by the clock of whoever did.
+        changed_ms: time of the table's last change, by the clock of the machine that made it.
     """
 
     table: Table
@@ -69,12 +69,12 @@ class Write:
 
     @property
     def done(self) -> RangeSet:
-        """The stretches of time that are computed once this is published."""
+        """The time ranges that are computed once this is published."""
         before = RangeSet.parse(self.base.properties.get(INTERVALS_PROPERTY, "")) if self.base else RangeSet()
         return before | self.intervals
 
     def to_json(self) -> dict[str, Any]:
-        """What the record says of it; row counts come from the snapshots' own summaries."""
+        """The record of this write; row counts come from the snapshots' own summaries."""
         summaries = self.after.summaries_of(self.new_snapshots) if self.after else []
         return {
             "mode": self.table.mode,
@@ -90,20 +90,20 @@ class Write:
 
 @dataclass
 class Attempt:
-    """The attempt that a job's work is given: it reads and writes through it, on the attempt's branch.
+    """One attempt of a run: a job's work gets it, and reads and writes through it, on the attempt's branch.
 
     Attributes:
         base: the commit of the target ref that the branch began at (H0).
         as_of: the moment that freshness is measured at.
-        provenance: what every snapshot and the publish commit say of where they come from.
+        provenance: run id, attempt, job, code version and user, as every snapshot and the publish commit carry them.
         reads: every table that was read and not written, with its content at the base.
-        read_keys: those of them that must not have moved when this is published.
-        take_over: whether tables of other pipelines may be written, and are this one's from then on.
-        params: of the job, as recorded; the work corrects what only it knows.
-        details: what the job wants in the record beside all that (plain values, e.g. ingested files).
-        sealed: the branch's head once nothing more is written; the verdict is bound to it.
-        own: the commits of the branch that the attempt made, as far as snapshots don't tell.
-        fitted: the schema of a table's rows that fit its declaration: the next rows of it are not looked at again.
+        read_keys: the tables among `reads` that must not change before this is published.
+        take_over: whether tables of other pipelines may be written; they then belong to this one.
+        params: of the job, as recorded; the work may correct them.
+        details: further values that the job adds to the record (plain values, e.g. ingested files).
+        sealed: the branch's head when writing ended; the verdict is about this commit.
+        own: the attempt's commits on the branch that can't be recognised by a snapshot.
+        fitted: for each table, a schema of rows that fits its declaration: rows of this schema are not checked again.
     """
 
     lake: Lakehouse
@@ -127,24 +127,24 @@ class Attempt:
 
     @cached_property
     def session(self) -> "SparkSession":
-        """A Spark session of its own, whose every snapshot carries the provenance."""
+        """The attempt's own Spark session: every snapshot that it writes carries the provenance."""
         session = self.lake.spark.newSession()
         for name, value in self.provenance.items():
             session.conf.set(SNAPSHOT_PROPERTY + name, value)
         return session
 
     def read(self, table: TableName, *, guard: bool = False, pinned: bool = False) -> "DataFrame":
-        """The rows of a table as this attempt sees it: its own writes, or what the base held.
+        """The rows of a table as this attempt sees it: with its own writes, or as at the base.
 
         Args:
             table: to read.
-            guard: the run must start again if the table moves before it publishes (ledgers, checks).
-            pinned: what the base held, also once this attempt writes the table: for rows that are written to the table
-                itself, whose columns may grow before that.
+            guard: the run must start again if the table changes before it publishes (ledgers, checks).
+            pinned: read the table as at the base, even if this attempt writes it: for rows that are written to the
+                table itself, which may get further columns before the write.
 
         Raises:
-            UnknownTableError: it is not there.
-            AsgardError: Spark failed, in words.
+            UnknownTableError: the table doesn't exist.
+            AsgardError: Spark failed; the message explains why.
         """
         if table not in self.writes and table not in self.reads:
             self.reads[table] = self.lake.content(table, self.at_base)
@@ -155,15 +155,15 @@ class Attempt:
             return self.session.table(name)
 
     def sql_name(self, table: TableName) -> str:
-        """How Spark SQL names a table as this attempt sees it: at the exact commit, once it is sealed."""
+        """How Spark SQL names a table as this attempt sees it: at the exact commit, once the attempt is sealed."""
         return identifier(table, f"{self.branch}#{self.sealed}" if self.sealed else self.branch)
 
     def has(self, table: TableName) -> bool:
-        """Whether a table is there, as this attempt sees it."""
+        """Whether a table exists, as this attempt sees it."""
         return table in self.writes or self.lake.nessie.content(self.at_base, table) is not None
 
     def write(self, table: Table, frame: "DataFrame", interval: TimeRange | None = None) -> None:
-        """Put rows into a table on the branch, in its declared mode.
+        """Write rows to a table on the branch, in its declared mode.
 
         Raises:
             ContractError: the rows do not fit the table's contract.
@@ -192,13 +192,13 @@ class Attempt:
         self.say(f"wrote {table.name}{f' for {interval}' if interval else ''}")
 
     def seal(self) -> None:
-        """End writing: note what was computed from what, and fix the branch's head for the audit.
+        """End writing: record the inputs of each table, and fix the branch's head for the audit.
 
         Raises:
-            RunError: the branch holds a commit that is not this attempt's.
+            RunError: the branch contains a commit that this attempt did not make.
         """
         for name, write in self.writes.items():
-            write.after = self._state(name, self.branch)  # None where a stranger dropped it
+            write.after = self._state(name, self.branch)  # None if another process dropped it
         for write in self.writes.values():
             if write.after is not None:
                 wanted = self._on_branch(write.table).described(write.done, self._input_snapshots(write.table))
@@ -212,7 +212,7 @@ class Attempt:
         self._refuse_foreign_commits()
 
     def _refuse_foreign_commits(self) -> None:
-        """Whatever is on the sealed branch, this attempt put there: else it would be published under its name."""
+        """Refuse a sealed branch with changes that others made: they would be published in this run's name."""
         branch = f"{self.branch}@{self.sealed}"
         since_base = takewhile(lambda each: each[0].hash != self.base, self.lake.nessie.operations(branch))
         tables = {name: Sealed.of(write.base, write.after) for name, write in self.writes.items()}
@@ -222,12 +222,12 @@ class Attempt:
             raise RunError(
                 f"Branch {self.branch} has changes that run {self.run_id} did not make: {'; '.join(foreign[:_SHOWN])}"
                 f"{f'; and {len(foreign) - _SHOWN} more' if len(foreign) > _SHOWN else ''}.",
-                hint="Nobody but its run may write to an audit branch: nothing was published, and the branch is kept "
-                "to look at. Find out who wrote there, then run again.",
+                hint="Only its own run may write to an audit branch: nothing was published, and the branch is kept for "
+                "inspection. Find out who wrote there, then run again.",
             )
 
     def _input_snapshots(self, table: Table) -> dict[str, int]:
-        """The snapshot of each of a table's inputs that it was computed from."""
+        """The snapshot of each input that a table was computed from."""
         snapshots: dict[str, int] = {}
         for name in table.inputs.values():
             write = self.writes.get(name)
@@ -239,11 +239,11 @@ class Attempt:
 
     @property
     def at_base(self) -> str:
-        """The base as a reference to read at: through the branch, which holds it whatever becomes of the target."""
+        """The reference for reads at the base: through the branch, which contains the base even if the target moves."""
         return f"{self.branch}@{self.base}"
 
     def reads_json(self) -> dict[str, Any]:
-        """What the record says of the read set."""
+        """The read set, for the record."""
         return {
             str(name): {
                 "snapshot_id": content.snapshot_id,
@@ -254,7 +254,7 @@ class Attempt:
         }
 
     def writes_json(self) -> dict[str, Any]:
-        """What the record says of the write set."""
+        """The write set, for the record."""
         return {str(name): write.to_json() for name, write in sorted(self.writes.items())}
 
     def _on_branch(self, table: Table) -> BranchTable:

@@ -1,4 +1,4 @@
-"""Audit what an attempt wrote, and bind the verdict to exactly that."""
+"""Audit what an attempt wrote; the verdict is valid for exactly that."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
-        """Nothing blocks the publish."""
+        """Whether nothing blocks the publish."""
         return self.outcome.passed
 
     def to_json(self) -> dict[str, Any]:
@@ -84,9 +84,9 @@ def table_batch(
 
     Args:
         reads: reads the rows.
-        sql_name: of the table at that commit.
-        state: of the table there.
-        files: only these; None for all.
+        sql_name: SQL name of the table at that commit.
+        state: state of the table at that commit.
+        files: only the rows of these files; None for all.
     """
     live = state.live_files() if files is None else files
     frame = reads.whole(sql_name, int(state.summary("total-files-size") or 0))
@@ -134,10 +134,10 @@ def _relation(attempt: Attempt, name: str) -> Relation:
 
 
 def audit_published(lake: Lakehouse, table: TableName, at: At, checks: Sequence[Check]) -> AuditOutcome:
-    """Hold a whole table at a commit against checks, now.
+    """Run checks on a whole table at a commit, as of now.
 
     Raises:
-        UnknownTableError: it is not there.
+        UnknownTableError: the table doesn't exist there.
     """
     from asgard.validation import validator
 

@@ -1,11 +1,11 @@
 """Read a table, or chosen data files of it, in as many tasks as there are cores, through Iceberg itself.
 
-By path alone (`spark.read.parquet`) a file would be read by column names: one older than a rename would give nulls.
-Iceberg's staged scan reads by field id, knows the table's storage, and takes paths as they are. Source: Iceberg's
+`spark.read.parquet` reads files by column names: a file that is older than a rename would give nulls. Iceberg's staged
+scan reads by field id, uses the table's storage, and takes paths unchanged. Source: Iceberg's
 `SparkBinPackFileRewriteRunner` (`ScanTaskSetManager`, `SparkTableCache`, read option `scan-task-set-id`).
 
-A task reads whole row groups. By itself Iceberg gives each task 16 to 128 MiB of files, so that one core would audit
-what two have written.
+A task reads whole row groups. By default, Iceberg gives each task 16 to 128 MiB of files, so that one core would audit
+what two cores wrote.
 """
 
 import uuid
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 
 _SMALLEST, _LARGEST = 1 << 20, 128 << 20
-"""Bytes of files for one task: a smaller share isn't worth a task, a larger one is Iceberg's own default."""
+"""Least and most bytes of files for one task: less is not worth a task, and the most is Iceberg's own default."""
 
 
 class FileReads:
-    """Reads of tables and of chosen files; those of files can be used until the block ends.
+    """Reads tables and chosen files; a DataFrame of chosen files can be used until the `with` block ends.
 
     Args:
-        session: to read with.
+        session: the Spark session to read with.
     """
 
     def __init__(self, session: "SparkSession") -> None:
@@ -49,8 +49,8 @@ class FileReads:
         """All rows of a table.
 
         Args:
-            sql_name: of the table, at the commit to read.
-            size: of its files, in bytes.
+            sql_name: SQL name of the table at the commit to read.
+            size: total size of the table's files, in bytes.
         """
         return self._reader(size).table(sql_name)
 
@@ -58,18 +58,18 @@ class FileReads:
         """The rows of some data files of a table's current snapshot.
 
         Args:
-            sql_name: of the table, at the commit to read.
-            paths: as the table's manifests have them.
+            sql_name: SQL name of the table at the commit to read.
+            paths: of the files, as in the table's manifests.
 
         Raises:
-            ServiceError: one of them is not a live file of that snapshot.
+            ServiceError: one of the paths is not a live file of that snapshot.
         """
         if not paths:
             return self._session.createDataFrame([], self._session.table(sql_name).schema)
         table, tasks = self._plan(sql_name)
         missing = [path for path in paths if path not in tasks]
         if missing:
-            raise ServiceError(f"{missing[0]} is no live file of {sql_name}.", hint="This is a defect: report it.")
+            raise ServiceError(f"{missing[0]} is not a live file of {sql_name}.", hint="This is a defect: report it.")
         chosen, size = self._java.util.ArrayList(), 0
         for path in paths:
             chosen.add(tasks[path])
@@ -109,7 +109,7 @@ class FileReads:
 
     @cached_property
     def _table_cache(self) -> Any:
-        """`SparkTableCache.get()`, which py4j can't call: it sees one method of a name, and here there are two."""
+        """`SparkTableCache.get()`, by reflection: py4j sees one method of a name, but the class has two `get`."""
         gateway = self._session.sparkContext._gateway
         kind = self._task_sets.getClass().getClassLoader().loadClass("org.apache.iceberg.spark.SparkTableCache")
         no_types, no_values = (gateway.new_array(each, 0) for each in (self._java.lang.Class, self._java.lang.Object))  # type: ignore[union-attr]

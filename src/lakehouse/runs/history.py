@@ -1,4 +1,4 @@
-"""What happened: runs and their outcomes, branches, tables, and differences."""
+"""The history of a lakehouse: runs and their outcomes, branches, tables, and differences."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,11 +21,11 @@ _MERGED = ", merged"
 
 @dataclass(frozen=True)
 class RunSummary:
-    """One attempt of a run, and how it ended as far as Nessie's log and its records tell.
+    """One attempt of a run, and how it ended according to Nessie's log and its records.
 
     Attributes:
-        commit: its publish commit, if a log still holds it.
-        intact: its record has the SHA-256 that its publish commit names; None if it has no commit, or nobody asked.
+        commit: its publish commit, if a log still contains it.
+        intact: whether its record has the SHA-256 that its publish commit names; None if unchecked or not committed.
     """
 
     attempt: AttemptRecord
@@ -35,7 +35,7 @@ class RunSummary:
 
     @property
     def is_published(self) -> bool:
-        """Whether the lakehouse's target ref holds it now, merged or not."""
+        """Whether the lakehouse's target ref contains it now, directly or by a merge."""
         return self.status == PUBLISHED or self.status.endswith(_MERGED)
 
     def to_json(self) -> dict[str, Any]:
@@ -64,12 +64,12 @@ class RunSummary:
 
 
 def list_runs(lake: Lakehouse, *, limit: int | None = None, run_id: RunId | None = None) -> list[RunSummary]:
-    """The newest runs, newest first, each attempt on its own.
+    """The newest runs, newest first, each attempt separately.
 
     Args:
-        lake: whose runs.
+        lake: the lakehouse.
         limit: how many attempts; None for all.
-        run_id: only this run, each record held against its publish commit; None for all runs.
+        run_id: only this run, with each record verified against its publish commit; None for all runs.
     """
     records = RunRecords(lake.storage)
     attempts = records.attempts(run_id, limit=limit)
@@ -87,7 +87,7 @@ def list_runs(lake: Lakehouse, *, limit: int | None = None, run_id: RunId | None
 def _status(
     lake: Lakehouse, logs: dict[str, Publications], attempt: AttemptRecord, sign: datetime | None
 ) -> tuple[str, LogEntry | None]:
-    """How an attempt ended, and its publish commit: by the logs of the lakehouse's target ref and of its own."""
+    """How an attempt ended, and its publish commit: by the logs of the lakehouse's target ref and of the run's own."""
     own = str(attempt.start.get("target") or lake.target)
     here = _publication(lake, logs, lake.target, attempt)
     elsewhere = here if own == lake.target else _publication(lake, logs, own, attempt)
@@ -146,11 +146,11 @@ def list_branches(lake: Lakehouse) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Other:
-    """What a reference holds beside tables that Asgard can read: named, so that nothing is silently left out.
+    """A content of a reference that Asgard can't read as a table: listed, so that nothing is left out silently.
 
     Attributes:
-        kind: in words, e.g. `view` or Nessie's own word for it.
-        problem: why it is not among the tables.
+        kind: in words, e.g. `view`, or Nessie's own name of the kind.
+        problem: why it is not listed as a table.
     """
 
     name: str
@@ -163,7 +163,7 @@ class Other:
 
 
 def describe_contents(lake: Lakehouse, at: At) -> tuple[list[dict[str, Any]], list[Other]]:
-    """Every table at a commit, with its size, snapshot, and what its declaration says of it; and what else there is."""
+    """Every table at a commit, with its size, snapshot and declared properties; and every other content."""
     tables, others = [], []
     for key, content in sorted(lake.nessie.everything(str(at)).items()):
         name = ".".join(key)
@@ -179,18 +179,18 @@ def describe_contents(lake: Lakehouse, at: At) -> tuple[list[dict[str, Any]], li
         if len(key) == 2:
             tables.append(described)
         else:
-            problem = f"in the namespace {'.'.join(key[:-1])}, which no layer.name reaches; {described['rows']:,} rows"
+            problem = f"in the namespace {'.'.join(key[:-1])}, so it has no name layer.name; {described['rows']:,} rows"
             others.append(Other(name, content.kind_in_words, problem))
     return tables, others
 
 
 def describe_tables(lake: Lakehouse, at: At) -> list[dict[str, Any]]:
-    """Every table that can be read at a commit: its size, snapshot, and what its declaration says of it."""
+    """Every table that can be read at a commit: its size, snapshot and declared properties."""
     return describe_contents(lake, at)[0]
 
 
 def _rows(lake: Lakehouse, state: TableState, key: tuple[str, ...], at: At) -> int:
-    """How many rows a table has, exactly; Spark counts what nobody else can: rows deleted by equality."""
+    """The exact number of rows of a table; Spark counts them if the table has equality deletes."""
     rows = state.row_count()
     if rows is not None:
         return rows
@@ -199,7 +199,7 @@ def _rows(lake: Lakehouse, state: TableState, key: tuple[str, ...], at: At) -> i
 
 
 def describe(state: TableState, content: Content) -> dict[str, Any]:
-    """A table as its metadata has it: size, snapshot, columns, and what its declaration says of it; no rows."""
+    """A table's metadata: size, snapshot, columns and declared properties; reads no rows."""
     snapshot = state.table.current_snapshot()
     written = datetime.fromtimestamp(snapshot.timestamp_ms / 1000, UTC).isoformat() if snapshot else None
     properties = state.properties

@@ -1,8 +1,8 @@
-"""Where a table's rows come from: runs, inputs at their snapshots, source files, and what no run accounts for.
+"""Where a table's rows come from: runs, inputs at their snapshots, source files, and snapshots that no run recorded.
 
-Three places know a part of it. The records say which run made a snapshot, and from what. Nessie's history of the
-table says which snapshots it was published with, also where a writer left only the last one in the metadata. And
-the ledger, published with a bronze table's rows, says which files they came from.
+Lineage combines three sources. The run records name the run that made a snapshot, and its inputs. Nessie's history of
+the table lists the snapshots that it was published with, even if a writer kept only the last one in the metadata. The
+ledger, published with a bronze table's rows, names the files that the rows came from.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,11 +28,11 @@ class LineageNode:
     """One state of a table: the run that made it, the states that it was computed from, and raw files.
 
     Attributes:
-        run: that made this snapshot, or where none did, the newest recorded one before it.
+        run: the run that made this snapshot; if no recorded run did, the newest recorded run before it.
         made_by_run: whether `run` made this snapshot.
-        unrecorded: how many snapshots that its rows may come from no recorded run made.
-        files: of a bronze table: what its rows were ingested from, oldest first.
-        keys: of a table of predictions: the columns that name an entity.
+        unrecorded: number of snapshots that its rows may come from and that no recorded run made.
+        files: for a bronze table, the files that its rows were ingested from, oldest first.
+        keys: for a table of predictions, the columns that name an entity.
     """
 
     table: TableName
@@ -71,14 +71,14 @@ def lineage(lake: Lakehouse, table: TableName, at: At) -> LineageNode:
     """Where the rows of a table come from: runs, inputs at their snapshots, and source files.
 
     Raises:
-        UnknownTableError: it is not there.
+        UnknownTableError: the table doesn't exist there.
     """
     content = lake.content(table, str(at))
     return _Walk(lake, at, _makers(lake)).node(table, content.snapshot_id, frozenset())
 
 
 def _makers(lake: Lakehouse) -> dict[tuple[str, int], RunSummary]:
-    """Who made each snapshot: a snapshot's id is its own, so it doesn't matter where its run stands now."""
+    """The run that made each snapshot. Snapshot ids are unique, so it doesn't matter whether the run is published."""
     return {
         (name, write["snapshot_id"]): summary
         for summary in list_runs(lake)
@@ -89,7 +89,7 @@ def _makers(lake: Lakehouse) -> dict[tuple[str, int], RunSummary]:
 
 @dataclass(frozen=True)
 class _State:
-    """A snapshot that a table had, and what is known of where it came from."""
+    """A snapshot that a table had, and whether a run made it."""
 
     snapshot: int
     is_own: bool
@@ -110,7 +110,7 @@ class _Walk:
             if maker is None and not state.is_own:
                 unrecorded += 1
             if maker is not None and maker.attempt.record["writes"][str(table)].get("mode") == WriteMode.REPLACE:
-                break  # nothing of what was there before is left
+                break  # no earlier rows are left
         inputs = tuple(
             self.node(name, source, above | {table})
             for name, source in (_inputs_of(table, newest.attempt) if newest else ())
@@ -127,17 +127,17 @@ class _Walk:
         )
 
     def _history(self, table: TableName, snapshot: int) -> list[tuple[LogEntry, Content]]:
-        """The table's commits, newest first, from the newest that gave it the snapshot; none if it never had it."""
+        """The table's commits, newest first, from the newest with the snapshot on; none if no commit has it."""
         publishes: list[tuple[LogEntry, Content]] = []
         for entry, content in self._lake.nessie.history(str(self._at), table):
-            if content is None or not content.is_table:  # it was dropped: what was before is another table
+            if content is None or not content.is_table:  # it was dropped: earlier commits are of another table
                 break
             if publishes or content.snapshot_id == snapshot:
                 publishes.append((entry, content))
         return publishes
 
     def _states(self, table: TableName, snapshot: int, history: Sequence[tuple[LogEntry, Content]]) -> Iterator[_State]:
-        """The snapshots that a table grew from, newest first: of its metadata, then what only its history tells."""
+        """A snapshot and its ancestors, newest first: those in the metadata, then those that only the history lists."""
         state = self._state(history)
         seen: set[int] = set()
         if state is not None:
@@ -158,7 +158,7 @@ class _Walk:
             return None
 
     def _files(self, table: TableName, snapshot: int, history: Sequence[tuple[LogEntry, Content]]) -> tuple[str, ...]:
-        """The source files of a bronze table at a snapshot, oldest first: of its ledger at the same commit."""
+        """The source files of a bronze table at a snapshot, oldest first: from its ledger at the same commit."""
         if table.layer != "bronze":
             return ()
         ledger = ledger_name(table)
@@ -193,6 +193,6 @@ def _inputs_of(table: TableName, attempt: AttemptRecord) -> Iterator[tuple[Table
 
 
 def _predictions(attempt: AttemptRecord) -> Sequence[Mapping[str, Any]]:
-    """The model versions that a run predicted by, as it noted them."""
+    """The model versions that a run predicted with, as its record names them."""
     versions: Sequence[Mapping[str, Any]] = attempt.record.get("details", {}).get("prediction", {}).get("versions", ())
     return versions

@@ -1,4 +1,4 @@
-"""What a merge by key changes: keys that are there twice, and rows that differ from those of the table."""
+"""What a merge by key changes: repeated keys, and rows that differ from the table's rows."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -18,7 +18,7 @@ def require_keys(table: Table, schema: "StructType") -> None:
     """Refuse keys that the rows lack, or that are not comparable.
 
     Raises:
-        DeclarationError: a key column is missing, or is or has a map.
+        DeclarationError: a key column is missing, or is a map or contains one.
     """
     fields = fields_by_name(schema)
     missing = [key for key in table.keys if key.lower() not in fields]
@@ -37,17 +37,17 @@ def require_keys(table: Table, schema: "StructType") -> None:
 
 
 def repeated_keys(frame: "DataFrame", keys: Sequence[str]) -> list[dict[str, Any]]:
-    """Some of the keys that several rows have."""
+    """Up to three of the keys that more than one row has."""
     from pyspark.sql import functions as F
 
-    places = [f"k{place}" for place in range(len(keys))]  # whatever the keys are called
+    places = [f"k{place}" for place in range(len(keys))]  # works for any names of the keys
     placed = frame.select(*(F.col(quoted(key)).alias(place) for key, place in zip(keys, places, strict=True)))
     twice = placed.groupBy(*places).agg(F.count(F.lit(1)).alias("rows")).where("rows > 1").take(3)
     return [dict(zip(keys, tuple(row)[:-1], strict=True)) for row in twice]
 
 
 def changed_rows(frame: "DataFrame", existing: "DataFrame") -> "DataFrame":
-    """The rows that are not in a table as they are; what is the same there is said by `comparable`.
+    """The rows that a table doesn't contain in the same form; `comparable` defines which values are the same.
 
     Args:
         frame: rows in the table's schema.
@@ -56,7 +56,7 @@ def changed_rows(frame: "DataFrame", existing: "DataFrame") -> "DataFrame":
     from pyspark.sql import functions as F
 
     fields = list(enumerate(existing.schema.fields))
-    # Names of their own on both sides: the rows may come from the same table.
+    # Distinct names on both sides: the rows may come from the same table.
     new = frame.select(*(F.col(quoted(field.name)).alias(f"n{place}") for place, field in fields))
     old = existing.select(*(comparable(F.col(quoted(f.name)), f.dataType).alias(f"o{place}") for place, f in fields))
     same: list[Column] = [comparable(F.col(f"n{p}"), f.dataType).eqNullSafe(F.col(f"o{p}")) for p, f in fields]

@@ -1,11 +1,11 @@
 """Which commits of an attempt's branch the attempt made itself, and proof that there are no others.
 
-Nobody but its run may write to an audit branch, and Nessie can't forbid it. So at the seal every commit since
-the base is accounted for. The rows can't tell whose they are, but each commit can:
+Only its own run may write to an audit branch, but Nessie can't enforce that. So the seal checks every commit since the
+base. Rows don't show which run wrote them, but each commit does:
 
-- a new snapshot carries run id and attempt in its summary, in the metadata that is sealed;
-- a commit that changes only metadata (create, alter, properties) can't carry anything, so those are counted:
-  there must be as many of a table as the attempt made;
+- a new snapshot carries run id and attempt in its summary, in the sealed metadata;
+- a commit that changes only metadata (create, alter, properties) can't carry them, so such commits are counted:
+  each table must have as many as the attempt made;
 - a commit to Nessie itself (a namespace) is known by its hash.
 """
 
@@ -18,16 +18,16 @@ from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.catalog.nessie import LogEntry, Operation
 
 NO_SNAPSHOT = -1
-"""What Nessie holds as the snapshot of a table that has none."""
+"""Nessie's snapshot id of a table without a snapshot."""
 
 
 @dataclass
 class OwnCommits:
-    """The commits that an attempt made and that no snapshot tells of.
+    """The commits that an attempt made without a snapshot.
 
     Attributes:
-        metadata: how many of each table changed its metadata only.
-        hashes: those that were made without Iceberg.
+        metadata: for each table, how many commits changed only its metadata.
+        hashes: the commits that were made without Iceberg.
     """
 
     metadata: Counter[TableName] = field(default_factory=Counter)
@@ -59,7 +59,7 @@ class Sealed:
         )
 
     def is_own(self, snapshot: int, provenance: Mapping[str, str]) -> bool:
-        """Whether a snapshot's summary carries what the attempt's carry; of a table that is gone, nobody knows."""
+        """Whether a snapshot's summary carries the attempt's provenance; true if the table was dropped."""
         if self.summaries is None:
             return True
         summary = self.summaries.get(snapshot, {})
@@ -72,13 +72,13 @@ def foreign_commits(
     own: OwnCommits,
     provenance: Mapping[str, str],
 ) -> list[str]:
-    """What on a branch its attempt did not do, in words; empty if everything is its own.
+    """The changes on a branch that its attempt did not make, in words; empty if there are none.
 
     Args:
-        commits: all since the base, oldest first.
-        tables: that the attempt wrote.
-        own: what it did beside snapshots.
-        provenance: what each of its snapshots carries: run id and attempt.
+        commits: all commits since the base, oldest first.
+        tables: the tables that the attempt wrote.
+        own: the attempt's commits without a snapshot.
+        provenance: run id and attempt, as each of the attempt's snapshots carries them.
     """
     foreign: list[str] = []
     seen = {name: {table.before, *table.known} for name, table in tables.items()}
@@ -101,7 +101,7 @@ def foreign_commits(
     for name, entries in metadata.items():
         if len(entries) != own.metadata[name]:
             foreign.append(
-                f"{len(entries)} commits changed the metadata of {name} alone, of which this run made "
+                f"{len(entries)} commits changed only the metadata of {name}, of which this run made "
                 f"{own.metadata[name]}: {'; '.join(_told(entry, str(name)) for entry in entries)}"
             )
     return [*foreign, *_never_current(tables, seen, provenance)]
@@ -110,7 +110,7 @@ def foreign_commits(
 def _never_current(
     tables: Mapping[TableName, Sealed], seen: Mapping[TableName, set[int]], provenance: Mapping[str, str]
 ) -> Iterator[str]:
-    """Snapshots that came into a table without ever being its current one."""
+    """Snapshots of a table that the attempt did not make and that were never the current one."""
     for name, table in tables.items():
         for snapshot in table.summaries or ():
             if snapshot not in seen[name] and not table.is_own(snapshot, provenance):

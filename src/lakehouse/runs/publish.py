@@ -1,4 +1,4 @@
-"""Publish: one Nessie commit of exactly what was audited, whatever happens to the answers."""
+"""Publish: one Nessie commit of exactly what was audited, even if Nessie's answers get lost."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +26,7 @@ class Publication:
 
 
 def changes_of(attempt: Attempt) -> tuple[DiffEntry, ...]:
-    """What the attempt's branch holds that its base doesn't; empty if no table differs."""
+    """The differences between the attempt's branch and its base; empty if no table differs."""
     changes = attempt.lake.nessie.diff(attempt.at_base, f"{attempt.branch}@{attempt.sealed}")
     return changes if any(len(change.key) > 1 for change in changes) else ()
 
@@ -35,12 +35,12 @@ def find_publish(lake: Lakehouse, run_id: RunId, since: CommitHash | None = None
     """Look for a run in the target ref's log: its newest entry, if that is a publish and not a revert.
 
     Args:
-        lake: whose target ref.
+        lake: the lakehouse that has the target ref.
         run_id: the run.
-        since: look only at what came after this commit; None: back to the run id's time less an hour.
+        since: look only at commits after this one; None: look back to an hour before the run id's time.
 
     Raises:
-        ConflictError: the target ref does not hold `since` any more.
+        ConflictError: the target ref no longer contains `since`.
     """
     if since is None:
         log: Iterable[LogEntry] = lake.nessie.log(lake.target, since=run_id_time(run_id) - LOG_MARGIN)
@@ -55,20 +55,20 @@ def find_publish(lake: Lakehouse, run_id: RunId, since: CommitHash | None = None
 
 
 def publish(attempt: Attempt, verdict: Verdict, record_digest: str) -> Publication:
-    """Commit what the verdict names to the target ref, if nothing it rests on has moved.
+    """Commit the audited tables to the target ref, if neither they nor the read keys changed there.
 
     Args:
-        attempt: sealed and audited.
-        verdict: passed, of this attempt.
+        attempt: a sealed and audited attempt.
+        verdict: the passed verdict of this attempt.
         record_digest: SHA-256 of the attempt's record.
 
     Returns:
-        The commit; of another process's attempt, if that published this run first.
+        The publish commit; that of another process's attempt, if it published this run first.
 
     Raises:
         RunError: the verdict failed, or the branch moved after the audit.
-        ConflictError: a table that was written or guarded moved on the target ref, or that was moved back.
-        ServiceUnreachableError: Nessie stayed away; the same run id finds out what happened.
+        ConflictError: a written or guarded table changed on the target ref, or the target ref was moved back.
+        ServiceUnreachableError: Nessie did not answer; running again with the same run id finds out what happened.
     """
     if not verdict.passed or verdict.branch != attempt.branch:
         raise RunError(f"Run {attempt.run_id} has no passed verdict for {attempt.branch}.", hint="This is a defect.")
@@ -98,14 +98,14 @@ def publish(attempt: Attempt, verdict: Verdict, record_digest: str) -> Publicati
 
 
 def moved_back(lake: Lakehouse, base: CommitHash) -> ConflictError:
-    """The error of a run whose base the target ref does not hold any more, because someone assigned it elsewhere.
+    """The error of a run whose base is no longer in the target ref, because someone assigned the ref elsewhere.
 
     Raises:
         UnknownReferenceError: the target ref itself is gone.
     """
     head = lake.nessie.head(lake.target)
     return ConflictError(
-        f"{lake.target} was moved back: it is at {head[:12]}, which does not hold {base[:12]} where this run began",
+        f"{lake.target} was moved back: it is at {head[:12]}, which does not contain {base[:12]}, where this run began",
         hint="The run starts again by itself.",
     )
 
@@ -154,7 +154,7 @@ def _writes(changes: tuple[DiffEntry, ...], skipped: set[tuple[str, ...]]) -> It
 
 
 def _guards(attempt: Attempt, verdict: Verdict, changes: tuple[DiffEntry, ...]) -> Iterator[Mapping[str, Any]]:
-    """What was read must not have moved: tables of checks and ledgers, and writes that changed nothing."""
+    """Operations by which Nessie refuses the commit if a read key, or a written but unchanged table, has changed."""
     written = {change.key for change in changes}
     for name in sorted({*verdict.read_keys, *attempt.writes}):
         key = (name.layer, name.name)
@@ -166,9 +166,9 @@ def _refuse_if_moved(attempt: Attempt, verdict: Verdict) -> None:
     head = attempt.lake.nessie.head(attempt.branch)
     if head != verdict.branch_hash:
         raise RunError(
-            f"Branch {attempt.branch} moved from {verdict.branch_hash[:12]} to {head[:12]} after its audit, so what "
-            "is on it now was never audited: nothing was published.",
-            hint="Nobody but its run may write to an audit branch. Run again.",
+            f"Branch {attempt.branch} moved from {verdict.branch_hash[:12]} to {head[:12]} after its audit, so its "
+            "present state was never audited: nothing was published.",
+            hint="Only its own run may write to an audit branch. Run again.",
         )
 
 
@@ -176,5 +176,5 @@ def _conflict(attempt: Attempt, conflict: NessieConflictError | None) -> Conflic
     keys = sorted(".".join(key) for key in conflict.keys) if conflict else []
     what = ", ".join(keys) or "a table of this run"
     return ConflictError(
-        f"{what} moved on {attempt.lake.target} since {attempt.base[:12]}", hint="The run starts again by itself."
+        f"{what} changed on {attempt.lake.target} since {attempt.base[:12]}", hint="The run starts again by itself."
     )

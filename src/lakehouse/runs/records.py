@@ -1,10 +1,10 @@
-"""What is kept of each attempt of a run, beside the tables: start, record, outcome, and a sign of life.
+"""The files that are kept of each attempt of a run: start, record, outcome, and a sign of life.
 
 ```
-_asgard/runs/<run_id>/<attempt>.start.json     reserved the attempt's number; never changed
+_asgard/runs/<run_id>/<attempt>.start.json     reserves the attempt's number; never changed
 _asgard/runs/<run_id>/<attempt>.json           the record, written before the publish; never changed
-_asgard/runs/<run_id>/<attempt>.outcome.json   how it ended; may be lost: Nessie's log is the truth
-_asgard/live/<run_id>.<random>                 renewed while a process of the run lives
+_asgard/runs/<run_id>/<attempt>.outcome.json   how it ended; may be missing: Nessie's log decides
+_asgard/live/<run_id>.<random>                 renewed while a process of the run is alive
 ```
 """
 
@@ -47,7 +47,7 @@ class RunRecords:
         self._storage = storage
 
     def reserve(self, run_id: RunId, start: Mapping[str, Any]) -> int:
-        """Take the next attempt number of a run, one that was never used before, and note its start."""
+        """Reserve the next attempt number of a run, which was never used before, and record its start."""
         taken = [_parse(entry.path)[1] for entry in self._entries(run_id)]
         for attempt in range(max(taken, default=0) + 1, _MAX_ATTEMPTS):
             if self._storage.create(f"runs/{run_id}/{attempt}.start.json", _encode(start)):
@@ -71,7 +71,7 @@ class RunRecords:
     def attempts(self, run_id: RunId | None = None, *, limit: int | None = None) -> list[AttemptRecord]:
         """The stored attempts, of one run or of all, newest first; no more than `limit`.
 
-        Run ids tell the second of a run's start; of runs of one second, the one whose first file is newer is newer.
+        Runs are ordered by the second in their run id; runs of one second, by the time of their first file.
         """
         parts: dict[tuple[RunId, int], dict[str, str]] = {}
         written: dict[RunId, datetime] = {}
@@ -86,12 +86,12 @@ class RunRecords:
         return {part: self._storage.read_json(path) or {} for part, path in paths.items()}
 
     def digest(self, run_id: RunId, attempt: int) -> str | None:
-        """The SHA-256 of a stored record, to hold against the publish commit's."""
+        """The SHA-256 of a stored record, to compare with the publish commit's."""
         data = self._storage.read(f"runs/{run_id}/{attempt}.json")
         return hashlib.sha256(data).hexdigest() if data is not None else None
 
     def signs_of_life(self) -> dict[RunId, datetime]:
-        """When each living run last renewed, by the storage's clock; one that ended, or never lived, is left out."""
+        """When each running run last renewed its sign of life, by the storage's clock; ended runs are left out."""
         begun: dict[RunId, datetime] = {}
         for entry in self._storage.list("live"):
             run_id = RunId(entry.path.removeprefix("live/").split(".")[0])
@@ -107,7 +107,7 @@ class RunRecords:
             with beating(lambda: self._storage.write(path, note), f"alive-{run_id}"):
                 yield
         finally:
-            with suppress(AsgardError):  # left behind, it is only a sign of life that grows old
+            with suppress(AsgardError):  # a file that is left behind is only an old sign of life
                 self._storage.delete(path)
 
     def _entries(self, run_id: RunId | None) -> Iterator[StoredFile]:

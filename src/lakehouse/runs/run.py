@@ -2,7 +2,7 @@
 
     begin -> write (on a branch of its own) -> audit -> record -> publish (one commit) -> clean up
 
-`execute` is the whole protocol; what a job adds is the `work` that writes. The steps and their reasons are
+`execute` is the whole protocol; a job supplies only the `work` that writes. The steps and their reasons are
 in docs/how-a-run-works.md.
 """
 
@@ -57,12 +57,12 @@ class RunRequest:
         job: its name, as recorded.
         run_id: given by the caller (a scheduler's restart gives the same one), or None to make one.
         params: of the job, as recorded; plain values, no secrets.
-        isolation: whether inputs that moved in the meantime make the run start again.
+        isolation: whether the run starts again if inputs changed in the meantime.
         as_of: the moment that freshness is measured at; None: when the run begins.
-        take_over: whether tables of other pipelines may be written, and are this one's from then on.
+        take_over: whether tables of other pipelines may be written; they then belong to this one.
         code: version of the pipeline's code; None: looked up.
-        registered_next: kind and name of what the caller registers anew right after, with the columns that it will
-            need (and types, or "" for any): this run need not keep what it reads now.
+        registered_next: registrations that the caller replaces right after the run: kind and name, with the columns
+            that the new ones need (and types, or "" for any). This run may break the present ones.
     """
 
     job: str
@@ -81,8 +81,8 @@ class RunResult:
 
     Attributes:
         commit: the publish commit, for a published run.
-        branch: the branch of the last attempt, where it is kept.
-        verdict: of the last audit, if it came that far.
+        branch: the branch of the last attempt, if it is kept.
+        verdict: of the last audit, if there was one.
         tables: what was written, by table name, as in the record.
         seconds: by step.
     """
@@ -122,10 +122,10 @@ class RunAuditFailedError(AuditFailedError):
         failed = [f"{table.table}: {check.name}" for table in tables for check in table.blocking]
         super().__init__(
             f"The audit of run {result.run_id} failed, so nothing was published: {'; '.join(failed)}.",
-            hint=f"The rows are on branch {result.branch} to look at; `asgard runs {result.run_id}` has every check.",
+            hint=f"The rows are kept on branch {result.branch}; `asgard runs {result.run_id}` shows every check.",
             details=(
                 *(line for check in blocking for line in check.told()),
-                *(f"warning, beside it: {table}: {line}" for table, check in warnings for line in check.told()),
+                *(f"also a warning: {table}: {line}" for table, check in warnings for line in check.told()),
             ),
         )
         self.result = result
@@ -140,24 +140,24 @@ def execute(
         lake: where to publish, and to which target ref.
         request: what is run.
         work: writes through the attempt it is given; called once per attempt, so it must not have
-            effects of its own.
+            other side effects.
         say: called with one line about each step.
 
     Returns:
         How it ended: published, already published (an earlier process did it), or unchanged.
 
     Raises:
-        RunAuditFailedError: the audit failed; the branch is kept, the target ref is as it was.
+        RunAuditFailedError: the audit failed; the branch is kept, the target ref is unchanged.
         ConflictError: other runs published to the same tables, or the target ref was moved back, in each of the
             allowed attempts.
-        AsgardError: anything else that went wrong; the branch is kept, the target ref is as it was.
+        AsgardError: anything else that went wrong; the branch is kept, the target ref is unchanged.
     """
     now = datetime.now(UTC)
     run_id = request.run_id or new_run_id(now)
     if run_id_time(run_id) > now + LOG_MARGIN:
         raise UsageError(
-            f"Run id {run_id!r} starts with a time that lies in the future, where no log can be searched for it.",
-            hint=f"It must be in UTC; now it is {now:%Y%m%dt%H%M%S}.",
+            f"Run id {run_id!r} starts with a time in the future, so no log can be searched for it.",
+            hint=f"The time must be in UTC; it is now {now:%Y%m%dt%H%M%S}.",
         )
 
     def told(line: str) -> None:
@@ -171,7 +171,7 @@ def execute(
 
 @dataclass
 class _Runner:
-    """One call of `execute`: what stays the same over its attempts."""
+    """One call of `execute`: the state that all its attempts share."""
 
     lake: Lakehouse
     request: RunRequest
@@ -188,7 +188,7 @@ class _Runner:
         limit, last = self.lake.settings.conflict_attempts, ""
         for _ in range(limit):
             base = self.lake.nessie.head(self.lake.target)
-            # Looked for after the base was read: what publishes this run later than that, `publish` itself finds.
+            # Searched after the base was read: `publish` itself finds a publish of this run that comes later.
             done = find_publish(self.lake, self.run_id) if self._may_be_published() else None
             if done is not None:
                 self.say(f"run {self.run_id} was published already, as {done.commit[:12]}")
@@ -198,18 +198,18 @@ class _Runner:
             except ConflictError as conflict:
                 self.conflicts += 1
                 last = conflict.message
-                # Re-attaching what was written, and turns, come in here; until then: again from the new head.
+                # The place for re-attaching written files, and for turns; without them: again from the new head.
                 self.say(f"{conflict.message}; computing again from the new head of {self.lake.target}")
         done = find_publish(self.lake, self.run_id)
         if done is not None:
             return RunResult(self.run_id, done.attempt, Status.ALREADY_PUBLISHED, done.commit)
         raise ConflictError(
-            f"Run {self.run_id} lost to other publishes {limit} times, last because {last}.",
+            f"Run {self.run_id} conflicted with other publishes {limit} times, last because {last}.",
             hint="Run it again when fewer runs write the same tables, or raise conflict_attempts.",
         )
 
     def _may_be_published(self) -> bool:
-        """A run id that was just made up is in no log, until this process has tried to publish it."""
+        """Whether the run may be in a log: a run id that was just made is not, until this process tried to publish."""
         return self.request.run_id is not None or self.conflicts > 0
 
     def _attempt(self, base: CommitHash, work: Callable[[Attempt], None]) -> RunResult:
@@ -324,24 +324,24 @@ class _Runner:
         self._note_outcome(number, {"status": status, "error": message, "seconds": clock.seconds})
 
     def _note_outcome(self, attempt: int, outcome: Mapping[str, Any]) -> None:
-        """Write the outcome; it may be lost, so a failure to write it fails nothing."""
+        """Write the outcome; it is optional, so a failed write is only reported."""
         try:
             self.records.write_outcome(
                 self.run_id, attempt, {**outcome, "ended": datetime.now(UTC).isoformat(timespec="milliseconds")}
             )
         except AsgardError as error:
-            self.say(f"the outcome could not be noted: {error.message}")
+            self.say(f"the outcome could not be recorded: {error.message}")
 
     def _drop_branch(self, attempt: Attempt) -> None:
-        """Drop an attempt's branch; left behind it is only a name, so a failure to drop it fails nothing.
+        """Drop an attempt's branch; a branch that is left behind does no harm, so a failure is only reported.
 
-        A branch that moved after the seal has commits of somebody else, and stays.
+        A branch that moved after the seal has commits that others made, and is kept.
         """
         branch = attempt.branch
         try:
             reference = self.lake.nessie.reference(branch)
             if reference.kind is not RefKind.BRANCH or attempt.sealed not in (None, reference.hash):
-                self.say(f"branch {branch} has commits that the run did not make: it stays; drop it if nobody needs it")
+                self.say(f"branch {branch} has commits that the run did not make, so it is kept: drop it if unneeded")
                 return
             self.lake.nessie.delete(reference)
         except AsgardError as error:
@@ -360,7 +360,7 @@ class _Runner:
         }
 
     def _provenance(self, number: int) -> dict[str, str]:
-        """What every snapshot and the publish commit say of where they come from."""
+        """The properties by which every snapshot and the publish commit name their origin."""
         return {
             "asgard.run-id": self.run_id,
             "asgard.attempt": str(number),
@@ -390,13 +390,13 @@ class _Runner:
 
 @contextmanager
 def _still_there(attempt: Attempt) -> Iterator[None]:
-    """A reference that was there when the attempt began, and is not any more, is no mistake of the caller."""
+    """Report a reference that vanished during the attempt as a failed run: it is not the caller's mistake."""
     try:
         yield
     except UnknownReferenceError as error:
         raise RunError(
             f"A branch vanished while run {attempt.run_id} worked on {attempt.branch}: {error.message}",
-            hint="Nobody but its run may drop an audit branch. Run again with the same run id.",
+            hint="Only its own run may drop an audit branch. Run again with the same run id.",
         ) from error
 
 

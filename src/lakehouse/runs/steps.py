@@ -1,6 +1,6 @@
-"""The steps of a run: how far each declared table is, and how one is computed within an attempt.
+"""The steps of a run: the progress of each declared table, and the computation of one within an attempt.
 
-To compute a table is to read its inputs, call its function, and write what it gives.
+To compute a table is to read its inputs, call its function, and write the rows that it returns.
 """
 
 import json
@@ -27,7 +27,7 @@ def compute_step(attempt: Attempt, step: Step) -> None:
     """Compute and write a table, for each of the step's ranges.
 
     Raises:
-        AsgardError: the function or the write failed, in words.
+        AsgardError: the function or the write failed; the message explains why.
     """
     for window in step.ranges or (None,):
         attempt.say(f"computing {step.table.name}{f' for {window}' if window else ''}")
@@ -46,19 +46,19 @@ def _rows(attempt: Attempt, table: Table, window: TimeRange | None) -> "DataFram
         rows = table.function(**arguments)
     if not isinstance(rows, DataFrame):
         raise RunError(
-            f"The function of {table.name} ({table.module}) gave {_kind(rows)}, not a Spark DataFrame.",
+            f"The function of {table.name} ({table.module}) returned {_kind(rows)}, not a Spark DataFrame.",
             hint=_HINTS.get(type(rows).__module__.partition(".")[0], "Return the DataFrame with the table's rows."),
         )
     return rows
 
 
 _HINTS = {
-    "pandas": "Make one of it: spark = frame.sparkSession of an input, then spark.createDataFrame(...).",
+    "pandas": "Convert it: spark = frame.sparkSession of an input, then spark.createDataFrame(...).",
 }
 
 
 def _kind(value: object) -> str:
-    """What a function gave, by its class and where that is from: pandas has a DataFrame too."""
+    """The class of a function's result, with its package: pandas has a DataFrame too."""
     if value is None:
         return "None (is there a return?)"
     kind = type(value)
@@ -67,7 +67,7 @@ def _kind(value: object) -> str:
 
 
 def read_progress(lake: Lakehouse, tables: Sequence[Table], ref: str) -> dict[TableName, Progress]:
-    """What is computed of each table at a ref (`name` or `name@hash`), and which of its inputs moved since."""
+    """What is computed of each table at a ref (`name` or `name@hash`), and which of its inputs changed since."""
     names = {table.name for table in tables} | {name for table in tables for name in table.inputs.values()}
     contents = lake.nessie.contents(ref, sorted(names))
     progress = {}

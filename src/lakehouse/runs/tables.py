@@ -1,6 +1,6 @@
 """Write rows into one table on a branch: create it, change its schema as declared, put the rows in.
 
-Everything goes to ``lake.layer.`name@branch` ``; nothing here knows of main.
+All writes go to ``lake.layer.`name@branch` ``; nothing here uses the target ref.
 """
 
 import json
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from pyspark.sql.types import StructType
 
 PIPELINE_PROPERTY = "asgard.pipeline"
-"""Table property: the pipeline that published it last. A table without it is adopted by the next one."""
+"""Table property: the pipeline that published the table last. Without it, the next pipeline to publish gets it."""
 INTERVALS_PROPERTY = "asgard.intervals"
-"""Table property: which stretches of time have been computed (`RangeSet`)."""
+"""Table property: which time ranges have been computed (`RangeSet`)."""
 INPUTS_PROPERTY = "asgard.inputs"
 """Table property: the snapshots that the last write was computed from (JSON, table -> snapshot id)."""
 
@@ -51,7 +51,7 @@ class BranchTable:
     """One declared table on one branch, seen through one Spark session.
 
     Attributes:
-        own: is told of each commit that changes metadata alone: at the seal they are counted.
+        own: records each commit that changes only metadata; the seal counts them.
     """
 
     lake: Lakehouse
@@ -72,7 +72,7 @@ class BranchTable:
         Raises:
             ContractError: the rows do not fit the table's contract.
             DeclarationError: the rows lack a column that the declaration names.
-            AsgardError: Spark failed, in words.
+            AsgardError: Spark failed; the message explains why.
         """
         with explained(f"Writing {self.table.name}"):
             given = stored_schema(self.table, frame.schema)
@@ -90,10 +90,10 @@ class BranchTable:
             self._put(aligned_frame(frame, given), interval)
 
     def set_properties(self, properties: Mapping[str, str]) -> None:
-        """Set table properties in one commit; one with an empty text is removed.
+        """Set table properties in one commit; a property with an empty text is removed.
 
         Raises:
-            AsgardError: Spark failed, in words.
+            AsgardError: Spark failed; the message explains why.
         """
         if not properties:
             return
@@ -109,7 +109,7 @@ class BranchTable:
             self.own.metadata[self.table.name] += 1
 
     def described(self, done: RangeSet, inputs: Mapping[str, int]) -> dict[str, str]:
-        """The table properties that its declaration and this run ask for; an empty text is for none."""
+        """The table properties for its declaration and this run; an empty text means that there is none."""
         table = self.table
         return {
             "comment": table.description,
@@ -160,19 +160,19 @@ class BranchTable:
         self.own.metadata[self.table.name] += 1
 
     def _require_exact_partitions(self, state: TableState) -> None:
-        """The table may have been made by an older declaration: its own partitions decide, not the declared ones."""
+        """Check the interval against the table's own partitions, which an older declaration may have made."""
         cadence = self.table.interval
         if cadence is None or self.table.mode is not WriteMode.OVERWRITE_INTERVAL:
             return
         if not any(cadence.is_exact_on(partition) for partition in state.partitions):
             raise ContractError(
-                f"{self.table.name} is partitioned by {', '.join(state.partitions) or 'nothing'}, on which its "
+                f"{self.table.name} is partitioned by {', '.join(state.partitions) or 'nothing'}, so its "
                 f"{cadence.unit} intervals of {cadence.column!r} can't be overwritten exactly.",
                 hint="Declare an interval that fits these partitions, or compute the table under a new name.",
             )
 
     def _evolve(self, schema: "StructType") -> "StructType":
-        """Make the table take rows of a schema; gives the table's own one, after that."""
+        """Change the table so that it takes rows of a schema; returns the table's schema afterwards."""
         existing = self.session.table(self.sql_name).schema
         changes = schema_changes(self.table, existing, schema)
         for change in changes:
@@ -202,18 +202,18 @@ class BranchTable:
                 assert_never(self.table.mode)
 
     def _writer(self, frame: "DataFrame") -> "DataFrameWriterV2":
-        """A writer whose snapshot says where it comes from, whichever session the rows come from."""
+        """A writer whose snapshot carries the provenance, whichever session the rows come from."""
         writer = frame.writeTo(self.sql_name)
         for name, value in self.provenance.items():
             writer = writer.option(f"snapshot-property.{name}", value)
         return writer
 
     def _merge(self, frame: "DataFrame") -> None:
-        """Update and insert by key; rows that would change nothing are left alone."""
+        """Update and insert by key; rows that would change nothing are skipped."""
         twice = repeated_keys(frame, self.table.keys)
         if twice:
             raise InputDataError(
-                f"{self.table.name}: several rows of the batch have the same key, so a merge has no single answer: "
+                f"{self.table.name}: several rows of the batch have the same key, so a merge is ambiguous: "
                 f"{'; '.join(map(str, twice))}.",
                 hint="Drop the duplicates by a declared order before the merge.",
             )
@@ -231,7 +231,7 @@ class BranchTable:
 
 
 def within(column: str, interval: TimeRange, schema: "StructType") -> "Column":
-    """The condition start <= column < end, in the column's own type, so that Iceberg can plan with it.
+    """The condition start <= column < end, in the column's own type, so that Iceberg can plan by it.
 
     Raises:
         DeclarationError: the column is missing, or neither a timestamp nor a date.
@@ -264,5 +264,5 @@ def _partition_sql(field: PartitionField) -> str:
 
 
 def _text(value: str) -> str:
-    """A text as SQL takes it, whatever is in it."""
+    """A text as an SQL literal, with backslashes and quotes escaped."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -1,4 +1,4 @@
-"""Which pipeline a published table belongs to: the one that publishes it, until another says that it takes it over."""
+"""Which pipeline a published table belongs to: the one that publishes it, until another explicitly takes it over."""
 
 from collections.abc import Iterable, Mapping
 
@@ -14,7 +14,7 @@ def foreign_owner(table: Table, properties: Mapping[str, str]) -> str:
     """The other pipeline that a published table belongs to; "" if it is the declaring one's, or nobody's.
 
     Args:
-        table: as declared; one that no pipeline declares takes nothing over.
+        table: as declared; a table that no pipeline declares takes nothing over.
         properties: of the published table.
     """
     owner = properties.get(PIPELINE_PROPERTY, "")
@@ -22,7 +22,7 @@ def foreign_owner(table: Table, properties: Mapping[str, str]) -> str:
 
 
 def foreign_owners(lake: Lakehouse, tables: Iterable[Table], ref: str) -> dict[TableName, str]:
-    """Those of some declared tables that belong to another pipeline at a ref, and to which."""
+    """The declared tables that belong to another pipeline at a ref, with the name of that pipeline."""
     declared = {table.name: table for table in tables if table.pipeline}
     contents = lake.nessie.contents(ref, sorted(declared)) if declared else {}
     states = {name: TableState.load(each.metadata_location, lake.settings) for name, each in contents.items()}
@@ -34,12 +34,12 @@ def require_own(pipeline: str, owners: Mapping[TableName, str]) -> None:
     """Refuse to write tables of other pipelines.
 
     Raises:
-        UsageError: names each, and its pipeline.
+        UsageError: a table belongs to another pipeline; the message names each, and its pipeline.
     """
     if owners:
         raise UsageError(
-            f"Pipeline {pipeline} declares what another one published: "
+            f"Pipeline {pipeline} declares tables that another pipeline published: "
             + ", ".join(f"{name} of {owner}" for name, owner in sorted(owners.items()))
             + ".",
-            hint="Choose another name for the table; or say --take-over, if the pipeline was renamed.",
+            hint="Choose another name for the table; or pass --take-over, if the pipeline was renamed.",
         )

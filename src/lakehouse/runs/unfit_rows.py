@@ -1,4 +1,4 @@
-"""What a declaration demands of the rows of its table, checked before any of them is written."""
+"""Check that rows fit their table's declaration, before any of them is written."""
 
 from collections.abc import Collection
 from typing import TYPE_CHECKING
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 def require_rows_fit(table: Table, rows: "DataFrame", stored: Collection[str] = ()) -> None:
-    """Refuse rows that lack what the declaration names, or have it in a type with which it can't work.
+    """Refuse rows that lack a column that the declaration names, or have it in a type that the declaration can't use.
 
-    Where the table is there already, its own types count, and the audit judges checks by them: here only columns are
-    looked for that neither the rows nor the table have.
+    If the table exists already, its own types decide, and the audit applies the checks to them: here only columns are
+    refused that neither the rows nor the table have.
 
     Args:
         table: the declaration.
         rows: to be written.
-        stored: the columns that the table has already; none of a new one.
+        stored: the columns that the table has already; none for a new table.
 
     Raises:
-        DeclarationError: keys, interval, partitions or checks name what the rows lack, or can't use its type.
+        DeclarationError: keys, interval, partitions or checks name a column that the rows lack, or can't use its type.
         RunError: a check's own condition fails.
     """
     if table.columns is None:  # declared columns were checked when the pipeline was loaded; the rows are cast to them
@@ -83,7 +83,7 @@ def _require(table: Table, rows: "DataFrame", stored: Collection[str]) -> None:
 
 
 def _require_analysed(check: "Check", rows: "DataFrame") -> None:
-    """An expression names its columns to Spark only."""
+    """Let Spark analyse an expression: only Spark knows which columns the expression names."""
     from pyspark.errors import PySparkException
     from pyspark.sql import functions as F
 

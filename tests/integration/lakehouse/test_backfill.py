@@ -124,7 +124,7 @@ def test_a_function_that_raises_is_named_and_nothing_is_published(lake: Lakehous
     broken.table("silver.broken_value", inputs=inputs)(lambda orders: orders.selectExpr("1 / (id - id) AS x"))
     broken.table("silver.broken_type", inputs=inputs)(lambda orders: 7)  # type: ignore[arg-type, return-value]
     head = lake.nessie.head("main")
-    for table, words in (("column", "amonut"), ("value", "Division by zero|DIVIDE_BY_ZERO"), ("type", "gave int")):
+    for table, words in (("column", "amonut"), ("value", "Division by zero|DIVIDE_BY_ZERO"), ("type", "returned int")):
         with pytest.raises(RunError, match=words) as caught:
             backfill_job.run(Params(select=(f"silver.broken_{table}",)), lake, broken, lambda _line: None)
         assert "\tat " not in str(caught.value)

@@ -130,10 +130,10 @@ def test_a_run_names_table_line_and_error(lake: Lakehouse, spark: SparkSession, 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (lambda raw: raw.toPandas(), "gave pandas.DataFrame, not a Spark DataFrame"),
-        (lambda raw: None, r"gave None \(is there a return\?\)"),
-        (lambda raw: [raw], "gave list"),
-        (lambda raw: raw.id, "gave pyspark.Column"),
+        (lambda raw: raw.toPandas(), "returned pandas.DataFrame, not a Spark DataFrame"),
+        (lambda raw: None, r"returned None \(is there a return\?\)"),
+        (lambda raw: [raw], "returned list"),
+        (lambda raw: raw.id, "returned pyspark.Column"),
     ],
 )
 def test_what_is_no_spark_dataframe_is_named(
@@ -247,7 +247,7 @@ def test_another_pipeline_takes_no_table_over_silently(owned: Owned) -> None:
 
     owned.ingest("shop", 2)
     others = owned.pipeline("bakery")
-    refusal = rf"Pipeline bakery declares what another one published: {owned.name} of shop\."
+    refusal = rf"Pipeline bakery declares tables that another pipeline published: {owned.name} of shop\."
     before = owned.lake.nessie.head(owned.lake.target)
     with pytest.raises(UsageError, match=refusal) as refused:
         owned.backfill("bakery")
@@ -323,5 +323,5 @@ def test_a_failed_audit_tells_the_warnings_beside_it(lake: Lakehouse, spark: Spa
     with pytest.raises(RunAuditFailedError) as failed:
         write_rows(lake, table, values(spark, "id bigint, x int", [[None, None]]))
     told = "\n".join(failed.value.details)
-    assert f"warning, beside it: {table.name}: not_null(x): measured" in told
+    assert f"also a warning: {table.name}: not_null(x): measured" in told
     assert isinstance(failed.value, AsgardError)

@@ -332,7 +332,7 @@ def test_a_table_that_a_check_read_may_not_move_also_when_the_run_wrote_it_witho
 
 
 def test_a_run_id_of_the_future_is_refused(lake: Lakehouse) -> None:
-    with pytest.raises(UsageError, match="lies in the future"):
+    with pytest.raises(UsageError, match="a time in the future"):
         run_work(lake, lambda _attempt: None, "29990101t000000-x")
 
 

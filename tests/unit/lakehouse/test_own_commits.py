@@ -130,5 +130,5 @@ def test_the_words_name_table_snapshot_and_who() -> None:
     branch = played([("mine", "append", A), ("foreign", "append", A, {}), ("foreign", "metadata", B, {})])
     snapshot, metadata = branch.found()
     assert f"snapshot {branch.current[A]} of silver.a" in snapshot
-    assert "1 commits changed the metadata of silver.b alone, of which this run made 0" in metadata
+    assert "1 commits changed only the metadata of silver.b, of which this run made 0" in metadata
     assert Counter(branch.own.metadata) == Counter()
