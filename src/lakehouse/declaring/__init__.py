@@ -1,1 +1,1 @@
-"""Declarations: tables, intervals, pipelines, SQL files; what a plan makes of them."""
+"""Declarations: tables, intervals, pipelines, SQL files; and the plan of what to compute."""

@@ -1,7 +1,7 @@
-"""Values in another type, each field by its name: in structs, and in the structs of arrays and maps.
+"""Convert values to another type, field by field name: in structs, and in the structs of arrays and maps.
 
-Spark's own casts and comparisons go by the place of a field. Everything that writes or compares goes through here
-instead. Names are the same whatever their letter case, as in Spark; what has one type already is left untouched.
+Spark's own casts and comparisons match fields by position, so all code that writes or compares rows uses this module.
+Names are matched ignoring letter case, as in Spark; values that already have the type are unchanged.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType, StructField, StructType
 
 Leaf = Callable[["Column", "DataType", "DataType"], "Column"]
-"""Makes a value of another type: the value, its type, the wanted type. None of the two types has parts."""
+"""Converts a value; takes the value, its type and the wanted type. Neither type has parts."""
 
 
 def plain_cast(given: "Column", source: "DataType", target: "DataType") -> "Column":
-    """Spark's cast, by which a value that does not fit is an error."""
+    """Spark's cast, which fails for a value that does not fit."""
     return given.cast(target)
 
 
 def is_same(source: "DataType", target: "DataType") -> bool:
-    """Whether two types have the same names in the same places, and the same parts; whether null may be is left out."""
+    """Whether two types have the same names in the same places, and the same parts; nullability is ignored."""
     return source == target or source.simpleString() == target.simpleString()
 
 
@@ -33,9 +33,9 @@ def fields_by_name(schema: "StructType") -> "Mapping[str, StructField]":
 
 
 def mismatch(source: "DataType", target: "DataType") -> "tuple[DataType, DataType] | None":
-    """The first parts of two types that are of another kind: a struct, an array, a map, or a single value.
+    """The first parts of two types that differ in kind: a struct, an array, a map, or a single value.
 
-    Fields that one of them lacks are no mismatch, nor are two kinds of single values, nor what is null everywhere.
+    It is not a mismatch if one type lacks a field, if two single values have different types, or if a type is `void`.
     """
     from pyspark.sql.types import ArrayType, MapType, NullType, StructType
 
@@ -56,20 +56,20 @@ def mismatch(source: "DataType", target: "DataType") -> "tuple[DataType, DataTyp
 
 
 def has_parts(kind: "DataType") -> bool:
-    """Whether it is a struct, an array or a map."""
+    """Whether a type is a struct, an array or a map."""
     from pyspark.sql.types import ArrayType, MapType, StructType
 
     return isinstance(kind, ArrayType | MapType | StructType)
 
 
 def aligned(given: "Column", source: "DataType", target: "DataType", leaf: Leaf = plain_cast) -> "Column":
-    """A value in another type: fields by name, null for those that it lacks; those beyond the target are left out.
+    """A value converted to another type: fields matched by name, missing ones null, surplus ones left out.
 
     Args:
         given: the value.
         source: its type.
         target: the wanted type, without a `mismatch`.
-        leaf: how single values are made.
+        leaf: converts single values.
     """
     from pyspark.sql import functions as F
     from pyspark.sql.types import ArrayType, MapType, NullType, StructType
@@ -107,7 +107,7 @@ def aligned(given: "Column", source: "DataType", target: "DataType", leaf: Leaf 
 
 
 def aligned_frame(frame: "DataFrame", target: "StructType") -> "DataFrame":
-    """The rows with exactly the columns of a schema, in its order; the frame itself where nothing changes.
+    """The rows with exactly the columns of a schema, in its order; the frame itself if nothing changes.
 
     Args:
         frame: has all of the columns, each once.
@@ -126,10 +126,10 @@ def aligned_frame(frame: "DataFrame", target: "StructType") -> "DataFrame":
 
 
 def comparable(given: "Column", kind: "DataType") -> "Column":
-    """A value that `<=>` and `GROUP BY` take for the same exactly where the given ones are the same.
+    """A value in a form that `<=>` and `GROUP BY` can compare: equal exactly if the given values are equal.
 
-    Spark compares no maps: a map becomes the list of its entries, ordered by key. Two numbers are the same as in SQL:
-    NaN is NaN, and 0.0 is -0.0. Both sides must have one type.
+    Spark can't compare maps: a map becomes the list of its entries, ordered by key. Numbers are equal as in SQL:
+    NaN equals NaN, and 0.0 equals -0.0. Both sides must have the same type.
     """
     from pyspark.sql import functions as F
     from pyspark.sql.types import ArrayType, MapType, StructType
@@ -156,7 +156,7 @@ def comparable(given: "Column", kind: "DataType") -> "Column":
 
 
 def has_map(kind: "DataType") -> bool:
-    """Whether it is a map, or has one in it."""
+    """Whether a type is a map, or contains one."""
     from pyspark.sql.types import ArrayType, MapType, StructType
 
     match kind:

@@ -1,6 +1,6 @@
 """The text of `columns=`: read without Spark, so that a misspelt type is found when the pipeline is loaded.
 
-It takes what Spark's own parser takes for a list of columns, apart from types that no table can have.
+It accepts what Spark's own parser accepts as a list of columns, except types that no table can have.
 """
 
 import re
@@ -38,7 +38,7 @@ def read_columns(text: str) -> dict[str, str]:
     """Column names and Spark's short names of their types.
 
     Raises:
-        DeclarationError: it is no list of columns, a type is unknown, or a name is there twice.
+        DeclarationError: the text is not a list of columns, a type is unknown, or a name occurs twice.
     """
     reader = _Reader(text, list(_tokens(text)))
     return {name: str(kind) for name, kind in reader.columns(end="")}
@@ -59,7 +59,7 @@ class _Reader:
                 raise self.refuse(f"a column's name is expected, not {name or 'the end'!r}")
             name = name[1:-1].replace("``", "`") if kind == "quoted" else name
             if name in seen:
-                raise self.refuse(f"column {name!r} is there twice")
+                raise self.refuse(f"column {name!r} occurs twice")
             seen.add(name)
             if self.peek() == ":":
                 self.next()
@@ -117,14 +117,14 @@ class _Reader:
                 if sign != ",":
                     raise self.refuse(f"column {column!r}: the parenthesis of {name} is not closed")
         if not least <= len(numbers) <= most:
-            raise self.refuse(f"column {column!r}: {name} takes {most} in parentheses, not {len(numbers)}")
+            raise self.refuse(f"column {column!r}: {name} takes {most} number(s) in parentheses, not {len(numbers)}")
         if most == 1:
             return DataType(ALIASES.get(name, name), numbers[0])
         found = DataType.decimal(*numbers)
         if not found.is_possible:
             raise self.refuse(
                 f"column {column!r}: {found} is not possible",
-                "A decimal has 1 to 38 digits, and not more than those after the point.",
+                "A decimal has 1 to 38 digits, and at most as many after the point.",
             )
         return found
 
@@ -159,7 +159,7 @@ class _Reader:
 
 
 def _blank_end(text: str, place: int) -> int:
-    """Where white space and SQL comments end."""
+    """The position where white space and SQL comments end."""
     blank = _BLANK.match(text, place)
     return blank.end() if blank else place
 

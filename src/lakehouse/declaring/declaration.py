@@ -1,4 +1,4 @@
-"""What a user declares of one table, checked when it is declared."""
+"""A user's declaration of one table, checked when it is made."""
 
 import inspect
 import re
@@ -45,7 +45,7 @@ class Contract(StrEnum):
 
 
 class EmptyInput(StrEnum):
-    """What a run does where its function gives no row at all."""
+    """What a run does if its function returns no rows."""
 
     PASS = "pass"  # noqa: S105 - a policy, not a password
     FAIL = "fail"
@@ -86,7 +86,7 @@ def Yearly(column: str, *, lookback: int = 0) -> Cadence:
 
 @dataclass(frozen=True)
 class PartitionField:
-    """One parsed partition field: a column and, where there is one, its transform and width."""
+    """One parsed partition field: a column and, if any, its transform and width."""
 
     column: str
     transform: str | None = None
@@ -97,7 +97,7 @@ class PartitionField:
         """Read `column`, `day(column)`, `bucket(16, column)` or `truncate(4, column)`.
 
         Raises:
-            DeclarationError: none of these.
+            DeclarationError: the text is none of these.
         """
         match = _PARTITION.fullmatch(text.strip())
         if match is None:
@@ -115,7 +115,7 @@ class PartitionField:
 
 @dataclass(frozen=True)
 class Table:
-    """A table as declared: where its rows come from, how they are written, and what must hold for them.
+    """A table as declared: where its rows come from, how they are written, and which checks they must pass.
 
     Attributes:
         name: `layer.name`.
@@ -127,16 +127,16 @@ class Table:
         partitioned_by: partition fields; by default the one that the interval needs.
         checks: rules that every batch is audited against.
         contract: which schema changes are allowed.
-        renames: old column name -> new column name, applied before the write where the old one exists.
+        renames: old column name -> new column name, applied before the write if the old column exists.
         columns: DDL of the columns (`"id bigint, email string"`): rows are cast to it, and an ingest
-            reads by it. None: as the function or the inference gives them.
-        on_empty: whether a batch without a row fails.
-        start: first moment of data; what is missing is counted from here.
+            reads files by it. None: the columns that the function returns, or that are inferred.
+        on_empty: whether a batch without rows fails.
+        start: first moment of data; missing intervals are counted from here.
         end: no interval after this moment is expected; None: up to the last complete interval.
         owner, description, tags, consumers, update_frequency, retention: for people; kept as table properties.
         properties: further Iceberg table properties.
         module: where it was declared, for messages.
-        pipeline: that declares it, and owns what it publishes; "" for none.
+        pipeline: the pipeline that declares the table, and owns what is published; "" for none.
     """
 
     name: TableName
@@ -170,7 +170,7 @@ class Table:
 
     @property
     def audited_checks(self) -> tuple[Check, ...]:
-        """The declared checks, and those that the declaration itself implies: what every run audits."""
+        """The declared checks, and those that the declaration itself implies: every run audits all of them."""
         implied: list[Check] = []
         if self.interval is not None:
             implied.append(not_null(self.interval.column))
@@ -237,7 +237,7 @@ PROPERTIES: Mapping[str, Shape] = {
     "retention": arguments.text("'2 years'"),
     "properties": optional(arguments.texts_by_name("{'write.target-file-size-bytes': '134217728'}")),
 }
-"""What a pipeline's user may say of a table."""
+"""The properties that a user may declare for a table."""
 FUNCTION = arguments.function("a function of DataFrames", "a function with one parameter for each input")
 
 
@@ -249,7 +249,7 @@ def about(given: Mapping[str, Any]) -> str:
 
 
 class Properties(TypedDict, total=False):
-    """What a pipeline may say of a table; see `Table` for the meaning of each."""
+    """The properties that a pipeline may declare for a table; see `Table` for the meaning of each."""
 
     inputs: Mapping[str, str] | None
     keys: Sequence[str]
@@ -299,10 +299,10 @@ def declare_table(
     module: str = "",
     pipeline: str = "",
 ) -> Table:
-    """Check a declaration and make the `Table` of it; see `Table` for the meaning of each argument.
+    """Check a declaration and return its `Table`; see `Table` for the meaning of each argument.
 
     Raises:
-        DeclarationError: it can't work; the message names the table and what to change.
+        DeclarationError: the declaration can't work; the message names the table and what to change.
     """
     table_name = TableName.parse(name)
 
@@ -356,7 +356,7 @@ def _check_table(table: Table, refuse: _Refuse) -> None:
         raise refuse("mode overwrite_interval needs an interval.", "Declare it: interval=Daily('event_time').")
     if table.function and table.interval and table.mode in (WriteMode.REPLACE, WriteMode.APPEND):
         raise refuse(
-            f"mode {table.mode} does not go with an interval: each stretch would wipe, or double, the others.",
+            f"mode {table.mode} can't have an interval: writing one would delete or duplicate the rows of others.",
             "Leave the mode out (overwrite_interval), use mode='merge' with keys, or leave the interval out.",
         )
     if table.name.layer == "bronze" and table.mode is not WriteMode.APPEND:
@@ -378,11 +378,11 @@ def _check_table(table: Table, refuse: _Refuse) -> None:
 
 
 _STORED = {"tinyint": "int", "smallint": "int"}
-"""Types that Iceberg lacks, and what columns of them are stored as."""
+"""Types that Iceberg lacks, and the types that such columns are stored as."""
 
 
 def _check_columns(table: Table, columns: Mapping[str, str], refuse: _Refuse) -> None:
-    """What the declaration names is among its columns, and of a type that fits."""
+    """Check that `columns` has each column that the declaration names, and in a type that fits."""
     from asgard.validation.questions import fit
     from asgard.validation.schema import Schema, UnfitCheckError
 
@@ -391,14 +391,14 @@ def _check_columns(table: Table, columns: Mapping[str, str], refuse: _Refuse) ->
         "interval": (table.interval.column,) if table.interval else (),
         "partitioned_by": tuple(each.column for each in table.partition_fields),
     }
-    lower = {column.lower() for column in columns}  # as Spark finds them
+    lower = {column.lower() for column in columns}  # Spark ignores letter case
     for what, named in wanted.items():
         for column in named:
             is_there = column.lower() in lower if what == "keys" else column in columns
             if not is_there and not column.startswith("_"):
                 meant = arguments.nearest(column, columns)
                 raise refuse(
-                    f"{what} names {column!r}, which `columns` does not.",
+                    f"{what} names {column!r}, which is missing in `columns`.",
                     f"Did you mean {meant!r}?" if meant else f"The columns are {', '.join(columns)}.",
                 )
     if table.interval and table.interval.column in columns:
@@ -410,7 +410,7 @@ def _check_columns(table: Table, columns: Mapping[str, str], refuse: _Refuse) ->
             )
     for check in table.audited_checks:
         if any("." in column or column.startswith("_") for column in check.columns):
-            continue  # a field of a struct, or a column that ingest adds: known when rows are there
+            continue  # a field of a struct, or a column that ingest adds: checked once there are rows
         try:
             fit(check, Schema.of({name: _STORED.get(kind, kind) for name, kind in columns.items()}))
         except UnfitCheckError as error:

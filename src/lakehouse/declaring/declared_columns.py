@@ -1,4 +1,4 @@
-"""Rows in the columns that their table declares: found by name, cast to the declared types."""
+"""Rows in the columns that their table declares: matched by name, cast to the declared types."""
 
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def declared_schema(table: Table) -> "StructType":
-    """The schema that `columns=` names; a table without it has none.
+    """The schema that `columns=` declares; only for a table that has `columns=`.
 
     Raises:
-        UsageError: it is no DDL.
-        DeclarationError: Iceberg can't hold one of the columns.
+        UsageError: `columns=` is not valid DDL.
+        DeclarationError: Iceberg can't store one of the columns.
     """
     from pyspark.errors import PySparkException
     from pyspark.sql.types import StructType
@@ -31,21 +31,21 @@ def declared_schema(table: Table) -> "StructType":
             hint="Write them as in SQL: 'id bigint, name string, price decimal(10,2)'.",
         ) from error
     if not isinstance(schema, StructType):
-        raise UsageError(f"The columns of {table.name} name no column: {table.columns!r}.", hint="Say 'name type'.")
+        raise UsageError(f"The columns of {table.name} name no column: {table.columns!r}.", hint="Write 'name type'.")
     for field in schema.fields:
         require_storable(table, (field.name,), field.dataType)
     return schema
 
 
 def in_declared_columns(table: Table, frame: "DataFrame") -> "DataFrame":
-    """The rows with exactly the declared columns, cast to their declared types, and those that start with `_`.
+    """The rows with exactly the declared columns, cast to their declared types, and the columns that start with `_`.
 
     Args:
         table: declares columns.
-        frame: its rows; each column is there once.
+        frame: its rows; no column name occurs twice.
 
     Raises:
-        DeclarationError: the rows lack a column, have others, or one is of a kind that can't be cast.
+        DeclarationError: the rows lack a column, have others, or have one of a kind that can't be cast.
     """
     from pyspark.sql import functions as F
 
@@ -86,12 +86,12 @@ def _refused(table: Table, own: "DataType", wanted: "StructField") -> Declaratio
     return DeclarationError(
         f"{table.name}: column {wanted.name} is declared as {type_sql(wanted.dataType)}, but the rows have "
         f"{type_sql(own)}, which can't be cast to it.",
-        hint="Make the function's columns and `columns=` agree; the fields of a struct are found by name.",
+        hint="Make the function's columns and `columns=` agree; the fields of a struct are matched by name.",
     )
 
 
 def _has_the_same_fields(own: "DataType", wanted: "DataType") -> bool:
-    """Whether the structs in two types, which are of one kind, have fields of the same names in any order."""
+    """Whether the structs in two types of the same kind have the same field names, in any order."""
     from pyspark.sql.types import ArrayType, MapType, StructType
 
     match own, wanted:

@@ -1,7 +1,7 @@
 """Arithmetic on intervals of time: half-open, in UTC, aligned to a cadence.
 
-A `Cadence` names a table's interval column and how long one interval is. A `TimeRange` is one stretch of
-time, a `RangeSet` is what a table has had computed so far; missing intervals are the difference of two.
+A `Cadence` names a table's interval column and how long one interval is. A `TimeRange` is one range of time. A
+`RangeSet` is a set of them, e.g. what is computed of a table; missing intervals are the difference of two sets.
 """
 
 from collections.abc import Iterable, Iterator
@@ -106,7 +106,7 @@ class TimeRange:
 
 @dataclass(frozen=True)
 class Cadence:
-    """A table's interval column, the length of one interval, and how many past ones a run restates.
+    """A table's interval column, the length of one interval, and how many past intervals a run computes again.
 
     Attributes:
         column: a timestamp or date column of the table.
@@ -126,7 +126,7 @@ class Cadence:
 
     @property
     def partition(self) -> str:
-        """The coarsest partition field that interval overwrites are exact on."""
+        """The coarsest partition field on which intervals can be overwritten exactly."""
         unit = Unit.DAY if self.unit is Unit.WEEK else self.unit
         return f"{unit}({self.column})"
 
@@ -144,7 +144,7 @@ class Cadence:
         )
 
     def align(self, window: TimeRange) -> TimeRange | None:
-        """The whole intervals inside `window`, or None where there is not one."""
+        """The whole intervals inside `window`, or None if there is none."""
         start, end = self.unit.ceil(window.start), self.unit.floor(window.end)
         return TimeRange(start, end) if start < end else None
 
@@ -159,7 +159,7 @@ class Cadence:
             UsageError: size < 1.
         """
         if size < 1:
-            raise UsageError(f"Pieces of {size} intervals are not possible.", hint="Use 1 or more intervals a run.")
+            raise UsageError(f"Pieces of {size} intervals are not possible.", hint="Use 1 or more intervals per run.")
         start = window.start
         while start < window.end:
             end = min(self.unit.shift(start, size), window.end)

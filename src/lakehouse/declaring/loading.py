@@ -24,9 +24,9 @@ def load_pipeline(reference: str) -> Pipeline:
             `archive.zip:module`.
 
     Raises:
-        UsageError: nothing is there, or not exactly one pipeline is in it.
-        DeclarationError: the user's module itself does not import (the message has its own error, the details file
-            and line), or what it declares can't work.
+        UsageError: the reference names nothing, or something without exactly one pipeline.
+        DeclarationError: the user's module can't be imported (the message has the module's error, the details have
+            file and line), or its declarations can't work.
     """
     location, _, attribute = reference.partition(":")
     if location.endswith(".zip"):
@@ -34,7 +34,7 @@ def load_pipeline(reference: str) -> Pipeline:
             raise UsageError(f"There is no archive {location}.", hint=_HINT)
         module_name, _, attribute = attribute.partition(":")
         if not all(part.isidentifier() for part in module_name.split(".")):
-            raise UsageError(f"There is no pipeline {reference!r}: {module_name!r} names no module.", hint=_HINT)
+            raise UsageError(f"There is no pipeline {reference!r}: {module_name!r} is not a module's name.", hint=_HINT)
         sys.path.insert(0, str(Path(location).resolve()))
         module = _import(module_name, reference)
     elif _is_path(location):
@@ -49,7 +49,7 @@ def load_pipeline(reference: str) -> Pipeline:
 
 
 def path_of(reference: str) -> Path | None:
-    """The file or folder that `--pipeline` names, though it may be gone; None for one in an archive, or in no module.
+    """The file or folder that `--pipeline` names, which may be missing; None for an archive or an unknown module.
 
     The pipeline is not imported, only the packages around it.
     """
@@ -82,7 +82,7 @@ def _import_path(path: Path, reference: str) -> ModuleType:
     if not path.exists():
         raise UsageError(f"There is no pipeline at {path}.", hint=_HINT)
     if path.is_file() and path.suffix != ".py":
-        raise UsageError(f"{path} is no Python file.", hint=_HINT)
+        raise UsageError(f"{path} is not a Python file.", hint=_HINT)
     path = path.resolve()
     package = path if path.is_dir() else path.with_suffix("")
     parts = [package.name]
@@ -120,13 +120,13 @@ def _import(name: str, reference: str) -> ModuleType:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             raise missing from error
         raise DeclarationError(
-            f"Pipeline {reference!r} does not import: {type(error).__name__}: {error}",
+            f"Pipeline {reference!r} can't be imported: {type(error).__name__}: {error}",
             hint="Import it in a Python shell to see the whole traceback.",
         ) from error
     if _spark_runs() and not had_spark:
         raise DeclarationError(
-            f"Pipeline {reference!r} starts a SparkSession of its own while it is imported: it lacks Asgard's catalog.",
-            hint="Make none: a function gets its inputs as DataFrames, and `frame.sparkSession` is their session.",
+            f"Pipeline {reference!r} starts a SparkSession of its own while it is imported, without Asgard's catalog.",
+            hint="Remove it: a function gets its inputs as DataFrames, and `frame.sparkSession` is their session.",
         )
     return module
 
@@ -143,18 +143,18 @@ def _pick(module: ModuleType, attribute: str, reference: str) -> Pipeline:
         return _pick(_import(inside, reference), attribute, reference)
     if not found:
         raise UsageError(
-            f"{reference!r} should hold one Pipeline; it holds none.",
+            f"{reference!r} should contain one Pipeline; it contains none.",
             hint="Assign a Pipeline to a name at the module's top level.",
         )
     if attribute:
         if attribute not in found:
-            raise UsageError(f"{reference!r} is not a Pipeline.", hint=f"There is: {', '.join(sorted(found))}.")
+            raise UsageError(f"{reference!r} is not a Pipeline.", hint=f"Pipelines there: {', '.join(sorted(found))}.")
         return found[attribute]
     pipelines = {id(value): value for value in found.values()}
     if len(pipelines) > 1:
         names = ", ".join(sorted(pipeline.name for pipeline in pipelines.values()))
         raise UsageError(
-            f"{reference!r} should hold one Pipeline; it holds {names}.",
+            f"{reference!r} should contain one Pipeline; it contains {names}.",
             hint=f"Name one: {', '.join(f'{reference}:{name}' for name in sorted(found))}.",
         )
     return next(iter(found.values()))

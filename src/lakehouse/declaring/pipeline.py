@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Extra(Protocol):
-    """What higher layers let a pipeline declare beside its tables: feature views, models."""
+    """What a pipeline can declare besides its tables, by higher layers: feature views, models."""
 
     @property
     def name(self) -> str:
@@ -50,7 +50,7 @@ def _extra(value: Any) -> Any:
 
 _DECORATED = Shape(NAME.words, NAME.example, _undecorated)
 _BELOW = optional(Shape("the function to stand below the decorator", "None", _function))
-_EXTRA = Shape("what feature_view(...), model(...) or the like made", "feature_view(...)", _extra)
+_EXTRA = Shape("the result of feature_view(...), model(...) or the like", "feature_view(...)", _extra)
 
 
 class Pipeline:
@@ -59,7 +59,7 @@ class Pipeline:
     Args:
         name: of the pipeline, `[a-z][a-z0-9_]*`.
         **defaults: arguments of `declare_table` that every table of this pipeline gets unless it
-            says otherwise, e.g. `owner="data-team"`, `start="2024-01-01"`.
+            has its own, e.g. `owner="data-team"`, `start="2024-01-01"`.
 
     Raises:
         UsageError: the name is not an identifier.
@@ -82,7 +82,7 @@ class Pipeline:
         Raises:
             DeclarationError: the declaration can't work, or the name is declared already.
         """
-        _ = function  # never one: it is decorated
+        _ = function  # always None: the function is decorated
 
         def register(function: "TableFunction") -> "TableFunction":
             self._waiting.pop(name, None)
@@ -125,7 +125,7 @@ class Pipeline:
 
     @declares("Pipeline.add", extra=_EXTRA)
     def add(self, extra: _E) -> _E:
-        """Declare something that reads the tables, e.g. a feature view; gives it back.
+        """Declare something that reads the tables, e.g. a feature view; returns it.
 
         Raises:
             DeclarationError: the pipeline has something of this name already.
@@ -139,7 +139,7 @@ class Pipeline:
 
     @property
     def extras(self) -> tuple[Extra, ...]:
-        """What was added, in order."""
+        """The declarations that were added, in order."""
         return tuple(self._extras.values())
 
     @property
@@ -187,15 +187,15 @@ class Pipeline:
             ) from error
 
     def upstream(self, name: TableName) -> frozenset[TableName]:
-        """Every table that `name` is computed from, near and far."""
+        """Every table that `name` is computed from, directly or indirectly."""
         return _reach(name, lambda table: self._tables[table].inputs.values())
 
     def downstream(self, name: TableName) -> frozenset[TableName]:
-        """Every table that is computed from `name`, near and far."""
+        """Every table that is computed from `name`, directly or indirectly."""
         return _reach(name, lambda table: (t.name for t in self._tables.values() if table in t.inputs.values()))
 
     def select(self, patterns: Iterable[str] = ()) -> tuple[Table, ...]:
-        """The tables that the patterns name, each after its inputs; all of them for no pattern.
+        """The tables that the patterns name, each after its inputs; all tables if there are no patterns.
 
         Args:
             patterns: `gold.customer_metrics`, `gold.*`; `+` before it adds everything upstream, `+` after
@@ -203,7 +203,7 @@ class Pipeline:
 
         Raises:
             UsageError: a pattern names no table.
-            DeclarationError: the graph itself is wrong.
+            DeclarationError: as for `in_order`.
         """
         ordered = self.in_order()
         wanted = {name for pattern in patterns for name in self._matches(pattern)}

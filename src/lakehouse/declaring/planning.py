@@ -13,13 +13,13 @@ from asgard.lakehouse.declaring.intervals import Cadence, RangeSet, TimeRange, U
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a table is.
+    """How much of a table is computed.
 
     Attributes:
-        exists: it was published before.
-        done: stretches of time that are computed.
-        stale_inputs: inputs that moved since it was last written, or were declared since.
-        belongs_to: another pipeline, which published it; "" if it may be written.
+        exists: whether the table was published before.
+        done: time ranges that are computed.
+        stale_inputs: inputs that changed, or were declared, since the table was last written.
+        belongs_to: the other pipeline that published the table; "" if the table may be written.
     """
 
     exists: bool = False
@@ -30,10 +30,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Step:
-    """One table in one run: its stretches of time (none for a table without intervals), and why.
+    """One table in one run: its time ranges (none for a table without intervals), and the reason.
 
     Attributes:
-        belongs_to: another pipeline, from which the run would have to take the table over; "" for none.
+        belongs_to: the other pipeline that the run would have to take the table over from; "" for none.
     """
 
     table: Table
@@ -69,20 +69,20 @@ def plan_runs(
     """Decide what to compute.
 
     Args:
-        tables: selected, each after its inputs; sources are passed over.
+        tables: the selected tables, each after its inputs; sources are skipped.
         progress: of each table.
-        window: compute the whole intervals in it, again if need be; None: what is missing.
-        now: no interval that ends later is complete.
-        intervals_per_run: cut into runs of so many intervals of the longest cadence; None: one run.
+        window: compute all whole intervals in it, even computed ones; None: compute the missing intervals.
+        now: an interval that ends later is not complete.
+        intervals_per_run: split into runs of this many intervals of the longest cadence; None: one run.
 
     Raises:
-        UsageError: the window holds no whole interval, or a table with intervals has no start.
+        UsageError: the window contains no whole interval, or a table with intervals has no start.
     """
     computed = [table for table in tables if table.function is not None]
     todo = {table.name: _todo(table, progress[table.name], window, now) for table in computed if table.interval}
     if window is not None and todo and not any(todo.values()):
         raise UsageError(
-            f"The range {window} holds no whole interval of {', '.join(map(str, todo))}.",
+            f"The range {window} contains no whole interval of {', '.join(map(str, todo))}.",
             hint="Widen it: an interval is computed as a whole, and the end is not included.",
         )
     chunks = _chunks(computed, todo, intervals_per_run)
@@ -112,12 +112,12 @@ def plan_runs(
 
 
 def still_missing(steps: PlannedRun, progress: Mapping[TableName, Progress], *, now: datetime) -> PlannedRun:
-    """What is left of a run that was planned without a window, after others have published.
+    """The steps that are still necessary of a run that was planned without a window, after others have published.
 
     Args:
-        steps: as planned.
-        progress: of each of their tables now.
-        now: as it was planned with.
+        steps: the planned steps.
+        progress: the present progress of each of their tables.
+        now: the same value as for the plan.
     """
     left: list[Step] = []
     for step in steps:
@@ -140,7 +140,7 @@ def _todo(table: Table, progress: Progress, window: TimeRange | None, now: datet
         return RangeSet([aligned]) & _declared_span(table, cadence, now) if aligned else RangeSet()
     if table.start is None:
         raise UsageError(
-            f"{table.name} has intervals but no start, so what is missing can't be told.",
+            f"{table.name} has intervals but no start, so its missing intervals are unknown.",
             hint="Declare start='2024-01-01' (for the table, or the whole pipeline), or give --start and --end.",
         )
     span = _declared_span(table, cadence, now)
@@ -184,9 +184,9 @@ def _chunks(
 
 
 def _share(cadence: Cadence, todo: RangeSet, chunk: TimeRange | None) -> tuple[TimeRange, ...]:
-    """A table's part of one chunk: each interval falls to the chunk that its start lies in.
+    """A table's part of one chunk: each interval belongs to the chunk that contains its start.
 
-    So whatever a longer interval of the chunk reads of it is computed by then.
+    So the rows that a longer interval of the chunk reads from this table are computed before it.
     """
     if chunk is None:
         return todo.ranges

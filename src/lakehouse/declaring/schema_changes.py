@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rename:
-    """A declared rename whose old column is still there."""
+    """A declared rename whose old column still exists."""
 
     old: str
     new: str
 
     def sql(self, table: str) -> str:
-        """The statement that makes it."""
+        """The statement that makes this change."""
         return f"ALTER TABLE {table} RENAME COLUMN {quoted(self.old)} TO {quoted(self.new)}"
 
 
@@ -36,7 +36,7 @@ class AddColumn:
     kind: "DataType"
 
     def sql(self, table: str) -> str:
-        """The statement that makes it."""
+        """The statement that makes this change."""
         return f"ALTER TABLE {table} ADD COLUMN {'.'.join(map(quoted, self.path))} {type_sql(self.kind)}"
 
 
@@ -48,7 +48,7 @@ class Widen:
     type: str
 
     def sql(self, table: str) -> str:
-        """The statement that makes it."""
+        """The statement that makes this change."""
         return f"ALTER TABLE {table} ALTER COLUMN {'.'.join(map(quoted, self.path))} TYPE {self.type}"
 
 
@@ -56,14 +56,14 @@ SchemaChange = Rename | AddColumn | Widen
 
 
 def schema_changes(table: Table, existing: "StructType", given: "StructType") -> tuple[SchemaChange, ...]:
-    """The changes that make `existing` take rows of `given`, in the order to make them.
+    """The changes that `existing` needs before it takes rows of `given`, in the order to make them.
 
-    Columns and the fields of structs, also those in arrays and maps, are found by name, whatever its letter case.
+    Columns and the fields of structs, also those in arrays and maps, are matched by name, ignoring letter case.
 
     Raises:
         ContractError: a column would be dropped, narrowed or changed in kind, or the contract is frozen
             and anything would change at all.
-        DeclarationError: Iceberg can't hold a new column.
+        DeclarationError: Iceberg can't store a new column.
     """
     renames = tuple(_renames(table.renames, existing, given))
     changes = (*renames, *_differences(table, _renamed(existing, renames), given, ()))
@@ -80,12 +80,12 @@ def schema_changes(table: Table, existing: "StructType", given: "StructType") ->
 
 
 def quoted(name: str) -> str:
-    """A column name as SQL takes it, whatever is in it."""
+    """A column name quoted for SQL."""
     return identifier(name)
 
 
 def type_sql(kind: "DataType") -> str:
-    """A type as SQL takes it, whatever its nested fields are called: Spark's short name, odd names in backquotes."""
+    """A type in SQL: Spark's short name, with unusual names of nested fields in backquotes."""
     from pyspark.sql.types import ArrayType, MapType, StructType
 
     match kind:
@@ -154,7 +154,7 @@ def _type_difference(table: Table, old: "DataType", new: "DataType", path: tuple
             yield from _type_difference(table, old.elementType, new.elementType, (*path, "element"))
         case MapType(), MapType():
             if any(_type_difference(table, old.keyType, new.keyType, (*path, "key"))):
-                raise _other_kind(table, (*path, "key"), old.keyType, new.keyType)  # Iceberg changes no keys
+                raise _other_kind(table, (*path, "key"), old.keyType, new.keyType)  # Iceberg can't change keys
             yield from _type_difference(table, old.valueType, new.valueType, (*path, "value"))
         case _ if old.simpleString() == new.simpleString() or widens(new.simpleString(), old.simpleString()):
             return  # the same, or narrower: written as the table's type
@@ -167,7 +167,7 @@ def _type_difference(table: Table, old: "DataType", new: "DataType", path: tuple
 def _other_kind(table: Table, path: tuple[str, ...], old: "DataType", new: "DataType") -> ContractError:
     return ContractError(
         f"{table.name}: column {'.'.join(path)} is {type_sql(old)} in the table but {type_sql(new)} in "
-        "the rows: a change of kind or a loss.",
+        "the rows: this would change its kind or lose data.",
         hint=f"Cast it to {type_sql(old)} in the table's function.",
     )
 

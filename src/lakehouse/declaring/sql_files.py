@@ -16,10 +16,10 @@ SELECT ... FROM sales JOIN products USING (product_id)
 WHERE sold_at >= :start AND sold_at < :end
 ```
 
-Inputs are temporary views of their parameter's name. `:start` and `:end` are the interval's bounds, bound as
-timestamps, never pasted into the text. Checks are calls of the functions in `asgard.validation.checks` with literal
-arguments (a `timedelta(...)` counts as one); a trailing `.warn()`, `.named('...')` or `.over('table')` works as in
-Python.
+Each input is a temporary view with the name of its parameter. `:start` and `:end` are the interval's bounds, passed as
+timestamp parameters, never pasted into the text. Checks are calls of the functions in `asgard.validation.checks` with
+literal arguments (a `timedelta(...)` counts as one); a trailing `.warn()`, `.named('...')` or `.over('table')` works as
+in Python.
 """
 
 import ast
@@ -88,7 +88,7 @@ def read_sql_file(path: Path) -> SqlTable:
     """Read a table's declaration and query.
 
     Raises:
-        DeclarationError: the file can't be read, names no table or no input, has no query, or a line that is
+        DeclarationError: the file can't be read, names no table or no input, has no query, or has a line that is
             not understood.
     """
     try:
@@ -104,7 +104,7 @@ def read_sql_file(path: Path) -> SqlTable:
     for number, line in header:
         match = _LINE.fullmatch(line)
         if match is None:
-            raise _refuse(path, number, line, "Write `-- property: value`; start the query for plain comments.")
+            raise _refuse(path, number, line, "Write `-- property: value`; put plain comments inside the query.")
         kind, key, value = match.groups()
         if kind:
             properties.setdefault(_MAPS[kind], {})[key] = value
@@ -136,7 +136,7 @@ def _split(text: str) -> tuple[list[tuple[int, str]], str]:
     header: list[tuple[int, str]] = []
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.lstrip().startswith("--"):
-            above = "\n" * (number - 1)  # so Spark counts lines as the file does
+            above = "\n" * (number - 1)  # so that Spark's line numbers are those of the file
             return header, above + "\n".join(lines[number - 1 :]).rstrip().rstrip(";")
         if line.strip().strip("-").strip():
             header.append((number, line.strip()))
@@ -186,10 +186,10 @@ def parse_check(text: str, where: str = "check") -> "Check":
 
     Args:
         text: a call of a function of `asgard.validation.checks` with literal arguments.
-        where: it stands, for the message.
+        where: the place of the check, for the message.
 
     Raises:
-        DeclarationError: it is not such a call, or the check's own arguments are wrong.
+        DeclarationError: the text is not such a call, or the check's own arguments are wrong.
     """
     from asgard.validation import checks
 
@@ -220,7 +220,7 @@ def _arguments(call: ast.Call) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _literal(node: ast.expr) -> Any:
-    """A literal, a bare word, which is a column name, or a length of time."""
+    """The value of a literal, of a bare word (a column name), or of a `timedelta(...)`."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "timedelta":
         arguments, named = _arguments(node)
         return timedelta(*arguments, **named)

@@ -1,4 +1,4 @@
-"""What an Iceberg table can hold: the types of its columns, and their names."""
+"""What an Iceberg table can store: the types of its columns, and their names."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -14,25 +14,25 @@ _RESERVED = frozenset({
     "_file", "_pos", "_deleted", "_spec_id", "_partition", "_row_id", "_last_updated_sequence_number",
     "_change_type", "_change_ordinal", "_commit_snapshot_id",
 })  # fmt: skip
-"""Names of Iceberg's own columns: a table with one of them can't be read, or not its changes."""
+"""Names of Iceberg's own columns: if a table has such a column, the table or its changes can't be read."""
 _ENDS = {"bucket": "bucket", "truncate": "trunc"}
 _HINTS = {
-    "void": "Nothing says what it would hold. Give it a type: F.lit(None).cast('string').",
-    "variant": "Store it as text, by to_json, or take out what is needed.",
-    "char": "Declare it as string; the length is a matter for a check.",
-    "varchar": "Declare it as string; the length is a matter for a check.",
+    "void": "All its values are null, so its type is unknown. Give it a type: F.lit(None).cast('string').",
+    "variant": "Store it as text, by to_json, or extract the values that are needed.",
+    "char": "Declare it as string, and limit the length by a check.",
+    "varchar": "Declare it as string, and limit the length by a check.",
     "interval": "Store it as a number of days, months or seconds.",
     "time": "Store it as text, or as a number of microseconds.",
 }
 
 
 def stored_schema(table: Table, schema: "StructType") -> "StructType":
-    """The schema that a table gets for rows of another one: whole numbers of at least 32 bits, no collations.
+    """The schema in which rows of another schema are stored: whole numbers of at least 32 bits, no collations.
 
-    What is null everywhere (`void`) stays: `require_storable` refuses it where no column of the table says its type.
+    A `void` column (all null) stays `void`: `require_storable` refuses it if the table has no column with its type.
 
     Raises:
-        DeclarationError: a column, or a field of a struct, is there twice.
+        DeclarationError: a column, or a field of a struct, occurs twice.
     """
     from pyspark.sql.types import StructField, StructType
 
@@ -50,7 +50,7 @@ def stored_schema(table: Table, schema: "StructType") -> "StructType":
 
 
 def stored_type(kind: "DataType") -> "DataType":
-    """The type that a column has once it is stored."""
+    """The type that a column has when it is stored."""
     from pyspark.sql.types import ArrayType, ByteType, IntegerType, MapType, ShortType, StringType, StructType
     from pyspark.sql.types import StructField as Field
 
@@ -70,10 +70,10 @@ def stored_type(kind: "DataType") -> "DataType":
 
 
 def require_storable(table: Table, path: tuple[str, ...], kind: "DataType") -> None:
-    """Refuse a new column, or a new field of a struct, that Iceberg can't hold.
+    """Refuse a new column, or a new field of a struct, that Iceberg can't store.
 
     Raises:
-        DeclarationError: its name is one of Iceberg's own, or its type has no counterpart; the message names it.
+        DeclarationError: Iceberg reserves its name, or has no such type; the message names the column.
     """
     if len(path) == 1:
         _require_free(table, path[0])
@@ -81,7 +81,7 @@ def require_storable(table: Table, path: tuple[str, ...], kind: "DataType") -> N
         name = part.typeName().split("(")[0].split(" ")[0]
         if name == "struct" and not part.fieldNames():  # type: ignore[attr-defined]
             raise DeclarationError(
-                f"{table.name}: {'.'.join(where)} is a struct without fields, which Parquet can't hold.",
+                f"{table.name}: {'.'.join(where)} is a struct without fields, which Parquet can't store.",
                 hint="Drop the column, or give the struct a field.",
             )
         if not _is_storable(part):
@@ -107,7 +107,7 @@ def _require_free(table: Table, name: str) -> None:
     if name.lower() in _RESERVED:
         raise DeclarationError(
             f"{table.name}: column {name} has the name of one of Iceberg's own columns.",
-            hint=f"Rename it; taken are {', '.join(sorted(_RESERVED))}.",
+            hint=f"Rename it; reserved are {', '.join(sorted(_RESERVED))}.",
         )
     for field in table.partition_fields:
         if name.lower() == partition_name(field).lower() != field.column.lower():

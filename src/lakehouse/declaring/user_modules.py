@@ -1,4 +1,4 @@
-"""Where in a user's modules something went wrong while they were imported."""
+"""Name the place in a user's modules where their import failed."""
 
 import functools
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _R = TypeVar("_R")
 
 
 def placed(load: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Add file and line of the user's to an error that the decorated function raises, or was caused to raise."""
+    """Add the user's file and line to a `UsageError` that the decorated function raises."""
 
     @functools.wraps(load)
     def loaded(*args: _P.args, **kwargs: _P.kwargs) -> _R:

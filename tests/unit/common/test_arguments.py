@@ -269,7 +269,7 @@ def test_a_declaration_that_decorates_nothing_is_named() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"keys": ("idd",)}, "keys names 'idd', which `columns` does not"),
+        ({"keys": ("idd",)}, "keys names 'idd', which is missing in `columns`"),
         ({"interval": Daily("day")}, "interval names 'day'"),
         ({"interval": Daily("name")}, "its interval column 'name' is string"),
         ({"interval": Hourly("on_day")}, "its interval column 'on_day' is date"),

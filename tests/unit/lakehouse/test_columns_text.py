@@ -35,7 +35,7 @@ def test_read(text: str, columns: dict[str, str]) -> None:
         ("", "a column's name is expected", "id bigint"),
         ("id int,", "a column's name is expected", "id bigint"),
         ("id int name string", "'name' follows the type of 'id'", "id bigint"),
-        ("id int, id string", "column 'id' is there twice", "id bigint"),
+        ("id int, id string", "column 'id' occurs twice", "id bigint"),
         ("a decimal(50,2)", "decimal(50,2) is not possible", "38 digits"),
         ("a decimal(2,5)", "decimal(2,5) is not possible", "38 digits"),
         ("a decimal(x)", "takes whole numbers", ""),

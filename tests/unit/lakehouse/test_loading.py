@@ -119,13 +119,13 @@ def test_none_or_several_pipelines() -> None:
     assert load_pipeline("two_shops.py:two").name == "two"
     with pytest.raises(UsageError, match="is not a Pipeline") as refused:
         load_pipeline("two_shops.py:three")
-    assert refused.value.hint == "There is: one, two."
+    assert refused.value.hint == "Pipelines there: one, two."
 
 
 @pytest.mark.parametrize("reference", ["rows.csv", "./rows.csv"])
 def test_a_file_that_is_no_python(reference: str) -> None:
     write("rows.csv", "id\n1\n")
-    with pytest.raises(UsageError, match=r"rows\.csv is no Python file"):
+    with pytest.raises(UsageError, match=r"rows\.csv is not a Python file"):
         load_pipeline(reference)
 
 
@@ -196,7 +196,7 @@ def test_what_a_package_holds_itself_comes_first() -> None:
 def test_a_package_with_neither() -> None:
     write("bare_folder/__init__.py", "")
     write("bare_folder/pipeline.py", "")
-    with pytest.raises(UsageError, match="should hold one Pipeline; it holds none"):
+    with pytest.raises(UsageError, match="should contain one Pipeline; it contains none"):
         load_pipeline("bare_folder")
 
 
