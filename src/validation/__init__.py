@@ -1,5 +1,5 @@
-"""Checks and audits over DataFrames; knows no catalog.
+"""Checks and audits of DataFrames, independent of any catalog.
 
-`checks` declares, `rules` holds what a declaration means, `compiler` decides what statistics answer and
-what must be read, `scan` reads, `validator` gives the verdict.
+`checks` has the functions that declare checks, `rules` what a declaration means, `compiler` decides what statistics
+answer and what must be read, `scan` reads, `validator` gives the verdict.
 """

@@ -18,12 +18,12 @@ class Batch:
 
     Attributes:
         schema: the columns of `frame`.
-        frame: the rows of these files only, or of the whole batch (None). Called at most a few times per
-            audit, and never when statistics answer everything.
+        frame: returns the rows of the given files only, or of the whole batch (None). Called at most a few times
+            per audit, and never when statistics answer everything.
         sql_name: how SQL names the table, quoted and ready for a FROM clause.
         sql_filter: an SQL condition that limits the table to this batch, if there is one.
-        statistics: of exactly the files whose rows `frame(None)` gives, each whole. None means unknown:
-            everything is read. Where a file has deleted rows, or lies partly outside the batch, give None.
+        statistics: of exactly the files whose rows `frame(None)` returns. None means unknown: everything is read.
+            Must be None if a file has deleted rows, or lies partly outside the batch.
     """
 
     schema: Schema
@@ -42,7 +42,7 @@ class Relation:
 
 
 RelationReader = Callable[[str], Relation]
-"""Gives a table by its name `layer.name`."""
+"""Returns the table of a name `layer.name`."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Declared values read in a column's own type, so that statistics, Spark and Python compare alike.
+"""Declared values converted to a column's own type, so that statistics, Spark and Python compare them alike.
 
 Spark widens both sides of a comparison to a common type and may round on the way (a bigint against a
-double). Here the declared value moves into the column's type instead, once, and exactly: on whole numbers
-and decimals, a low bound up and a high bound down to the next value that the type holds.
+double). Here the declared value is converted to the column's type instead, once, and exactly: for whole numbers
+and decimals, a low bound is rounded up and a high bound down to the next value of the type.
 """
 
 import math
@@ -32,7 +32,7 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class Range:
-    """The values [low, high] of a column, in its own type; an open side holds everything.
+    """The values [low, high] of a column, in its own type; None is an open bound.
 
     Attributes:
         nothing: the type has no value in the range: every value lies outside.
@@ -47,10 +47,10 @@ class Range:
 
 
 def fit_range(field: Field, low: Scalar | None, high: Scalar | None, *, nan_outside: bool = True) -> Range:
-    """The range as a column's type can hold it.
+    """The range in a column's own type.
 
     Raises:
-        UnfitCheckError: the bounds are of another family than the column, or text that is no date or timestamp.
+        UnfitCheckError: the bounds are of another family than the column, or text that is not a date or timestamp.
     """
     low, high = (_from_text(field, bound) if isinstance(bound, str) else bound for bound in (low, high))
     for bound in (low, high):
@@ -71,10 +71,10 @@ def fit_range(field: Field, low: Scalar | None, high: Scalar | None, *, nan_outs
 
 
 def fit_values(field: Field, values: Iterable[Scalar]) -> tuple[Scalar, ...]:
-    """The values as a column's type holds them.
+    """The values in a column's own type.
 
     Raises:
-        UnfitCheckError: one of another family, or one that no value of the type equals.
+        UnfitCheckError: a value is of another family, or no value of the type equals it.
     """
     fitted: list[Scalar] = []
     for value in values:
@@ -95,7 +95,7 @@ def fit_values(field: Field, values: Iterable[Scalar]) -> tuple[Scalar, ...]:
 
 
 def literal(field: Field, value: Scalar) -> str:
-    """A value of a column's type as SQL of exactly that type."""
+    """The SQL literal of a value, in exactly the column's type."""
     match value:
         case bool():
             return "TRUE" if value else "FALSE"
@@ -135,10 +135,10 @@ def comparable(field: Field, value: object) -> Scalar | None:
 
 
 def require_family(field: Field, value: Scalar) -> None:
-    """A declared value compares with a column.
+    """Refuse a declared value that can't be compared with a column.
 
     Raises:
-        UnfitCheckError: it doesn't; the message names both types.
+        UnfitCheckError: the value is of another family; the message names both types.
     """
     family = FAMILIES.get(field.kind)
     if family is None or family_of(value) is not family:
@@ -150,10 +150,10 @@ def require_family(field: Field, value: Scalar) -> None:
 
 
 def _from_text(field: Field, bound: str) -> Scalar:
-    """A bound that was written as text, as a date or timestamp column means it: ISO 8601, UTC without an offset.
+    """A bound that is given as text; for a date or timestamp column it is read as ISO 8601 (UTC without an offset).
 
     Raises:
-        UnfitCheckError: the column is one of these, and the text is something else.
+        UnfitCheckError: the column is a date or timestamp, and the text is not one.
     """
     try:
         match field.kind:
@@ -164,14 +164,14 @@ def _from_text(field: Field, bound: str) -> Scalar:
                 return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         raise UnfitCheckError(
-            f"{field.name} is {field.type}, and {bound!r} is no such value in ISO 8601.",
+            f"{field.name} is {field.type}, and {bound!r} is not such a value in ISO 8601.",
             hint=f"Write {'2024-01-31' if field.kind is TypeKind.DATE else '2024-01-31T12:00:00Z'}.",
         ) from error
     return bound
 
 
 def _step(field: Field, bound: Scalar | None, *, up: bool) -> tuple[int | Decimal | None, bool]:
-    """The nearest value of a discrete type on the inner side of a bound; whether the type ends before it."""
+    """The nearest value of a discrete type inside a bound; and whether the type has no value inside it."""
     if bound is None:
         return None, False
     if field.kind is TypeKind.INTEGRAL:
@@ -206,7 +206,7 @@ def _nearest_float(bound: Scalar, field: Field) -> float:
 
 
 def _integral_literal(field: Field, value: int) -> str:
-    if value == -(1 << 63):  # its digits alone are no bigint
+    if value == -(1 << 63):  # its digits alone are not a bigint
         return f"CAST('{value}' AS BIGINT)"
     return f"{value}L" if field.type == "bigint" else str(value)
 

@@ -1,7 +1,7 @@
 """The checks that a table may declare: pure functions, each returning one frozen `Check`.
 
-Declaring checks imports no Spark. Nulls pass every check except `not_null` and `null_rate`: say separately
-whether a value must be there, and what it must be like.
+Declaring checks imports no Spark. Nulls pass every check except `not_null` and `null_rate`: declare separately
+whether a value must exist, and which values are right.
 """
 
 from collections import Counter
@@ -47,7 +47,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One named rule over a table's rows: what it demands, how much it matters, which rows it reads."""
+    """One named rule over a table's rows, with its severity and the scope of rows that it reads."""
 
     rule: Rule
     name: str
@@ -78,7 +78,7 @@ class Check:
 
     @declares("A check's .warn()", error=CheckDefinitionError)
     def warn(self) -> "Check":
-        """The same check, which reports and doesn't block."""
+        """The same check as a warning: a failure is reported and doesn't block."""
         return replace(self, severity=Severity.WARN)
 
     @declares("A check's .over()", error=CheckDefinitionError)
@@ -86,7 +86,7 @@ class Check:
         """The same check over other rows: `added`, `interval` or `table`.
 
         Raises:
-            CheckDefinitionError: another word.
+            CheckDefinitionError: `scope` is none of these.
         """
         try:
             return replace(self, scope=Scope(scope))
@@ -97,19 +97,19 @@ class Check:
 
     @declares("A check's .named()", error=CheckDefinitionError, name=arguments.text("'a name'"))
     def named(self, name: str) -> "Check":
-        """The same check by another name.
+        """The same check under another name.
 
         Raises:
-            CheckDefinitionError: empty, longer than 200 characters, or unprintable.
+            CheckDefinitionError: the name is empty, longer than 200 characters, or unprintable.
         """
         return replace(self, name=name)
 
 
 def require_unique_names(table: str, checks: Iterable[Check]) -> None:
-    """Each check of a table has a name of its own: results and metrics go by it.
+    """Refuse checks of one table that share a name: results and metrics are identified by it.
 
     Raises:
-        DeclarationError: a name that two checks of `table` share.
+        DeclarationError: two checks of `table` share a name.
     """
     shared = [name for name, times in Counter(check.name for check in checks).items() if times > 1]
     if shared:
@@ -131,13 +131,13 @@ _COLUMNS = arguments.names("('customer_id',)")
 
 @declares("not_null", error=CheckDefinitionError)
 def not_null(column: str) -> Check:
-    """No row holds null in `column`. NaN is not null. Passes without rows."""
+    """No row has null in `column`. NaN is not null. Passes without rows."""
     return _check(rules.NotNull(column))
 
 
 @declares("null_rate", error=CheckDefinitionError)
 def null_rate(column: str, max_rate: float) -> Check:
-    """At most `max_rate` (0..1) of the rows hold null in `column`. NaN is not null. Passes without rows.
+    """At most `max_rate` (0..1) of the rows have null in `column`. NaN is not null. Passes without rows.
 
     Raises:
         CheckDefinitionError: max_rate outside 0..1.
@@ -147,20 +147,20 @@ def null_rate(column: str, max_rate: float) -> Check:
 
 @declares("unique", error=CheckDefinitionError)
 def unique(*columns: str) -> Check:
-    """No two rows of the interval hold the same values in all of `columns`.
+    """No two rows of the interval have the same values in all of `columns`.
 
-    As SQL's UNIQUE, rows with a null in one of them are left out: pair with `not_null`. NaN equals NaN.
-    The failing rows are all rows that share their values with another.
+    As in SQL's UNIQUE, rows with a null in one of the columns are ignored: pair with `not_null`. NaN equals NaN.
+    The failing rows are all rows that share their values with another row.
 
     Raises:
-        CheckDefinitionError: no column, or one named twice.
+        CheckDefinitionError: no column is given, or one is named twice.
     """
     return _check(rules.Unique(columns), Scope.INTERVAL)
 
 
 @declares("accepted_values", error=CheckDefinitionError, values=_VALUES)
 def accepted_values(column: str, values: Iterable[Scalar]) -> Check:
-    """`column` holds one of `values`; nulls pass (pair with `not_null`), NaN fails.
+    """Values of `column` are among `values`; nulls pass (pair with `not_null`), NaN fails.
 
     Raises:
         CheckDefinitionError: no values, null or NaN among them, or values of different types.
@@ -182,9 +182,9 @@ def between(
 ) -> Check:
     """Values of `column` lie in [low, high]; nulls pass (pair with `not_null`).
 
-    NaN fails, unless `allow_nan`; infinities are compared like any number. Bounds are read in the column's
-    own type: on a decimal column a float is the decimal that it prints as, on a float column the nearest
-    float, on a date or timestamp column text is one in ISO 8601 (UTC without an offset). Other text is compared
+    NaN fails, unless `allow_nan`; infinities are compared like any number. Bounds are converted to the column's
+    type: for a decimal column, a float becomes the decimal that it prints as; for a float column, the nearest
+    float; for a date or timestamp column, text is read as ISO 8601 (UTC without an offset). Other text is compared
     by Unicode code point, as Spark does.
 
     Raises:
@@ -197,11 +197,11 @@ def between(
 def matches(column: str, pattern: str) -> Check:
     """The whole value of `column` matches `pattern`, a Java regular expression; nulls pass.
 
-    The whole value: `[A-Z]{2}` does not accept `xABx`, and `a$` not `a` with a line feed behind it. Write `.*` around a
-    pattern to search in the text; `.` stands for no line end, unless the pattern begins with `(?s)`. As in Python,
-    `\\s`, `\\w`, `\\d` and `\\b` know all of Unicode (Java's flag `(?U)`): `\\s` includes the no-break space and
-    U+2028, and `\\d` the digits of all scripts, so write `[0-9]` for ASCII ones. Invisible characters, such as the
-    zero-width space, are no white space: `\\p{C}` stands for them and for control characters.
+    `[A-Z]{2}` does not accept `xABx`, and `a$` does not accept `a` followed by a line feed. Write `.*` around a pattern
+    to search in the text; `.` does not match a line end, unless the pattern begins with `(?s)`. As in Python, `\\s`,
+    `\\w`, `\\d` and `\\b` cover all of Unicode (Java's flag `(?U)`): `\\s` matches the no-break space and U+2028, and
+    `\\d` the digits of all scripts, so write `[0-9]` for ASCII digits. Invisible characters, such as the zero-width
+    space, are not white space: `\\p{C}` matches them and control characters.
 
     Raises:
         CheckDefinitionError: not a regular expression.
@@ -235,9 +235,9 @@ def freshness(
 ) -> Check:
     """The newest value of `column` is at most `max_age` older than the audit's `as_of`.
 
-    A date counts from its midnight UTC. One row dated in the future would hide a table that stands still:
-    `max_ahead` limits how far past `as_of` the newest value may be. Without a value (no rows, or only
-    nulls) it fails, unless `allow_empty`.
+    A date counts from its midnight UTC. One row dated in the future would hide that a table gets no new rows:
+    `max_ahead` limits how far after `as_of` the newest value may be. Without a value (no rows, or only
+    nulls) the check fails, unless `allow_empty`.
 
     Raises:
         CheckDefinitionError: a limit that isn't a timedelta of at least zero.
@@ -249,15 +249,15 @@ def freshness(
 def references(columns: str | Iterable[str], table: str, target_columns: str | Iterable[str] | None = None) -> Check:
     """Each value of `columns` in the interval occurs in `table` (`layer.name`).
 
-    As SQL's foreign keys, rows with a null in one of the columns pass.
+    As with SQL's foreign keys, rows with a null in one of the columns pass.
 
     Args:
         columns: one column, or several that are compared together.
         table: the other table.
-        target_columns: its columns, in the same order; by default of the same names.
+        target_columns: the other table's columns, in the same order; by default those of the same names.
 
     Raises:
-        CheckDefinitionError: not a table name, or another number of target columns.
+        CheckDefinitionError: `table` is not a table name, or the number of target columns is another one.
     """
     own = _names(columns)
     targets = own if target_columns is None else _names(target_columns)
@@ -269,9 +269,9 @@ def references(columns: str | Iterable[str], table: str, target_columns: str | I
 def mean_between(
     column: str, low: float | Decimal | None = None, high: float | Decimal | None = None, *, allow_empty: bool = False
 ) -> Check:
-    """The mean of `column`, nulls aside, lies in [low, high].
+    """The mean of `column`, without nulls, lies in [low, high].
 
-    A NaN makes the mean NaN, which fails. Without a value (no rows, or only nulls) there is no mean: it
+    A NaN makes the mean NaN, which fails. Without a value (no rows, or only nulls) there is no mean: the check
     fails, unless `allow_empty`.
 
     Raises:
@@ -289,10 +289,10 @@ def quantile_between(
     *,
     allow_empty: bool = False,
 ) -> Check:
-    """The `q`-quantile of `column`, nulls aside, lies in [low, high].
+    """The `q`-quantile of `column`, without nulls, lies in [low, high].
 
-    The quantile is the smallest value that at least q of the values don't exceed (SQL's PERCENTILE_DISC),
-    decided exactly, by counting. NaN counts as the greatest value. Without a value it fails, unless
+    The quantile is the smallest value v such that at least the share q of the values is <= v (SQL's PERCENTILE_DISC),
+    decided exactly, by counting. NaN counts as the greatest value. Without a value the check fails, unless
     `allow_empty`.
 
     Raises:
@@ -306,8 +306,8 @@ def quantile_between(
 def expression(name: str, condition: "str | Callable[[], Column]") -> Check:
     """Each row satisfies `condition`: SQL text, or a function that returns a pyspark Column.
 
-    As SQL's CHECK, a row passes when the condition is true or null. SQL text is code: it is run as it
-    stands, so never build it from values that others wrote.
+    As in SQL's CHECK, a row passes if the condition is true or null. SQL text is code and is executed unchanged, so
+    never build it from values that others wrote.
 
     Raises:
         CheckDefinitionError: an empty name or condition.

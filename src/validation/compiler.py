@@ -1,4 +1,4 @@
-"""Turns a table's checks into a plan: what statistics answer, and which passes over which files do the rest."""
+"""Turns a table's checks into a plan: what statistics answer, and which passes over which files answer the rest."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from asgard.validation.schema import UnfitCheckError
 from asgard.validation.statistics import FileStatistics
 
 WHOLE_SHARE = 0.5
-"""A pass over more than this share of the rows reads all of them, together with what needs all anyway."""
+"""A pass that needs more than this share of the rows reads all rows, together with measures that need all."""
 
 
 @dataclass(frozen=True)
 class ScanPass:
-    """Measures that are computed together over the same files of a batch; None is all of them."""
+    """Measures that are computed together over the same files of a batch; files None is all files."""
 
     files: tuple[str, ...] | None
     measures: tuple[Measure, ...]
@@ -27,10 +27,10 @@ class ScanPass:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a measure comes from: what statistics know of the files that no pass reads for it, and the pass.
+    """Where a measure comes from: statistics for the files that no pass reads for it, and a pass for the rest.
 
     Attributes:
-        known: the measure of those files, already combined.
+        known: the measure of the files that statistics answer for, already combined.
         scan: index of the pass that measures the rest; None if there is no rest.
     """
 
@@ -40,7 +40,7 @@ class Source:
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """The questions to one batch, and how each measure of theirs is had."""
+    """The questions about one batch, and the source of each of their measures."""
 
     batch: Batch
     questions: tuple[Question, ...]
@@ -58,7 +58,7 @@ class BatchPlan:
         return len(files)
 
     def by_statistics(self, question: Question) -> bool:
-        """No row is read for a question."""
+        """Whether a question is answered without reading a row."""
         return all(self.sources[measure].scan is None for measure in question.measures)
 
 

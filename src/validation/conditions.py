@@ -1,4 +1,4 @@
-"""What makes a row fail, as SQL: the one text that is executed, and that a person can run.
+"""What makes a row fail, as SQL: the audit executes the same text that a person can run.
 
 The condition is true for a failing row, and false or null for one that passes.
 """
@@ -30,7 +30,7 @@ def failing_condition(rule: RowRule, schema: Schema) -> str | None:
             return outside_condition(fit_range(schema.find(column), low, high, nan_outside=not allow_nan))
         case rules.Matches(column=column, pattern=pattern):
             field = text_field(schema, column, rule)
-            # (?U): \s, \w, \d and \b know all of Unicode; without it a no-break space is no white space to Java.
+            # (?U): \s, \w, \d and \b cover all of Unicode; without it, Java's \s doesn't match a no-break space.
             whole = sql_text.text_literal(r"\A(?U:" + pattern + r")\z")
             return f"NOT {field.sql} RLIKE {whole}"
         case rules.Length(column=column, low=low, high=high):
@@ -46,7 +46,7 @@ def failing_condition(rule: RowRule, schema: Schema) -> str | None:
 
 
 def outside_condition(wanted: Range) -> str:
-    """The condition of the rows whose value lies outside a range. Spark holds NaN for the greatest number."""
+    """The condition of the rows whose value lies outside a range. Spark treats NaN as the greatest number."""
     name, field = wanted.field.sql, wanted.field
     floating = field.kind is TypeKind.FLOATING
     if wanted.nothing:

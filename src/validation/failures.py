@@ -1,4 +1,4 @@
-"""What went wrong in Spark, in one line that a person can use: no stack trace, no plan."""
+"""Spark's errors in one line that a person can use, without stack trace and query plan."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _SQLSTATE = re.compile(r"\s*SQLSTATE: .*$")
 
 
 def one_line(error: Exception) -> str:
-    """An error's own words: Spark's error class and message, or a Python error's type, text and line of the user's."""
+    """An error in one line: Spark's error class and message, or a Python error's type, text and the user's line."""
     if isinstance(error, AsgardError):
         return f"{error.message} {error.hint}".strip()
     text = str(error)
@@ -33,7 +33,7 @@ def quiet() -> Iterator[None]:
     """Keep PySpark from printing, as JSON on stderr, errors that are handled here."""
     from pyspark.logger import PySparkLogger
 
-    # By PySpark's own getLogger: the first to ask decides the logger's class, and PySpark needs its own.
+    # PySpark's own getLogger: the first call decides the logger's class, and PySpark needs its own class.
     loggers = [PySparkLogger.getLogger(f"{kind}QueryContextLogger") for kind in ("SQL", "DataFrame")]
     before = [logger.disabled for logger in loggers]
     for logger in loggers:

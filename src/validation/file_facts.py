@@ -1,4 +1,4 @@
-"""What one file's statistics say of one column, as far as they can be trusted; None is unknown."""
+"""Facts about one column from one file's statistics, as far as they can be trusted; None is unknown."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from asgard.validation.values import Scalar
 
 
 def column_statistics(file: FileStatistics, field: Field) -> ColumnStatistics:
-    """What is known of a column in a file; of nested fields, and names that look like them, nothing."""
+    """What is known of a column in a file; nothing for a nested field, or a name with a dot."""
     if len(field.path) > 1 or "." in field.name:
         return ColumnStatistics()
     return file.columns.get(field.name, ColumnStatistics())
@@ -38,7 +38,7 @@ def file_bounds(file: FileStatistics, field: Field) -> tuple[Scalar | None, Scal
 
 
 def extent(files: Sequence[FileStatistics], field: Field) -> tuple[Scalar, Scalar] | None:
-    """The least and the greatest value of a column, NaN aside, where statistics know both exactly."""
+    """The least and the greatest value of a column, without NaN; None unless statistics have both exactly."""
     lows: list[Scalar] = []
     highs: list[Scalar] = []
     for file in files:

@@ -1,7 +1,7 @@
-"""What is measured: each measure says what one file's statistics know of it, and how Spark computes it.
+"""What is measured: each measure can be taken from one file's statistics, if they have it, or computed by Spark.
 
-A measure of a batch is combined from both: what statistics know of some files, and what a pass over the
-others found. Two checks that need the same measure share it, as measures are equal by value.
+A measure of a batch combines both: the statistics of some files, and the result of a pass over the others. Measures
+are equal by value, so two checks that need the same measure share it.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class UnknownMeasure(Enum):
-    """What a file's statistics say when they don't say."""
+    """The value of a measure that a file's statistics don't have."""
 
     UNKNOWN = "unknown"
 
@@ -31,11 +31,11 @@ UNKNOWN: Final = UnknownMeasure.UNKNOWN
 
 
 class Measure(Protocol):
-    """One value of a batch, part of which statistics may know."""
+    """One value of a batch; statistics may have it for some of the files."""
 
     @property
     def sort_key(self) -> str:
-        """Measures of one column sort together, so that a pass cut in two reads each column once."""
+        """Measures of one column sort together, so that a pass that is split in two reads each column once."""
 
     def from_file(self, file: FileStatistics) -> object:
         """What one file contributes, or UNKNOWN."""
@@ -51,7 +51,7 @@ class AggregateMeasure(Measure, Protocol):
         """The aggregate."""
 
     def decode(self, value: object) -> object:
-        """Spark's answer, as the same value that statistics give."""
+        """Spark's answer, converted to the value that statistics would give."""
 
 
 class _Count:
@@ -83,7 +83,7 @@ class RecordCount(_Count):
 
 @dataclass(frozen=True)
 class Values(_Count):
-    """How many rows hold a value, NaN included, in a column."""
+    """How many rows have a value, NaN included, in a column."""
 
     field: Field
 
@@ -117,7 +117,7 @@ class Failing(_Count):
         return self.field.name
 
     def from_file(self, file: FileStatistics) -> object:
-        """None where there are only nulls; else unknown."""
+        """0 if the file has only nulls; else unknown."""
         return 0 if null_count(file, self.field) == file.record_count else UNKNOWN
 
     def column(self) -> "Column":
@@ -137,11 +137,11 @@ class Outside(_Count):
         return self.wanted.field.name
 
     def from_file(self, file: FileStatistics) -> object:
-        """Known when the file's bounds lie wholly inside or wholly outside the range.
+        """Known if the file's bounds lie wholly inside or wholly outside the range.
 
-        Bounds need not be exact for that: they enclose all values (cut text too, whose upper bound is
-        rounded up), so inside and outside hold for what they enclose. They say nothing of NaN, which has
-        its own count; where that is missing, so is the answer.
+        Bounds need not be exact for that: they enclose all values (cut text too, whose upper bound is rounded up), so
+        the values lie inside or outside with them. Bounds don't cover NaN, which has its own count; without that
+        count the measure is unknown.
         """
         wanted = self.wanted
         nulls, nans = null_count(file, wanted.field), nan_count(file, wanted.field)
@@ -180,7 +180,7 @@ class NotAccepted(_Count):
         return self.field.name
 
     def from_file(self, file: FileStatistics) -> object:
-        """Known when every value that the bounds enclose is accepted, or none is."""
+        """Known if every value that the bounds enclose is accepted, or none is."""
         nulls, nans = null_count(file, self.field), nan_count(file, self.field)
         if nulls == file.record_count:
             return 0
@@ -200,17 +200,17 @@ class NotAccepted(_Count):
 
 @dataclass(frozen=True)
 class Broken(_Count):
-    """How many rows break a condition of the user's own."""
+    """How many rows break a user's own condition."""
 
     condition: "str | Callable[[], Column]"
 
     @property
     def sort_key(self) -> str:
-        """Last: which columns it reads isn't known."""
+        """Last, as the columns that it reads aren't known."""
         return "\U0010ffff"
 
     def from_file(self, file: FileStatistics) -> object:
-        """Unknown, where there are rows."""
+        """0 if the file has no rows; else unknown."""
         return UNKNOWN if file.record_count else 0
 
     def column(self) -> "Column":
@@ -236,7 +236,7 @@ class Newest:
         return self.field.name
 
     def from_file(self, file: FileStatistics) -> object:
-        """The upper bound, where it is a value that occurs."""
+        """The upper bound, if it is a value that occurs; None if the file has only nulls."""
         if null_count(file, self.field) == file.record_count:
             return None
         known = column_statistics(file, self.field)
@@ -259,7 +259,7 @@ class Newest:
         return F.expr(f"max({name})")
 
     def decode(self, value: object) -> object:
-        """A moment in UTC; beyond the year 9999, the last one that Python knows."""
+        """A moment in UTC; a value beyond Python's years 1 to 9999 becomes Python's first or last moment."""
         if isinstance(value, int):
             unit = timedelta(days=1) if self.field.kind is TypeKind.DATE else timedelta(microseconds=1)
             try:
@@ -281,7 +281,7 @@ class Mean:
         return self.field.name
 
     def from_file(self, file: FileStatistics) -> object:
-        """Nothing, where there are only nulls; else unknown."""
+        """None if the file has only nulls; else unknown."""
         return None if null_count(file, self.field) == file.record_count else UNKNOWN
 
     def combine(self, parts: Iterable[object]) -> object:
@@ -295,13 +295,13 @@ class Mean:
         return F.expr(f"avg({self.field.sql})")
 
     def decode(self, value: object) -> object:
-        """As it is."""
+        """The same value."""
         return value
 
 
 @dataclass(frozen=True)
 class Shared:
-    """Values of a column set that more than one row holds: how many, and in how many rows."""
+    """Values of a column set that more than one row has: how many, and in how many rows."""
 
     fields: tuple[Field, ...]
 
@@ -311,18 +311,18 @@ class Shared:
         return self.fields[0].name
 
     def from_file(self, file: FileStatistics) -> object:
-        """Nothing, where a column holds only nulls; else unknown."""
+        """None if a column has only nulls; else unknown."""
         only_nulls = any(null_count(file, field) == file.record_count for field in self.fields)
         return None if only_nulls else UNKNOWN
 
     def combine(self, parts: Iterable[object]) -> object:
-        """The one part that is known; None is no values at all."""
+        """The one part that is known; None if there are no values."""
         return next((part for part in parts if part is not None), None)
 
 
 @dataclass(frozen=True)
 class Orphans(_Count):
-    """How many rows hold values that another table lacks."""
+    """How many rows have values that another table lacks."""
 
     fields: tuple[Field, ...]
     table: str
@@ -334,13 +334,13 @@ class Orphans(_Count):
         return self.fields[0].name
 
     def from_file(self, file: FileStatistics) -> object:
-        """None, where a column holds only nulls; else unknown."""
+        """0 if a column has only nulls; else unknown."""
         only_nulls = any(null_count(file, field) == file.record_count for field in self.fields)
         return 0 if only_nulls else UNKNOWN
 
 
 def count_where(condition: "str | Column") -> "Column":
-    """How many rows satisfy a condition; null counts as no."""
+    """How many rows satisfy a condition; null counts as false."""
     from pyspark.sql import functions as F
 
     return F.count_if(F.expr(condition) if isinstance(condition, str) else condition)
@@ -351,7 +351,7 @@ def _moment(value: object) -> datetime:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
-    raise TypeError(f"{value!r} is no moment")
+    raise TypeError(f"{value!r} is not a moment")
 
 
 def _at_most(left: Scalar | None, right: Scalar | None) -> bool:

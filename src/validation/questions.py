@@ -30,7 +30,7 @@ from asgard.validation.schema import MOMENTS, NUMBERS, Field, Schema, TypeKind, 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The answer to a question: whether it holds, what was measured, and how many rows break it."""
+    """The answer to a question: whether the check passed, what was measured, and how many rows fail."""
 
     passed: bool
     measured: Mapping[str, object]
@@ -48,7 +48,7 @@ class Question:
     Attributes:
         check: as declared.
         measures: what must be known to answer it.
-        judge: the answer, from the measures and the audit's as_of.
+        judge: computes the answer from the measures and the audit's as_of.
         condition: SQL of the failing rows, for a row rule that can be written as SQL.
     """
 
@@ -197,7 +197,7 @@ def _inside(value: float | Decimal, low: object, high: object) -> bool:
 
 
 def _exact(value: object) -> Fraction | float:
-    """A float as the decimal that it prints as, so that 0.1 is 0.1 beside a decimal."""
+    """A number exactly; a float as the decimal that it prints as, so that 0.1 equals the decimal 0.1."""
     assert isinstance(value, int | float | Decimal)  # noqa: S101 - of this family, as the rule required
     return Fraction(str(value)) if math.isfinite(value) else float(value)
 

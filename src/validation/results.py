@@ -1,4 +1,4 @@
-"""What an audit found: per check, per table, and as one verdict; all of it can be written as JSON."""
+"""Results of an audit: per check, per table, and as one verdict; all of them can be written as JSON."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,11 +24,11 @@ class CheckResult:
     """One check's answer.
 
     Attributes:
-        passed: it holds. A check that could not be answered did not pass.
-        measured: what was measured, by name; which names depends on the kind.
-        bounds: what was demanded.
-        failing_rows: rows that break it; None where it isn't about single rows, or has no answer.
-        checked_rows: rows of its scope; None where it has no answer.
+        passed: whether the check passed. A check that could not be answered did not pass.
+        measured: what was measured, by name; the names depend on the kind.
+        bounds: what was expected.
+        failing_rows: number of rows that fail; None if the check isn't about single rows, or has no answer.
+        checked_rows: number of rows in its scope; None if the check has no answer.
         scanned_files: files that were read for it, 0 if statistics answered; None if files are unknown.
         sample: some failing rows, as column to value; for `unique`, the values that repeat, and `rows`.
         sample_sql: a statement that finds the failing rows, or shows what was measured.
@@ -55,11 +55,11 @@ class CheckResult:
 
     @property
     def blocks(self) -> bool:
-        """It keeps the run from publishing: it failed as an error, or could not be answered at all."""
+        """Whether it blocks the publish: it failed with severity error, or could not be answered."""
         return not self.passed and (self.severity is Severity.ERROR or self.answered_by is AnsweredBy.ERROR)
 
     def told(self) -> Iterator[str]:
-        """A failed check, as a person reads it: what was measured and demanded, how many rows, how to find them."""
+        """A failed check in lines for people: what was measured and expected, how many rows fail, SQL to find them."""
         if self.error:
             yield f"{self.name}: {self.error}"
             return
@@ -67,7 +67,7 @@ class CheckResult:
             ", ".join(f"{name}={value}" for name, value in each.items()) for each in (self.measured, self.bounds)
         )
         failing = f", {self.failing_rows:,} of {self.checked_rows or 0:,} rows fail" if self.failing_rows else ""
-        yield f"{self.name}: measured {measured or 'nothing'}; demanded {bounds}{failing}"
+        yield f"{self.name}: measured {measured or 'nothing'}; expected {bounds}{failing}"
         if self.sample_sql:
             yield f"  {self.sample_sql}"
 
@@ -104,12 +104,12 @@ class TableAudit:
 
     @property
     def passed(self) -> bool:
-        """No check blocks."""
+        """Whether no check blocks."""
         return not self.blocking
 
     @property
     def blocking(self) -> tuple[CheckResult, ...]:
-        """The checks that keep the run from publishing."""
+        """The checks that block the publish."""
         return tuple(result for result in self.results if result.blocks)
 
     @property
@@ -136,7 +136,7 @@ class AuditOutcome:
 
     @property
     def passed(self) -> bool:
-        """No check of any table blocks."""
+        """Whether no check of any table blocks."""
         return all(table.passed for table in self.tables)
 
     @property
@@ -145,7 +145,7 @@ class AuditOutcome:
         return tuple((table.table, result) for table in self.tables for result in table.warnings)
 
     def warnings_json(self) -> list[dict[str, object]]:
-        """The same as plain values for JSON."""
+        """The warnings as plain values for JSON."""
         kept = ("name", "failing_rows", "checked_rows", "measured", "bounds")
         return [
             {"table": table, **{name: value for name, value in result.to_json().items() if name in kept}}
@@ -163,10 +163,9 @@ class AuditOutcome:
 
 
 def json_value(value: object) -> object:
-    """A value of a result, a row, or a bound, in terms of JSON.
+    """A value of a result, a row, or a bound, as a JSON value.
 
-    Decimals become text, so do NaN and the infinities, dates and moments (ISO 8601); durations become
-    seconds; bytes become hex.
+    Decimals, NaN, infinities, dates and moments (ISO 8601) become text; durations become seconds; bytes become hex.
     """
     match value:
         case None | bool() | str() | int():

@@ -1,6 +1,6 @@
-"""The closed set of rules: what a check demands, as plain values that were checked when they were made.
+"""The closed set of rules: what a check requires, as plain values that are validated when they are made.
 
-A row rule says of each row whether it fails. Any other rule says something of the rows as a whole.
+A row rule decides for each row whether it fails. A table rule is about the rows as a whole.
 How to add one: CONTRIBUTING.md, "A check".
 """
 
@@ -41,7 +41,7 @@ class CheckKind(StrEnum):
 
 @dataclass(frozen=True)
 class NotNull:
-    """No row holds null in `column`."""
+    """No row has null in `column`."""
 
     kind: ClassVar[CheckKind] = CheckKind.NOT_NULL
     column: str
@@ -52,7 +52,7 @@ class NotNull:
 
 @dataclass(frozen=True)
 class NullRate:
-    """At most `max_rate` of the rows hold null in `column`."""
+    """At most `max_rate` of the rows have null in `column`."""
 
     kind: ClassVar[CheckKind] = CheckKind.NULL_RATE
     column: str
@@ -68,7 +68,7 @@ class NullRate:
 
 @dataclass(frozen=True)
 class Unique:
-    """No two rows hold the same values in `columns`; rows with a null among them don't count."""
+    """No two rows have the same values in `columns`; rows with a null among them don't count."""
 
     kind: ClassVar[CheckKind] = CheckKind.UNIQUE
     columns: tuple[str, ...]
@@ -79,7 +79,7 @@ class Unique:
 
 @dataclass(frozen=True)
 class AcceptedValues:
-    """`column` holds one of `values`, or null."""
+    """Each value of `column` is one of `values`, or null."""
 
     kind: ClassVar[CheckKind] = CheckKind.ACCEPTED_VALUES
     column: str
@@ -120,7 +120,7 @@ class Between:
 
 @dataclass(frozen=True)
 class Matches:
-    """The whole text of `column` matches `pattern`, whose classes know all of Unicode, or is null."""
+    """The whole text of `column` matches `pattern`, whose classes cover all of Unicode, or is null."""
 
     kind: ClassVar[CheckKind] = CheckKind.MATCHES
     column: str
@@ -210,7 +210,7 @@ class References:
 
 @dataclass(frozen=True)
 class MeanBetween:
-    """The mean of `column`, nulls aside, lies in [low, high]."""
+    """The mean of `column`, without nulls, lies in [low, high]."""
 
     kind: ClassVar[CheckKind] = CheckKind.MEAN_BETWEEN
     column: str
@@ -229,7 +229,7 @@ class MeanBetween:
 
 @dataclass(frozen=True)
 class QuantileBetween:
-    """The `q`-quantile of `column`, nulls aside, lies in [low, high]."""
+    """The `q`-quantile of `column`, without nulls, lies in [low, high]."""
 
     kind: ClassVar[CheckKind] = CheckKind.QUANTILE_BETWEEN
     column: str
@@ -252,10 +252,10 @@ class QuantileBetween:
 
 @dataclass(frozen=True)
 class AfterWrite:
-    """A condition that can be made only once the rows are written, from what is there then: it names no columns.
+    """A condition that depends on the written rows, so it is made only after the write; it names no columns.
 
     Attributes:
-        make: gives the condition.
+        make: returns the condition.
     """
 
     make: "Callable[[], Column]"
@@ -267,7 +267,7 @@ class AfterWrite:
 
 @dataclass(frozen=True)
 class Expression:
-    """A condition of one's own: a row passes when it is true or null."""
+    """A user's own condition: a row passes if the condition is true or null."""
 
     kind: ClassVar[CheckKind] = CheckKind.EXPRESSION
     condition: "str | Callable[[], Column]"
@@ -307,7 +307,7 @@ def columns_of(rule: Rule) -> tuple[str, ...]:
 
 
 def bounds_of(rule: Rule) -> Mapping[str, object]:
-    """What the rule demands, as named values for a report; bounds left open are left out."""
+    """What the rule requires, as named values for a report; open bounds are left out."""
     match rule:
         case NotNull():
             bounds: dict[str, object] = {"max_nulls": 0}
@@ -335,10 +335,10 @@ def bounds_of(rule: Rule) -> Mapping[str, object]:
 
 
 def require_columns(kind: CheckKind, *columns: str) -> None:
-    """Column names that a statement can name.
+    """Refuse column names that a statement can't use.
 
     Raises:
-        CheckDefinitionError: none, one twice, one that isn't text, or one that Spark would rewrite.
+        CheckDefinitionError: no column, one named twice, one that isn't text, or one that Spark would rewrite.
     """
     if not columns:
         raise CheckDefinitionError(f"{kind}: no column is named.", hint="Name at least one column.")
@@ -348,7 +348,7 @@ def require_columns(kind: CheckKind, *columns: str) -> None:
         scalar(column, f"{kind}: a column name")
         if "${" in column:
             raise CheckDefinitionError(
-                f"{kind}: the column name {column!r} holds '${{'.",
+                f"{kind}: the column name {column!r} contains '${{'.",
                 hint="Spark substitutes ${...} with settings inside statements; rename the column.",
             )
     if len(set(columns)) < len(columns):
@@ -359,7 +359,7 @@ def ordered_bounds(what: str, low: object, high: object) -> tuple[Scalar | None,
     """Both bounds as scalars of one family, at least one of them given, in order.
 
     Raises:
-        CheckDefinitionError: none given, low > high, or of different families.
+        CheckDefinitionError: none is given, low > high, or they are of different families.
     """
     lower = None if low is None else scalar(low, f"{what}: low")
     upper = None if high is None else scalar(high, f"{what}: high")
@@ -405,12 +405,12 @@ _JAVA_ONLY = (
 
 
 def _require_regex(pattern: str, what: str) -> None:
-    """Refuse what neither Java nor Python takes; the last word is Java's, when the audit runs."""
+    """Refuse a pattern that neither Java nor Python accepts; Java has the final decision, when the audit runs."""
     translated = pattern
     for java, python in _JAVA_ONLY:
         translated = java.sub(python, translated)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Java's class intersections look odd to Python
+        warnings.simplefilter("ignore")  # Python warns of Java's class intersections
         try:
             re.compile(translated)
         except (re.error, OverflowError) as error:

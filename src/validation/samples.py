@@ -85,7 +85,7 @@ def sample(question: Question, batch: Batch, relation: RelationReader | None, li
 
 
 def _files_with_failures(batch: Batch, measure: Measure) -> tuple[str, ...] | None:
-    """The files that statistics don't clear, so that a sample reads no others."""
+    """The files that may have failing rows according to statistics: a sample reads only these."""
     if batch.statistics is None:
         return None
     if isinstance(measure, Values):

@@ -17,7 +17,7 @@ MAX_AGGREGATES = 90
 """Aggregates per job. Beyond spark.sql.codegen.maxFields (100) columns Spark stops compiling the plan."""
 
 MAX_ATTEMPTS = 200
-"""Jobs that look for the measures which made a pass fail, before the others are given up too."""
+"""Limit of jobs that look for the measures that made a pass fail; after it, the remaining ones count as failed."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Scanned:
 def run_pass(work: ScanPass, frame: "Callable[[], DataFrame]", relation: RelationReader | None) -> Scanned:
     """Compute the measures of a pass over its rows.
 
-    A measure that raises does not hide the others: what failed together is tried again in halves.
+    A measure that raises does not hide the others: measures that failed together are retried in halves.
     """
     started = time.monotonic()
     measured: dict[Measure, Any] = {}
@@ -53,7 +53,7 @@ def run_pass(work: ScanPass, frame: "Callable[[], DataFrame]", relation: Relatio
 
 
 def shared_keys(rows: "DataFrame", measure: Shared) -> "DataFrame":
-    """The values that more than one row holds in the fields, nulls aside, and how many do, as `rows`."""
+    """The values that more than one row has in the fields, without nulls, and the number of those rows, as `rows`."""
     from pyspark.sql import functions as F
 
     names = [f"k{index}" for index in range(len(measure.fields))]
@@ -63,14 +63,14 @@ def shared_keys(rows: "DataFrame", measure: Shared) -> "DataFrame":
 
 
 def count_shared(rows: "DataFrame", measure: Shared) -> tuple[int, int]:
-    """How many values more than one row holds, and how many rows hold those."""
+    """How many values more than one row has, and how many rows have them."""
     row = shared_keys(rows, measure).selectExpr("count(1)", "coalesce(sum(rows), 0L)").first()
     assert row is not None  # noqa: S101 - an aggregate without keys gives one row
     return row[0], row[1]
 
 
 def orphans(rows: "DataFrame", measure: Orphans, relation: RelationReader | None) -> "DataFrame":
-    """The rows whose values another table lacks; rows with a null among them have nothing to look for."""
+    """The rows whose values another table lacks, without rows that have a null among the values."""
     from pyspark.sql import functions as F
 
     target = target_fields(measure, relation)
@@ -91,10 +91,12 @@ def target_fields(measure: Orphans, relation: RelationReader | None) -> tuple[Fi
     """The columns of the other table, of the same types.
 
     Raises:
-        UnfitCheckError: the table isn't at hand, or lacks a column, or has it with another type.
+        UnfitCheckError: the table can't be read, lacks a column, or has it with another type.
     """
     if relation is None:
-        raise UnfitCheckError(f"{measure.table} can't be read here.", hint="Give the audit a reader of other tables.")
+        raise UnfitCheckError(
+            f"{measure.table} can't be read here.", hint="Call the audit with `relation`, which reads other tables."
+        )
     schema = Schema.of(relation(measure.table).frame.schema)
     targets = []
     for field, column in zip(measure.fields, measure.target_columns, strict=True):
@@ -114,7 +116,7 @@ def target_fields(measure: Orphans, relation: RelationReader | None) -> tuple[Fi
 def _require_parser(rows: "DataFrame") -> None:
     if rows.sparkSession.conf.get("spark.sql.parser.escapedStringLiterals") == "true":
         raise UnfitCheckError(
-            "spark.sql.parser.escapedStringLiterals is on, with which Spark misreads r'...'.", hint="Turn it off."
+            "spark.sql.parser.escapedStringLiterals is on, so Spark would misread r'...'.", hint="Turn it off."
         )
 
 
@@ -127,7 +129,7 @@ def _aggregate_all(
     attempts = iter(range(MAX_ATTEMPTS))
     sound = []
     for measure in sorted(measures, key=lambda each: each.sort_key):
-        # Only a user's own condition can be wrong in itself: see that before anything runs.
+        # Only a user's own condition can fail in analysis: find that out before any job runs.
         error = _analyse(rows, measure) if isinstance(measure, Broken) else None
         if error is None:
             sound.append(measure)

@@ -1,4 +1,4 @@
-"""Columns by name and type, as far as checks ask; made from Spark's schema or from plain type names."""
+"""Columns by name and type, as far as checks need them; made from Spark's schema or from plain type names."""
 
 import difflib
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ class UnfitCheckError(AsgardError):
 
 
 class TypeKind(StrEnum):
-    """The types that checks tell apart."""
+    """The types that checks distinguish."""
 
     INTEGRAL = "whole number"
     FLOATING = "floating-point number"
@@ -69,7 +69,7 @@ class Field:
 
     @property
     def kind(self) -> TypeKind:
-        """What checks need to know of its type."""
+        """The kind of its type, as far as checks distinguish it."""
         return _KINDS.get(DataType.parse(self.type).base, TypeKind.OTHER)
 
     @property
@@ -110,7 +110,7 @@ class Schema:
         """The column of this exact name.
 
         Raises:
-            UnfitCheckError: there is none; the message names the columns that there are.
+            UnfitCheckError: there is none; the message names the existing columns.
         """
         if name in self.fields:
             return self.fields[name]
@@ -120,7 +120,7 @@ class Schema:
         meant = next((each for each in self.fields if close and each.lower() == close[0]), None)
         raise UnfitCheckError(
             f"There is no column {name!r}; the columns are {shown or '(none)'}.",
-            hint=f"Did you mean {meant!r}?" if meant else "Names are compared letter by letter.",
+            hint=f"Did you mean {meant!r}?" if meant else "Names must match exactly, also in letter case.",
         )
 
 

@@ -1,8 +1,8 @@
-"""Names and values as SQL text that means them and nothing else, under every setting of the parser.
+"""Names and values as SQL text that has one meaning, under every setting of the parser.
 
-Spark doubles quotes in literals or not by a setting, and substitutes `${...}` in statements, the environment's
-variables included, before it parses them. The forms here avoid both. What a backslash means is a setting
-too: with it on, raw literals are misread, so `scan` refuses to run.
+Whether doubled quotes in a literal are one quote is a setting of Spark, and Spark substitutes `${...}` in statements,
+environment variables included, before it parses them. The forms here avoid both. The meaning of a backslash is a
+setting, too: with `escapedStringLiterals` on, Spark misreads raw literals, so `scan` refuses to run.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Statistics of data files, as plain values: whoever knows the catalog fills them in."""
+"""Statistics of data files, as plain values: the code that knows the catalog fills them in."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ class ColumnStatistics:
     """What is known of one column in one file. None is always "unknown", never "nothing".
 
     Attributes:
-        null_count: rows that hold null.
-        nan_count: rows that hold NaN (float and double columns).
-        lower: no value is below it; NaN and nulls aside. A plain Python value of the column's type:
+        null_count: number of rows with null.
+        nan_count: number of rows with NaN (float and double columns).
+        lower: no value is below it, except NaN and nulls. A plain Python value of the column's type:
             int, float, Decimal, str, date, datetime in UTC (without time zone for timestamp_ntz). A value of
             another type is treated as unknown.
         upper: no value is above it.

@@ -72,7 +72,7 @@ def run_plan(
     with quiet():
         for batch in plan.batches:
             results |= _run_batch(batch, as_of, relation, sample_rows)
-    require_none()  # a check that a signal cut off has not failed
+    require_none()  # a check that a signal interrupted has not failed
     ordered = tuple(results[check.name] for check in plan.checks)
     return TableAudit(plan.table, ordered, time.monotonic() - started)
 
@@ -134,7 +134,7 @@ def _answer(plan: BatchPlan, measure: Measure, scans: list[Scanned]) -> Any:
 
 
 def _extent(plan: BatchPlan, check: Check) -> Mapping[str, object]:
-    """The least and the greatest value, where statistics know them anyway."""
+    """The least and the greatest value, if statistics have them."""
     if not isinstance(check.rule, rules.Between) or not plan.batch.statistics:
         return {}
     known = extent(plan.batch.statistics, plan.batch.schema.find(check.rule.column))
@@ -144,7 +144,7 @@ def _extent(plan: BatchPlan, check: Check) -> Mapping[str, object]:
 def _with_sample(
     result: CheckResult, plan: BatchPlan, question: Question, relation: RelationReader | None, sample_rows: int
 ) -> CheckResult:
-    """The result with failing rows and their SQL; a sample that can't be had takes nothing from the result."""
+    """The result with failing rows and their SQL; if the sample fails, the result is unchanged."""
     statement = rows = None
     try:
         statement = sample_sql(question, plan.batch, relation)

@@ -304,11 +304,11 @@ def test_failed_warnings_are_shown(
     shown = capsys.readouterr()
     assert "2 of 4 passed, 2 warnings" in shown.out
     assert (
-        f"warning: {name}: not_null(x): measured null_rate=0.3333333333333333; demanded max_nulls=0, 1 of 3 rows fail"
+        f"warning: {name}: not_null(x): measured null_rate=0.3333333333333333; expected max_nulls=0, 1 of 3 rows fail"
         in shown.err
     )
     assert f"warning: {name}: between(x): " in shown.err
-    assert "demanded low=0, high=10, 1 of 3 rows fail" in shown.err
+    assert "expected low=0, high=10, 1 of 3 rows fail" in shown.err
     show_runs([result], as_json=True)
     (told,) = json.loads(capsys.readouterr().out)["runs"]
     assert [(each["table"], each["name"], each["failing_rows"]) for each in told["warnings"]] == [

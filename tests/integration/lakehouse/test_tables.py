@@ -276,4 +276,4 @@ def test_files_older_than_a_rename_are_audited_by_their_new_name(
     assert found.error is None
     assert (found.failing_rows, found.checked_rows, found.scanned_files) == (1, 41, 1)
     assert [row["value"] for row in found.sample] == [100]
-    assert any("demanded low=0, high=50" in line for line in caught.value.details)
+    assert any("expected low=0, high=50" in line for line in caught.value.details)

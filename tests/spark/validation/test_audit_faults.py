@@ -202,11 +202,11 @@ def test_a_check_that_does_not_fit_the_table_fails_and_hides_no_other(spark: Spa
         "freshness(s)": "s is string; freshness reads date or timestamp or timestamp without time zone columns."
         " Cast the column in the table's function.",
         "unique(s, nope)": "There is no column 'nope'; the columns are household_id, s, day."
-        " Names are compared letter by letter.",
+        " Names must match exactly, also in letter case.",
         "references(household_id, silver.o)": "household_id is int, but silver.o.household_id is string."
         " Cast one of them in its table's function.",
         "references(s, silver.o)": "silver.o: There is no column 's'; the columns are household_id."
-        " Names are compared letter by letter.",
+        " Names must match exactly, also in letter case.",
         "references(s, silver.gone)": "There is no table silver.gone. Declare it.",
     }
     assert all(results[name].blocks for name in errors)
@@ -279,9 +279,7 @@ def test_a_parser_that_misreads_raw_literals_is_refused(spark: SparkSession) -> 
     finally:
         spark.conf.unset("spark.sql.parser.escapedStringLiterals")
     assert result.blocks
-    assert (
-        result.error == "spark.sql.parser.escapedStringLiterals is on, with which Spark misreads r'...'. Turn it off."
-    )
+    assert result.error == "spark.sql.parser.escapedStringLiterals is on, so Spark would misread r'...'. Turn it off."
 
 
 # Types

@@ -101,7 +101,7 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: c.between("a", "\ud800"), "not valid Unicode"),
     (lambda: c.not_null(""), "is not a column name"),
     (lambda: c.not_null(3), "3 is not a column name"),  # type: ignore[arg-type]
-    (lambda: c.not_null("${env:HOME}"), "holds '${'"),
+    (lambda: c.not_null("${env:HOME}"), "contains '${'"),
     (lambda: c.not_null("\ud800"), "not valid Unicode"),
     (lambda: c.null_rate("a", 1.1), "max_rate is 1.1"),
     (lambda: c.null_rate("a", -0.1), "max_rate is -0.1"),

@@ -35,7 +35,7 @@ def test_text_is_read_as_the_column_means_it(kind: str, text: str, expected: str
     [("timestamp", "yesterday"), ("timestamp_ntz", ""), ("date", "2024-01-02T03:00:00"), ("date", "02.01.2024")],
 )
 def test_other_text_is_refused_in_words(kind: str, text: str) -> None:
-    with pytest.raises(UnfitCheckError, match="is no such value in ISO 8601") as caught:
+    with pytest.raises(UnfitCheckError, match="is not such a value in ISO 8601") as caught:
         failing(kind, text)
     assert kind in caught.value.message
     assert "2024-01-31" in caught.value.hint
