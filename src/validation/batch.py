@@ -49,7 +49,7 @@ RelationReader = Callable[[str], Relation]
 class AuditedTable:
     """A table under audit: its checks, and the batch of each scope that they read.
 
-    Scopes that hold the same rows share one Batch object, and are then read together.
+    Scopes with the same rows share one Batch object, and are then read together.
     """
 
     name: str

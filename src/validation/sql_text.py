@@ -19,7 +19,7 @@ def identifier(name: str) -> str:
 
 
 def text_literal(value: str) -> str:
-    """A string: `'abc'`, raw where it holds a backslash, in pieces where it holds a quote or `${`."""
+    """A string: `'abc'`, raw if it contains a backslash, in pieces if it contains a quote or `${`."""
     pieces = [_piece(piece) for piece in _BREAKS.split(value) if piece]
     if not pieces:
         return "''"

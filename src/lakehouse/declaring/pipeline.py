@@ -49,7 +49,7 @@ def _extra(value: Any) -> Any:
 
 
 _DECORATED = Shape(NAME.words, NAME.example, _undecorated)
-_BELOW = optional(Shape("the function to stand below the decorator", "None", _function))
+_BELOW = optional(Shape("the function to be below the decorator", "None", _function))
 _EXTRA = Shape("the result of feature_view(...), model(...) or the like", "feature_view(...)", _extra)
 
 

@@ -161,12 +161,12 @@ def _declared_span(table: Table, cadence: Cadence, now: datetime) -> RangeSet:
 
 def _reason(table: Table, progress: Progress, moving: Iterable[TableName], window: TimeRange | None) -> str:
     if not progress.exists:
-        return "not there yet"
+        return "not published yet"
     moved = [str(name) for name in table.inputs.values() if name in set(moving)]
     if moved:
-        return f"its inputs change: {', '.join(moved)}"
+        return f"its inputs will change: {', '.join(moved)}"
     if progress.stale_inputs:
-        return f"its inputs moved: {', '.join(map(str, progress.stale_inputs))}"
+        return f"its inputs changed: {', '.join(map(str, progress.stale_inputs))}"
     return "asked for" if window else ""
 
 

@@ -11,7 +11,7 @@ from asgard.lakehouse.runs.tables import PIPELINE_PROPERTY
 
 
 def foreign_owner(table: Table, properties: Mapping[str, str]) -> str:
-    """The other pipeline that a published table belongs to; "" if it is the declaring one's, or nobody's.
+    """The other pipeline that a published table belongs to; "" if the table belongs to the declaring one, or to none.
 
     Args:
         table: as declared; a table that no pipeline declares takes nothing over.

@@ -143,7 +143,7 @@ def test_an_input_that_was_declared_since_makes_a_table_stale_once(copies: Copie
     assert copies.backfill(copies.declared(mode, one, copies.first)) == [Status.PUBLISHED]
     wider = copies.declared(mode, two, copies.first, copies.second)
     ((step,),) = backfill_job.plan(copies.lake, wider, Params())
-    assert step.reason == f"its inputs moved: {copies.second}"
+    assert step.reason == f"its inputs changed: {copies.second}"
     assert copies.backfill(wider) == [Status.PUBLISHED]
     assert copies.backfill(wider) == []
 

@@ -71,12 +71,12 @@ def test_a_table_without_intervals_is_computed_when_it_is_new_or_its_inputs_move
     source = table("silver.a", interval=Daily("at"), start="2024-06-14")
     derived = table("gold.b", "silver.a")
     exists = Progress(exists=True, done=RangeSet([TimeRange.parse("2024-06-14", "2024-06-15")]))
-    assert [step.reason for step in plan([derived])[0]] == ["not there yet"]
+    assert [step.reason for step in plan([derived])[0]] == ["not published yet"]
     assert plan([source, derived], {"silver.a": exists, "gold.b": exists}) == []
     assert [str(s.table.name) for s in plan([source, derived], {"gold.b": exists})[0]] == ["silver.a", "gold.b"]
     stale = Progress(exists=True, stale_inputs=(TableName("silver", "a"),))
     (run,) = plan([source, derived], {"silver.a": exists, "gold.b": stale})
-    assert [step.reason for step in run] == ["its inputs moved: silver.a"]
+    assert [step.reason for step in run] == ["its inputs changed: silver.a"]
 
 
 def test_tables_without_intervals_take_their_turn_among_the_chunks() -> None:
