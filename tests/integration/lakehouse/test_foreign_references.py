@@ -306,7 +306,7 @@ def test_a_hold_of_any_kind_is_made_beside_what_others_have_and_dropped_alone(
     for each in (name, tag.name, own, own):
         holds.release(lake, BranchName(each), said.append)
     assert references(lake, name) == {name: branch, tag.name: tag}
-    assert [each.partition(" has ")[0] for each in said if "it stays" in each] == there * 2
+    assert [each.partition(" has ")[0] for each in said if "it is kept" in each] == there * 2
     assert not [entry for entry in lake.storage.list(f"holds/{kind}") if name in entry.path]
     for each in (branch, tag):
         lake.nessie.delete(each)

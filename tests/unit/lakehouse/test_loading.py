@@ -110,7 +110,7 @@ def test_none_or_several_pipelines() -> None:
     write("no_shop.py", "x = 1\n")
     write("two_shops.py", ONE.format(name="one") + ONE.format(name="two"))
     for reference in ("no_shop.py", "no_shop:x"):
-        with pytest.raises(UsageError, match="holds none") as refused:
+        with pytest.raises(UsageError, match="contains none") as refused:
             load_pipeline(reference)
         assert refused.value.hint == "Assign a Pipeline to a name at the module's top level."
     with pytest.raises(UsageError, match="holds one, two") as refused:
