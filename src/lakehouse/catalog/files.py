@@ -180,7 +180,7 @@ class TableState:
 def _readable(what: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # of pyarrow, of PyIceberg, and any that a damaged Avro file causes
+    except Exception as error:  # those of pyarrow and PyIceberg, and any by a damaged Avro file
         raise ServiceError(
             f"{what} can't be read: {error}", hint="Was a file removed, or are credentials for the warehouse missing?"
         ) from error

@@ -356,7 +356,7 @@ def _check_table(table: Table, refuse: _Refuse) -> None:
         raise refuse("mode overwrite_interval needs an interval.", "Declare it: interval=Daily('event_time').")
     if table.function and table.interval and table.mode in (WriteMode.REPLACE, WriteMode.APPEND):
         raise refuse(
-            f"mode {table.mode} can't have an interval: writing one would delete or duplicate the rows of others.",
+            f"mode {table.mode} can't be used with an interval: each write would delete or duplicate other rows.",
             "Leave the mode out (overwrite_interval), use mode='merge' with keys, or leave the interval out.",
         )
     if table.name.layer == "bronze" and table.mode is not WriteMode.APPEND:

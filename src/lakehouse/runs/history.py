@@ -179,7 +179,9 @@ def describe_contents(lake: Lakehouse, at: At) -> tuple[list[dict[str, Any]], li
         if len(key) == 2:
             tables.append(described)
         else:
-            problem = f"in the namespace {'.'.join(key[:-1])}, so it has no name layer.name; {described['rows']:,} rows"
+            problem = (
+                f"in the namespace {'.'.join(key[:-1])}, which layer.name can't address; {described['rows']:,} rows"
+            )
             others.append(Other(name, content.kind_in_words, problem))
     return tables, others
 

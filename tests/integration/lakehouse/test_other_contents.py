@@ -66,7 +66,7 @@ def test_tables_names_all_there_is(lake: Lakehouse, zoo: Zoo) -> None:
     assert {each["table"] for each in tables} | {each.name for each in others} == keys
     assert next(each["rows"] for each in tables if each["table"] == str(zoo.mine)) == 2
     found = {each.name: each for each in others}
-    assert found["Deep.er.nested"].problem == "in the namespace Deep.er, so it has no name layer.name; 2 rows"
+    assert found["Deep.er.nested"].problem == "in the namespace Deep.er, which layer.name can't address; 2 rows"
     assert found[f"silver.view_{zoo.mine.name}"].kind == "Iceberg view"
     assert found[f"silver.delta_{zoo.mine.name}"].kind == "Delta Lake table"
     assert "can't be read" in found[str(zoo.broken)].problem

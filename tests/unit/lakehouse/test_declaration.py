@@ -186,5 +186,5 @@ def test_a_table_can_not_be_changed() -> None:
 
 @pytest.mark.parametrize("mode", ["replace", "append"])
 def test_an_interval_needs_a_mode_that_keeps_intervals_apart(mode: str) -> None:
-    with pytest.raises(DeclarationError, match="can't have an interval"):
+    with pytest.raises(DeclarationError, match="can't be used with an interval"):
         declare_table("silver.a", lambda raw: raw, inputs={"raw": "bronze.a"}, interval=Daily("at"), mode=mode)

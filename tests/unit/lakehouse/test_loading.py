@@ -113,7 +113,7 @@ def test_none_or_several_pipelines() -> None:
         with pytest.raises(UsageError, match="contains none") as refused:
             load_pipeline(reference)
         assert refused.value.hint == "Assign a Pipeline to a name at the module's top level."
-    with pytest.raises(UsageError, match="holds one, two") as refused:
+    with pytest.raises(UsageError, match="contains one, two") as refused:
         load_pipeline("two_shops.py")
     assert refused.value.hint == "Name one: two_shops.py:one, two_shops.py:two."
     assert load_pipeline("two_shops.py:two").name == "two"
