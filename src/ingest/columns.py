@@ -132,7 +132,7 @@ def all_columns(
         names |= dict.fromkeys(added)
     if len(names) > MAX_COLUMNS:
         raise InputDataError(
-            f"With these files {table} would have {len(names)} columns.",
+            f"With these files {table} would have {len(names):,} columns; at most {MAX_COLUMNS:,} are allowed.",
             hint="If its keys are data, store them as values instead, e.g. in a list of objects.",
         )
     return tuple(names)

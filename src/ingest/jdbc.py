@@ -70,7 +70,9 @@ class JdbcSource:
                 "(ASGARD_JDBC_PASSWORD).",
             )
         if (self.table is None) == (self.query is None):
-            raise UsageError("Neither or both of a table and a query are given.", hint="Give exactly one of them.")
+            raise UsageError(
+                "Neither or both of a table and a query are given.", hint="Give either --jdbc-table or --jdbc-query."
+            )
         if self.partition_column is None and (self.lower or self.upper):
             raise UsageError("Bounds are given without a partition column.", hint="Say --partition-column.")
         if self.overlap is not None:

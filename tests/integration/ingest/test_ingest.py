@@ -406,7 +406,7 @@ class TestCommandLine:
             (["bronze.x", "--jdbc-url", "jdbc:oracle:thin:@x"], 2, "not a JDBC address"),
             (["bronze.x", "--jdbc-url", "jdbc:postgresql://u:canary@h/db", "--jdbc-table", "t"], 2, "--jdbc-user"),
             (["bronze.x", "--jdbc-url", "jdbc:mysql://h/db?password=canary", "--jdbc-table", "t"], 2, "jdbc_password"),
-            (["bronze.x", "--jdbc-url", "jdbc:postgresql://h/db"], 2, "Give exactly one of them"),
+            (["bronze.x", "--jdbc-url", "jdbc:postgresql://h/db"], 2, "Give either --jdbc-table or --jdbc-query"),
             (["bronze.x", "x.csv", "--format", "xml"], 2, "xml"),
             (["bronze.x", "x.csv", "--encoding", "klingon"], 2, "not an encoding"),
             (["bronze.x", "x.csv", "--run-id", "x"], 2, "not a usable run id"),

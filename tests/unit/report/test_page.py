@@ -231,7 +231,7 @@ def test_a_table_says_its_columns_owner_checks_rows_and_how_fresh_it_is(
     for expected in (
         "1,200 rows, written just now 1 of 1 checks passed behind",
         "Written 2024-05-01 12:00 UTC",
-        "A backfill would compute it its inputs changed: bronze.a",
+        "Waits for a backfill its inputs changed: bronze.a",
         "Owner sales Made from bronze.a Rows in 1,234 Last run 1,200 rows added, 0 removed",
         "Kept as 2 files, 3.5 MB Key id",
         "Write mode replace",
