@@ -52,7 +52,7 @@ class _Package(ModuleType):
         return self.model(*arguments, **keywords)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """By its name, as any module: functions that Spark's workers get may name it."""
+        """Pickle by name, like any module: functions that Spark ships to its workers may refer to it."""
         return import_module, (self.__name__,)
 
 

@@ -1,4 +1,4 @@
-"""What a user declares of a model: what it learns from, how it is trained, and how good it must be."""
+"""What a user declares about a model: its data, how it is trained, and how good it must be."""
 
 import numbers
 from collections.abc import Callable, Mapping, Sequence
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a trainer is given.
+    """The input of a trainer.
 
     Attributes:
         features: one row per label, columns in the model's order; nulls are NaN.
-        target: what is to be learned, by row.
-        params: the declared ones, and what the command line says beside them.
+        target: the value to learn, one per row.
+        params: the declared parameters, overridden by those of the command line.
         seed: for everything that is drawn.
-        segment: the one whose rows these are; None for all rows.
+        segment: the segment that the rows belong to; None for all rows.
     """
 
     features: "pd.DataFrame"
@@ -43,11 +43,11 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a trainer gives that has more to tell than its model.
+    """A trainer's result with details beside the model.
 
     Attributes:
         model: the fitted model.
-        details: values of its own by name, as JSON can say them, such as a drift or the best iteration: gates read
+        details: the trainer's own values by name, as JSON values, such as a drift or the best iteration: gates read
             them, and MLflow shows them.
     """
 
@@ -56,9 +56,9 @@ class FitResult:
 
 
 Trainer = Callable[[TrainingData], Any]
-"""Trains on data and gives the fitted model, or a `FitResult` with it.
+"""Trains on data and returns the fitted model, or a `FitResult` with it.
 
-The model is one of scikit-learn, LightGBM, ONNX or TorchScript, or an MLflow PythonModel.
+The model is a scikit-learn, LightGBM, ONNX or TorchScript model, or an MLflow PythonModel.
 """
 
 
@@ -70,17 +70,17 @@ The model is one of scikit-learn, LightGBM, ONNX or TorchScript, or an MLflow Py
 )
 @dataclass(frozen=True)
 class Script:
-    """A training script of the user's, run as a process of its own.
+    """A user's training script, run as a separate process.
 
     It is called as `python SCRIPT --data FILE --out FOLDER --params FILE --seed N`: the data are a Parquet file of the
-    training rows (features in order, then the target), the parameters a JSON file, and it leaves one model file in
-    the folder: `model.txt` (LightGBM), `.skops`, `.pkl`, `.onnx` or `.pt`. Beside it may lie `details.json`: values of
-    its own by name, as those of `FitResult`. It is no sandbox: it may do whatever its user may.
+    training rows (features in order, then the target), the parameters a JSON file. The script writes one model file to
+    the folder: `model.txt` (LightGBM), `.skops`, `.pkl`, `.onnx` or `.pt`. It can also write `details.json`: its own
+    values by name, like those of `FitResult`. The process is not a sandbox: it may do whatever its user may.
 
     Attributes:
-        path: of the script.
-        timeout: after which it is killed.
-        memory_mb: that it may have; beyond it allocations fail.
+        path: path of the script.
+        timeout: time after which the script is killed.
+        memory_mb: memory limit in MB; allocations beyond it fail.
     """
 
     path: Path
@@ -95,22 +95,22 @@ class Model:
     Attributes:
         name: unique in its pipeline, and in the registry.
         labels: table or file with the entity, the time of each label and the target.
-        target: column of the labels that is learned.
+        target: column of the labels to learn.
         views: feature views, in the order of their columns.
         trainer: function or script that trains.
-        split: which labels are for training and which for the test.
+        split: rule that divides the labels into training and test.
         task: what kind of target it is.
-        features: columns to learn from, in order; empty: all numeric and boolean ones of the views and the on-demand
+        features: columns to learn from, in order; empty: all numeric and boolean columns of the views and the on-demand
             features over them.
         time: column with the labels' times.
-        params: for the trainer.
+        params: parameters for the trainer.
         seed: for everything that is drawn.
-        minimum, maximum: of the test's metrics, without which no version is registered.
-        format: how the model is kept; None: as its type suggests.
-        segment: column of the training set (of the labels, an entity key or a feature) for each of whose values a model
-            of its own is trained; None: one model.
-        min_segment_rows: labels for training that a segment's own model takes.
-        unknown_segment: what becomes of rows of a segment without a model of its own.
+        minimum, maximum: bounds of the test's metrics; a version outside them is not registered.
+        format: file format of the model; None: chosen by the model's type.
+        segment: column of the training set (a label column, an entity key or a feature); one model is trained for each
+            of its values; None: one model for all rows.
+        min_segment_rows: training labels that a segment needs to get its own model.
+        unknown_segment: how rows of a segment without its own model are handled.
         owner, description, tags: for people.
     """
 
@@ -137,7 +137,7 @@ class Model:
 
     @property
     def table(self) -> None:
-        """None: it reads views, no table."""
+        """None: a model reads views, not a table."""
         return
 
 
@@ -199,20 +199,21 @@ def model(
     description: str = "",
     tags: Sequence[str] = (),
 ) -> Model:
-    """Check a declaration and make the `Model` of it; see there for what is not explained here.
+    """Check a declaration and return the `Model`; arguments not explained here are explained there.
 
     Args:
         trainer: a function, a `Script`, or a script's path.
-        test_from: labels from this moment on are the test; or
-        test_share: the latest labels are the test, about this share of them (default 0.25).
+        test_from: labels from this moment on are the test; excludes test_share.
+        test_share: about this share of the labels, the latest ones, is the test (default 0.25).
         outcome_after: how long after its time a label's outcome becomes known, such as `28d`. Training labels whose
-            outcome was not known yet when the test begins are left out: a model trained then could not have had them.
+            outcome was not yet known when the test begins are left out: a model trained then could not have used them.
         min_segment_rows: default 100.
-        unknown_segment: `refuse` (default): every segment has to have a model, and a row of no segment ends a
-            prediction; `null`: such rows have no prediction; `whole`: one more model, of all rows, predicts them.
+        unknown_segment: `refuse` (default): every segment must have a model, and a row without a segment fails a
+            prediction; `null`: such rows get no prediction; `whole`: one more model, trained on all rows, predicts
+            them.
 
     Raises:
-        DeclarationError: it can't work; the message names the model and what to change.
+        DeclarationError: the declaration can't work; the message names the model and what to change.
     """
 
     def refuse(what: str, hint: str) -> DeclarationError:
@@ -228,12 +229,12 @@ def model(
         raise refuse("it has both test_from and test_share.", "Keep one.")
     share = None if test_from is not None else (0.25 if test_share is None else test_share)
     if share is not None and not 0 < share < 1:
-        raise refuse(f"test_share is {share}.", "It lies between 0 and 1.")
+        raise refuse(f"test_share is {share}.", "It must be greater than 0 and less than 1.")
     if segment is None and (min_segment_rows is not None or unknown_segment is not None):
-        raise refuse("it has no segment, but says what holds for segments.", "segment='department'")
+        raise refuse("it has no segment, but sets min_segment_rows or unknown_segment.", "segment='department'")
     least = 100 if min_segment_rows is None else min_segment_rows
     if least < 1:
-        raise refuse(f"min_segment_rows is {least}.", "It is 1 or more.")
+        raise refuse(f"min_segment_rows is {least}.", "It must be 1 or more.")
     made = isinstance(trainer, str | Path)
     fitted = Model(
         name=name,
@@ -267,7 +268,7 @@ def model(
         raise refuse(f"its segment {segment} is its target, or the labels' time.", "Name a column that groups rows.")
     if segment in fitted.features:
         raise refuse(
-            f"its segment {segment} is one of its features, and is always the same in a segment.",
+            f"its segment {segment} is one of its features, but is constant within a segment.",
             "Take it out of features.",
         )
     return fitted
@@ -278,7 +279,7 @@ def _bounds(name: str, task: Task, bounds: Mapping[str, float] | None) -> dict[M
     unknown = [each for each in bounds or {} if each not in allowed]
     if unknown:
         raise DeclarationError(
-            f"Model {name}: {', '.join(map(repr, unknown))} is no metric of a {task} model.",
+            f"Model {name}: {', '.join(map(repr, unknown))} is not a metric of a {task} model.",
             hint=f"Use {', '.join(allowed)}.",
         )
     return {Metric(each): float(bound) for each, bound in (bounds or {}).items()}

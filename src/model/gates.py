@@ -1,4 +1,4 @@
-"""Gates: what a version has to pass before it is promoted. Pure functions of its facts; users add their own.
+"""Gates that a version must pass before it is promoted: pure functions of its facts. Users can add their own.
 
 ```python no-run
 def drift_is_small(facts: PromotionFacts) -> str | None:
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 
 class PromotionRefusedError(AsgardError):
-    """A model's version is not good enough to go on, or its data are gone: nothing was moved."""
+    """A gate refused a model's version, or the version's data are missing. The version was not moved."""
 
 
 @dataclass(frozen=True)
 class PromotionFacts:
-    """What is known of a version that is to be promoted.
+    """The facts that gates get about a version before its promotion.
 
     Attributes:
-        to: where it is to go.
-        metrics: of its test.
-        signature: of the version; verified bytes of its artifact say so.
-        production: the version in Production now, and
+        to: the stage that it would move to.
+        metrics: the version's metrics on its test.
+        signature: the version's signature, read from the verified artifact.
+        production: the version in Production now; None if there is none.
         production_metrics, production_signature: what is known of that; empty and None where there is none, or where
             its files can't be read.
-        audit: what is wrong with the published data that it learned from.
+        audit: problems with the published data that the version was trained on.
     """
 
     name: str
@@ -53,13 +53,13 @@ class PromotionFacts:
 
 
 Facts = PromotionFacts
-"""The name that gates of before 0.1.0 import."""
+"""The name that gates written before 0.1.0 import."""
 Gate = Callable[[PromotionFacts], str | None]
-"""A reason to refuse the promotion, in words; None lets it pass. One that fails refuses, too."""
+"""Returns the reason to refuse the promotion, or None to allow it. A gate that raises also refuses."""
 
 
 def metrics_in_bounds(facts: PromotionFacts) -> str | None:
-    """Its metrics keep the bounds that were declared with it."""
+    """Verify that the version's metrics are within the bounds declared with the model."""
     wrong = []
     for bounds, word, is_kept in (
         (facts.binding.minimum, "least", operator.ge),
@@ -68,23 +68,23 @@ def metrics_in_bounds(facts: PromotionFacts) -> str | None:
         for metric, bound in bounds.items():
             value = facts.metrics.get(metric)
             if value is None:
-                wrong.append(f"{metric} was not measured and has to be at {word} {bound:g}")
-            elif not is_kept(value, bound):  # NaN keeps no bound
-                wrong.append(f"{metric} is {value:.6g} and has to be at {word} {bound:g}")
+                wrong.append(f"{metric} was not measured and must be at {word} {bound:g}")
+            elif not is_kept(value, bound):  # NaN is outside every bound
+                wrong.append(f"{metric} is {value:.6g} and must be at {word} {bound:g}")
     return "; ".join(wrong) or None
 
 
 def audit_passed(facts: PromotionFacts) -> str | None:
-    """The data that it learned from were audited, published, and are still there."""
+    """Verify that the version's training data were audited and published, and still exist."""
     return "; ".join(facts.audit) or None
 
 
 def signature_is_compatible(facts: PromotionFacts) -> str | None:
-    """Inputs and outputs mean what they do to the version in Production; else its major version has to be greater."""
+    """Verify that the signature is compatible with the version in Production, or the major version is greater."""
     if facts.production is None or facts.version.major > facts.production.major:
         return None
     if facts.production_signature is None:
-        return f"the files of {facts.production}, in Production, can't be read to compare with: archive it first"
+        return f"the files of {facts.production}, in Production, can't be read for the comparison: archive it first"
     from asgard.model.artifacts.signature import breaks
 
     broken = breaks(facts.production_signature, facts.signature)
@@ -97,16 +97,16 @@ BUILT_IN: tuple[Gate, ...] = (metrics_in_bounds, audit_passed, signature_is_comp
 
 
 def require_all(gates: Sequence[Gate], facts: PromotionFacts) -> None:
-    """Ask every gate.
+    """Call every gate.
 
     Raises:
-        PromotionRefusedError: with the reasons of all that refuse, and what was raised by those that fail.
+        PromotionRefusedError: at least one gate refused or raised; the details give each gate's reason or exception.
     """
     reasons = [(_name(gate), reason) for gate in gates if (reason := _asked(gate, facts))]
     if reasons:
         raise PromotionRefusedError(
             f"{facts.name}@{facts.version} is not promoted to {facts.to}: nothing was moved.",
-            hint="Train a version that passes, or mend the gate; `asgard model show` has its metrics and data.",
+            hint="Train a version that passes, or fix the gate; `asgard model show` prints its metrics and data.",
             details=tuple(f"{gate}: {reason}" for gate, reason in reasons),
         )
 
@@ -118,23 +118,23 @@ def _name(gate: Gate) -> str:
 def _asked(gate: Gate, facts: PromotionFacts) -> str | None:
     try:
         reason = gate(facts)
-    except Exception as error:  # of a user's code: anything
+    except Exception as error:  # user code can raise anything
         place = traceback.extract_tb(error.__traceback__)[-1]
         failure = error.message if isinstance(error, AsgardError) else str(error)
-        return f"it failed with {type(error).__name__}: {failure} ({place.filename}, line {place.lineno})"
+        return f"the gate raised {type(error).__name__}: {failure} ({place.filename}, line {place.lineno})"
     if reason is None or (isinstance(reason, str) and reason):
         return reason
-    return f"it gave {reason!r}, and has to give the reason to refuse, or None"
+    return f"the gate returned {reason!r}; expected the reason to refuse as text, or None"
 
 
 def load_gate(reference: str) -> Gate:
-    """Import a gate of a user's.
+    """Import a user's gate.
 
     Args:
         reference: `package.module:function`.
 
     Raises:
-        UsageError: there is no such function, or its module can't be imported.
+        UsageError: the function does not exist, or its module can't be imported.
     """
     module_name, _, function = reference.partition(":")
     if "" not in sys.path:
@@ -145,13 +145,13 @@ def load_gate(reference: str) -> Gate:
         raise UsageError(
             f"There is no gate {reference!r}: {error}.", hint="Name it as package.module:function."
         ) from error
-    except Exception as error:  # of a user's code: anything
+    except Exception as error:  # user code can raise anything
         raise UsageError(
             f"The module of gate {reference!r} can't be imported: {type(error).__name__}: {error}.",
-            hint="Mend it: importing it has to do nothing but define functions.",
+            hint="Fix the module: importing it should only define functions.",
         ) from error
     if not callable(gate):
         raise UsageError(
-            f"{reference!r} is no function.", hint="A gate takes PromotionFacts, and gives a reason or None."
+            f"{reference!r} is not a function.", hint="A gate takes PromotionFacts and returns a reason or None."
         )
     return gate  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""The life of a model's versions: which moves are legal, and what a sequence of them comes to. No I/O.
+"""The lifecycle of a model's versions: which moves are legal, and the state after a sequence of moves. No I/O.
 
 ```
 register -> None -> Staging -> Production -> Archived        any stage -> Archived
@@ -6,8 +6,8 @@ register -> None -> Staging -> Production -> Archived        any stage -> Archiv
                                    +-- rollback --+          only what was in Production before
 ```
 
-Every move is a numbered transition; the ledger is what they come to. A version that enters Production sends its
-predecessor to the archive by the same transition, so there is no moment with two.
+Every move is a numbered transition; the ledger is the state after all of them. The transition that moves a version to
+Production also archives its predecessor, so two versions are never in Production at once.
 """
 
 import re
@@ -21,7 +21,7 @@ _VERSION = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", r
 
 
 class LifecycleError(UsageError):
-    """A model's version can't be moved, or numbered, as it was asked."""
+    """A model's version can't be moved or numbered as requested."""
 
 
 @dataclass(frozen=True, order=True)
@@ -37,7 +37,7 @@ class Version:
         """Read `1.2.3`.
 
         Raises:
-            UsageError: it is not three whole numbers.
+            UsageError: the text is not three whole numbers.
         """
         match = _VERSION.fullmatch(text)
         if match is None:
@@ -45,7 +45,7 @@ class Version:
         return cls(*map(int, match.groups()))
 
     def bumped(self, part: "Bump") -> "Version":
-        """The next one."""
+        """The next version."""
         if part is Bump.MAJOR:
             return Version(self.major + 1, 0, 0)
         if part is Bump.MINOR:
@@ -65,7 +65,7 @@ class Bump(StrEnum):
 
 
 class Stage(StrEnum):
-    """Where a version is in its life."""
+    """A version's stage."""
 
     NONE = "None"
     STAGING = "Staging"
@@ -74,10 +74,10 @@ class Stage(StrEnum):
 
     @classmethod
     def parse(cls, text: str) -> "Stage":
-        """Read a stage's name, in any case; `Development` is another word for None.
+        """Read a stage's name, in upper or lower case; `Development` is another word for None.
 
         Raises:
-            UsageError: there is no such stage.
+            UsageError: the stage does not exist.
         """
         names = {each.lower(): each for each in cls} | {"development": cls.NONE}
         if text.lower() not in names:
@@ -86,7 +86,7 @@ class Stage(StrEnum):
 
 
 class TransitionKind(StrEnum):
-    """What a transition is."""
+    """The kind of a transition."""
 
     REGISTER = "register"
     PROMOTE = "promote"
@@ -100,11 +100,11 @@ class Transition:
 
     Attributes:
         number: counts a model's transitions from 1.
-        mlflow_version: MLflow's own number of the version.
-        who, when, why: the person, the moment in ISO 8601, the reason in their words.
-        token: of this very attempt, so that a mover knows its own entry again.
-        sha256: of a new version's manifest; "" in all other moves.
-        facts_sha256: of a new version's binding and metrics, as its tags say them; "" in all other moves.
+        mlflow_version: MLflow's number of the version.
+        who, when, why: the person, the moment in ISO 8601, the reason that the person gave.
+        token: unique to this attempt, so that the writer can recognise its own entry.
+        sha256: digest of a new version's manifest; "" in all other moves.
+        facts_sha256: digest of a new version's binding and metrics, as in its tags; "" in all other moves.
     """
 
     number: int
@@ -128,7 +128,7 @@ class Transition:
 
 @dataclass(frozen=True)
 class StageChange:
-    """What one transition did to one version; `before` is None for a new one."""
+    """What one transition did to one version; `before` is None for a new version."""
 
     transition: Transition
     version: Version
@@ -138,13 +138,13 @@ class StageChange:
 
 @dataclass(frozen=True)
 class Ledger:
-    """What a sequence of transitions comes to.
+    """The state after a sequence of transitions.
 
     Attributes:
         transitions: all of them, oldest first, counted from 1 without a gap.
-        steps: what they did; one that no rule allows did nothing.
-        stages: of each version.
-        mlflow_versions: MLflow's numbers.
+        steps: the effects of the transitions; a transition that no rule allows has none.
+        stages: stage of each version.
+        mlflow_versions: MLflow's number of each version.
     """
 
     transitions: tuple[Transition, ...] = ()
@@ -154,7 +154,7 @@ class Ledger:
 
     @classmethod
     def of(cls, transitions: Iterable[Transition]) -> "Ledger":
-        """The fold of transitions. Entries that no rule allows stay in the list and change nothing."""
+        """Fold transitions into a ledger. Entries that no rule allows stay in the list and change nothing."""
         ledger = cls()
         for each in transitions:
             ledger = ledger.then(each)
@@ -173,7 +173,7 @@ class Ledger:
 
     @property
     def next_number(self) -> int:
-        """Of the next transition."""
+        """The number of the next transition."""
         return len(self.transitions) + 1
 
     @property
@@ -183,23 +183,23 @@ class Ledger:
 
     @property
     def production(self) -> Version | None:
-        """The one in Production."""
+        """The version in Production."""
         return next((version for version, stage in self.stages.items() if stage is Stage.PRODUCTION), None)
 
     @property
     def staging(self) -> Version | None:
-        """Of those in Staging, the one that came there last."""
+        """The version in Staging that was moved there last."""
         staged = (step.version for step in reversed(self.steps) if step.after is Stage.STAGING)
         return next((version for version in staged if self.stages[version] is Stage.STAGING), None)
 
     @property
     def predecessor(self) -> Version | None:
-        """Of the archived ones, the one that left Production last: where a rollback goes."""
+        """The archived version that left Production last: the target of a rollback."""
         left = (step.version for step in reversed(self.steps) if step.before is Stage.PRODUCTION)
         return next((version for version in left if self.stages[version] is Stage.ARCHIVED), None)
 
     def steps_of(self, version: Version) -> tuple[StageChange, ...]:
-        """What happened to one version, oldest first."""
+        """The steps of one version, oldest first."""
         return tuple(step for step in self.steps if step.version == version)
 
     def sha256(self, version: Version) -> str:
@@ -207,7 +207,7 @@ class Ledger:
         return next(step.transition.sha256 for step in self.steps_of(version) if step.before is None)
 
     def was_in_production(self, version: Version) -> bool:
-        """Whether it ever was."""
+        """Whether the version was ever in Production."""
         return any(step.after is Stage.PRODUCTION for step in self.steps_of(version))
 
     def propose(
@@ -224,10 +224,10 @@ class Ledger:
         sha256: str = "",
         facts_sha256: str = "",
     ) -> Transition:
-        """The next transition.
+        """Build the next transition.
 
         Raises:
-            LifecycleError: no rule allows it; the message names those that are allowed.
+            LifecycleError: no rule allows the move; the hint names the allowed moves.
         """
         known = self.mlflow_versions.get(version, mlflow_version)
         entry = Transition(self.next_number, version, known, to, kind, who, when, why, token, sha256, facts_sha256)
@@ -243,7 +243,7 @@ class Ledger:
             return f"Transition {entry.number} can't follow {len(self.transitions)}."
         if entry.kind is TransitionKind.REGISTER:
             if self.latest is not None and entry.version <= self.latest:
-                return f"Version {entry.version} does not come after {self.latest}, the newest."
+                return f"Version {entry.version} does not come after {self.latest}, the latest."
             return None if entry.to is Stage.NONE else f"A new version starts in {Stage.NONE}, not in {entry.to}."
         if stage is None:
             return f"There is no version {entry.version}."
@@ -254,7 +254,7 @@ class Ledger:
             and entry.to is Stage.PRODUCTION
             and not self.was_in_production(entry.version)
         ):
-            return f"Version {entry.version} never was in {Stage.PRODUCTION}: a rollback has nothing to go back to."
+            return f"Version {entry.version} was never in {Stage.PRODUCTION}: a rollback can't restore it."
         if (stage, entry.to) in _LEGAL[entry.kind]:
             return None
         return f"A {entry.kind} can't take version {entry.version} from {stage} to {entry.to}."
@@ -269,14 +269,14 @@ class Ledger:
         stage = self.stages.get(version)
         if stage is None:
             versions = ", ".join(str(each) for each in sorted(self.stages, reverse=True)[:10]) or "none yet"
-            return f"There are {versions}."
+            return f"Existing versions: {versions}."
         moves = [
             f"{kind} to {to}"
             for kind, allowed in _LEGAL.items()
             for start, to in sorted(allowed)
             if start is stage and (kind is not TransitionKind.ROLLBACK or self.was_in_production(version))
         ]
-        return f"From {stage} it can go: {', '.join(moves) or 'nowhere, as it never was in Production'}."
+        return f"From {stage} it can go: {', '.join(moves) or 'nowhere, because it was never in Production'}."
 
 
 _LEGAL: Mapping[TransitionKind, frozenset[tuple[Stage, Stage]]] = {
@@ -289,18 +289,18 @@ _LEGAL: Mapping[TransitionKind, frozenset[tuple[Stage, Stage]]] = {
 def next_version(
     latest: Version | None, asked: str = "", *, features_changed: bool = False, signature_broken: bool = False
 ) -> Version:
-    """The version that comes after.
+    """Choose the next version number.
 
     Args:
-        latest: the newest so far.
-        asked: `major`, `minor`, `patch`, a version, or nothing: then major if the signature breaks, minor if the
+        latest: the latest version.
+        asked: `major`, `minor`, `patch`, a version, or "". "" means major if the signature breaks, minor if the
             features changed, else patch.
-        features_changed: it learned from other features or views.
-        signature_broken: who calls the model has to change.
+        features_changed: the version was trained on other features or views.
+        signature_broken: callers of the model must change.
 
     Raises:
-        LifecycleError: the version that was asked for does not come after the newest.
-        UsageError: it is neither a version nor a part of one.
+        LifecycleError: the requested version does not come after the latest.
+        UsageError: `asked` is neither a version nor a part of one.
     """
     parts = {str(part): part for part in Bump}
     if asked and asked not in parts:
@@ -308,12 +308,12 @@ def next_version(
             wanted = Version.parse(asked)
         except UsageError as error:
             raise UsageError(
-                f"{asked!r} is no version and no part of one.", hint="Use major, minor, patch, or e.g. 2.0.0."
+                f"{asked!r} is neither a version nor a part of one.", hint="Use major, minor, patch, or e.g. 2.0.0."
             ) from error
         if latest is not None and wanted <= latest:
             raise LifecycleError(
-                f"Version {wanted} does not come after {latest}, the newest.",
-                hint=f"The next are {', '.join(str(latest.bumped(part)) for part in reversed(Bump))}.",
+                f"Version {wanted} does not come after {latest}, the latest.",
+                hint=f"Next possible versions: {', '.join(str(latest.bumped(part)) for part in reversed(Bump))}.",
             )
         return wanted
     if latest is None:

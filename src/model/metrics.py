@@ -1,6 +1,6 @@
-"""How good a model is on its test, beside a baseline that learned nothing; and the curves that show it.
+"""Metrics of a model and of a baseline on the test, and the curves that show them.
 
-All numbers are scikit-learn's. A binary model gives the probability of the positive class, and says yes from 0.5 on.
+scikit-learn computes all numbers. A binary model returns the probability of the positive class; 0.5 or more means yes.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _CURVE_POINTS = 200
 _BINS = 10
 THRESHOLD = 0.5
-"""A probability from which on a binary model says yes."""
+"""The probability from which on a binary prediction counts as yes."""
 
 
 class Task(StrEnum):
@@ -26,11 +26,11 @@ class Task(StrEnum):
 
 
 class Metric(StrEnum):
-    """What is measured on the test."""
+    """A metric measured on the test."""
 
     ACCURACY = "accuracy"
     F1 = "f1"
-    """Of several classes: the mean of each class's."""
+    """With several classes: the mean over the classes."""
     PRECISION = "precision"
     RECALL = "recall"
     ROC_AUC = "roc_auc"
@@ -44,7 +44,7 @@ class Metric(StrEnum):
 
     @classmethod
     def of(cls, task: Task) -> "tuple[Metric, ...]":
-        """Those of a task."""
+        """The metrics of a task."""
         if task is Task.REGRESSION:
             return cls.RMSE, cls.MAE, cls.R2
         shared = (cls.ACCURACY, cls.F1, cls.PRECISION, cls.RECALL, cls.LOG_LOSS)
@@ -54,16 +54,16 @@ class Metric(StrEnum):
 def evaluate(
     task: Task, target: "np.ndarray[Any, Any]", score: "np.ndarray[Any, Any]", classes: int = 2
 ) -> dict[Metric, float]:
-    """The metrics of a task.
+    """Compute the metrics of a task.
 
     Args:
-        task: whose.
-        target: what was true: numbers; of a classifier the place of the class, from 0.
-        score: what the model gave: numbers, the positive class's probabilities, or rows of each class's.
-        classes: how many there are.
+        task: the model's task.
+        target: true values: numbers; for a classifier the index of the class, from 0.
+        score: the model's output: numbers, probabilities of the positive class, or rows with a probability per class.
+        classes: number of classes.
 
     Returns:
-        Each metric. The areas under curves are NaN where the test holds one class only.
+        The value of each metric. The areas under curves are NaN if the test contains only one class.
     """
     import numpy as np
     from sklearn import metrics
@@ -99,7 +99,7 @@ def evaluate(
 def baseline(
     task: Task, learned: "np.ndarray[Any, Any]", target: "np.ndarray[Any, Any]", classes: int = 2
 ) -> dict[Metric, float]:
-    """The same of a model that looks at no feature: it always gives the training rows' mean, or class shares."""
+    """The metrics of a model that uses no feature: it always predicts the training rows' mean, or class shares."""
     import numpy as np
 
     if task is Task.MULTICLASS:
@@ -110,13 +110,13 @@ def baseline(
 
 @dataclass(frozen=True)
 class Curves:
-    """What the plots of a binary model show; every list is a column.
+    """The data of a binary model's plots; every list is a column.
 
     Attributes:
         roc: false and true positive rate.
         pr: recall and precision.
-        calibration: mean probability that was given, share that was positive, and number of rows, by tenth.
-        confusion: rows by truth and by what was said: ((true no, false yes), (false no, true yes)).
+        calibration: mean predicted probability, share of positive rows, and number of rows, by tenth.
+        confusion: rows by true and predicted class: ((true no, false yes), (false no, true yes)).
     """
 
     roc: tuple[list[float], list[float]]
@@ -130,7 +130,7 @@ class Curves:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "Curves":
-        """Read what `to_json` gave."""
+        """Read what `to_json` returned."""
         (a, b), (c, d) = raw["confusion"]
         return cls(tuple(raw["roc"]), tuple(raw["pr"]), tuple(raw["calibration"]), ((a, b), (c, d)))
 
@@ -160,18 +160,18 @@ def curves(target: "np.ndarray[Any, Any]", score: "np.ndarray[Any, Any]") -> Cur
 def importance(
     score: Any, target: "np.ndarray[Any, Any]", matrix: "np.ndarray[Any, Any]", task: Task, seed: int
 ) -> list[float]:
-    """How much worse the test's loss gets when one feature's values are shuffled: the same for every kind of model.
+    """How much the test's loss grows when one feature's values are shuffled, computed alike for every kind of model.
 
-    The loss is the Brier score, the mean squared error, or for several classes the log loss.
+    The loss is the Brier score, the mean squared error, or, for several classes, the log loss.
 
     Source: Breiman, "Random Forests", 2001, section 10 (permutation importance).
 
     Args:
-        score: gives a model's scores of a matrix.
-        target: what is true.
+        score: function that returns a model's scores for a matrix.
+        target: the true values.
         matrix: rows x features.
-        task: the model's.
-        seed: of the shuffles.
+        task: the model's task.
+        seed: seed of the shuffles.
     """
     import numpy as np
 

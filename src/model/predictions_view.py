@@ -1,4 +1,4 @@
-"""A model's published predictions as a feature view: registered, synced and looked up as any other.
+"""A model's published predictions as a feature view, registered, synced and looked up like any other view.
 
 ```python
 churn = shop.add(model("churn", ...))
@@ -27,9 +27,9 @@ class PredictionsView:
 
     Attributes:
         name: unique in its pipeline.
-        model: whose.
-        keys: that name an entity; (): those of the model's views.
-        shared: what it has of a feature view's properties.
+        model: the model whose predictions they are.
+        keys: columns that name an entity; (): the keys of the model's views.
+        shared: the properties that it shares with a feature view: ttl, online, codec, and so on.
     """
 
     name: str
@@ -38,10 +38,10 @@ class PredictionsView:
     shared: Mapping[str, object] = field(default_factory=dict, hash=False)
 
     def derived(self, views: Mapping[str, FeatureView]) -> FeatureView:
-        """The feature view, seen the others of its pipeline.
+        """Build the feature view, given the other views of its pipeline.
 
         Raises:
-            DeclarationError: its keys are not known.
+            DeclarationError: its keys are unknown.
         """
         unknown = [name for name in self.model.views if name not in views]
         if unknown and not self.keys:
@@ -93,20 +93,20 @@ def predictions_view(
     tags: Sequence[str] = (),
     version: int = 1,
 ) -> PredictionsView:
-    """Declare a view of what `asgard batch-predict` publishes for a model: its predictions, and who made them.
+    """Declare a view of a model's predictions, with the model version, as `asgard batch-predict` publishes them.
 
-    Of each entity the newest prediction counts: what the newest run over all entities left, and what was predicted
-    since. Whom that run did not predict any more is not in the view.
+    The latest prediction of each entity counts: from the latest run over all entities, or from a later run. Entities
+    missing from the latest run over all entities are not in the view.
 
     Args:
-        name: of the view.
-        model: whose predictions.
-        keys: columns that name an entity, where the pipeline does not declare the model's views.
-        ttl: how long a prediction counts after the moment as of which its features were known.
+        name: name of the view.
+        model: the model whose predictions are read.
+        keys: columns that name an entity; required if the pipeline does not declare the model's views.
+        ttl: how long a prediction counts after the as-of time of its features.
         online, codec, owner, description, tags, version: as in `feature_view`.
 
     Raises:
-        DeclarationError: it can't work; the message names the view and what to change.
+        DeclarationError: the declaration can't work; the message names the view and what to change.
     """
     return PredictionsView(
         check_identifier(name, "name of a predictions view"),

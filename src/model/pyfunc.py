@@ -1,7 +1,7 @@
-"""MLflow's door to an artifact: `mlflow.pyfunc.load_model` and `spark_udf` find it by the `MLmodel` file.
+"""MLflow's loader for an artifact: `mlflow.pyfunc.load_model` and `spark_udf` find it through the `MLmodel` file.
 
-MLflow hands over a folder and nothing to hold it against, so this door only sees that the files fit their own
-manifest. Asgard itself goes through `Artifact.read`, with the SHA-256 that the registry keeps.
+MLflow passes a folder and no digest, so this loader can only verify the files against their own manifest. Asgard
+itself calls `Artifact.read`, with the SHA-256 from the registry.
 """
 
 from pathlib import Path
@@ -25,13 +25,13 @@ def _load_pyfunc(data_path: str) -> "Loaded":
 
 
 class Loaded:
-    """What `mlflow.pyfunc` calls."""
+    """The model object that `mlflow.pyfunc` calls."""
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
 
     def predict(self, rows: "pd.DataFrame", params: dict[str, Any] | None = None) -> "np.ndarray[Any, Any]":
-        """Predictions of a DataFrame's rows; its columns are found by name."""
+        """Predict a DataFrame's rows; its columns are found by name."""
         import pyarrow as pa
 
         names = list(self._predictor.signature.names)

@@ -1,8 +1,8 @@
-"""The registry of models: MLflow's, with versions, stages and digests that hold.
+"""The registry of models: MLflow's registry, plus versions, stages and digests that can't be overwritten.
 
-MLflow's tags and aliases are overwritten by whoever writes last. So every move is a transition in a ledger that takes
-each number once (`ledger/ledger_run.py`, `ledger/transitions.py`), checked by rules without I/O (`lifecycle.py`); tags
-and aliases follow it, and the tags with a version's facts are held against a digest in it (`ledger/registered.py`).
+The last writer overwrites MLflow's tags and aliases. So every move is a transition in a ledger that accepts each number
+once (`ledger/ledger_run.py`, `ledger/transitions.py`), checked by rules without I/O (`lifecycle.py`). Tags and aliases
+follow the ledger, and the tags with a version's facts are verified against a digest in it (`ledger/registered.py`).
 """
 
 import tempfile
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 
 _LONGEST_TAG = 100_000
 Audit = Callable[[ModelVersion], Sequence[str]]
-"""What is wrong with the published data that a version is bound to."""
+"""Returns the problems with the published data that a version is bound to."""
 _Signatures = dict[str, "Signature | None"]
-"""Signatures that were fetched already, by the SHA-256 of their version."""
+"""Signatures already fetched, by the SHA-256 of their version."""
 
 
 class Registry:
-    """The door to MLflow's registry.
+    """Asgard's access to MLflow's registry.
 
     Args:
-        settings: which MLflow, and who moves.
-        client: of that MLflow.
+        settings: name the MLflow server and the user who moves versions.
+        client: client of that MLflow server.
     """
 
     def __init__(self, settings: Settings, client: "MlflowClient") -> None:
@@ -56,8 +56,8 @@ class Registry:
         """The registry that the settings name.
 
         Raises:
-            SettingsError: they name none.
-            ServiceUnreachableError: it does not answer.
+            SettingsError: the settings name no registry.
+            ServiceUnreachableError: the registry does not answer.
         """
         return cls(settings, connect(settings))
 
@@ -73,7 +73,7 @@ class Registry:
         return sorted(names)
 
     def model(self, name: str) -> RegisteredModel:
-        """A model with its versions; what MLflow shows of it is put right on the way, if a mover died.
+        """A model with its versions; also repairs MLflow's tags and aliases if a killed process left them outdated.
 
         Raises:
             UsageError: there is no such model.
@@ -81,18 +81,18 @@ class Registry:
         return self._open(name)[1]
 
     def versions(self, name: str) -> tuple[ModelVersion, ...]:
-        """A model's versions, oldest first, but for damaged ones; see `model`."""
+        """A model's versions, oldest first, without damaged ones; see `model`."""
         return self.model(name).versions
 
     def find(self, text: str) -> ModelVersion:
-        """One version, as a person names it.
+        """Find one version by the name that a person gives.
 
         Args:
-            text: `churn@1.2.0`, `churn@production` (also staging), `churn@latest`, or `churn`: the one in Production,
-                or else the newest.
+            text: `churn@1.2.0`, `churn@production` (also staging), `churn@latest`, or `churn`: the version in
+                Production, or else the latest.
 
         Raises:
-            UsageError: there is no such model, version or stage; or the stage has none, or several.
+            UsageError: the model, version or stage does not exist; or the stage has no version, or several.
             ArtifactError: its metrics or its binding are not those that were registered.
         """
         name, what = split_name(text)
@@ -110,22 +110,22 @@ class Registry:
         why: str = "",
         hold: Callable[[Version], None] = lambda _version: None,
     ) -> ModelVersion:
-        """Take a trained model into the registry, in stage None.
+        """Register a trained model, in stage None.
 
         Args:
             name: of the model.
-            folder: of its artifact, with its manifest.
-            run_id: MLflow's run that trained it.
+            folder: folder of its artifact, with its manifest.
+            run_id: the MLflow run that trained it.
             binding: what it was made from.
             metrics: of its test.
-            bump: `major`, `minor`, `patch` or a version; by default what the differences ask for.
+            bump: `major`, `minor`, `patch` or a version; by default what the changes require.
             why: in words.
-            hold: keeps what the version needs; called with its number before that is taken.
+            hold: holds the data that the version needs; called with the version number before the number is taken.
 
         Raises:
-            ArtifactError: the folder is not what its manifest says.
-            UsageError: the model takes code that nobody else has; or the version that was asked for does not come after
-                the newest.
+            ArtifactError: the folder does not match its manifest.
+            UsageError: the model needs code that other processes can't import; or the requested version does not come
+                after the latest.
             ServiceError: MLflow failed.
         """
         from asgard.model.artifacts.artifact import MANIFEST, Artifact, hash_of, require_portable
@@ -137,8 +137,8 @@ class Registry:
         for tag, value in tags.items():
             if len(value) > _LONGEST_TAG:
                 raise UsageError(
-                    f"What {name} is bound to takes {len(value):,} characters (tag {tag}), and MLflow keeps 100,000.",
-                    hint="Keep the details of its training in a file of its run.",
+                    f"What {name} is bound to has {len(value):,} characters (tag {tag}); MLflow keeps at most 100,000.",
+                    hint="Keep the details of the training in a file of its run.",
                 )
         run = ledger_run.find_or_create(self.client, self.settings, name)
         with in_words(self.settings):
@@ -177,23 +177,23 @@ class Registry:
         gates: Sequence[Gate] = (),
         audit: Audit = lambda _version: (),
     ) -> Move:
-        """Promote or archive a version; a version that is there already stays, and that is said.
+        """Promote or archive a version; if it is already in that stage, nothing changes and the result reports it.
 
         Args:
             name: of the model.
-            version: to move.
+            version: the version to move.
             to: its new stage.
             why: in words.
-            expect: the version that is in Production as the caller saw it, or `none`; "" for any.
-            gates: asked before a promotion, in vain where it would be illegal.
-            audit: what is wrong with the data of the version, for the gates.
+            expect: the version in Production as the caller saw it, or `none`; "" for any.
+            gates: called before a promotion; not called if the move is illegal.
+            audit: returns problems with the version's data, for the gates.
 
         Raises:
-            UsageError: there is no such version, or no rule allows the move.
+            UsageError: the version does not exist, or no rule allows the move.
             PromotionRefusedError: a gate refuses.
-            ConflictError: somebody else moved what this move starts from.
+            ConflictError: somebody else changed the stages that this move depends on.
             ArtifactError: a byte of the version's files differs from its manifest, or its metrics or binding from what
-                was registered. Archived it can be all the same.
+                was registered. Such a version can still be archived.
         """
         run, model = self._open(name)
         current = model.look(str(version))
@@ -218,26 +218,26 @@ class Registry:
         expect: str = "",
         prepare: Callable[[ModelVersion], None] = lambda _version: None,
     ) -> Move:
-        """Bring an archived version back to Production, after every byte of it was verified.
+        """Move an archived version back to Production, after verifying all of its bytes.
 
         Args:
             name: of the model.
-            to: the version; None for the one that left Production last.
+            to: the version; None for the version that left Production last.
             why: in words.
-            expect: as of `move`.
-            prepare: holds and verifies the feature snapshot of the version, or raises.
+            expect: as in `move`.
+            prepare: holds and verifies the version's feature snapshots, or raises.
 
         Raises:
-            UsageError: there is none to go back to.
+            UsageError: the model has no version to go back to.
             ArtifactError: a byte of its files differs from its manifest, or its facts from what was registered.
-            ConflictError: somebody else moved what this starts from.
+            ConflictError: somebody else changed the stages that this rollback depends on.
         """
         run, model = self._open(name)
         version = to or model.ledger.predecessor
         if version is None:
             raise UsageError(
                 f"Model {name} has no version to go back to.",
-                hint="A rollback brings back an archived version that was in Production before.",
+                hint="A rollback restores an archived version that was in Production before.",
             )
         current = model.version(version)
         if current.stage is Stage.PRODUCTION:
@@ -250,10 +250,10 @@ class Registry:
         return Move(replace(current, stage=Stage.PRODUCTION), entry, archived)
 
     def download(self, version: ModelVersion, folder: Path) -> "Artifact":
-        """Fetch the files of a version into a new folder, and verify each of their bytes.
+        """Download the files of a version into a new folder, and verify all of their bytes.
 
         Raises:
-            ArtifactError: one differs from the manifest, is missing, or should not be there.
+            ArtifactError: a file differs from the manifest, is missing, or is not in the manifest.
             ServiceError: MLflow failed.
         """
         with in_words(self.settings):
@@ -270,8 +270,8 @@ class Registry:
     def _open(self, name: str) -> tuple[LedgerRun, RegisteredModel]:
         run = ledger_run.find(self.client, self.settings, name)
         if run is None:
-            names = ", ".join(self.names()) or "none yet: `asgard train` registers"
-            raise UsageError(f"There is no model {name!r}.", hint=f"There is: {names}.")
+            names = ", ".join(self.names()) or "none yet; `asgard train` registers one"
+            raise UsageError(f"There is no model {name!r}.", hint=f"Registered models: {names}.")
         return run, self._model(run)
 
     def _model(self, run: LedgerRun) -> RegisteredModel:
@@ -303,7 +303,7 @@ class Registry:
         )
 
     def _signature(self, version: ModelVersion) -> "Signature | None":
-        """What a version takes and gives; None if its files can't be trusted, which must not keep a better one out."""
+        """A version's signature; None if its files can't be trusted, which must not block a better version."""
         try:
             return self.artifact(version).spec.signature
         except ArtifactError:

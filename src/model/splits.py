@@ -1,4 +1,4 @@
-"""Splitting labels by time: what a model learns from, and what it is judged by."""
+"""Split labels by time into those to train on and those to test on."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Split:
-    """Which rows are for what.
+    """Which rows are for training and which for the test.
 
     Attributes:
         train, test: one flag for each row; a row may be in neither.
         test_from: the first moment of the test.
-        left_out: rows whose outcome was not known when the test begins.
+        left_out: number of rows left out because their outcome was not yet known when the test begins.
     """
 
     train: "np.ndarray[Any, Any]"
@@ -29,11 +29,11 @@ class Split:
 
 @dataclass(frozen=True)
 class TimeSplit:
-    """The test is what came last.
+    """A split whose test is the latest labels.
 
     Attributes:
-        test_from: its first moment; or
-        test_share: how much of the labels it is, about: labels of one moment stay together.
+        test_from: first moment of the test; None if test_share is given.
+        test_share: approximate share of the labels in the test: labels of one moment stay together.
         outcome_after: how long after its time a label's outcome becomes known.
     """
 
@@ -45,7 +45,7 @@ class TimeSplit:
         """Split rows by their times (UTC).
 
         Raises:
-            UsageError: nothing would be left for training, or for the test.
+            UsageError: the training or the test would have no rows.
         """
         begin = self.test_from or self._quantile(times)
         test = (times >= begin).to_numpy()
@@ -54,12 +54,12 @@ class TimeSplit:
             raise UsageError(
                 f"Of {len(times):,} labels from {times.min()} to {times.max()}, {int(train.sum()):,} are for training "
                 f"and {int(test.sum()):,} for the test, which begins at {begin.isoformat()}.",
-                hint="Move test_from or test_share, or bring labels of more moments.",
+                hint="Change test_from or test_share, or add labels of more moments.",
             )
         return Split(train, test, begin, int(len(times) - train.sum() - test.sum()))
 
     def _quantile(self, times: "pd.Series[Any]") -> datetime:
-        """The moment from which on about the wanted share of rows lies, never the first of all."""
+        """The moment from which on about the wanted share of rows follows; never the very first moment."""
         import pandas as pd
 
         ordered = times.sort_values(ignore_index=True)

@@ -1,7 +1,7 @@
-"""Prediction on Spark: a function for anyone's own query, and whole frames for the jobs. The same numbers either way.
+"""Prediction on Spark: a function for users' queries, and whole frames for the jobs. Both give the same numbers.
 
-A model's verified bytes are broadcast; each Python worker verifies them once more, against a SHA-256 that came with the
-task and not with the bytes, loads them once, and scores each Arrow batch with as many threads as the task has cores.
+A model's verified bytes are broadcast. Each Python worker verifies them again, against a SHA-256 that came with the
+task, not with the bytes, loads them once, and scores each Arrow batch with as many threads as the task has cores.
 """
 
 import time
@@ -21,30 +21,30 @@ PredictUdf = Callable[..., "Column"]
 
 
 def predict_udf(model: "Artifact | str", spark: "SparkSession | None" = None) -> PredictUdf:
-    """A function of columns that predicts, for any query.
+    """Make a function of columns that predicts, for any query.
 
-    It is called with the features in the signature's order (columns or their names), with one struct that has them by
-    name, or with nothing: then they are the query's columns of these names.
+    The function takes the features in the signature's order (columns or their names), one struct that has them by
+    name, or nothing: then it reads the query's columns of these names.
 
     Args:
-        model: a registered version, such as `churn@1.2.0` or `churn@production` in the registry that this process's
+        model: a registered version, such as `churn@1.2.0` or `churn@production`, in the registry that this process's
             settings name; or an artifact.
-        spark: where it will run; the active session by default.
+        spark: the session that it will run on; the active session by default.
 
     Returns:
-        the function; it gives a double (the probability of the second class, or the value), or an array of doubles
+        The function; it returns a double (the probability of the second class, or the value), or an array of doubles
         (the probability of each class).
 
     Raises:
-        ArtifactError: the model's files are not those that were registered.
-        UsageError: no session is active, or there is no such version.
+        ArtifactError: the model's files differ from those that were registered.
+        UsageError: no session is active, or the version does not exist.
         ServiceUnreachableError: MLflow does not answer.
     """
     from pyspark.sql import SparkSession
 
     session = spark or SparkSession.getActiveSession()
     if session is None:
-        raise UsageError("There is no active Spark session.", hint="Make one first, or hand it over.")
+        raise UsageError("There is no active Spark session.", hint="Create one first, or pass it as `spark`.")
     artifact = _registered(model) if isinstance(model, str) else model
     function = _function(session, artifact)
 
@@ -63,7 +63,7 @@ def _registered(text: str) -> Artifact:
 
 
 def _function(session: "SparkSession", artifact: Artifact, *, timed: bool = False) -> Any:
-    """The Arrow UDF; timed, it gives structs of the prediction and, in each batch's first row, the batch's seconds."""
+    """The Arrow UDF; if timed, it returns structs of the prediction and, in each batch's first row, its seconds."""
     import pyarrow as pa
     from pyspark.sql.pandas.functions import arrow_udf
 
@@ -90,7 +90,7 @@ def score_frame(
     output: str = "prediction",
     seconds: str | None = None,
 ) -> "DataFrame":
-    """Rows with their prediction.
+    """Add predictions to rows.
 
     Args:
         frame: rows with the signature's columns.
@@ -98,14 +98,15 @@ def score_frame(
         keep: columns of the frame to keep beside the prediction.
         output: name of the prediction's column: double (the probability of the second class, or the value), or
             array<double> (the probability of each class).
-        seconds: name of one more column: in the first row of each Arrow batch how long scoring it took, else null.
+        seconds: name of one more column: in the first row of each Arrow batch, the seconds that scoring it took; else
+            null.
 
     Raises:
-        UsageError: the frame lacks columns, has them in other types, or has the output already.
-        ArtifactError: the model's files are not those that were registered.
+        UsageError: the frame lacks columns, has them with other types, or already has the output column.
+        ArtifactError: the model's files differ from those that were registered.
     """
     _require(frame, artifact, keep, output)
-    # Were it deterministic, a later filter would predict again.
+    # If the function were deterministic, a later filter would predict again.
     function = _function(frame.sparkSession, artifact, timed=seconds is not None).asNondeterministic()
     scored = _selected(frame, keep, function(*map(_column, artifact.spec.signature.names)), output)
     if seconds is None:
@@ -115,7 +116,7 @@ def score_frame(
 
 
 def _shipped(spark: "SparkSession", artifact: Artifact) -> Callable[[], Predictor]:
-    """What gives the predictor in a worker: the bytes are broadcast, what they must hash to goes with the task."""
+    """A function that returns the predictor in a worker: the bytes are broadcast, the task has their expected hash."""
     broadcast: Broadcast[Artifact] = spark.sparkContext.broadcast(artifact)
     expected, threads = artifact.sha256, int(spark.sparkContext.getConf().get("spark.task.cpus", "1") or "1")
     return lambda: cached(broadcast.value, expected, threads=threads)
@@ -132,7 +133,7 @@ def _arguments(names: Sequence[str], columns: "Sequence[Column | str]") -> "list
     if len(given) != len(names):
         raise UsageError(
             f"The model takes {len(names)} columns ({', '.join(names)}), {len(given)} were given.",
-            hint="Give all of them in this order, one struct with them, or none to take them by name.",
+            hint="Pass all of them in this order, one struct with them, or nothing to read them by name.",
         )
     return given
 

@@ -1,4 +1,4 @@
-"""A model's version as others see it: `churn@1.2.0`, what it was made from, and where it is in its life."""
+"""A model's version as other modules use it: `churn@1.2.0`, its binding and its stage."""
 
 import hashlib
 import json
@@ -12,19 +12,19 @@ from asgard.common.names import CommitHash, SnapshotId, TableName, check_identif
 from asgard.model.lifecycle import Stage, Version
 
 BINDING, METRICS = "asgard.binding", "asgard.metrics"
-"""Tags of a version that Asgard reads: all of its binding, and the metrics of its test."""
+"""Tags of a version that Asgard reads: its whole binding, and the metrics of its test."""
 TRAINER = "trainer"
-"""The detail of a binding that has what the trainer told."""
+"""The detail of a binding that contains the trainer's details."""
 ON_DEMAND_CODE = "on_demand_code"
-"""The detail of a binding that has the digest of each on-demand feature's code."""
+"""The detail of a binding that contains the digest of each on-demand feature's code."""
 
 
 @dataclass(frozen=True)
 class BoundView:
-    """A feature view, and the published state of its table, that a version learned from.
+    """A feature view, and the published state of its table, that a version was trained on.
 
     Attributes:
-        declared: the view as it was declared then, as `FeatureView.from_json` reads it; None if nobody noted it.
+        declared: the view as it was declared then, as `FeatureView.from_json` reads it; None if it was not recorded.
     """
 
     view: str
@@ -43,7 +43,7 @@ class BoundView:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "BoundView":
-        """What `to_json` gave; more than that is left out."""
+        """Read what `to_json` returned; unknown keys are ignored."""
         return cls(
             view=str(raw["view"]),
             version=int(raw["version"]),
@@ -58,14 +58,14 @@ class BoundView:
 
 @dataclass(frozen=True)
 class Binding:
-    """What a version was made from, and what was demanded of it.
+    """What a version was made from, and the bounds that its metrics must keep.
 
     Attributes:
-        views: that it learned from, each at its snapshot.
+        views: the views that it was trained on, each at its snapshot.
         code_version: commit of the code that trained it.
-        dirty: whether files differed from that commit.
+        dirty: whether any file differed from that commit.
         minimum, maximum: bounds of its metrics, as declared.
-        details: whatever else its training recorded: labels, split, digests of the data, environment.
+        details: everything else that its training recorded: labels, split, digests of the data, environment.
     """
 
     views: tuple[BoundView, ...] = ()
@@ -82,13 +82,13 @@ class Binding:
 
     @property
     def commits(self) -> tuple[CommitHash, ...]:
-        """The commits that have what was read: the views' tables, and the labels if they were in one."""
+        """The commits that contain what was read: the views' tables, and the labels if they were in a table."""
         labels = self.details.get("labels", {}).get("commit")
         return tuple(dict.fromkeys((*(each.commit for each in self.views), *((CommitHash(labels),) if labels else ()))))
 
     @property
     def trainer_details(self) -> Mapping[str, Any]:
-        """What the trainer told of its training, by name; see `FitResult`."""
+        """The trainer's details, by name; see `FitResult`."""
         details: Mapping[str, Any] = self.details.get(TRAINER, {})
         return details
 
@@ -98,7 +98,7 @@ class Binding:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "Binding":
-        """What `to_json` gave."""
+        """Read what `to_json` returned."""
         return cls(**{**raw, "views": tuple(BoundView.from_json(each) for each in raw.get("views", ()))})
 
 
@@ -107,12 +107,12 @@ class ModelVersion:
     """One version of a model.
 
     Attributes:
-        mlflow_version: MLflow's own number of it.
-        run_id: MLflow's run that trained it.
+        mlflow_version: MLflow's number of the version.
+        run_id: the MLflow run that trained it.
         created, created_by: when and by whom it was registered.
-        sha256: of its manifest, as the ledger has it.
-        metrics: of its test.
-        problem: why binding and metrics can't be believed; then both are empty. "": they are as they were registered.
+        sha256: digest of its manifest, from the ledger.
+        metrics: metrics of its test.
+        problem: why binding and metrics can't be trusted; both are then empty. "": they are as registered.
     """
 
     name: str
@@ -139,7 +139,7 @@ class ModelVersion:
 
 
 def finite(value: Any) -> Any:
-    """A value as JSON can say it: numbers that are none, or endless, are null."""
+    """A value that JSON can represent: NaN and infinity become null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
@@ -148,7 +148,7 @@ def finite(value: Any) -> Any:
 
 
 def facts_tags(binding: Binding, metrics: Mapping[str, float]) -> dict[str, str]:
-    """What a version was made from and how good it is, as tags; those but `BINDING` and `METRICS` are for people."""
+    """A version's binding and metrics as tags; all tags except `BINDING` and `METRICS` are for people."""
     return {
         "feature.table": ",".join(map(str, binding.tables)),
         "feature.snapshot_id": ",".join(map(str, binding.tables.values())),
@@ -160,25 +160,25 @@ def facts_tags(binding: Binding, metrics: Mapping[str, float]) -> dict[str, str]
 
 
 def facts_sha256(tags: Mapping[str, str]) -> str:
-    """The digest of the two tags that Asgard reads, as the ledger keeps it; a missing tag is not an empty one."""
+    """The digest, kept in the ledger, of the two tags that Asgard reads; a missing tag differs from an empty one."""
     return hashlib.sha256(json.dumps([tags.get(BINDING), tags.get(METRICS)]).encode()).hexdigest()
 
 
 def split_name(text: str) -> tuple[str, str]:
-    """Take `churn@1.2.0`, `churn@production` or `churn` apart: the model's name, and what comes after the @.
+    """Split `churn@1.2.0`, `churn@production` or `churn` into the model's name and what comes after the @.
 
     Raises:
-        UsageError: the name can't be a model's.
+        UsageError: the name is not a valid model name.
     """
     name, _, what = text.partition("@")
     return check_identifier(name, "name of a model"), what
 
 
 def require_version(text: str) -> tuple[str, Version]:
-    """The model and version of `churn@1.2.0`.
+    """Read the model and the version of `churn@1.2.0`.
 
     Raises:
-        UsageError: it does not name a version.
+        UsageError: the text does not name a version.
     """
     name, what = split_name(text)
     if not what:

@@ -1,1 +1,1 @@
-"""A model's files: their formats, signature, segments and environment, and what they promise."""
+"""A model's files: their formats, manifest, signature, segments and environment."""

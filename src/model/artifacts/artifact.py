@@ -1,11 +1,11 @@
-"""A model's files and their SHA-256 manifest: what is loaded is exactly what was verified, byte for byte.
+"""A model's files and their SHA-256 manifest: the loaded bytes are exactly the verified ones.
 
-An artifact is a folder. Beside the model's own file it holds `asgard/model.json` (what the model is),
-`asgard/manifest.json` (the SHA-256 of every other file), and what MLflow's doors need: `MLmodel`, `requirements.txt`,
-`code/asgard` and so on (`mlflow_folder.py`). The SHA-256 of the manifest stands for all of them, and is what the
-registry keeps.
+An artifact is a folder. Beside the model's own file it contains `asgard/model.json` (the model's properties),
+`asgard/manifest.json` (the SHA-256 of every other file), and the files that MLflow needs: `MLmodel`,
+`requirements.txt`, `code/asgard` and so on (`mlflow_folder.py`). The SHA-256 of the manifest covers all of them; the
+registry keeps it.
 
-Files are read once; the bytes that were hashed are those that are loaded, so nothing can change in between.
+Files are read once, and the bytes that were hashed are loaded, so nothing can change in between.
 """
 
 import hashlib
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 MANIFEST = "asgard/manifest.json"
 SPEC = "asgard/model.json"
-_HINT = "Someone changed the files after they were registered: look who can write there; restore or train again."
+_HINT = "The files changed after they were registered: check who can write there; restore them or train again."
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a model is.
+    """A model's properties.
 
     Attributes:
         name: of the model.
-        format: of its file.
-        signature: what it takes and gives.
-        trained_with: version of Python and of each library.
+        format: format of its file.
+        signature: its inputs and outputs.
+        trained_with: versions of Python and of each library.
         seed: with which everything was drawn.
-        params: the trainer's; what JSON can say.
+        params: the trainer's parameters, as JSON values.
     """
 
     name: str
@@ -57,7 +57,7 @@ class ModelSpec:
         return FILES[self.format]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values, for `from_json`."""
+        """Plain values, for `from_json`."""
         return {
             "name": self.name,
             "format": str(self.format),
@@ -70,7 +70,7 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "ModelSpec":
-        """What `to_json` gave."""
+        """Read what `to_json` returned."""
         return cls(
             content["name"],
             Format(content["format"]),
@@ -86,9 +86,9 @@ class Artifact:
     """A model's files in memory; it can be pickled and sent to executors.
 
     Attributes:
-        spec: what the model is, as `asgard/model.json` says.
-        files: content by path, the manifest too.
-        sha256: of the manifest.
+        spec: the model's properties, from `asgard/model.json`.
+        files: content by path, including the manifest.
+        sha256: digest of the manifest.
     """
 
     spec: ModelSpec
@@ -103,11 +103,11 @@ class Artifact:
         example: "pd.DataFrame | None" = None,
         segments: Mapping[str, bytes] | None = None,
     ) -> "Artifact":
-        """The artifact of a newly trained model.
+        """Build the artifact of a newly trained model.
 
         Args:
-            spec: what it is.
-            content: of its file, as `dumping.dump` gives it.
+            spec: the model's properties.
+            content: bytes of its file, from `dumping.dump`.
             example: some rows of the input, for MLflow's pages.
             segments: content of the segments' models by path.
         """
@@ -119,29 +119,29 @@ class Artifact:
 
     @classmethod
     def read(cls, folder: Path, expected_sha256: str) -> "Artifact":
-        """Read a folder and hold every byte of it against the manifest, and the manifest against its SHA-256.
+        """Read a folder, and verify all of its files against the manifest, and the manifest against its SHA-256.
 
-        What MLflow writes beside a model's files (`mlflow_folder.is_mlflows_own`) is not read, and not kept.
+        Files that MLflow writes beside a model's (`mlflow_folder.is_mlflows_own`) are not read, and not kept.
 
         Args:
-            folder: where the files are.
-            expected_sha256: of the manifest, from where nobody who can write the folder can write.
+            folder: the folder with the files.
+            expected_sha256: digest of the manifest, from a place that nobody who can write to the folder can change.
 
         Raises:
-            ArtifactError: a file was changed, is missing, or is one too many; the first of them is named.
+            ArtifactError: a file was changed, is missing, or is not in the manifest; the message names the first one.
         """
         files = read_files(folder)
         _verify(files, expected_sha256, f"in {folder}")
         return cls(_spec_of(files), files, expected_sha256)
 
     def save(self, folder: Path) -> Path:
-        """Write the files into a folder that is not there yet, or empty.
+        """Write the files into a new or empty folder.
 
         Raises:
-            ArtifactError: there are files already.
+            ArtifactError: the folder contains files.
         """
         if folder.exists() and any(folder.iterdir()):
-            raise ArtifactError(f"{folder} is not empty.", hint="Name a folder that is not there yet.")
+            raise ArtifactError(f"{folder} is not empty.", hint="Choose a new folder.")
         for path, content in self.files.items():
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -149,30 +149,30 @@ class Artifact:
         return folder
 
     def verified(self, expected_sha256: str | None = None) -> "Artifact":
-        """The same, after its bytes in memory were held against the manifest once more.
+        """Verify the bytes in memory against the manifest again, and return the artifact.
 
         Args:
-            expected_sha256: known from elsewhere than these bytes; by default the artifact's own.
+            expected_sha256: digest from another source than these bytes; by default the artifact's own.
 
         Raises:
-            ArtifactError: they differ; the first file that does is named.
+            ArtifactError: a file differs; the message names the first one.
         """
         _verify(self.files, expected_sha256 or self.sha256, f"of model {self.spec.name}")
         if _spec_of(self.files) != self.spec:
-            raise ArtifactError(f"{SPEC} of model {self.spec.name} says something else than its artifact.", hint=_HINT)
+            raise ArtifactError(f"{SPEC} of model {self.spec.name} differs from its artifact.", hint=_HINT)
         return self
 
     @property
     def content(self) -> bytes:
-        """Of the model's own file."""
+        """Bytes of the model's own file."""
         return self.files[self.spec.file]
 
 
 def require_portable(artifact: Artifact) -> None:
-    """Refuse an artifact that takes code which only the process that made it has; see `pickled.require_portable`.
+    """Refuse an artifact that needs code that only the training process has; see `pickled.require_portable`.
 
     Raises:
-        UsageError: it names the classes.
+        UsageError: the artifact needs such code; the message names the classes.
     """
     for path, content in artifact.files.items():
         format = format_of_file(path)
@@ -181,7 +181,7 @@ def require_portable(artifact: Artifact) -> None:
 
 
 def _needs_of(models: Mapping[str, bytes]) -> set[str]:
-    """Distributions that the predictions of models need, by their files' names and contents."""
+    """Distributions that predictions of the models need, by the names and contents of their files."""
     formats = {path: format_of_file(path) for path in models}
     needs = {need for format in formats.values() for need in NEEDS.get(format or Format.SEGMENTS, ())}
     return needs.union(
@@ -195,10 +195,10 @@ def hash_of(content: bytes) -> str:
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder but MLflow's own, read once, by its path there.
+    """Read every file below a folder once, except MLflow's own, by its path in the folder.
 
     Raises:
-        ArtifactError: there is no such folder, or something in it is neither file nor folder (a link, a pipe).
+        ArtifactError: the folder does not exist, or contains something other than files and folders (a link, a pipe).
     """
     if not folder.is_dir():
         raise ArtifactError(f"There is no model in {folder}.", hint="Download the version again.")
@@ -220,7 +220,7 @@ def _content(path: Path) -> bytes:
                 return file.read()
     except OSError as error:
         raise ArtifactError(f"{path} of a model can't be read: {error.strerror}.", hint=_HINT) from error
-    raise ArtifactError(f"{path} of a model is no file.", hint=_HINT)
+    raise ArtifactError(f"{path} of a model is not a file.", hint=_HINT)
 
 
 def _verify(files: Mapping[str, bytes], expected_sha256: str, where: str) -> None:
@@ -249,4 +249,4 @@ def _spec_of(files: Mapping[str, bytes]) -> ModelSpec:
     try:
         return ModelSpec.from_json(json.loads(files[SPEC]))
     except (KeyError, ValueError, TypeError) as error:
-        raise ArtifactError(f"{SPEC} can't be read: {error!r}.", hint="It was made by another Asgard.") from error
+        raise ArtifactError(f"{SPEC} can't be read: {error!r}.", hint="Another version of Asgard made it.") from error

@@ -1,7 +1,7 @@
-"""The `asgard/__init__.py` that lies beside a model, with the modules that score it, for MLflow's tools.
+"""The `asgard/__init__.py` that is stored with a model, and the modules that score it, for MLflow's tools.
 
-MLflow puts the folder first on the path of whoever loads the model. If an Asgard is installed there, that one counts:
-these files have no pipelines, no jobs, and may be older.
+MLflow puts the folder first on the import path of the process that loads the model. An Asgard that is installed there
+takes precedence: the bundled files contain no pipelines or jobs, and may be older.
 """
 
 import sys
@@ -37,7 +37,7 @@ MODULES = (
     "model.scoring.segmented",
     "model.scoring.single_model",
 )
-"""What `asgard.model.pyfunc` needs, for every format; a test runs each format with these alone."""
+"""The modules that `asgard.model.pyfunc` needs for all formats; a test runs each format with only these."""
 FOLDER = "code"
 _PACKAGES = ("common", "model", "model.artifacts", "model.mlflow_access", "model.scoring")
 
@@ -54,7 +54,7 @@ def files() -> dict[str, bytes]:
 
 
 def _installed() -> ModuleSpec | None:
-    """The Asgard that lies elsewhere than beside a model."""
+    """The installed Asgard, as opposed to one bundled with a model."""
     own = Path(__file__).resolve().parents[1]
     elsewhere = [each for each in sys.path if Path(each).resolve() != own]
     for finder in sys.meta_path:

@@ -1,4 +1,4 @@
-"""A fitted model as the bytes of its file."""
+"""Turn a fitted model into the bytes of its file."""
 
 import io
 import pickle
@@ -17,7 +17,7 @@ from asgard.model.artifacts.formats import TRUSTED, Format, in_words, installed
 from asgard.model.artifacts.pickled import found_nowhere, modules_of
 
 _BY_PICKLE = (
-    "Use parts of scikit-learn only; or, if you trust who trains it, keep it as pickle: model(..., format='pickle')."
+    "Use only parts of scikit-learn; or, if you trust the people who train it, use pickle: model(..., format='pickle')."
 )
 
 
@@ -26,7 +26,7 @@ def _lightgbm(model: Any) -> bytes:
 
     booster = getattr(model, "booster_", model)
     if not isinstance(booster, lightgbm.Booster):
-        raise UsageError(f"{type(model).__name__} is no LightGBM model.", hint="Leave the format out.")
+        raise UsageError(f"{type(model).__name__} is not a LightGBM model.", hint="Leave the format out.")
     return booster.model_to_string().encode()  # type: ignore[no-any-return, unused-ignore]
 
 
@@ -36,21 +36,21 @@ def _skops(model: Any) -> bytes:
     foreign = _foreign_parts(model)
     if foreign:
         raise UsageError(
-            f"The model can't be kept as skops: it has parts that are not scikit-learn's, {', '.join(foreign)}.",
+            f"The model can't be kept as skops: it has parts from outside scikit-learn, {', '.join(foreign)}.",
             hint=_BY_PICKLE,
         )
     content: bytes = skops.io.dumps(model)
     odd = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
     if odd:
         raise UsageError(
-            f"The model can't be kept as skops: it is made of {', '.join(odd)}, which may run code when loaded.",
+            f"The model can't be kept as skops: it contains {', '.join(odd)}, which may run code when loaded.",
             hint=_BY_PICKLE,
         )
     return content
 
 
 def _foreign_parts(model: Any) -> list[str]:
-    """Estimators in a model of scikit-learn's, such as a step of a pipeline, that come from elsewhere."""
+    """Estimators in a scikit-learn model, such as a step of a pipeline, that come from other libraries."""
     if not hasattr(model, "get_params"):
         return []
     parts = [model, *model.get_params().values()]
@@ -71,7 +71,7 @@ def _torchscript(model: Any) -> bytes:
 
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r".*torch\.jit\.\w+` is deprecated")  # it works on, to PyTorch 3
+        warnings.filterwarnings("ignore", message=r".*torch\.jit\.\w+` is deprecated")  # still works, until PyTorch 3
         scripted = model if isinstance(model, torch.jit.ScriptModule) else torch.jit.script(model.eval())
         torch.jit.save(scripted, buffer)
     return buffer.getvalue()
@@ -86,7 +86,7 @@ def _pyfunc(model: Any) -> bytes:
 
 
 def _saved(model: Any, by_value: Sequence[ModuleType] = ()) -> bytes:
-    """An MLflow PythonModel's folder; what is of these modules is kept in it, and not looked for when it is loaded."""
+    """Save an MLflow PythonModel; code of the given modules is stored in it, and not imported when it is loaded."""
     import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
     from asgard.model.mlflow_access.mlflow_quiet import import_mlflow
@@ -103,9 +103,11 @@ def _saved(model: Any, by_value: Sequence[ModuleType] = ()) -> bytes:
 
 
 def _packed(folder: Path) -> bytes:
-    """A folder as one file, the same bytes for the same files."""
+    """Pack a folder into one file, deterministically."""
     if not (folder / "MLmodel").is_file():
-        raise UsageError(f"{folder} is no model folder of MLflow: it has no MLmodel.", hint="Save it by a flavour.")
+        raise UsageError(
+            f"{folder} is not an MLflow model folder: it has no MLmodel.", hint="Save it with an MLflow flavour."
+        )
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(each for each in folder.rglob("*") if each.is_file()):
@@ -125,15 +127,15 @@ _DUMPS: Mapping[Format, Callable[[Any], bytes]] = {
 
 
 def dump(model: Any, format: Format) -> bytes:
-    """A fitted model as the bytes of its file.
+    """Turn a fitted model into the bytes of its file.
 
     Args:
-        model: scikit-learn's, LightGBM's (Booster or wrapper), an ONNX ModelProto, a PyTorch module, an MLflow
-            PythonModel, or the path of a folder that any flavour of MLflow saved.
-        format: how it is kept.
+        model: a scikit-learn or LightGBM model (Booster or wrapper), an ONNX ModelProto, a PyTorch module, an MLflow
+            PythonModel, or the path of a folder that an MLflow flavour saved.
+        format: format of the file.
 
     Raises:
-        UsageError: the model can't be kept so.
+        UsageError: the model can't be kept in this format.
         EnvironmentSetupError: the format's library is not installed.
     """
     with installed(format), in_words(f"The model can't be kept as {format}", UsageError):

@@ -1,4 +1,4 @@
-"""What a model was trained with, so that it can be installed again: Python, and each distribution that was imported."""
+"""The Python version and the imported distributions that a model was trained with, to install them again."""
 
 import json
 import platform
@@ -12,7 +12,7 @@ from types import ModuleType
 
 
 def imported_versions() -> dict[str, str]:
-    """Python's version, and that of every distribution of which this process has imported a module."""
+    """Versions of Python and of every distribution of which this process has imported a module."""
     owners, candidates = _owners(tuple(sys.path)), defaultdict[str, set[str]](set)
     for top, files in _loaded_files().items():
         for name in owners.get(top, ()):
@@ -21,13 +21,13 @@ def imported_versions() -> dict[str, str]:
 
 
 def installed_versions(names: Iterable[str]) -> dict[str, str]:
-    """Python's version, and those of distributions as they are installed here; what is not installed is left out."""
+    """Versions of Python and of the named distributions as installed here, without those that are not installed."""
     versions = {canonical(name): each.version for name in names if (each := _installed(name)) and each.version}
     return {"python": platform.python_version()} | dict(sorted(versions.items()))
 
 
 def distributions_of(modules: Iterable[str]) -> frozenset[str]:
-    """Distributions that bring these modules; of those that nothing installed brings, none."""
+    """Installed distributions that contain these modules."""
     owners, distributions = _owners(tuple(sys.path)), set[str]()
     for module in modules:
         names = owners.get(module.partition(".")[0], ())
@@ -37,12 +37,12 @@ def distributions_of(modules: Iterable[str]) -> frozenset[str]:
 
 
 def is_installed(module: str) -> bool:
-    """Whether an installed distribution has this module among its files; of editable ones that is not known."""
+    """Whether an installed distribution lists this module among its files; unknown for editable installs."""
     return any(_brings(name, module) for name in _owners(tuple(sys.path)).get(module.partition(".")[0], ()))
 
 
 def differences(then: Mapping[str, str]) -> list[str]:
-    """What is installed in another version than then, or not any more, in words: Python too."""
+    """Distributions, and Python, whose installed version differs from then or that are missing now, in words."""
     now = installed_versions(then)
     return [
         f"{name} {version} -> {now.get(name, 'not installed')}"
@@ -52,23 +52,23 @@ def differences(then: Mapping[str, str]) -> list[str]:
 
 
 def not_from_an_index(names: Iterable[str]) -> frozenset[str]:
-    """Those of these distributions that were installed from a folder, a file or a repository: no index has them."""
+    """The distributions that were installed from a folder, a file or a repository, not from an index."""
     return frozenset(
         name for name in names if (distribution := _installed(name)) and _direct_url(distribution) is not None
     )
 
 
 def canonical(name: str) -> str:
-    """A distribution's name in the one spelling that all of its spellings are equal to (PEP 503)."""
+    """A distribution's normalized name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _loaded_files() -> dict[str, set[str]]:
-    """The files of this process's modules, by the first part of their names."""
+    """The files of this process's modules, by their top-level name."""
     owners: dict[str, set[str]] = {}
     for name, module in tuple(sys.modules.items()):
-        if issubclass(type(module), ModuleType):  # some that are none say that they are: cffi's
-            # Not by getattr: a lazy module would be imported by it.
+        if issubclass(type(module), ModuleType):  # some objects only claim to be modules: cffi's
+            # Not with getattr, which would import a lazy module.
             path = object.__getattribute__(module, "__dict__").get("__file__")
             owners.setdefault(name.partition(".")[0], set()).update([path] if isinstance(path, str) else [])
     return owners
@@ -76,12 +76,12 @@ def _loaded_files() -> dict[str, set[str]]:
 
 @cache
 def _owners(_search_path: tuple[str, ...]) -> Mapping[str, Collection[str]]:
-    """Names of distributions by the packages and modules that they bring."""
+    """Names of distributions by the packages and modules that they contain."""
     return {top: frozenset(names) for top, names in packages_distributions().items()}
 
 
 def _is_loaded(name: str, files: Collection[str]) -> bool:
-    """Whether one of these files is the distribution's: several may bring parts of one package."""
+    """Whether one of these files belongs to the distribution: several may contain parts of one package."""
     distribution = _installed(name)
     if distribution is None:
         return False
@@ -94,7 +94,7 @@ def _is_loaded(name: str, files: Collection[str]) -> bool:
 
 
 def _brings(name: str, module: str) -> bool:
-    """Whether a distribution has a module: several may bring parts of one package, such as `google`."""
+    """Whether a distribution contains a module: several may contain parts of one package, such as `google`."""
     distribution = _installed(name)
     record = distribution.read_text("RECORD") if distribution is not None else None
     path = module.replace(".", "/")
@@ -109,7 +109,7 @@ def _installed(name: str) -> Distribution | None:
 
 
 def _direct_url(distribution: Distribution) -> dict[str, Mapping[str, object]] | None:
-    """Where it was installed from, if not from an index (PEP 610)."""
+    """Where a distribution was installed from, if not from an index (PEP 610)."""
     content = distribution.read_text("direct_url.json")
     direct: dict[str, Mapping[str, object]] | None = json.loads(content) if content else None
     return direct

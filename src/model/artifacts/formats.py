@@ -1,4 +1,4 @@
-"""The formats that a fitted model is kept in, and what each needs."""
+"""The file formats of fitted models, and the libraries that each needs."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """How a model is kept."""
+    """The file format of a model."""
 
     LIGHTGBM = "lightgbm"
-    """LightGBM's own text."""
+    """LightGBM's text format."""
     SKOPS = "skops"
-    """scikit-learn, as data: only types that are known to be harmless are made of it."""
+    """scikit-learn, as data: loading creates only types that are known to be harmless."""
     PICKLE = "pickle"
-    """Any object with scikit-learn's methods; loading it runs what it says."""
+    """Any object with scikit-learn's methods; loading a pickle can run any code."""
     ONNX = "onnx"
-    """By ONNX Runtime, most often in 32-bit numbers."""
+    """Run by ONNX Runtime, usually in 32-bit numbers."""
     TORCHSCRIPT = "torchscript"
-    """By PyTorch."""
+    """Run by PyTorch."""
     PYFUNC = "pyfunc"
-    """Any other flavour, through MLflow."""
+    """Any other MLflow flavour."""
     SEGMENTS = "segments"
-    """A model for each segment, each in one of the other formats."""
+    """One model per segment, each in one of the other formats."""
 
 
 FILES = {
@@ -44,7 +44,7 @@ FILES = {
 
 
 def format_of_file(path: str) -> Format | None:
-    """The format of a model's file in an artifact, also of one segment's; None of other files."""
+    """The format of a model's file in an artifact, or of a segment's model; None for other files."""
     name = path.rpartition("/")[2]
     if path != name and not path.startswith("segments/"):
         return None
@@ -60,7 +60,7 @@ NEEDS = {
     Format.TORCHSCRIPT: (*_ALWAYS, "torch"),
     Format.PYFUNC: (*_ALWAYS, "mlflow", "pandas"),
 }
-"""Distributions that a model's predictions need, whatever its trainer imported."""
+"""Distributions that predictions of a format need, in addition to those that the trainer imported."""
 
 TRUSTED = (
     "collections.OrderedDict",
@@ -73,14 +73,14 @@ TRUSTED = (
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.tree._tree.Tree",
 )
-"""Types beside skops' own that a skops file may be made of: they only hold numbers."""
+"""Types that a skops file may contain in addition to skops' own trusted ones: they contain only numbers."""
 
 
 class Scorer(Protocol):
     """A loaded model."""
 
     def score(self, matrix: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-        """Predictions of at least one row.
+        """Predict one or more rows.
 
         Args:
             matrix: float64, rows x the signature's columns, nulls as NaN.
@@ -92,10 +92,10 @@ class Scorer(Protocol):
 
 
 def format_of(model: object) -> Format:
-    """How a fitted model is best kept, by its type; a library that it does not come from is not imported.
+    """Choose the format of a fitted model by its type, without importing libraries that it does not use.
 
     Raises:
-        UsageError: it is of no type that is known.
+        UsageError: the type is unknown.
     """
     if isinstance(model, Path):
         return Format.PYFUNC
@@ -112,27 +112,27 @@ def format_of(model: object) -> Format:
     if hasattr(model, "predict"):
         return Format.PICKLE
     raise UsageError(
-        f"{names[0]} is no model that can be kept.",
-        hint="Give one of scikit-learn, LightGBM, ONNX or TorchScript, or an MLflow PythonModel or model folder.",
+        f"{names[0]} is not a supported model type.",
+        hint="Use a model of scikit-learn, LightGBM, ONNX or TorchScript, or an MLflow PythonModel or model folder.",
     )
 
 
 @contextmanager
 def installed(format: Format) -> Iterator[None]:
-    """Say which extra brings the library of a format, where it is not installed."""
+    """Turn a failed import of a format's library into an error that names the extra to install."""
     try:
         yield
     except ImportError as error:
         extra = {Format.ONNX: "onnx", Format.TORCHSCRIPT: "torch"}.get(format, "model")
         raise EnvironmentSetupError(
-            f"A model of format {format} needs what is not installed: {error}.",
+            f"A model of format {format} needs a library that is not installed: {error}.",
             hint=installing(extra),
         ) from error
 
 
 @contextmanager
 def in_words(what: str, kind: type[AsgardError]) -> Iterator[None]:
-    """Raise what a format's library raises as an error of this kind."""
+    """Turn exceptions of a format's library into an error of this kind."""
     try:
         yield
     except (AsgardError, ImportError):
@@ -141,5 +141,5 @@ def in_words(what: str, kind: type[AsgardError]) -> Iterator[None]:
         first = (str(error).splitlines() or [""])[0]
         raise kind(
             f"{what}: {type(error).__name__}: {first}.",
-            hint="Was the model made for this format, and by these versions?",
+            hint="Was the model made for this format, and with these library versions?",
         ) from error

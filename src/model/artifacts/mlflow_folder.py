@@ -1,6 +1,6 @@
-"""The files that make an artifact a model folder of MLflow's, written by hand: `mlflow.pyfunc` and its UI read them.
+"""The files that make an artifact an MLflow model folder, for `mlflow.pyfunc` and its UI; written without MLflow.
 
-`MLmodel` is YAML, of which JSON is a part.
+`MLmodel` is YAML, which includes JSON.
 """
 
 import json
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 MODEL, REQUIREMENTS, EXAMPLE = "MLmodel", "requirements.txt", "input_example.json"
 CONDA, PYTHON_ENV = "conda.yaml", "python_env.yaml"
 TRAINED_WITH = "asgard/trained_with.txt"
-"""All that the trainer had imported, as requirements; `requirements.txt` has what predictions need."""
+"""Requirements for everything that the trainer had imported; `requirements.txt` lists what predictions need."""
 REGISTERED = "registered_model_meta"
-"""What MLflow writes into a model's folder when somebody gets it by its registered name."""
+"""The file that MLflow writes into a model's folder when it is downloaded by its registered name."""
 LOADER = "asgard.model.pyfunc"
 _TYPES = {"boolean": "boolean", "string": "string", "binary": "binary", "date": "datetime", "timestamp": "datetime"}
 _NOT_INSTALLED = ("python", "java")
 _OF_MLFLOW = ("mlflow", "numpy", "pandas", "pyarrow")
-"""What MLflow's door needs, whatever the model is."""
+"""Distributions that loading through MLflow needs for every model."""
 
 
 def is_mlflows_own(path: str) -> bool:
-    """Whether a file beside a model's is one that MLflow, or a Python that it started, wrote: it is never read."""
+    """Whether a file was written by MLflow, or a Python that it started: such files are never read."""
     return path == REGISTERED or (path.startswith(f"{bundled.FOLDER}/") and "__pycache__" in path.split("/"))
 
 
@@ -38,14 +38,14 @@ def made(
     example: "pd.DataFrame | None",
     needs: Collection[str] = (),
 ) -> dict[str, bytes]:
-    """Content by path.
+    """Build the content of the files, by path.
 
     Args:
-        signature: of the model. Columns of 64 bits are `any` to MLflow, which refuses nulls in a column of whole
-            numbers, and whole numbers in a column of doubles; other numbers are `double`.
+        signature: the model's signature. 64-bit columns are declared `any`, because MLflow refuses nulls in a column of
+            whole numbers, and whole numbers in a column of doubles; other numbers are declared `double`.
         trained_with: versions of what the trainer had imported.
         example: some rows of the input.
-        needs: distributions that its predictions need; in the version that it was trained with, or else as installed.
+        needs: distributions that its predictions need, in the version used in training, or else as installed.
     """
     here = installed_versions({*needs, *_OF_MLFLOW})
     python = trained_with.get("python", here["python"])
@@ -98,7 +98,7 @@ def _type(column: Column, *, is_segment: bool) -> str:
 
 
 def _requirements(trained_with: Mapping[str, str]) -> bytes:
-    """Exact versions; what no index has is a comment."""
+    """Requirements with exact versions; a distribution that is not from an index becomes a comment."""
     wanted = {name: version for name, version in sorted(trained_with.items()) if name not in _NOT_INSTALLED}
     elsewhere = not_from_an_index(wanted)
     lines = [

@@ -1,4 +1,4 @@
-"""What a pickle needs when it is loaded, read from its bytes: nothing of it is run."""
+"""The modules that a pickle needs when it is loaded, read from its bytes without running it."""
 
 import io
 import pickletools
@@ -29,7 +29,7 @@ _ASIDE = frozenset({"MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT"})
 
 
 def globals_of(content: bytes) -> dict[str, set[str]]:
-    """The names that a pickle takes from modules, by module."""
+    """The names that a pickle imports from modules, by module."""
     modules: dict[str, set[str]] = {}
     memo: dict[int, str | None] = {}
     texts: list[str | None] = []
@@ -55,7 +55,7 @@ def globals_of(content: bytes) -> dict[str, set[str]]:
 
 
 def pickles_of(content: bytes, format: Format) -> dict[str, bytes]:
-    """The pickles in a model's file, by name; what can't be read as one is left out."""
+    """The pickles in a model's file, by name, without those that can't be read."""
     if format is Format.PICKLE:
         return {"": content}
     if format is Format.PYFUNC:
@@ -65,30 +65,30 @@ def pickles_of(content: bytes, format: Format) -> dict[str, bytes]:
 
 
 def modules_of(content: bytes, format: Format) -> dict[str, set[str]]:
-    """The names that a model's file takes from modules, by module."""
+    """The names that a model's file imports from modules, by module."""
     modules: dict[str, set[str]] = {}
     for each in pickles_of(content, format).values():
-        with suppress(ValueError, KeyError, IndexError, EOFError):  # joblib's files are pickles with arrays between
+        with suppress(ValueError, KeyError, IndexError, EOFError):  # joblib files are pickles with arrays in between
             for module, names in globals_of(each).items():
                 modules.setdefault(module, set()).update(names)
     return modules
 
 
 def needs_of(content: bytes, format: Format) -> frozenset[str]:
-    """Distributions whose code a model's file takes."""
+    """Distributions whose code a model's file needs."""
     return distributions_of(modules_of(content, format))
 
 
 def require_portable(content: bytes, format: Format, name: str) -> None:
-    """Refuse a model whose file takes code that only the process that trained it has, such as its pipeline's.
+    """Refuse a model whose file needs code that only the training process can import, such as its pipeline's.
 
     Args:
-        content: of the model's file.
-        format: of it.
+        content: bytes of the model's file.
+        format: format of the file.
         name: of the model, for the message.
 
     Raises:
-        UsageError: it names the classes and where they come from.
+        UsageError: the file needs such code; the message names the classes and their modules.
     """
     carried = _carried(content, format)
     taken = {name: each for name, each in modules_of(content, format).items() if name.partition(".")[0] not in carried}
@@ -97,15 +97,15 @@ def require_portable(content: bytes, format: Format, name: str) -> None:
         return
     shown = ", ".join(f"{module}.{each}" for module in lost for each in sorted(taken[module]))
     raise UsageError(
-        f"Model {name} can't be kept as {format}: it is made of {shown}, and whoever loads it has no such module: "
-        "it is code of the pipeline or of the script that trained it.",
-        hint="Put the class into a package that is installed where the model is trained and where it predicts; or give "
-        "an MLflow PythonModel, which is kept as pyfunc with its class.",
+        f"Model {name} can't be kept as {format}: it needs {shown}, which other processes can't import: it is code "
+        "of the pipeline or of the script that trained it.",
+        hint="Put the class into a package that is installed where the model is trained and where it predicts; or "
+        "return an MLflow PythonModel, which is kept as pyfunc with its class.",
     )
 
 
 def found_nowhere(modules: Collection[str]) -> list[str]:
-    """Those of these modules that another process can't import: not Python's, not installed, not on PYTHONPATH."""
+    """The modules that another process can't import: not Python's, not installed, not on PYTHONPATH."""
     known = [name for name in modules if name.partition(".")[0] in sys.stdlib_module_names or is_installed(name)]
     asked = sorted({*modules} - {*known} - {"__main__"})
     lost = {"__main__"} & {*modules}
@@ -122,7 +122,7 @@ def found_nowhere(modules: Collection[str]) -> list[str]:
 
 
 def _carried(content: bytes, format: Format) -> frozenset[str]:
-    """Modules that an MLflow model folder brings itself (its code_paths)."""
+    """Modules that an MLflow model folder contains (its code_paths)."""
     if format is not Format.PYFUNC:
         return frozenset()
     with suppress(zipfile.BadZipFile), zipfile.ZipFile(io.BytesIO(content)) as archive:

@@ -1,7 +1,7 @@
-"""A model for each segment: which file predicts which value, how each was judged, and what becomes of other values.
+"""One model per segment: which file predicts which value, the metrics of each, and the handling of other values.
 
-All of them are one artifact. Its own file is `segments.json`; the models lie beside it, each in a format of its own,
-and the one manifest covers them all.
+All of them form one artifact. Its own file is `segments.json`; the models are beside it, each in its own format, and
+one manifest covers them all.
 """
 
 import json
@@ -28,32 +28,32 @@ if TYPE_CHECKING:
 
 Value = str | int | bool | date
 TYPES = ("string", "int", "bigint", "boolean", "date")
-"""Types that a segment's column may have, as Spark SQL says them."""
+"""Spark SQL types that a segment's column may have."""
 MOST = 1_000
-"""Segments that a model may have: a column with more values names something else."""
+"""Most segments that a model may have: a column with more values is probably not a segment."""
 _NAME = 60
-"""Characters of a segment that its metrics are named by."""
+"""Most characters of a segment's value in the names of its metrics."""
 
 
 class UnknownSegment(StrEnum):
-    """What becomes of a row whose segment has no model of its own; a row without a segment is such a row."""
+    """How to handle a row whose segment has no model of its own, or that has no segment."""
 
     REFUSE = "refuse"
-    """The job ends."""
+    """The job fails."""
     NULL = "null"
-    """It has no prediction."""
+    """The row gets no prediction."""
     WHOLE = "whole"
-    """A model that learned from all rows predicts it."""
+    """A model trained on all rows predicts it."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """One of the models.
+    """The file of one model.
 
     Attributes:
-        path: in the artifact.
+        path: path in the artifact.
         format: of the file.
-        sha256: of the file, so that `segments.json` differs where a model does.
+        sha256: digest of the file, so that `segments.json` differs if a model differs.
     """
 
     path: str
@@ -66,13 +66,13 @@ class Segment:
     """One segment.
 
     Attributes:
-        value: of the segment's column; None for the model of all rows, which predicts what has none of its own.
-        train_rows: labels that there were to learn from.
-        model: that learned from them alone; None if there is none.
-        why: there is none, in words.
-        test_rows: labels of the test that have a prediction.
-        metrics: of these.
-        baseline: of always giving the mean of what the model learned from, on the same.
+        value: value of the segment's column; None for the model of all rows, which predicts segments without a model.
+        train_rows: number of training labels.
+        model: model trained on only these labels; None if there is none.
+        why: why there is no model, in words; "" if there is one.
+        test_rows: number of test labels with a prediction.
+        metrics: metrics on those test labels.
+        baseline: metrics, on the same labels, of always predicting the mean of the model's training labels.
     """
 
     value: Value | None
@@ -85,11 +85,11 @@ class Segment:
 
     @property
     def text(self) -> str:
-        """Its value for people."""
+        """The value, for people."""
         return "any other" if self.value is None else str(self.value)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for `from_json`; what is no number is left out."""
+        """Plain values, for `from_json`, without metrics that are NaN."""
         return {
             **self.__dict__,
             "value": self.value.isoformat() if isinstance(self.value, date) else self.value,
@@ -100,7 +100,7 @@ class Segment:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any], kind: str) -> "Segment":
-        """What `to_json` gave, for a column of a type."""
+        """Read what `to_json` returned, for a column of a type."""
         value, model = raw["value"], raw["model"]
         if kind == "date" and value is not None:
             value = date.fromisoformat(value)
@@ -113,11 +113,11 @@ class Segments:
     """All segments of a model.
 
     Attributes:
-        column: that says which segment a row is of, and
-        type: its type.
-        unknown: what becomes of rows of no model.
-        segments: in the order of their values, also those without a model of their own.
-        whole: the model of all rows, where there is one.
+        column: the column that contains a row's segment.
+        type: type of the column.
+        unknown: how rows without a model are handled.
+        segments: in the order of their values, including those without a model of their own.
+        whole: the model of all rows, if there is one.
     """
 
     column: str
@@ -127,11 +127,11 @@ class Segments:
     whole: Segment | None = None
 
     def chosen(self, value: Value | None) -> ModelFile | None:
-        """The model that predicts the rows of a value."""
+        """The model that predicts the rows with this value."""
         return self._own.get(value) or (self.whole.model if self.whole else None)
 
     def predicts(self, values: "pa.Array") -> "Array":
-        """Which rows have a model, by the values of their segment."""
+        """Flags of the rows that have a model, by the values of their segment."""
         import numpy as np
 
         is_predicted = np.zeros(len(values), dtype=bool)
@@ -141,7 +141,7 @@ class Segments:
 
     @property
     def everyone(self) -> tuple[Segment, ...]:
-        """The segments, and the model of all rows."""
+        """The segments, and the model of all rows if there is one."""
         return (*self.segments, *((self.whole,) if self.whole else ()))
 
     @cached_property
@@ -150,7 +150,7 @@ class Segments:
 
     @property
     def content(self) -> bytes:
-        """As the artifact's own file."""
+        """The content of the artifact's own file."""
         return dumps(
             {
                 "column": self.column,
@@ -163,10 +163,10 @@ class Segments:
 
     @classmethod
     def read(cls, content: bytes) -> "Segments":
-        """What `content` gave.
+        """Read what `content` returned.
 
         Raises:
-            ArtifactError: it can't be read.
+            ArtifactError: the content can't be read.
         """
         try:
             raw = json.loads(content)
@@ -183,7 +183,7 @@ class Segments:
             ) from error
 
     def table(self) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-        """For people: the columns' names, and a row for each segment."""
+        """A table for people: the column names, and one row per segment."""
         metrics = list(dict.fromkeys(name for each in self.everyone for name in each.metrics))
         heading = (self.column.upper(), "MODEL", "TRAINING ROWS", "TEST ROWS", *(name.upper() for name in metrics))
         return heading, [
@@ -198,7 +198,7 @@ class Segments:
         ]
 
     def metrics(self) -> dict[str, float]:
-        """Metrics and baseline of each segment, by names that MLflow takes: `segment/GROCERY/rmse`."""
+        """Metrics and baseline of each segment, by names that MLflow accepts: `segment/GROCERY/rmse`."""
         metrics: dict[str, float] = {}
         for each, name in zip(self.everyone, _names([each.text for each in self.everyone]), strict=True):
             metrics |= {f"segment/{name}/{metric}": value for metric, value in each.metrics.items()}
@@ -207,10 +207,10 @@ class Segments:
 
 
 def segments_of(artifact: "Artifact | None") -> Segments | None:
-    """Those of an artifact; None if it has one model for all rows.
+    """Read the segments of an artifact; None if it has one model for all rows.
 
     Raises:
-        ArtifactError: they can't be read.
+        ArtifactError: the segments can't be read.
     """
     if artifact is None or artifact.spec.format is not Format.SEGMENTS:
         return None
@@ -218,15 +218,15 @@ def segments_of(artifact: "Artifact | None") -> Segments | None:
 
 
 def values_of(column: "pa.Array | pa.ChunkedArray", name: str, kind: str) -> "pa.Array":
-    """A segment's column as the values by which segments are told apart.
+    """Convert a segment's column to the values that identify segments.
 
     Args:
         column: strings, whole numbers, booleans or dates.
-        name: of the column.
+        name: name of the column.
         kind: its type in the signature.
 
     Raises:
-        UsageError: it is of another sort than the signature's.
+        UsageError: the column has another kind of type than the signature.
     """
     import pyarrow as pa
 
@@ -241,16 +241,16 @@ def values_of(column: "pa.Array | pa.ChunkedArray", name: str, kind: str) -> "pa
     }.get(kind, (pa.int64(), of.is_integer))
     if of.is_null(given.type) or is_of_sort(given.type):
         cast = given.cast(target)
-        if not of.is_timestamp(given.type) or cast.cast(given.type).equals(given):  # pandas has no dates of its own
+        if not of.is_timestamp(given.type) or cast.cast(given.type).equals(given):  # pandas has no date type
             return cast
     raise UsageError(
-        f"Column {name} is {given.type}, but the segments of the model are told apart by {kind}.",
-        hint="Give the column as the model's signature has it.",
+        f"Column {name} is {given.type}, but the segments of the model are of type {kind}.",
+        hint="Convert the column to the type in the model's signature.",
     )
 
 
 def grouped(values: "pa.Array") -> "list[tuple[Value | None, Array]]":
-    """Each value and the places of its rows, both in order; null comes last."""
+    """Each value and the positions of its rows, both in order; null comes last."""
     import numpy as np
 
     if not len(values):
@@ -269,12 +269,12 @@ def _nulls_last(group: "tuple[Value | None, Array]") -> Any:
 
 
 def file_of(place: int | None, format: Format) -> str:
-    """Where the model of a segment lies in the artifact: by its place; None is the model of all rows."""
+    """The path in the artifact of a segment's model, by the segment's number; None is the model of all rows."""
     return f"segments/{'whole' if place is None else place}/{FILES[format]}"
 
 
 def _names(texts: Sequence[str]) -> list[str]:
-    """Different names for different texts, of letters, digits, spaces, dots, dashes and underscores of ASCII."""
+    """Distinct names for distinct texts, made of ASCII letters, digits, spaces, dots, dashes and underscores."""
     names: dict[str, None] = {}
     for text in texts:
         plain = re.sub(r"[^A-Za-z0-9 ._-]", "_", text)[:_NAME].strip(" .") or "_"

@@ -1,4 +1,4 @@
-"""What a model takes and gives: its columns by name, order and type, its task and its classes."""
+"""A model's inputs and outputs: its columns by name, order and type, its task and its classes."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ class Column:
 
     Attributes:
         name: as in the table, in the same case.
-        type: as Spark SQL says it, e.g. `bigint` or `decimal(10,2)`.
+        type: Spark SQL type, e.g. `bigint` or `decimal(10,2)`.
     """
 
     name: str
@@ -28,12 +28,12 @@ class Column:
 
     @property
     def is_number(self) -> bool:
-        """Whether it is a number or a boolean, so that it can stand in a matrix."""
+        """Whether it is a number or a boolean, so that it can be in a matrix."""
         kind = _type(self.type)
         return kind.is_number or kind.base == "boolean"
 
     def takes(self, kind: str) -> bool:
-        """Whether every value of a type is a value of this column's: the same type, or a narrower one of its sort."""
+        """Whether this column can contain every value of a type: the same type, or a narrower one of the same kind."""
         own, given = _type(self.type), _type(kind)
         if own.is_whole and given.is_whole:
             return WHOLE_BITS[given.base] <= WHOLE_BITS[own.base]
@@ -49,18 +49,18 @@ def _type(text: str) -> DataType:
 
 @dataclass(frozen=True)
 class Signature:
-    """What a model takes and gives.
+    """A model's inputs and outputs.
 
     Attributes:
         inputs: columns in the order in which the model was trained.
         task: `binary`, `multiclass` or `regression`.
-        classes: what is told apart, in the model's order; of a binary model the second is the positive one.
-        segment: the input that says which of several models predicts a row; it is no feature of theirs.
-        nullable: whether a row may have no prediction: that of a segment which no model knows.
+        classes: the classes, in the model's order; of a binary model the second is the positive one.
+        segment: the input that selects which of several models predicts a row; not a feature of those models.
+        nullable: whether a row may have no prediction, because no model knows its segment.
 
     Raises:
-        DeclarationError: no columns, one of them twice, an unknown task, classes that do not fit it, or a segment that
-            is no input.
+        DeclarationError: there are no columns, a column occurs twice, the task is unknown, the classes do not fit the
+            task, or the segment is not an input.
     """
 
     inputs: tuple[Column, ...]
@@ -74,11 +74,11 @@ class Signature:
         twice = sorted({name for name in names if names.count(name) > 1})
         if not names or twice:
             raise DeclarationError(
-                f"A signature needs columns, each once; {', '.join(twice) or 'none'} stands there.",
+                f"A signature needs one or more columns, each once; repeated: {', '.join(twice) or 'none'}.",
                 hint="Name each feature once.",
             )
         if self.task not in TASKS:
-            raise DeclarationError(f"{self.task!r} is no task of a model.", hint=f"Use one of {', '.join(TASKS)}.")
+            raise DeclarationError(f"{self.task!r} is not a task of a model.", hint=f"Use one of {', '.join(TASKS)}.")
         count = len(self.classes)
         if not {"binary": count == 2, "multiclass": count >= 2, "regression": count == 0}[self.task]:
             raise DeclarationError(
@@ -87,7 +87,7 @@ class Signature:
             )
         if self.segment is not None and self.segment not in names:
             raise DeclarationError(
-                f"The segment {self.segment} is none of the inputs {', '.join(names)}.", hint="Add it to the inputs."
+                f"The segment {self.segment} is not one of the inputs {', '.join(names)}.", hint="Add it to the inputs."
             )
 
     @property
@@ -97,23 +97,23 @@ class Signature:
 
     @property
     def without_segment(self) -> "Signature":
-        """Of each segment's own model."""
+        """The signature of each segment's own model."""
         return Signature(tuple(each for each in self.inputs if each.name != self.segment), self.task, self.classes)
 
     @property
     def output_type(self) -> str:
-        """What one row's prediction is, as Spark SQL says it."""
+        """The Spark SQL type of one row's prediction."""
         return "array<double>" if self.task == "multiclass" else "double"
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values, for `from_json`."""
+        """Plain values, for `from_json`."""
         inputs = [{"name": column.name, "type": column.type} for column in self.inputs]
         segment = {"segment": self.segment, "nullable": self.nullable} if self.segment is not None else {}
         return {"inputs": inputs, "task": str(self.task), "classes": list(self.classes), **segment}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Signature":
-        """What `to_json` gave."""
+        """Read what `to_json` returned."""
         inputs = tuple(Column(each["name"], each["type"]) for each in content["inputs"])
         return cls(
             inputs,
@@ -124,16 +124,16 @@ class Signature:
         )
 
     def require_columns(self, given: Mapping[str, str]) -> None:
-        """Refuse rows that lack a column, or have it in another type; further columns do not matter.
+        """Refuse rows that lack a column, or have it with another type; further columns are ignored.
 
-        A narrower type of the same sort is taken (`int` for `bigint`, `float` for `double`, `decimal(8,2)` for
-        `decimal(10,2)`): each of its values is one of the wider type.
+        A narrower type of the same kind is accepted (`int` for `bigint`, `float` for `double`, `decimal(8,2)` for
+        `decimal(10,2)`): the wider type contains each of its values.
 
         Args:
-            given: type of each column, as Spark SQL says it (`dict(frame.dtypes)`).
+            given: Spark SQL type of each column (`dict(frame.dtypes)`).
 
         Raises:
-            UsageError: it names every missing and every retyped column.
+            UsageError: columns are missing or have another type; the message names each.
         """
         missing = [column.name for column in self.inputs if column.name not in given]
         retyped = [
@@ -144,31 +144,31 @@ class Signature:
         if missing or retyped:
             problems = ([f"{', '.join(missing)} missing"] if missing else []) + retyped
             raise UsageError(
-                f"The rows are not what the model was trained on: {'; '.join(problems)}.",
-                hint="Give the model the columns of its signature, or train it again on these.",
+                f"The rows do not fit the model's signature: {'; '.join(problems)}.",
+                hint="Pass the columns of the model's signature, or train it again on these.",
                 details=(f"the model takes {', '.join(f'{column.name} {column.type}' for column in self.inputs)}",),
             )
 
     def require_numbers(self, format_name: str) -> None:
-        """Refuse a signature with a column that can't stand in a matrix of numbers.
+        """Refuse a signature with a column that can't be in a matrix of numbers.
 
         Raises:
-            UsageError: it names those columns.
+            UsageError: there are such columns; the message names them.
         """
         odd = [f"{column.name} ({column.type})" for column in self.inputs if not column.is_number]
         if odd:
             raise UsageError(
                 f"A model of format {format_name} takes numbers and booleans only, but its signature has "
                 f"{', '.join(odd)}.",
-                hint="Make numbers of them in the gold table, or keep the model as pyfunc.",
+                hint="Convert them to numbers in the gold table, or keep the model as pyfunc.",
             )
 
 
 def breaks(before: Signature, after: Signature) -> list[str]:
-    """Why what one version takes and gives does not mean the same to the next, in words; empty if it does.
+    """Incompatible changes between the signatures of two versions, in words; empty if they are compatible.
 
-    Inputs are given by name, from views that have them all: other inputs, or another order, are other features, and
-    break nothing.
+    Inputs are passed by name, from views that have them all: other inputs, or another order, are other features and not
+    incompatible.
     """
     then = {column.name: column for column in before.inputs}
     breaks = [
@@ -183,10 +183,10 @@ def breaks(before: Signature, after: Signature) -> list[str]:
     if before.segment != after.segment:
         breaks.append(f"the segment was {before.segment or 'none'}, now it is {after.segment or 'none'}")
     if after.nullable and not before.nullable:
-        breaks.append("rows of an unknown segment have no prediction any more")
+        breaks.append("rows of an unknown segment no longer have a prediction")
     return breaks
 
 
 def dumps(content: Mapping[str, Any]) -> bytes:
-    """JSON with one spelling: sorted keys, two spaces, a newline at the end."""
+    """Deterministic JSON: sorted keys, two spaces, a newline at the end."""
     return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()

@@ -1,10 +1,10 @@
-"""Champion and challenger: which of the two an entity gets, the same in every process and on every engine.
+"""Champion and challenger: which of the two predicts an entity, the same in every process and on every engine.
 
-The text of the keys is hashed with SHA-256; its first 13 hex digits, as a fraction of 16^13, are the entity's place in
-[0, 1). Places below the challenger's share are the challenger's. So a growing share takes entities over and gives none
-back, and another salt draws anew.
+The text of the keys is hashed with SHA-256. The first 13 hex digits, divided by 16^13, are the entity's position in
+[0, 1). The challenger gets all positions below its share. So a growing share adds entities to the challenger and
+removes none, and another salt makes a new split.
 
-The text is `salt`, then of each key its length in characters, `:` and its value; a null is `-`. Values are written as
+The text is `salt`, then for each key its length in characters, `:` and its value; a null is `-`. Values are written as
 Spark casts them to strings.
 """
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 _DIGITS = 13
-"""Hex digits that count: 52 bits, which a double holds exactly."""
+"""Hex digits that are used: 52 bits, which a double represents exactly."""
 _PLACES: int = 16**_DIGITS
 _TYPES = ("string", "tinyint", "smallint", "int", "bigint", "boolean", "date")
 
 
 class Side(StrEnum):
-    """Who answers for an entity."""
+    """The model that predicts an entity."""
 
     CHAMPION = "champion"
     CHALLENGER = "challenger"
 
 
 def assigned(keys: Sequence[object], challenger_share: float, salt: str) -> Side:
-    """Which model an entity gets.
+    """Choose the model that predicts an entity.
 
     Args:
         keys: values of its key, in order: texts, whole numbers, booleans, dates, or None.
-        challenger_share: of all entities, between 0 and 1.
+        challenger_share: the challenger's share of all entities, between 0 and 1.
         salt: names the experiment, e.g. `churn@1.2.0`.
 
     Raises:
@@ -50,10 +50,10 @@ def assigned(keys: Sequence[object], challenger_share: float, salt: str) -> Side
 
 
 def assigned_column(frame: "DataFrame", keys: Sequence[str], challenger_share: float, salt: str) -> "Column":
-    """The same as a column of a DataFrame: `champion` or `challenger`.
+    """Like `assigned`, as a column of a DataFrame: `champion` or `challenger`.
 
     Raises:
-        UsageError: a key is not there, or of a type that has no one text; or the share is not between 0 and 1.
+        UsageError: a key is missing, or has a type without a unique text; or the share is not between 0 and 1.
     """
     from pyspark.sql import functions as F
 
@@ -67,28 +67,28 @@ def assigned_column(frame: "DataFrame", keys: Sequence[str], challenger_share: f
 
 
 def require_splittable(types: Mapping[str, str], keys: Sequence[str]) -> None:
-    """Refuse keys that are not there, or whose text is not the same everywhere.
+    """Refuse keys that are missing, or whose text is not the same on every engine.
 
     Args:
-        types: of columns, as Spark SQL says them.
-        keys: those to split by.
+        types: Spark SQL types of the columns.
+        keys: the columns to split by.
 
     Raises:
-        UsageError: it names each.
+        UsageError: a key can't be used; the message names each such key.
     """
-    odd = [f"{key} ({types.get(key, 'not there')})" for key in keys if types.get(key) not in _TYPES]
+    odd = [f"{key} ({types.get(key, 'missing')})" for key in keys if types.get(key) not in _TYPES]
     if odd:
         raise UsageError(f"Entities can't be split by {', '.join(odd)}.", hint=f"Use columns of {', '.join(_TYPES)}.")
 
 
 def require_share(share: float) -> None:
-    """Refuse what is no share.
+    """Refuse a share that is not between 0 and 1.
 
     Raises:
-        UsageError: it is not between 0 and 1.
+        UsageError: the share is not between 0 and 1.
     """
     if not 0 <= share <= 1:
-        raise UsageError(f"The challenger's share is {share}.", hint="It lies between 0 and 1, e.g. 0.1.")
+        raise UsageError(f"The challenger's share is {share}.", hint="It must be between 0 and 1, e.g. 0.1.")
 
 
 def _prefix(salt: str) -> str:
@@ -96,7 +96,7 @@ def _prefix(salt: str) -> str:
 
 
 def _part(value: object) -> str:
-    if hasattr(value, "item"):  # numpy's
+    if hasattr(value, "item"):  # a numpy value
         value = value.item()
     if value is None:
         return "-"

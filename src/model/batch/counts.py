@@ -1,4 +1,4 @@
-"""What is counted while rows pass: each batch's seconds as a side scored it, and the rows of it that are written."""
+"""Counters of a running prediction: the seconds that each side's batches took, and the rows that are written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,8 +20,8 @@ class Latency:
     """A histogram of seconds.
 
     Attributes:
-        count, sum: of the observations.
-        buckets: how many of them were within each of `LATENCY_BUCKETS`.
+        count, sum: number and sum of the observations.
+        buckets: number of observations within each of `LATENCY_BUCKETS`.
     """
 
     count: int = 0
@@ -30,7 +30,7 @@ class Latency:
 
     @staticmethod
     def observed(seconds: "Column") -> "list[Column]":
-        """What counts a column of seconds as rows pass; nulls do not count."""
+        """Aggregates that count a column of seconds; nulls are not counted."""
         from pyspark.sql import functions as F
 
         within = [F.count_if(seconds <= bound).alias(f"within_{place}") for place, bound in enumerate(LATENCY_BUCKETS)]
@@ -38,20 +38,20 @@ class Latency:
 
     @classmethod
     def of(cls, seen: Mapping[str, Any]) -> "Latency":
-        """What `observed` counted."""
+        """Read what `observed` counted."""
         buckets = tuple(int(seen[f"within_{place}"] or 0) for place in range(len(LATENCY_BUCKETS)))
         return cls(int(seen["batches"] or 0), float(seen["seconds"] or 0), buckets)
 
 
 @dataclass(frozen=True)
 class SideCounts:
-    """What one side predicted.
+    """The predictions of one side.
 
     Attributes:
-        rows: newly predicted.
-        scored: those whose prediction is not null.
-        mean: of their scores; None for several classes, or if none has one.
-        latency: seconds by Arrow batch.
+        rows: number of newly predicted rows.
+        scored: number of them whose prediction is not null.
+        mean: mean of their scores; None for several classes, or if there is no score.
+        latency: seconds per Arrow batch.
     """
 
     version: ModelVersion
@@ -71,10 +71,10 @@ class SideCounts:
 
 
 class Counting:
-    """Counts of one attempt, by side; nothing until its rows were written.
+    """Counts of one attempt, by side; empty until its rows were written.
 
     Args:
-        versions: that predict, by side.
+        versions: the versions that predict, by side.
     """
 
     def __init__(self, versions: dict[Side, ModelVersion]) -> None:
@@ -82,12 +82,12 @@ class Counting:
         self.clear()
 
     def clear(self) -> None:
-        """An attempt begins, or wrote nothing."""
+        """Reset the counts: an attempt begins, or wrote nothing."""
         self._batches: dict[Side, Observation] = {}
         self._rows: Observation | None = None
 
     def timed(self, scored: "DataFrame", side: Side) -> "DataFrame":
-        """Scored rows of a side, without the seconds, which are counted."""
+        """Count the seconds of a side's scored rows, and return the rows without them."""
         from pyspark.sql import Observation
         from pyspark.sql import functions as F
 
@@ -95,7 +95,7 @@ class Counting:
         return scored.observe(seen, *Latency.observed(F.col(SECONDS))).drop(SECONDS)
 
     def counted(self, frame: "DataFrame") -> "DataFrame":
-        """The rows that are written."""
+        """Count the rows that are written."""
         from pyspark.sql import Observation
         from pyspark.sql import functions as F
 
@@ -111,7 +111,7 @@ class Counting:
         return frame.observe(self._rows, *metrics)
 
     def found(self) -> dict[Side, SideCounts]:
-        """What each side did."""
+        """The counts of each side."""
         if self._rows is None:
             return {side: SideCounts(version) for side, version in self._versions.items()}
         seen = self._rows.get

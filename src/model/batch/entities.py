@@ -1,4 +1,4 @@
-"""The entities that a batch prediction is asked about: their keys, from a file, an object store or a table."""
+"""The entities that a batch prediction is to predict: their keys, from a file, an object store or a table."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 SHOWN = 3
-"""So many entities are named in a message; the others are counted."""
+"""Number of entities named in a message; the others are only counted."""
 _READABLE = (Format.PARQUET, Format.CSV, Format.TSV)
 
 
 @dataclass(frozen=True)
 class Entities:
-    """Where the keys are.
+    """Where the keys are read from.
 
     Attributes:
-        source: a table's name; or the path or address (`file:`, `s3://`, or any that Spark reads) of Parquet, CSV
+        source: a table's name; or the path or URL (`file:`, `s3://`, or any that Spark reads) of Parquet, CSV
             or TSV.
     """
 
@@ -41,7 +41,7 @@ class Entities:
 
     @property
     def table(self) -> TableName | None:
-        """The table that it names; None for files."""
+        """The table, if the source names one; None for files."""
         is_file = format_of(self.source) is not None or "/" in self.source or Path(self.source).exists()
         if is_file or self.is_address:
             return None
@@ -52,54 +52,55 @@ class Entities:
 
     @property
     def is_address(self) -> bool:
-        """Whether it says where it is: `s3://...`, `file:/...`."""
+        """Whether the source is a URL: `s3://...`, `file:/...`."""
         return len(urlsplit(self.source).scheme) > 1
 
     @property
     def is_on_s3(self) -> bool:
-        """Whether Asgard's own settings say how it is reached."""
+        """Whether the source is on S3, which is accessed by Asgard's own settings."""
         return urlsplit(self.source).scheme.lower() in ("s3", "s3a")
 
     @property
     def kind(self) -> Format | None:
-        """Parquet, CSV or TSV, as the name says; None for anything else."""
+        """Parquet, CSV or TSV, by the name's ending; None for anything else."""
         kind = format_of(self.source.rstrip("/"))
         return kind if kind in _READABLE else None
 
     @property
     def name(self) -> str:
-        """Its last part, as a person calls it."""
+        """The last part of the source, for messages."""
         if self.table is not None:
             return str(self.table)
         return PurePosixPath(urlsplit(self.source).path if self.is_address else self.source).name
 
     def require_there(self) -> None:
-        """Refuse what can't be read, as far as that is known before Spark starts.
+        """Refuse a source that can't be read, as far as that is known before Spark starts.
 
         Raises:
-            UsageError: no such file on this machine, or neither a table's name nor that of Parquet, CSV or TSV.
+            UsageError: the file does not exist on this machine, or the source is neither a table nor Parquet, CSV or
+                TSV.
         """
         if self.table is not None:
             return
         if self.kind is None:
             raise UsageError(
                 f"--entities {redact_url(self.source)} is neither Parquet, CSV nor TSV, nor a table.",
-                hint="A file's name ends in .parquet, .csv or .tsv; a table is called layer.name.",
+                hint="A file's name must end in .parquet, .csv or .tsv; a table is named layer.name.",
             )
         if not self.is_address and not Path(self.source).exists():
             raise UsageError(f"There is no file {self.source}.", hint="Check the path of --entities.")
 
 
 def entities_frame(attempt: Attempt, entities: Entities, types: Mapping[str, str]) -> "DataFrame":
-    """The distinct keys, in their types.
+    """Read the distinct keys, with their types.
 
     Args:
-        attempt: whose session reads; a table is read at the attempt's base.
-        entities: to read.
-        types: of each key, as Spark SQL says it.
+        attempt: the attempt whose session reads; a table is read at the attempt's base.
+        entities: the source to read.
+        types: Spark SQL type of each key.
 
     Raises:
-        UsageError: it can't be read, lacks a key or has no row, or some of its keys are null or of no such type.
+        UsageError: the source can't be read, lacks a key or has no row, or some keys are null or of another type.
     """
     given = _given(attempt, entities, types)
     lacking = [key for key in types if key not in given.columns]
@@ -111,18 +112,18 @@ def entities_frame(attempt: Attempt, entities: Entities, types: Mapping[str, str
     _require_keys(read, entities, types)
     keys = read.select(*(column_of("is", key).alias(key) for key in types)).distinct()
     if keys.isEmpty():
-        raise UsageError(f"{entities.name} names no entity.", hint="It has no row.")
+        raise UsageError(f"{entities.name} names no entity.", hint="It has no rows.")
     return keys
 
 
 @dataclass(frozen=True)
 class UnknownEntities:
-    """Entities that no view knows: they are left out.
+    """Requested entities without a row in any view: they are left out.
 
     Attributes:
-        count: of them.
-        asked: all that were asked about.
-        first: keys of the first few, in order.
+        count: number of unknown entities.
+        asked: number of all requested entities.
+        first: keys of the first few unknown ones, in order.
     """
 
     count: int = 0
@@ -130,21 +131,21 @@ class UnknownEntities:
     first: tuple[Mapping[str, Any], ...] = ()
 
     def __add__(self, other: "UnknownEntities") -> "UnknownEntities":
-        """Those of two disjoint lots."""
+        """The sum of two disjoint sets."""
         return UnknownEntities(self.count + other.count, self.asked + other.asked, (*self.first, *other.first)[:SHOWN])
 
     def __str__(self) -> str:
         more = ", ..." if self.count > len(self.first) else ""
-        return f"{self.count:,} of {self.asked:,} entities are not known to any view: {_named(self.first)}{more}"
+        return f"{self.count:,} of {self.asked:,} entities are unknown to every view: {_named(self.first)}{more}"
 
     @classmethod
     def of(cls, frame: "DataFrame", is_known: "Column", keys: Sequence[str]) -> "UnknownEntities":
-        """Count and name them.
+        """Count unknown entities and name the first few.
 
         Args:
-            frame: of all that were asked about.
-            is_known: whether a row's entity is.
-            keys: columns that name it.
+            frame: all requested entities.
+            is_known: whether a row's entity is known.
+            keys: columns that name an entity.
         """
         from pyspark.sql import functions as F
 
@@ -161,9 +162,9 @@ class UnknownEntities:
 
 
 def _given(attempt: Attempt, entities: Entities, types: Mapping[str, str]) -> "DataFrame":
-    """The rows, as they are."""
+    """Read the rows, unconverted."""
     if entities.table is not None:
-        return attempt.read(entities.table, pinned=True)  # it may be the table that is written
+        return attempt.read(entities.table, pinned=True)  # the run may write this table
     if entities.kind is not None and entities.kind.is_delimited:
         return attempt.session.createDataFrame(_texts(attempt, entities, tuple(types)))
     if entities.is_on_s3:
@@ -174,7 +175,7 @@ def _given(attempt: Attempt, entities: Entities, types: Mapping[str, str]) -> "D
 
 
 def _where(entities: Entities) -> str:
-    """The address at which Spark finds them."""
+    """The URL at which Spark reads the files."""
     return entities.source if entities.is_address else Path(entities.source).absolute().as_uri()
 
 
@@ -184,15 +185,15 @@ def _read_in_words(entities: Entities) -> Iterator[None]:
         yield
     except UsageError:
         raise
-    except Exception as error:  # Spark's own, and those of whatever reaches the address
+    except Exception as error:  # errors of Spark, and of the library that reads the URL
         raise UsageError(
             f"{redact_url(entities.source)} can't be read: {first_line(error)}",
-            hint="Is it there, whole, and of an address that this Spark reaches?",
+            hint="Does it exist, is it complete, and can this Spark reach it?",
         ) from error
 
 
 def _texts(attempt: Attempt, entities: Entities, keys: Sequence[str]) -> "pa.Table":
-    """The keys of CSV or TSV files as texts, read on this machine as ingest reads such files."""
+    """The keys of CSV or TSV files as texts, read on this machine in the same way as ingest reads such files."""
 
     with TemporaryDirectory(prefix="asgard-") as folder:
         source, kind = entities.source, entities.kind or Format.CSV
@@ -214,7 +215,7 @@ def _texts(attempt: Attempt, entities: Entities, keys: Sequence[str]) -> "pa.Tab
 
 
 def _tables(file: SourceFile, kind: Format, name: str) -> "Iterator[pa.Table]":
-    """The records of one file; of one without any, its columns."""
+    """The records of one file; an empty table with its columns if it has none."""
     import pyarrow as pa
 
     small = SmallFile.open(file, kind, name)
@@ -223,7 +224,7 @@ def _tables(file: SourceFile, kind: Format, name: str) -> "Iterator[pa.Table]":
 
 
 def _fetched(attempt: Attempt, entities: Entities, folder: Path) -> list[SourceFile]:
-    """Files at an address that Spark reaches, brought here."""
+    """Copy files to this machine from a URL that Spark can read."""
     files = []
     with _read_in_words(entities):
         binaries = attempt.session.read.format("binaryFile").load(_where(entities)).select("path", "content")
@@ -234,7 +235,7 @@ def _fetched(attempt: Attempt, entities: Entities, folder: Path) -> list[SourceF
 
 
 def _by_arrow(files: Sequence[SourceFile], keys: Sequence[str]) -> "pa.Table":
-    """The keys of Parquet files that Spark does not reach, read on this machine."""
+    """The keys of Parquet files that Spark can't reach, read on this machine."""
     import pyarrow as pa
     from pyarrow import parquet as pq
 
@@ -244,13 +245,15 @@ def _by_arrow(files: Sequence[SourceFile], keys: Sequence[str]) -> "pa.Table":
             with file.open() as stream:
                 part = pq.read_table(pa.BufferReader(stream.read()))
         except (pa.ArrowException, OSError) as error:
-            raise UsageError(f"{file.name} can't be read: {str(error).splitlines()[0]}", hint="Is it whole?") from error
+            raise UsageError(
+                f"{file.name} can't be read: {str(error).splitlines()[0]}", hint="Is it complete?"
+            ) from error
         parts.append(part.select([key for key in keys if key in part.column_names]))
     return _together(parts)
 
 
 def _together(parts: "Sequence[pa.Table]") -> "pa.Table":
-    """One table of all; Spark takes a batch without rows for the end, so there is none."""
+    """Combine the parts into one table without empty batches, because Spark stops reading at an empty batch."""
     import pyarrow as pa
 
     table = pa.concat_tables(parts, promote_options="permissive")
@@ -258,7 +261,7 @@ def _together(parts: "Sequence[pa.Table]") -> "pa.Table":
 
 
 def _as_types(given: "DataFrame", entities: Entities, types: Mapping[str, str]) -> "DataFrame":
-    """Rows of two structs: the keys as they `was`, and as they `is` in their types, null where that can't be."""
+    """Rows of two structs: `was`, the given keys, and `is`, the keys cast to their types, null where that fails."""
     from pyspark.errors import AnalysisException
     from pyspark.sql import functions as F
 
@@ -274,13 +277,13 @@ def _as_types(given: "DataFrame", entities: Entities, types: Mapping[str, str]) 
     except AnalysisException as error:
         raise UsageError(
             f"Keys of {entities.name} are {', '.join(f'{key} {kinds[key]}' for key in types)}, "
-            f"and can't be {', '.join(f'{key} {kind}' for key, kind in types.items())}.",
-            hint="Give them in those types, or as text.",
+            f"and can't become {', '.join(f'{key} {kind}' for key, kind in types.items())}.",
+            hint="Provide them in those types, or as text.",
         ) from error
 
 
 def _require_keys(read: "DataFrame", entities: Entities, types: Mapping[str, str]) -> None:
-    """Refuse keys that are null, or would be other ones in their types (1.5 as a whole number)."""
+    """Refuse keys that are null, or that the cast to their type would change (1.5 as a whole number)."""
     from functools import reduce
 
     from pyspark.sql import functions as F
@@ -301,16 +304,16 @@ def _require_keys(read: "DataFrame", entities: Entities, types: Mapping[str, str
     except AsgardError:
         raise
     except Exception as error:
-        raise UsageError(f"{entities.name} can't be read: {first_line(error)}", hint="Is it whole?") from error
+        raise UsageError(f"{entities.name} can't be read: {first_line(error)}", hint="Is it complete?") from error
     more = ", ..." if count > len(first) else ""
     raise UsageError(
-        f"{count:,} of {rows:,} keys of {entities.name} are no {', '.join(types.values())}: {_named(first)}{more}",
+        f"{count:,} of {rows:,} keys of {entities.name} are not {', '.join(types.values())}: {_named(first)}{more}",
         hint=f"Entities are named by {', '.join(f'{key} {kind}' for key, kind in types.items())}.",
     )
 
 
 def _named(keys: Sequence[Mapping[str, Any]]) -> str:
-    """Entities as people name them: one key by its value, several by name."""
+    """Entities as text: one key as its value, several keys with their names."""
     shown = []
     for each in keys:
         values = {name: "null" if value is None else str(value) or "''" for name, value in each.items()}

@@ -1,7 +1,7 @@
-"""Predictions of all entities: what there is of them after a run, held against the last ones.
+"""Predictions of all entities: their totals after a run, compared with those of the last run over all entities.
 
-A run over all entities adds what is missing: all of it, or the rest, where some were predicted before (by `--entities`,
-or another run). What counts is the earlier part and the rest together: the newest prediction of each entity.
+A run over all entities adds the missing predictions: all, or the rest if some were predicted before (by `--entities`,
+or another run). Both parts together count: the latest prediction of each entity.
 """
 
 import math
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 DEVIATION_SHARE = 0.1
-"""So much of the standard deviation a mean near 0 counts as, when a shift is a share of it."""
+"""Share of the standard deviation that replaces a mean near 0 as the scale of a shift."""
 
 
 @dataclass(frozen=True)
 class RunTotals:
-    """What the newest predictions of all entities amount to.
+    """Totals of the latest predictions of all entities.
 
     Attributes:
-        entities: that were predicted.
-        scored: those whose prediction is not null.
-        mean, deviation: of the scores; None for several classes, or if there is none.
+        entities: number of predicted entities.
+        scored: number of them whose prediction is not null.
+        mean, deviation: mean and standard deviation of the scores; None for several classes, or without scores.
     """
 
     entities: int
@@ -44,11 +44,11 @@ class RunTotals:
 
     @property
     def null_share(self) -> float:
-        """Of the entities, 0 to 1."""
+        """The share of entities whose prediction is null, 0 to 1."""
         return 1 - self.scored / self.entities if self.entities else 0.0
 
     def mean_range(self, max_shift: float) -> tuple[float, float] | None:
-        """Where the next mean may lie; None if there is no scale to say it in.
+        """The range allowed for the next mean; None if there is no scale for a shift.
 
         A shift is a share of the mean, or of a tenth of the standard deviation if that is more.
         """
@@ -65,11 +65,11 @@ class RunTotals:
 
 @dataclass(frozen=True)
 class LastRunComparison:
-    """What there is after a run, held against the last run over all entities.
+    """The totals after a run, compared with the last run over all entities.
 
     Attributes:
-        last: what there was after that.
-        now: gives what there is now; called once the rows are written.
+        last: totals after the last run over all entities.
+        now: returns the totals now; called once the rows are written.
     """
 
     request: PredictRequest
@@ -78,7 +78,7 @@ class LastRunComparison:
 
     @property
     def rules(self) -> Mapping[str, Callable[[RunTotals], bool]]:
-        """What is demanded, by the name of its check."""
+        """The conditions that the totals must meet, by the name of the check."""
         request, last = self.request, self.last
         rules: dict[str, Callable[[RunTotals], bool]] = {
             "volume against the last run": lambda now: now.scored >= int(last.scored * request.min_volume)
@@ -95,7 +95,7 @@ class LastRunComparison:
         return rules
 
     def checks(self) -> list[Check]:
-        """The same as checks of the table."""
+        """The rules as checks of the table."""
         return [expression(name, AfterWrite(partial(self._holds, rule))) for name, rule in self.rules.items()]
 
     def _holds(self, rule: Callable[[RunTotals], bool]) -> "Column":
@@ -113,12 +113,12 @@ class LastRunComparison:
 
 
 def whole_now(attempt: Attempt, request: PredictRequest, moment: datetime) -> RunTotals:
-    """What there is from these versions and snapshots as of this moment, as the attempt sees it."""
+    """Totals, as the attempt sees them, of the predictions by these versions from these snapshots at this moment."""
     return measured(attempt.read(request.table).where(is_of(request, moment)), request)
 
 
 def last_whole(attempt: Attempt, request: PredictRequest) -> RunTotals | None:
-    """What there was after the last run over all entities, whoever challenged in it; None if there was none."""
+    """Totals after the last run over all entities, with or without a challenger; None if there was none."""
     from pyspark.sql import functions as F
 
     if not attempt.has(request.table):
@@ -138,7 +138,7 @@ def last_whole(attempt: Attempt, request: PredictRequest) -> RunTotals | None:
 
 
 def measured(rows: "DataFrame", request: PredictRequest) -> RunTotals:
-    """What rows of the table amount to, of each entity the newest one."""
+    """Totals of rows of the table, counting the latest row of each entity."""
     from pyspark.sql import functions as F
 
     newest = rows.groupBy(*request.keys).agg(F.max_by(SCORE, "predicted_at").alias(SCORE))

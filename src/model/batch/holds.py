@@ -1,10 +1,10 @@
-"""What published predictions keep of the lakehouse: holds on the states that they were computed from.
+"""Holds of published predictions on the published states that they were computed from.
 
 A run holds the commits of its views by tags `hold_prediction_<model>_<run id>-<coverage>-<commit>` before it begins.
-Once a run over all entities is published, it drops the holds of every run of the model that was published before. A run
-over some of them drops none: the same condition picks other entities tomorrow. So the newest prediction of each entity
-that the last run over all of them predicted can be explained at any time. Holds of runs that died go with the next run
-over all entities, once they have shown no life for an hour.
+Once a run over all entities is published, it drops the holds of every run of the model that was published before it. A
+run over some entities drops none: the same condition may select other entities tomorrow. So the latest prediction of
+each entity that the last run over all of them predicted can be explained at any time. The next run over all entities
+also drops the holds of dead runs, which gave no sign of life for an hour.
 """
 
 import re
@@ -34,7 +34,7 @@ class Holding:
     """The holds of one run of predictions, while it works.
 
     Attributes:
-        names: of the tags.
+        names: names of the tags.
     """
 
     def __init__(self, lake: Lakehouse, request: PredictRequest, run_id: RunId) -> None:
@@ -48,7 +48,7 @@ class Holding:
         ]
 
     def begin(self) -> None:
-        """Hold what is going to be read.
+        """Hold the states that the run will read.
 
         Raises:
             UnknownReferenceError: a commit is gone.
@@ -58,12 +58,12 @@ class Holding:
             self.names[place] = hold(self._lake, self.names[place], commit, reference)
 
     def drop(self) -> None:
-        """Let go of it again: nothing was published that rests on it."""
+        """Drop the holds: nothing was published that depends on them."""
         for name in self.names:
             release(self._lake, name)
 
     def take_over(self) -> list[BranchName]:
-        """Let go of what earlier runs held, if this one predicted all entities, and was published after them."""
+        """Drop the holds of earlier runs, if this run predicted all entities and was published after them."""
         if self._coverage is not Coverage.ALL:
             return []
         prefix = hold_name(KIND, self._model, "")
@@ -74,14 +74,14 @@ class Holding:
                 owners[name] = RunId(owned["run"])
         if not owners:
             return []
-        kept = self._working(set(owners.values())) | self._published_since()  # in this order: none slips between
+        kept = self._working(set(owners.values())) | self._published_since()  # in this order, so that no run is missed
         dropped = [name for name, run_id in owners.items() if run_id not in kept]
         for name in dropped:
             release(self._lake, name)
         return dropped
 
     def _working(self, runs: set[RunId]) -> set[RunId]:
-        """Those that may still publish: not published, and younger than an hour or with a younger sign of life."""
+        """Runs that may still publish: unpublished, and started or last alive less than an hour ago."""
         signs, limit = RunRecords(self._lake.storage).signs_of_life(), datetime.now(UTC) - DEAD_AFTER
         young = {run_id for run_id in runs if max(run_id_time(run_id), signs.get(run_id, limit)) > limit}
         return {run_id for run_id in young if find_publish(self._lake, run_id) is None}
@@ -95,7 +95,7 @@ class Holding:
 
 @contextmanager
 def holding(lake: Lakehouse, request: PredictRequest, run_id: RunId, say: Say) -> "Iterator[list[RunResult]]":
-    """Hold what a run reads; kept if the result that the block appends says that it was published.
+    """Hold what a run reads; the holds stay if the result that the block appends was published.
 
     Raises:
         UnknownReferenceError: a commit is gone.
@@ -116,11 +116,11 @@ def holding(lake: Lakehouse, request: PredictRequest, run_id: RunId, say: Say) -
     try:
         held.take_over()
     except AsgardError as error:
-        say(f"holds of earlier predictions stay until the next ones: {error.message}")
+        say(f"holds of earlier predictions stay until the next run: {error.message}")
 
 
 def _may_be_published(lake: Lakehouse, run_id: RunId) -> bool:
-    """Whether a run that ended badly was published before; if nobody can say, what it read stays held."""
+    """Whether a failed run was published before it failed; True, which keeps its holds, if that is unknown."""
     try:
         return find_publish(lake, run_id) is not None
     except AsgardError:
@@ -128,5 +128,5 @@ def _may_be_published(lake: Lakehouse, run_id: RunId) -> bool:
 
 
 def is_held(lake: Lakehouse, model: str, run_id: str) -> bool:
-    """Whether what a run of predictions read is still held."""
+    """Whether the states that a prediction run read are still held."""
     return bool(holds_of(lake, KIND, f"{model}_{run_id}-"))

@@ -1,8 +1,7 @@
 """Batch prediction: each entity's latest features at one snapshot, scored by a verified version, published by a run.
 
-Predictions of a version at a snapshot are written once: whoever predicts the same again adds what is missing, which is
-mostly nothing. So a restart, or a second scheduler, doubles no row. Champion and challenger predict in one run, each
-its own entities.
+Predictions of a version at a snapshot are written once: a repeated run adds only the missing ones, usually none. So a
+restart, or a second scheduler, duplicates no row. Champion and challenger predict in one run, each its own entities.
 """
 
 from collections.abc import Mapping
@@ -46,12 +45,12 @@ Frames = dict[Side, "DataFrame"]
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a batch prediction did.
+    """The result of a batch prediction.
 
     Attributes:
-        sides: what each predicted.
-        unknown: entities that were asked about and left out, since no view knows them; None where all were asked.
-        remark: why there was nothing to predict; "" where there was.
+        sides: the counts of each side.
+        unknown: requested entities that were left out because no view knows them; None if all were requested.
+        remark: why there was nothing to predict; "" otherwise.
     """
 
     request: PredictRequest
@@ -62,17 +61,17 @@ class Predicted:
 
     @property
     def rows(self) -> int:
-        """Newly predicted."""
+        """Number of newly predicted rows."""
         return sum(side.rows for side in self.sides.values())
 
     @property
     def null(self) -> int:
-        """Those of them whose prediction is null."""
+        """Number of them whose prediction is null."""
         return sum(side.null for side in self.sides.values())
 
     @property
     def mean(self) -> float | None:
-        """Of their scores; None for several classes, or if there is none."""
+        """Mean of their scores; None for several classes, or if there is no score."""
         scored = [(side.mean, side.scored) for side in self.sides.values() if side.mean is not None]
         count = sum(number for _, number in scored)
         return sum(mean * number for mean, number in scored) / count if count else None
@@ -105,9 +104,9 @@ def predict(lake: Lakehouse, request: PredictRequest, say: Say = print) -> Predi
     """Predict, audit and publish.
 
     Raises:
-        UsageError: features that a model does not take, an unreadable condition or entities, or none that is known.
+        UsageError: the features do not fit the model, the condition or entities can't be read, or no entity is known.
         RunAuditFailedError: a check of the predictions failed; nothing was published.
-        AsgardError: the run's own.
+        AsgardError: the run failed.
     """
     request.require_fit()
     work = _Work(request, request.known_at(), say)
@@ -121,7 +120,7 @@ def predict(lake: Lakehouse, request: PredictRequest, say: Say = print) -> Predi
 
 
 class _Work:
-    """What a run does in each of its attempts, and what the last of them saw."""
+    """The work of a run in each of its attempts, and the findings of the last attempt."""
 
     def __init__(self, request: PredictRequest, moment: datetime, say: Say) -> None:
         self.request, self.moment, self.say = request, moment, say
@@ -156,7 +155,7 @@ class _Work:
             self.say(str(compared))
 
     def _compared(self, attempt: Attempt) -> LastRunComparison | None:
-        """What is going to be there against the last run over all entities, if this is one too."""
+        """The comparison with the last run over all entities, if this run is one too."""
         last = None if self.request.chosen else last_whole(attempt, self.request)
         if last is None:
             return None
@@ -184,14 +183,14 @@ class _Work:
         self.unknown = unknown
         if unknown.count == unknown.asked:
             raise UsageError(
-                f"{name}: {unknown}; features count as known at {self.moment:%Y-%m-%d %H:%M}.",
-                hint="Are these the keys that the views have? An entity is known by a row that its ttl has not ended.",
+                f"{name}: {unknown}; features are read as known at {self.moment:%Y-%m-%d %H:%M}.",
+                hint="Are these keys of the views? An entity needs a row within the view's ttl.",
             )
         if unknown.count:
             self.say(f"left out: {unknown}")
 
     def _scored(self, frames: Frames, earlier: "DataFrame | None") -> "DataFrame | None":
-        """What is to be written; None if all of it was predicted earlier."""
+        """The rows to write; None if all of them were predicted earlier."""
         request = self.request
         if earlier is not None and request.top is None:
             frames = {side: _without(frame, earlier, request.sides[side]) for side, frame in frames.items()}
@@ -215,7 +214,7 @@ class _Work:
         return None if rows.isEmpty() else rows
 
     def _end(self, remark: str) -> None:
-        """There is nothing to write."""
+        """Note that there is nothing to write, and why."""
         self.counting.clear()
         self.remark = remark
         self.say(remark)
@@ -233,7 +232,7 @@ def _latest(
 
 
 def _computed(frame: "DataFrame", request: PredictRequest) -> "DataFrame":
-    """The same with the on-demand features."""
+    """Add the on-demand features."""
     return with_on_demand_frame(frame, _join(request)) if request.on_demand else frame
 
 
@@ -250,7 +249,7 @@ def _own(frame: "DataFrame", request: PredictRequest, side: Side) -> "DataFrame"
 
 
 def _chosen(frame: "DataFrame", request: PredictRequest) -> "DataFrame":
-    """The rows that the condition lets through."""
+    """The rows that meet the condition."""
     from pyspark.errors import AnalysisException, ParseException
 
     if request.where is None:
@@ -271,7 +270,7 @@ def _without(frame: "DataFrame", earlier: "DataFrame", request: PredictRequest) 
 
 
 def _greatest(rows: "DataFrame", request: PredictRequest) -> "DataFrame":
-    """The greatest that were asked for; who has no value, or may have no prediction and has none, is not among them."""
+    """The requested number of greatest rows, without rows whose value or, if it can be null, prediction is null."""
     if request.top is None:
         return rows
     column = column_of(SCORE if request.by == "score" else request.by)

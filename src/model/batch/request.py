@@ -1,4 +1,4 @@
-"""What a batch prediction is asked for: versions, their features, and which entities."""
+"""The request of a batch prediction: versions, their features, and the entities."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,8 +28,8 @@ class Challenger:
 
     Attributes:
         version, artifact, views, on_demand: as in `PredictRequest`.
-        share: of the entities, from 0 to 1.
-        salt: of the split; "" for the version's name, e.g. `churn@1.2.0`.
+        share: share of the entities, from 0 to 1.
+        salt: salt of the split; "" for the version's name, e.g. `churn@1.2.0`.
     """
 
     version: ModelVersion
@@ -41,27 +41,27 @@ class Challenger:
 
     @property
     def used_salt(self) -> str:
-        """The one that was given, or the version's name."""
+        """The given salt, or else the version's name."""
         return self.salt or str(self.version)
 
 
 @dataclass(frozen=True)
 class PredictRequest:
-    """What to predict, by which version, from which features.
+    """Which entities to predict, by which version, from which features.
 
     Attributes:
-        version, artifact: of the model; the artifact's bytes were verified.
-        views: pinned, those of the model in its order.
-        on_demand: functions over the views that the model learned from.
-        moment: features count as known then; None: at the newest event timestamp of the views.
-        entities: those to predict; None: all.
+        version, artifact: the model's version and artifact; the artifact's bytes were verified.
+        views: the model's views, pinned, in its order.
+        on_demand: on-demand functions that the model was trained with.
+        moment: time as of which features are read; None: the latest event timestamp of the views.
+        entities: the entities to predict; None: all.
         where: SQL condition on keys and features.
-        top: only so many of the greatest, by `by`.
+        top: number of greatest rows, by `by`, to predict; None: all.
         by: `score`, or a feature.
-        max_mean_shift: how far the mean may be from the last run's, as a share of it.
-        min_volume: predictions that are not null, that there must be, as a share of the last run's.
+        max_mean_shift: how far the mean may differ from the last run's, as a share of it.
+        min_volume: least number of predictions that are not null, as a share of the last run's.
         max_null_rise: how much the share of null predictions may rise since the last run, 0 to 1.
-        challenger: predicts a share of them instead; None: nobody.
+        challenger: version that predicts a share of the entities instead; None: no challenger.
     """
 
     version: ModelVersion
@@ -80,33 +80,33 @@ class PredictRequest:
 
     @property
     def table(self) -> TableName:
-        """Where the predictions go."""
+        """The table that the predictions are written to."""
         return predictions_of(self.version.name)
 
     @property
     def task(self) -> Task:
-        """What is predicted."""
+        """The kind of prediction."""
         return Task(self.artifact.spec.signature.task)
 
     @property
     def nullable(self) -> bool:
-        """Whether a prediction may be null: of a segment that a model does not know."""
+        """Whether a prediction may be null, because the model does not know the row's segment."""
         return any(each.artifact.spec.signature.nullable for each in self.sides.values())
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What names an entity, over all views."""
+        """The columns that name an entity, over all views."""
         return tuple(dict.fromkeys(key for pinned in self.views for key in pinned.view.keys))
 
     @property
     def feature_snapshot(self) -> str:
-        """The snapshots of the views' tables, in order, by comma."""
+        """The snapshots of the views' tables, in order, separated by commas."""
         states = dict.fromkeys((pinned.table.name, pinned.table.snapshot_id) for pinned in self.views)
         return ",".join(str(snapshot) for _, snapshot in states)
 
     @property
     def sides(self) -> Mapping[Side, "PredictRequest"]:
-        """What each side is asked for, as if it were alone."""
+        """The request of each side, as if it were alone."""
         champion, other = replace(self, challenger=None), self.challenger
         if other is None:
             return {Side.CHAMPION: champion}
@@ -117,7 +117,7 @@ class PredictRequest:
 
     @property
     def chosen(self) -> str:
-        """Which entities it is about, in words; "" for all of them."""
+        """Which entities are requested, in words; "" for all of them."""
         parts = [f"entities of {self.entities.name}"] if self.entities else []
         parts += [f"where {self.where}"] if self.where else []
         parts += [f"top {self.top} by {self.by}"] if self.top else []
@@ -125,17 +125,17 @@ class PredictRequest:
 
     @property
     def coverage(self) -> Coverage:
-        """Whether it is about all entities."""
+        """Whether all entities are requested, or some."""
         return Coverage.SOME if self.chosen else Coverage.ALL
 
     @property
     def scope(self) -> Scope:
-        """Which entities it is about; and who challenges."""
+        """The requested entities, and the challenger."""
         return self._scope("all", completes=False)
 
     @property
     def rest_scope(self) -> Scope:
-        """The same where some of the entities were predicted before."""
+        """Like `scope`, for a run that completes earlier predictions."""
         return self._scope("all that were not predicted yet", completes=True)
 
     def _scope(self, all_of_them: str, *, completes: bool) -> Scope:
@@ -148,7 +148,7 @@ class PredictRequest:
 
     @property
     def columns(self) -> Mapping[str, str]:
-        """Keys, features and on-demand features that there will be, and their types."""
+        """Keys, features and on-demand features of the rows to score, with their types."""
         types = dict(self.key_types)
         types |= {each.name: each.type for pinned in self.views for each in pinned.view.features}
         return types | {each.name: each.type for each in self.on_demand}
@@ -159,11 +159,11 @@ class PredictRequest:
         return {key: pinned.table.columns[key].type for pinned in self.views for key in pinned.view.keys}
 
     def require_fit(self) -> None:
-        """Refuse what can't be predicted, before Spark starts.
+        """Refuse a request that can't be predicted, before Spark starts.
 
         Raises:
-            UsageError: the features are not those of the signature, an option makes no sense, or the challenger can't
-                stand beside the champion.
+            UsageError: the features differ from the signature, an option is invalid, or the challenger does not fit
+                the champion.
         """
         for each in self.sides.values():
             each.artifact.spec.signature.require_columns(each.columns)
@@ -171,33 +171,34 @@ class PredictRequest:
                 raise UsageError(f"--by is {each.by!r}.", hint=f"Use score, or one of {', '.join(each.columns)}.")
         if min(self.max_mean_shift, self.min_volume, self.max_null_rise) < 0:
             raise UsageError(
-                "--max-mean-shift, --min-volume and --max-null-rise are shares, from 0.", hint="E.g. 0.5 for a half."
+                "--max-mean-shift, --min-volume and --max-null-rise are shares of 0 or more.",
+                hint="E.g. 0.5 for a half.",
             )
         if self.top is not None and self.top < 1:
-            raise UsageError(f"--top is {self.top}.", hint="Give how many, from 1.")
+            raise UsageError(f"--top is {self.top}.", hint="It must be 1 or more.")
         if self.top and self.by == "score" and self.task is Task.MULTICLASS:
-            raise UsageError("The scores of several classes have no order.", hint="Say --by with a feature.")
+            raise UsageError("The scores of several classes have no order.", hint="Pass a feature with --by.")
         if self.entities is not None:
             self.entities.require_there()
         if self.challenger is not None:
             _require_comparable(self, self.challenger)
 
     def known_at(self) -> datetime:
-        """The moment, or that of the newest row of all views: one for both sides.
+        """The moment as of which both sides read features: the given one, or that of the latest row of all views.
 
         Raises:
-            UsageError: the views were not measured, and no moment is given.
+            UsageError: the views have no latest timestamp, and no moment is given.
         """
         if self.moment is not None:
             return self.moment
         views = [pinned for each in self.sides.values() for pinned in each.views]
         newest = [pinned.facts.last for pinned in views if pinned.facts and pinned.facts.last is not None]
         if not newest:
-            raise UsageError("The views have no row with a timestamp.", hint="Say --moment, or look at the gold table.")
+            raise UsageError("The views have no row with a timestamp.", hint="Pass --moment, or check the gold table.")
         return datetime.fromtimestamp(max(newest) / 1_000_000, UTC)
 
     def described(self, moment: datetime) -> dict[str, Any]:
-        """What the run's record says of the prediction."""
+        """The description of the prediction for the run's record."""
         other = self.challenger
         return {
             "moment": moment.isoformat(),
@@ -221,25 +222,25 @@ class PredictRequest:
 
 
 def _require_comparable(request: PredictRequest, challenger: Challenger) -> None:
-    """Refuse a challenger that can't stand beside the champion in one table."""
+    """Refuse a challenger whose predictions can't be in one table with the champion's."""
     champion, other = request.sides.values()
     require_share(challenger.share)
     if champion.version.version == other.version.version:
         raise UsageError(
             f"{champion.version} can't challenge itself.",
-            hint="Say --challenger with another version; or leave it out.",
+            hint="Pass another version with --challenger, or leave it out.",
         )
     one, two = champion.artifact.spec.signature, other.artifact.spec.signature
     if (one.task, one.classes) != (two.task, two.classes):
         raise UsageError(
-            f"{champion.version} gives {_output(champion)}, {other.version} gives {_output(other)}: "
-            "their predictions can't stand in one table.",
-            hint=f"`asgard model compare {champion.version} {other.version}` shows both; predict by each alone.",
+            f"{champion.version} gives {_output(champion)}, {other.version} gives {_output(other)}: their "
+            "predictions can't be in one table.",
+            hint=f"`asgard model compare {champion.version} {other.version}` shows both; predict with each alone.",
         )
     if dict(champion.key_types) != dict(other.key_types):
         raise UsageError(
             f"{champion.version} names entities by {_keys(champion)}, {other.version} by {_keys(other)}.",
-            hint="Predict by each alone, or train the challenger on views with the same keys.",
+            hint="Predict with each alone, or train the challenger on views with the same keys.",
         )
     require_splittable(champion.key_types, request.keys)
 

@@ -1,7 +1,7 @@
-"""Which entities a run predicted: in columns of the table that programs read, and in words for people.
+"""Which entities a run predicted: in table columns for programs, and in words for people.
 
-Tables that Asgard wrote before its version 0.1 have the words only. They are understood here and nowhere else, so that
-rows of both kinds can stand in one table.
+Tables written by Asgard before version 0.1 contain only the words. Only this module parses them, so that one table can
+contain rows of both kinds.
 """
 
 import re
@@ -16,14 +16,14 @@ CHALLENGER = "challenger"
 COMPLETES = "completes"
 _TYPED = (COVERAGE, CHALLENGER, COMPLETES)
 _WORDS = "^all( that were not predicted yet)?(, challenger ([^ ]+) .*)?$"
-"""The words of a run over all entities; groups 1 and 3 are there if it completed earlier ones, and if one challenged.
+"""The words of a run over all entities; group 1 matches if it completed an earlier run, group 3 if it had a challenger.
 
-Java, RE2 and Python read it alike.
+Java, RE2 and Python read it in the same way.
 """
 
 
 class Coverage(StrEnum):
-    """Which entities a run is about."""
+    """Whether a run covers all entities or some."""
 
     ALL = "all"
     SOME = "some"
@@ -34,10 +34,10 @@ class Scope:
     """Which entities a run predicted.
 
     Attributes:
-        coverage: all of them, or some.
-        challenger: the version that challenged, e.g. `1.2.0`; None if nobody did.
-        completes: whether some of the entities were predicted before, so that the run added the others.
-        text: the same for people.
+        coverage: all entities, or some.
+        challenger: version of the challenger, e.g. `1.2.0`; None without one.
+        completes: whether some of the entities were predicted before, so that the run added only the others.
+        text: the scope in words, for people.
     """
 
     coverage: Coverage
@@ -55,7 +55,7 @@ class Scope:
 
     @property
     def columns(self) -> Mapping[str, str | bool | None]:
-        """What the table's columns say, by their names."""
+        """The values of the table's columns, by their names."""
         return {
             SCOPE: self.text,
             COVERAGE: str(self.coverage),
@@ -65,10 +65,10 @@ class Scope:
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> "Scope":
-        """What a row of a table says, whichever version of Asgard wrote it.
+        """Read the scope of a table's row, written by any version of Asgard.
 
         Args:
-            row: it has `scope`; the other columns may be missing or null.
+            row: has `scope`; the other columns may be missing or null.
         """
         text = row[SCOPE] or ""
         coverage = row.get(COVERAGE) if COVERAGE in scope_columns(row.keys()) else None
@@ -87,18 +87,18 @@ class Scope:
 
 
 def scope_columns(columns: Collection[str]) -> tuple[str, ...]:
-    """Those columns of a table that say which entities a run predicted.
+    """The columns of a table that record which entities a run predicted.
 
-    A table of the version before may have a key of one of the newer names: these columns come all together.
+    A table of an older version may have a key with one of these names, so the newer columns count only all together.
     """
     return (SCOPE, *_TYPED) if set(_TYPED) <= set(columns) else (SCOPE,)
 
 
 def is_over_all(columns: Collection[str]) -> str:
-    """SQL, of Spark and DuckDB alike, of whether a row is of a run over all entities.
+    """SQL for Spark and DuckDB: whether a row was written by a run over all entities.
 
     Args:
-        columns: of the table.
+        columns: columns of the table.
     """
     words = f"regexp_extract({SCOPE}, '{_WORDS}', 0) <> ''"
     if COVERAGE not in scope_columns(columns):

@@ -1,4 +1,4 @@
-"""The table of a model's predictions: its rows, the checks of a run, and what earlier runs wrote."""
+"""The table of a model's predictions: its rows, the checks of a run, and the rows of earlier runs."""
 
 import sys
 from collections.abc import Sequence
@@ -24,17 +24,17 @@ PREDICTED_AT = "predicted_at"
 RUN = "run_id"
 _SCOPE_TYPES = {SCOPE: "string", COVERAGE: "string", CHALLENGER: "string", COMPLETES: "boolean"}
 _ONCE = (VERSION, SNAPSHOT, AS_OF)
-"""What an entity is predicted once for."""
+"""The columns that, with its keys, identify a prediction of an entity: there is one for each combination."""
 PROBABILITIES = f"forall({SCORE}, each -> coalesce(each BETWEEN 0 AND 1, false))"
-"""Of several classes: each from 0 to 1, none null; to Spark NaN is greater than any number."""
+"""Check for several classes: each probability is from 0 to 1 and not null; Spark sorts NaN above any number."""
 
 
 def predictions_table(request: PredictRequest, compared: Sequence[Check] = ()) -> Table:
-    """The predictions' table, with the checks of this run.
+    """Declare the table of predictions, with the checks of this run.
 
     Args:
-        request: what is predicted.
-        compared: checks against the last run, of a run over all entities.
+        request: the request of the run.
+        compared: checks that compare a run over all entities with the last one.
     """
     never_null = (*request.keys, *(() if request.nullable else (SCORE,)), VERSION, PREDICTED_AT)
     checks: list[Check] = [
@@ -46,7 +46,7 @@ def predictions_table(request: PredictRequest, compared: Sequence[Check] = ()) -
         checks.append(expression("probabilities", PROBABILITIES))
     else:
         low, high = (0, 1) if request.task is Task.BINARY else (-sys.float_info.max, sys.float_info.max)
-        checks.append(between(SCORE, low, high))  # NaN and infinity are in no range
+        checks.append(between(SCORE, low, high))  # NaN and infinity are outside every range
     return declare_table(
         str(request.table),
         mode=WriteMode.APPEND,
@@ -59,7 +59,7 @@ def predictions_table(request: PredictRequest, compared: Sequence[Check] = ()) -
 
 
 def with_origin(scored: "DataFrame", request: PredictRequest) -> "DataFrame":
-    """Scored rows, with the version that scored them and the snapshots that it read."""
+    """Add to scored rows the version that scored them and the snapshots that it read."""
     from pyspark.sql import functions as F
 
     version, snapshot = F.lit(str(request.version.version)), F.lit(request.feature_snapshot)
@@ -69,7 +69,7 @@ def with_origin(scored: "DataFrame", request: PredictRequest) -> "DataFrame":
 def table_rows(
     scored: "DataFrame", attempt: Attempt, keys: Sequence[str], moment: datetime, scope: Scope
 ) -> "DataFrame":
-    """What is written of scored rows that have their origin."""
+    """The rows to write, from scored rows with their origin."""
     from pyspark.sql import functions as F
 
     return scored.select(
@@ -85,7 +85,7 @@ def table_rows(
 
 
 def predicted_before(attempt: Attempt, request: PredictRequest, moment: datetime) -> "DataFrame | None":
-    """Entities and versions of what was predicted before, from these snapshots and as of this moment; None for none."""
+    """Entities and versions of earlier predictions from these snapshots as of this moment; None if there are none."""
     if not attempt.has(request.table):
         return None
     rows = attempt.read(request.table, guard=True, pinned=True).where(is_of(request, moment))
@@ -94,7 +94,7 @@ def predicted_before(attempt: Attempt, request: PredictRequest, moment: datetime
 
 
 def is_of(request: PredictRequest, moment: datetime) -> "Column":
-    """Whether a row is from the request's versions and their snapshots, as of this moment."""
+    """Whether a row was predicted by the request's versions from their snapshots, as of this moment."""
     from pyspark.sql import functions as F
 
     origins = [

@@ -1,1 +1,1 @@
-"""The truth about versions and stages, and its projection into MLflow's tags and aliases."""
+"""The ledger that decides versions and stages, and its projection into MLflow's tags and aliases."""

@@ -1,10 +1,10 @@
-"""What a model's version keeps of the lakehouse: holds on the published states that it learned from.
+"""The holds of a model's version on the published states of the lakehouse that it was trained on.
 
 A version holds the commits of its feature snapshots by tags `hold_model_<name>_<version>-<commit>` until it is
-archived, and a grace after (setting `model_hold_grace`), in which a rollback finds everything there. Whoever moves a
-version of the model makes the holds what the ledger then asks for.
+archived, and for a grace period after (setting `model_hold_grace`), in which a rollback finds all of its data. Every
+move of a version then adjusts the model's holds to the ledger.
 
-A reproduction holds the same commits meanwhile by tags of its own, `hold_reproduce_<name>_<version>-<moment>-...`.
+A running reproduction holds the same commits by its own tags, `hold_reproduce_<name>_<version>-<moment>-...`.
 """
 
 import re
@@ -29,7 +29,7 @@ from asgard.model.lifecycle import Ledger, Stage, Version
 from asgard.model.versions import Binding, BoundView, ModelVersion
 
 ABANDONED_AFTER = timedelta(days=7)
-"""A reproduction that began so long ago is dead, and its holds are dropped."""
+"""Age after which a reproduction counts as dead, and its holds are dropped."""
 _KIND, _REPRODUCTION = "model", "reproduce"
 _OWNED = re.compile(r"(\d+\.\d+\.\d+)-([0-9a-f]+)")
 _BEGAN = re.compile(r".*-(\d{8}t\d{6})-[0-9a-f]+-[0-9a-f]+")
@@ -38,12 +38,12 @@ _MOMENT = "%Y%m%dt%H%M%S"
 
 @dataclass(frozen=True)
 class Settled:
-    """What was done to make the holds of a model right.
+    """The changes that adjusted the holds of a model.
 
     Attributes:
-        dropped: tags that nothing needed.
-        made: tags that were missing.
-        problems: what could not be held, and why, in words.
+        dropped: tags that were no longer needed.
+        made: missing tags that were created.
+        problems: what could not be held and why, in words.
     """
 
     dropped: tuple[BranchName, ...]
@@ -52,7 +52,7 @@ class Settled:
 
 
 def hold_version(lake: Lakehouse, name: str, version: Version, binding: Binding) -> None:
-    """Keep what a version learned from; fine if it is kept already.
+    """Hold the data that a version was trained on; existing holds stay.
 
     Raises:
         UnknownReferenceError: a commit is gone.
@@ -64,23 +64,23 @@ def hold_version(lake: Lakehouse, name: str, version: Version, binding: Binding)
 def settle_holds(
     lake: Lakehouse, model: RegisteredModel, read: Callable[[], RegisteredModel], now: datetime
 ) -> Settled:
-    """Make the holds of a model's versions what its ledger asks for. Every mover does, after its transition.
+    """Adjust the holds of a model's versions to its ledger. Every mover calls this after its transition.
 
-    Holds of versions that were archived longer than the grace ago go, and those of failed registrations; those that are
-    missing are made. A hold of a version that is not registered yet stays: it is somebody's who is about to. So do all
-    of a version whose binding can't be believed, until it is over.
+    Drops holds of versions archived longer than the grace period ago, and of failed registrations; creates missing
+    holds. A hold of a version that is not registered yet stays: its registration may be under way. All holds of a
+    version whose binding can't be trusted stay too, until its grace period is over.
 
-    Of two movers one always sees what the other did, since the ledger is read again after the holds were changed, until
-    it stood still. Say that one brings a version back which the other, who read the ledger earlier, takes for over. If
-    the other drops its hold before the first looks at the holds, the first makes it again. If later, then also after
-    the first one's transition: the other finds that when it reads again, and makes the hold itself. Who is killed
-    between dropping and reading leaves that to the next mover.
+    Of two concurrent movers, one always sees the other's change, because each reads the ledger again after changing the
+    holds, until the ledger no longer changes. Example: A rolls a version back; B, who read the ledger earlier, thinks
+    that its grace period is over. If B drops its hold before A reads the holds, A creates it again. If B drops it
+    later, that is after A's transition: B sees the transition when it reads the ledger again, and creates the hold
+    itself. If a mover is killed between dropping and reading, the next mover repairs the holds.
 
     Args:
-        lake: where the holds are.
-        model: as it was read after the move.
-        read: reads it again.
-        now: the moment that counts.
+        lake: the lakehouse that contains the holds.
+        model: the model as read after the move.
+        read: reads the model again.
+        now: the current time.
     """
     grace = duration(lake.settings.model_hold_grace)
     dropped: dict[BranchName, None] = {}
@@ -105,8 +105,8 @@ def settle_holds(
                 continue
             try:
                 name = hold(lake, _hold_of(model.name, version, commit), commit)
-            except UsageError as error:  # no such commit any more, or another Nessie has it
-                problems.append(f"{each} learned from: {error.message}")
+            except UsageError as error:  # the commit is gone, or is in another Nessie
+                problems.append(f"{each}: its training data can't be held: {error.message}")
             else:
                 made[name] = None
                 dropped.pop(name, None)
@@ -117,7 +117,7 @@ def settle_holds(
 
 
 def is_over(ledger: Ledger, version: Version, now: datetime, grace: timedelta) -> bool:
-    """Whether a version was archived longer than the grace ago."""
+    """Whether a version was archived longer than the grace period ago."""
     last = ledger.steps_of(version)[-1]
     archived = datetime.fromisoformat(last.transition.when)
     return last.after is Stage.ARCHIVED and now.astimezone(UTC) - archived > grace
@@ -125,7 +125,7 @@ def is_over(ledger: Ledger, version: Version, now: datetime, grace: timedelta) -
 
 @contextmanager
 def held_meanwhile(lake: Lakehouse, version: ModelVersion) -> Iterator[None]:
-    """Keep what a version learned from while it is reproduced, whatever becomes of the version.
+    """Hold the data that a version was trained on during a reproduction, even if the version is archived meanwhile.
 
     Raises:
         UnknownReferenceError: a commit is gone.
@@ -143,7 +143,7 @@ def held_meanwhile(lake: Lakehouse, version: ModelVersion) -> Iterator[None]:
 
 
 def release_abandoned(lake: Lakehouse, now: datetime) -> list[BranchName]:
-    """Drop the holds of reproductions that were killed: of those that began too long ago to be alive.
+    """Drop the holds of killed reproductions: those that began too long ago to be still running.
 
     Returns:
         The names of the tags that were dropped.
@@ -158,29 +158,29 @@ def release_abandoned(lake: Lakehouse, now: datetime) -> list[BranchName]:
 
 
 def problems_with_data(lake: Lakehouse, binding: Binding) -> list[str]:
-    """What is wrong with the published states that a version learned from; nothing, most of the time.
+    """Problems with the published states that a version was trained on; usually none.
 
-    Each is looked up at its commit of the target ref, where only audited runs publish; its files have to be there, as
-    have those of a table of labels.
+    Each state is looked up at its commit of the target ref, where only audited runs publish. Its files must exist, and
+    so must those of a table of labels.
     """
     problems = [_problem(lake, each) for each in binding.views]
     return [problem for problem in (*problems, _problem_of_labels(lake, binding)) if problem is not None]
 
 
 def require_data(lake: Lakehouse, version: ModelVersion) -> None:
-    """Hold a version's snapshots again, and make sure that they can be read.
+    """Hold a version's snapshots again, and verify that they can be read.
 
     Raises:
-        PromotionRefusedError: they can't; the message names each.
+        PromotionRefusedError: a snapshot can't be read; the details name each.
     """
     try:
         hold_version(lake, version.name, version.version, version.binding)
         problems = problems_with_data(lake, version.binding)
-    except UsageError as error:  # no such commit any more
+    except UsageError as error:  # the commit is gone
         problems = [error.message]
     if problems:
         raise PromotionRefusedError(
-            f"What {version} learned from is not there any more: nothing was moved.",
+            f"What {version} was trained on is missing: nothing was moved.",
             hint="Roll back to a newer version, or train again.",
             details=tuple(problems),
         )
@@ -208,7 +208,7 @@ def _problem(lake: Lakehouse, bound: BoundView) -> str | None:
 
 
 def _problem_of_labels(lake: Lakehouse, binding: Binding) -> str | None:
-    """What is wrong with the table of labels; None for a file, which nobody holds."""
+    """The problem with the table of labels; None if there is none, or for a file, which is never held."""
     labels = binding.details.get("labels", {})
     table, commit = Labels(labels.get("source", "")).table, labels.get("commit")
     if table is None or not commit:
@@ -221,7 +221,7 @@ def _problem_of_labels(lake: Lakehouse, binding: Binding) -> str | None:
 
 
 def _gone(pinned: PinnedTable) -> str:
-    """Which of a table's data files are gone, in words; "" if all are there."""
+    """How many of a table's data files are gone, in words; "" if all exist."""
     io = pinned.state.table.io
     gone = [path for path in pinned.files if not io.new_input(path).exists()]
     return f"{len(gone)} of {len(pinned.files)} data files are gone, {gone[0]} first" if gone else ""
@@ -233,7 +233,7 @@ def _is_published(lake: Lakehouse, run_id: str) -> bool:
 
 
 def _holds_by_version(lake: Lakehouse, model: str) -> dict[BranchName, tuple[Version, CommitHash]]:
-    """The holds of a model's versions, with the version and the commit."""
+    """The holds of a model's versions, each with its version and commit."""
     prefix, held = hold_name(_KIND, model, ""), {}
     for name, commit in holds_of(lake, _KIND, f"{model}_").items():
         owned = _OWNED.fullmatch(base_name(name).removeprefix(prefix))

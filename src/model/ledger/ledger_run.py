@@ -1,12 +1,12 @@
-"""Where a model's ledger is kept: numbered params of one MLflow run, which nobody can change once they are there.
+"""The storage of a model's ledger: numbered params of one MLflow run, which can't be changed once written.
 
 ```
 registered model churn      tag asgard.ledger = <run id>
 run <run id>                t000001 = {...}   t000002 = {...}   ...
 ```
 
-Of two who write the same number, MLflow refuses the second: that makes each transition a compare-and-swap. Tags and
-aliases, which the last writer wins, are made from it.
+If two processes write the same number, MLflow refuses the second: that makes each transition a compare-and-swap. Tags
+and aliases, where the last writer wins, are derived from the ledger.
 """
 
 import json
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 TAG = "asgard.ledger"
-"""Tag of a registered model: the run that has its ledger."""
+"""Tag of a registered model: the id of the run that contains its ledger."""
 EXPERIMENT = "asgard-ledgers"
 _FORMAT = 1
 _LONGEST = 5_500
-"""MLflow cuts a param's value off at 6,000 characters."""
+"""MLflow truncates a param's value at 6,000 characters."""
 
 
 @dataclass(frozen=True)
@@ -41,32 +41,32 @@ class LedgerRun:
     run_id: str
 
     def read(self) -> Ledger:
-        """What it says now.
+        """Read the ledger.
 
         Raises:
-            ServiceError: MLflow failed, or a newer Asgard wrote it.
+            ServiceError: MLflow failed, or a newer Asgard wrote the ledger.
         """
         with in_words(self.settings):
             params = self.client.get_run(self.run_id).data.params
         return Ledger.of(self._entries(params))
 
     def append(self, entry: Transition) -> bool:
-        """Write the next transition; False if somebody else took its number.
+        """Write the next transition; returns False if somebody else took its number.
 
         Raises:
-            UsageError: its texts are too long.
-            ServiceError: MLflow failed, and the entry is not there.
+            UsageError: the entry's texts are too long.
+            ServiceError: MLflow failed, and the entry was not written.
         """
         key, value = _key(entry.number), encode(entry)
         if len(value) > _LONGEST:
             raise UsageError(
-                f"The reason has {len(entry.why):,} characters: too many to be kept.",
-                hint="Say it in a sentence, with the address of what says more.",
+                f"The reason has {len(entry.why):,} characters, too many for an entry of the ledger.",
+                hint="Shorten it to a sentence, with a link to more.",
             )
         try:
             with in_words(self.settings):
                 self.client.log_param(self.run_id, key, value)
-        except ServiceError:  # refused as taken; or the answer got lost: the ledger knows
+        except ServiceError:  # refused as taken, or the answer was lost: read the ledger
             with in_words(self.settings):
                 stored = self.client.get_run(self.run_id).data.params.get(key)
             if stored is None:
@@ -91,29 +91,29 @@ class LedgerRun:
 
 
 def encode(entry: Transition) -> str:
-    """A transition as a param's value."""
+    """Encode a transition as a param's value."""
     raw = {"format": _FORMAT, **entry.to_json(), "token": entry.token}
     return json.dumps(raw, ensure_ascii=False, separators=(",", ":"))
 
 
 def decode(number: int, text: str) -> Transition:
-    """What `encode` gave.
+    """Decode what `encode` returned.
 
     Raises:
-        ValueError, KeyError, TypeError, UsageError: it is something else.
+        ValueError, KeyError, TypeError, UsageError: the text is not an encoded transition.
     """
     raw: dict[str, Any] = json.loads(text)
     if raw.pop("format") != _FORMAT or raw["number"] != number:
-        raise ValueError("its format is not known")
+        raise ValueError("its format is unknown")
     known = {"version": Version.parse(raw["version"]), "to": Stage(raw["to"]), "kind": TransitionKind(raw["kind"])}
     return Transition(**{**raw, **known})
 
 
 def find(client: "MlflowClient", settings: Settings, name: str) -> LedgerRun | None:
-    """The ledger of a model; None if there is no such model.
+    """Find the ledger of a model; None if the model does not exist.
 
     Raises:
-        UsageError: the name can't be a model's, or MLflow has such a model that is not Asgard's.
+        UsageError: the name is not a valid model name, or MLflow has a model of this name that is not Asgard's.
         ServiceError: MLflow failed.
     """
     from mlflow.exceptions import MlflowException
@@ -129,26 +129,26 @@ def find(client: "MlflowClient", settings: Settings, name: str) -> LedgerRun | N
     if TAG not in tags:
         raise UsageError(
             f"MLflow's registered model {name} was not made by Asgard.",
-            hint=f"Use another name; or, if its tag {TAG} got lost, put it back: the run of the experiment "
-            f"{EXPERIMENT} that is called {name}.",
+            hint=f"Use another name; or, if its tag {TAG} was lost, restore it: its value is the id of the run in "
+            f"experiment {EXPERIMENT} named {name}.",
         )
     return LedgerRun(client, settings, name, tags[TAG])
 
 
 def find_or_create(client: "MlflowClient", settings: Settings, name: str) -> LedgerRun:
-    """The ledger of a model, which is made if there is none; see `find`."""
+    """Find the ledger of a model, or create it; see `find`."""
     run = find(client, settings, name)
     if run is not None:
         return run
     run_id = create(client, settings, name)
     made = LedgerRun(client, settings, name, run_id) if run_id else find(client, settings, name)
     if made is None:
-        raise ServiceError(f"MLflow has model {name}, and has it not.", hint="Was it deleted just now?")
+        raise ServiceError(f"MLflow both has and lacks model {name}.", hint="Was it deleted just now?")
     return made
 
 
 def create(client: "MlflowClient", settings: Settings, name: str) -> str | None:
-    """Make a model's ledger and the registered model itself, in that order; None if somebody else was first.
+    """Create a model's ledger, then the registered model itself; None if somebody else was first.
 
     Raises:
         ServiceError: MLflow failed.
@@ -176,7 +176,7 @@ def _experiment(client: "MlflowClient") -> str:
     if experiment is None:
         try:
             return str(client.create_experiment(EXPERIMENT))
-        except MlflowException:  # somebody else made it meanwhile
+        except MlflowException:  # somebody else created it concurrently
             experiment = client.get_experiment_by_name(EXPERIMENT)
             if experiment is None:
                 raise

@@ -1,7 +1,7 @@
-"""A version's files, to MLflow and back.
+"""Upload a version's files to MLflow, and download them.
 
-`log_model` loads what it saves once more in a process of its own, which takes seconds; a version made of its parts is
-the same to MLflow's UI and SDK.
+MLflow's `log_model` loads what it saved again in a separate process, which takes seconds. A version assembled from its
+parts looks the same to MLflow's UI and SDK.
 """
 
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 def upload(client: "MlflowClient", name: str, folder: Path, run_id: str, kind: str, tags: Mapping[str, str]) -> str:
-    """Give MLflow the files of a new version.
+    """Upload the files of a new version to MLflow.
 
     Args:
-        client: of the MLflow that has the registered model.
+        client: client of the MLflow server with the registered model.
         name: of the model.
-        folder: of the files.
-        run_id: MLflow's run that made them.
+        folder: folder with the files.
+        run_id: the MLflow run that made them.
         kind: the format of the model, for MLflow's pages.
-        tags: of the version.
+        tags: tags of the version.
 
     Returns:
         MLflow's number of the version.
@@ -49,10 +49,10 @@ def upload(client: "MlflowClient", name: str, folder: Path, run_id: str, kind: s
 
 
 def download(client: "MlflowClient", version: ModelVersion, folder: Path) -> Path:
-    """Copy the files of a version into a new folder; gives where they are. Nothing is verified yet.
+    """Copy the files of a version into a new folder and return their path; they are not verified yet.
 
     Raises:
-        ArtifactError: they are not where MLflow says.
+        ArtifactError: the files are not where MLflow says.
     """
     import mlflow.artifacts
     from mlflow.exceptions import MlflowException
@@ -66,5 +66,5 @@ def download(client: "MlflowClient", version: ModelVersion, folder: Path) -> Pat
             raise
         raise ArtifactError(
             f"The files of {version} can't be fetched from {uri}: {error}.",
-            hint="Were they removed, or is their storage out of reach?",
+            hint="Were they removed, or is their storage unreachable?",
         ) from error

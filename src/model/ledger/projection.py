@@ -1,7 +1,7 @@
-"""A ledger's projection: the tags and aliases that MLflow's UI, SDK and other tools look at.
+"""A ledger's projection: the tags and aliases that MLflow's UI, SDK and other tools read.
 
-It may be behind for a moment, or after a crash; whoever reads or moves the model next puts it right. Whoever writes it
-reads the ledger again afterwards, and goes on until that did not move: so a slow writer's old view never stays.
+The projection may be outdated for a moment, or after a crash; the next read or move of the model repairs it. A writer
+reads the ledger again after writing, and repeats until it did not change: a slow writer's outdated tags never stay.
 """
 
 from collections.abc import Mapping
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 PRODUCTION, STAGING = "production", "staging"
-"""The aliases: of the champion, and of the challenger."""
+"""The aliases of the champion and of the challenger."""
 _PAGE = 1_000
 _TRIES = 5
 
 
 @dataclass(frozen=True)
 class MlflowState:
-    """What MLflow shows of a model: its versions by MLflow's number, and its aliases."""
+    """What MLflow shows about a model: its versions by MLflow's number, and its aliases."""
 
     versions: "Mapping[str, MlflowVersion]"
     aliases: Mapping[str, str]
 
     @classmethod
     def of(cls, client: "MlflowClient", settings: Settings, name: str) -> "MlflowState":
-        """What it shows now."""
+        """Read what MLflow shows now."""
         with in_words(settings):
             aliases = client.get_registered_model(name).aliases
             versions, page = {}, None
@@ -46,7 +46,7 @@ class MlflowState:
 
 
 def wanted_tags(ledger: Ledger) -> dict[str, dict[str, str]]:
-    """What the tags of each version are to be, by MLflow's number."""
+    """The tags that each version should have, by MLflow's number."""
     return {
         number: {
             "semver": str(version),
@@ -58,33 +58,33 @@ def wanted_tags(ledger: Ledger) -> dict[str, dict[str, str]]:
 
 
 def wanted_aliases(ledger: Ledger, shown: MlflowState) -> dict[str, str | None]:
-    """What the aliases are to be; None: there is to be none, also where somebody deleted MLflow's version."""
+    """The aliases that the model should have; None: no alias, also if MLflow's version was deleted."""
     at = {PRODUCTION: ledger.production, STAGING: ledger.staging}
     numbers = {alias: ledger.mlflow_versions[version] if version else None for alias, version in at.items()}
     return {alias: number if number in shown.versions else None for alias, number in numbers.items()}
 
 
 def is_behind(ledger: Ledger, shown: MlflowState) -> bool:
-    """Whether MLflow shows something else than the ledger says."""
+    """Whether MLflow's tags or aliases differ from the ledger."""
     aliases = any(shown.aliases.get(alias) != number for alias, number in wanted_aliases(ledger, shown).items())
     return aliases or any(True for _ in _differing(ledger, shown))
 
 
 def try_to_bring_up_to_date(run: LedgerRun, ledger: Ledger, shown: MlflowState | None = None) -> None:
-    """The same, by one who may not write, or whose move is done already: what fails here is left to the next."""
+    """Like `bring_up_to_date`, but a failure is only logged: the next reader or mover tries again."""
     try:
         bring_up_to_date(run, ledger, shown)
     except ServiceError as error:
         logger("model").warning(
-            "MLflow's tags of %s are behind, until somebody else looks: %s", run.name, error.message
+            "MLflow's tags of %s are outdated until the next read or move: %s", run.name, error.message
         )
 
 
 def bring_up_to_date(run: LedgerRun, ledger: Ledger, shown: MlflowState | None = None) -> Ledger:
-    """Make tags and aliases what the ledger says; gives the ledger as it was found last.
+    """Set tags and aliases to what the ledger says; returns the ledger as read last.
 
     Raises:
-        ServiceError: MLflow failed, again and again.
+        ServiceError: MLflow failed repeatedly.
     """
     failures = 0
     while True:
@@ -93,7 +93,7 @@ def bring_up_to_date(run: LedgerRun, ledger: Ledger, shown: MlflowState | None =
             _write(run, ledger, shown)
         except ServiceUnreachableError:
             raise
-        except ServiceError:  # of two who write a new tag at once MLflow fails one: look again what is left to do
+        except ServiceError:  # MLflow fails one of two concurrent writes of a new tag: check again
             failures += 1
             if failures == _TRIES:
                 raise

@@ -1,4 +1,4 @@
-"""A model in the registry: all of its versions, and what its ledger says of them."""
+"""A model in the registry: all of its versions, and what its ledger records about them."""
 
 import json
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ class RegisteredModel:
     """A model with all of its versions, and its ledger.
 
     Attributes:
-        versions: whose facts are as they were registered, oldest first.
-        damaged: the others: their `problem` says why; they have no binding and no metrics.
+        versions: versions whose facts are as registered, oldest first.
+        damaged: the other versions: their `problem` says why; they have no binding and no metrics.
     """
 
     name: str
@@ -26,7 +26,7 @@ class RegisteredModel:
 
     @classmethod
     def of(cls, name: str, ledger: Ledger, shown: MlflowState) -> "RegisteredModel":
-        """A model as its ledger says, with what MLflow's tags add to it."""
+        """Build a model from its ledger and MLflow's tags."""
         versions = [
             version_of(name, version, ledger, shown.versions[number].run_id or "", shown.versions[number].tags)
             for version, number in ledger.mlflow_versions.items()
@@ -43,47 +43,47 @@ class RegisteredModel:
         return tuple(sorted((*self.versions, *self.damaged), key=lambda each: each.version))
 
     def version(self, version: Version) -> ModelVersion:
-        """One of them.
+        """Find one version by its number.
 
         Raises:
-            UsageError: there is no such version.
-            ArtifactError: its facts are not those that were registered.
+            UsageError: the version does not exist.
+            ArtifactError: its facts differ from those that were registered.
         """
         return require_intact(self._known(version))
 
     @property
     def production(self) -> ModelVersion | None:
-        """The one in Production, also if it is damaged."""
+        """The version in Production, even if it is damaged."""
         return next((each for each in self.everything if each.stage is Stage.PRODUCTION), None)
 
     def require_production(self, expect: str) -> None:
-        """Make sure that what a person saw in Production is there: a version, `none`, or "" for whatever there is.
+        """Verify what is in Production: the expected version, `none`, or "" for anything.
 
         Raises:
-            ConflictError: it is not.
-            UsageError: it is no version.
+            ConflictError: Production has another version.
+            UsageError: `expect` is not a version.
         """
         wanted = None if expect.lower() == "none" else Version.parse(expect) if expect else self.ledger.production
         if self.ledger.production != wanted:
             raise ConflictError(
-                f"In Production of {self.name} is {self.ledger.production or 'none'}, not {expect}: nothing was moved.",
-                hint="Somebody moved it since you looked; decide again from there.",
+                f"Production of {self.name} is {self.ledger.production or 'none'}, not {expect}: nothing was moved.",
+                hint="Somebody moved it since you looked: check the stages, and decide again.",
             )
 
     def choose(self, what: str) -> ModelVersion:
-        """One version: by its number, its stage, `latest`, or "" for Production, or else the newest.
+        """Find one version: by its number, its stage, `latest`, or "" for the one in Production, or else the latest.
 
         Raises:
-            UsageError: there is none such, or the stage has several.
-            ArtifactError: its facts are not those that were registered.
+            UsageError: the version does not exist, or the stage has several.
+            ArtifactError: its facts differ from those that were registered.
         """
         return require_intact(self.look(what))
 
     def look(self, what: str) -> ModelVersion:
-        """The same, to be looked at or archived: also a damaged one.
+        """Like `choose`, to show or archive a version: also finds a damaged one.
 
         Raises:
-            UsageError: there is none such, or the stage has several.
+            UsageError: the version does not exist, or the stage has several.
         """
         everything = self.everything
         if not what or what.lower() == "latest":
@@ -106,7 +106,7 @@ class RegisteredModel:
     def _known(self, version: Version) -> ModelVersion:
         match = next((each for each in self.everything if each.version == version), None)
         if match is None:
-            raise UsageError(f"Model {self.name} has no version {version}.", hint=f"There is: {self._have()}.")
+            raise UsageError(f"Model {self.name} has no version {version}.", hint=f"Existing versions: {self._have()}.")
         return match
 
     def _have(self) -> str:
@@ -115,16 +115,16 @@ class RegisteredModel:
 
 
 def version_of(name: str, version: Version, ledger: Ledger, run_id: str, tags: Mapping[str, str]) -> ModelVersion:
-    """A version as its ledger and its tags say; the tags count only if they are those that were registered."""
+    """Build a version from its ledger and its tags; the tags count only if they are unchanged since registration."""
     born = ledger.steps_of(version)[0].transition
     binding, metrics, problem = Binding(), {}, ""
     try:
         if facts_sha256(tags) == born.facts_sha256:
             binding, metrics = Binding.from_json(json.loads(tags[BINDING])), json.loads(tags[METRICS])
         else:
-            problem = f"The metrics or the binding of {name}@{version} are not those that were registered"
+            problem = f"The metrics or the binding of {name}@{version} differ from those that were registered"
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        problem = f"What {name}@{version} is bound to can't be read, a newer Asgard may have registered it: {error}"
+        problem = f"What {name}@{version} is bound to can't be read; a newer Asgard may have registered it: {error}"
     return ModelVersion(
         name=name,
         version=version,
@@ -141,15 +141,15 @@ def version_of(name: str, version: Version, ledger: Ledger, run_id: str, tags: M
 
 
 def require_intact(version: ModelVersion) -> ModelVersion:
-    """Refuse a version whose facts can't be believed.
+    """Refuse a version whose facts can't be trusted.
 
     Raises:
-        ArtifactError: its tags differ from what the ledger has of them.
+        ArtifactError: its tags differ from their digest in the ledger.
     """
     if version.problem:
         raise ArtifactError(
             f"{version.problem}.",
-            hint=f"Who edited {BINDING} or {METRICS} of version {version.mlflow_version} in MLflow? Put them back, or "
+            hint=f"Who edited {BINDING} or {METRICS} of version {version.mlflow_version} in MLflow? Restore them, or "
             "archive it and train again.",
         )
     return version

@@ -1,6 +1,6 @@
-"""Moves of versions: the next transition of a model's ledger, unless what a move starts from is not there any more.
+"""Moves of versions: write the next transition of a model's ledger, unless the state that it depends on has changed.
 
-That is the compare-and-swap: who finds the next number taken reads again, and either takes the one after, or has lost.
+This is a compare-and-swap: a mover that finds the next number taken reads again, and takes the one after or gives up.
 """
 
 import secrets
@@ -17,12 +17,12 @@ from asgard.model.versions import ModelVersion
 
 @dataclass(frozen=True)
 class Move:
-    """How a move ended.
+    """The result of a move.
 
     Attributes:
-        version: as it is now.
-        transition: the entry; None if the version was there already.
-        archived: the version that left Production for it.
+        version: the version after the move.
+        transition: the entry; None if the version was already in that stage.
+        archived: the version that it replaced in Production.
     """
 
     version: ModelVersion
@@ -42,10 +42,10 @@ def propose(
     sha256: str = "",
     facts_sha256: str = "",
 ) -> Transition:
-    """The next entry of a ledger, by the user of the settings, now.
+    """Build the next entry of a ledger, by the user of the settings, now.
 
     Raises:
-        LifecycleError: no rule allows it.
+        LifecycleError: no rule allows the move.
     """
     return ledger.propose(
         kind,
@@ -71,23 +71,23 @@ def write(
     *,
     relies_on_production: bool = False,
 ) -> tuple[Transition, Version | None]:
-    """Write a move, and bring what MLflow shows up to it.
+    """Write a move to the ledger, and bring MLflow's tags and aliases up to date.
 
     Args:
         run: the model's ledger.
-        seen: what it said when the move was decided.
-        kind: of the move.
-        version: to move.
+        seen: the ledger as read when the move was decided.
+        kind: kind of the move.
+        version: the version to move.
         to: its new stage.
         why: in words.
-        relies_on_production: whether it was decided by what is in Production.
+        relies_on_production: whether the decision depended on what is in Production.
 
     Returns:
-        The entry, and the version that left Production for it.
+        The entry, and the version that it replaced in Production.
 
     Raises:
-        ConflictError: somebody else moved what this move starts from.
-        LifecycleError: no rule allows it.
+        ConflictError: somebody else changed the stages that this move depends on.
+        LifecycleError: no rule allows the move.
     """
     ledger, before = seen, seen.stages[version]
     relies = relies_on_production or Stage.PRODUCTION in (to, before)
@@ -109,5 +109,5 @@ def _lost(name: str, version: Version, to: Stage, ledger: Ledger) -> ConflictErr
     return ConflictError(
         f"{name}@{version} was not moved to {to}: {last.who} moved {name}@{last.version} to {last.to} at the same time "
         f"(transition {last.number}, {last.when}).",
-        hint=f"`asgard model show {name}` has what counts now; decide again from there.",
+        hint=f"`asgard model show {name}` prints the stages now; check them, and decide again.",
     )

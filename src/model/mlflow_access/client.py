@@ -1,4 +1,4 @@
-"""MLflow's client, without what MLflow does to the process that imports it; and its errors in words."""
+"""MLflow's client without the side effects of importing MLflow; and MLflow's errors as Asgard's."""
 
 import warnings
 from collections.abc import Iterator
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 _QUIET = {
     **QUIET,
     "MLFLOW_LOGGING_LEVEL": "WARNING",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # with 2, 4 and 8 seconds between: MLflow's own 7 take minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # after 2, 4 and 8 seconds: MLflow's default of 7 retries takes minutes
 }
 _ADDRESSES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 _PROBE_SECONDS = 10
 
 
 def connect(settings: Settings) -> "MlflowClient":
-    """A client for the MLflow that is set, which answered.
+    """Connect to the MLflow server of the settings, and verify that it answers.
 
-    MLflow looks `models:/m-...` up at its global addresses, so these are set too; the environment is left as it was.
+    MLflow looks `models:/m-...` up at its global addresses, so these are set too; the environment stays unchanged.
 
     Raises:
-        SettingsError: no MLflow is set.
+        SettingsError: the settings name no MLflow.
         EnvironmentSetupError: MLflow is not installed.
-        ServiceUnreachableError: it does not answer.
+        ServiceUnreachableError: MLflow does not answer.
     """
     uri = settings.mlflow
     configure_logging(settings)
@@ -55,7 +55,7 @@ def connect(settings: Settings) -> "MlflowClient":
     before = python_environment()
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
-    for name in _ADDRESSES:  # they would outlive these settings, and win over later ones
+    for name in _ADDRESSES:  # they would outlive these settings and override later ones
         if name in before:
             set_for_children(name, before[name])
         else:
@@ -66,11 +66,11 @@ def connect(settings: Settings) -> "MlflowClient":
 
 @contextmanager
 def in_words(settings: Settings) -> Iterator[None]:
-    """Turn what MLflow raises into errors of ours.
+    """Turn MLflow's exceptions into Asgard's errors.
 
     Raises:
-        ServiceUnreachableError: it did not answer.
-        ServiceError: it refused, or failed.
+        ServiceUnreachableError: MLflow did not answer.
+        ServiceError: MLflow refused, or failed.
     """
     import requests
     from mlflow.exceptions import MlflowException
@@ -83,13 +83,13 @@ def in_words(settings: Settings) -> Iterator[None]:
         reason = str(error).replace(settings.mlflow, shown)
         if is_lost(error):
             raise unreachable(settings.mlflow, reason) from error
-        if "disk is full" in reason or "No space left on device" in reason:  # as SQLite and the system say it
+        if "disk is full" in reason or "No space left on device" in reason:  # the messages of SQLite and of the system
             raise ServiceError(
                 f"MLflow at {shown} can't write: its disk is full.", hint="Free some space there, then run again."
             ) from error
         raise ServiceError(
             f"MLflow at {shown} failed: {reason.splitlines()[0][:500] if reason else type(error).__name__}",
-            hint="Its own log says more; `asgard status` shows the local one's.",
+            hint="MLflow's log says more; `asgard status` shows the path of the local one's log.",
         ) from error
 
 
@@ -97,12 +97,12 @@ def unreachable(uri: str, reason: str) -> ServiceUnreachableError:
     """The error for an MLflow that does not answer."""
     return ServiceUnreachableError(
         f"MLflow at {redact_url(uri)} does not answer: {reason.splitlines()[0][:300]}",
-        hint="Is it running? `asgard status` shows the local services, `asgard settings` which address is meant.",
+        hint="Is it running? `asgard status` shows the local services, `asgard settings` the address.",
     )
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether the other side was not reached, or its answer did not come."""
+    """Whether the server was not reached, or its answer was lost."""
     import requests
 
     if isinstance(error, requests.ConnectionError | requests.Timeout):
@@ -111,10 +111,11 @@ def is_lost(error: BaseException) -> bool:
 
 
 def _import_without_feast() -> None:
-    """Import MLflow's HTTP parts without Feast, which asks to be loaded with them.
+    """Import MLflow's HTTP parts without Feast, which registers itself as their plugin.
 
-    Feast's plugin takes seconds, and turns prometheus_client to several processes. It adds a token that MLflow reads
-    by itself (`MLFLOW_TRACKING_TOKEN`), or a Kubernetes service account's: set that variable to it where it is needed.
+    Feast's plugin takes seconds to load, and switches prometheus_client to multiprocess mode. It adds a token: the one
+    that MLflow reads itself (`MLFLOW_TRACKING_TOKEN`), or a Kubernetes service account's. If the latter is needed, set
+    `MLFLOW_TRACKING_TOKEN` to it.
     """
     import mlflow.utils.plugins as plugins
 
@@ -127,14 +128,14 @@ def _import_without_feast() -> None:
 
 
 def _import_sql_store() -> None:
-    """Import MLflow's store on a database, which tells SQLAlchemy something that SQLAlchemy warns of."""
+    """Import MLflow's database store, without the deprecation warning of SQLAlchemy that the import causes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The ``noload`` loader strategy is deprecated", DeprecationWarning)
         import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
 
 
 def _reach(uri: str) -> None:
-    """Ask once whether anybody is there: MLflow's own client would go on asking."""
+    """Connect once to see whether a server answers: MLflow's own client would retry."""
     if uri.startswith("sqlite:"):
         _import_sql_store()
         folder = Path(uri.removeprefix("sqlite:///").partition("?")[0]).resolve().parent
@@ -149,6 +150,6 @@ def _reach(uri: str) -> None:
     try:
         requests.get(uri, timeout=_PROBE_SECONDS, stream=True).close()
     except requests.exceptions.SSLError:
-        return  # MLflow has settings of its own for that
+        return  # MLflow has its own settings for that
     except requests.RequestException as error:
         raise unreachable(uri, str(error.args[0] if error.args else error)) from error

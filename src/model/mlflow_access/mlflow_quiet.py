@@ -1,4 +1,4 @@
-"""MLflow's import, without what it does to this process beside it."""
+"""Import MLflow without side effects on this process."""
 
 import warnings
 from typing import Any
@@ -13,7 +13,7 @@ QUIET = {
 
 
 def import_mlflow() -> Any:
-    """MLflow with its pyfunc: no telemetry, no progress bars on stderr, no addresses on stdout."""
+    """Import MLflow with its pyfunc: no telemetry, no progress bars on stderr, no addresses on stdout."""
     for name, value in QUIET.items():
         set_for_children(name, value)
     with warnings.catch_warnings():

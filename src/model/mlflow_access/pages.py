@@ -1,21 +1,21 @@
-"""Addresses of MLflow's own pages."""
+"""URLs of MLflow's pages."""
 
 from urllib.parse import quote, urlsplit
 
 
 def version_page(uri: str, name: str, version: str) -> str:
-    """The page of a registered model's version; "" where MLflow is no server.
+    """The URL of a model version's page; "" if MLflow is not a server.
 
     Args:
-        uri: of MLflow; who logs in by it is left out.
-        name: of the model.
-        version: MLflow's own number of it.
+        uri: URI of MLflow; user and password in it are left out.
+        name: name of the model.
+        version: MLflow's number of the version.
     """
     return _page(uri, f"/models/{quote(name, safe='')}/versions/{quote(version, safe='')}")
 
 
 def run_page(uri: str, experiment: str, run: str) -> str:
-    """The page of a run; "" where MLflow is no server."""
+    """The URL of a run's page; "" if MLflow is not a server."""
     return _page(uri, f"/experiments/{quote(experiment, safe='')}/runs/{quote(run, safe='')}")
 
 

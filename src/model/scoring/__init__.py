@@ -1,1 +1,1 @@
-"""From a batch of features to scores, in one process."""
+"""Score batches of features, in one process."""

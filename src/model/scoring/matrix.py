@@ -1,4 +1,4 @@
-"""Columns of Arrow as the numbers that a model is trained on and scores: the same ones everywhere."""
+"""Arrow columns as the numbers that a model is trained on and scores: converted in the same way everywhere."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _EXACT_DIGITS = 15
-"""Whole numbers of so many digits are exact in a double, and so is their power of ten: one division rounds once."""
+"""Integers of up to this many digits, and their power of ten, are exact doubles: one division rounds once."""
 
 
 def matrix(batch: "pa.RecordBatch | pa.Table", names: Sequence[str]) -> "np.ndarray[Any, Any]":
-    """The columns of these names, in this order, as float64 in C order; nulls are NaN.
+    """Convert the named columns, in this order, to float64 in C order; nulls become NaN.
 
     Raises:
-        UsageError: a column is missing, or is not of numbers or booleans.
+        UsageError: a column is missing, or contains no numbers or booleans.
     """
     import numpy as np
 
@@ -29,25 +29,25 @@ def matrix(batch: "pa.RecordBatch | pa.Table", names: Sequence[str]) -> "np.ndar
 
 
 def named(batch: "pa.RecordBatch | pa.Table", name: str) -> Any:
-    """A column by its name.
+    """Find a column by its name.
 
     Raises:
-        UsageError: there is none, or several.
+        UsageError: no column, or several, have this name.
     """
     places = batch.schema.get_all_field_indices(name)
     if len(places) != 1:
         raise UsageError(
-            f"The rows have {len(places) or 'no'} columns {name}; they have {', '.join(batch.schema.names)}.",
-            hint="Give the model the columns of its signature.",
+            f"The rows have {len(places) or 'no'} columns {name}; their columns are {', '.join(batch.schema.names)}.",
+            hint="Pass the columns of the model's signature.",
         )
     return batch.column(places[0])
 
 
 def numbers(column: "pa.Array | pa.ChunkedArray", name: str) -> "np.ndarray[Any, Any]":
-    """One column as float64, each value rounded once, nulls as NaN.
+    """Convert one column to float64, rounding each value once; nulls become NaN.
 
     Raises:
-        UsageError: it is not of numbers or booleans.
+        UsageError: the column contains no numbers or booleans.
     """
     import numpy as np
     import pyarrow as pa
@@ -59,15 +59,15 @@ def numbers(column: "pa.Array | pa.ChunkedArray", name: str) -> "np.ndarray[Any,
         column = column.cast(pa.float64())
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         raise UsageError(
-            f"Column {name} is {kind}: a model takes numbers and booleans.",
-            hint="Make numbers of it in the gold table, or keep the model as pyfunc.",
+            f"Column {name} is {kind}; a model takes numbers and booleans.",
+            hint="Convert it to numbers in the gold table, or keep the model as pyfunc.",
         )
     given = column.to_numpy(zero_copy_only=False) if isinstance(column, pa.Array) else column.to_numpy()
     return np.asarray(given, dtype=np.float64)
 
 
 def _decimals(column: Any) -> "np.ndarray[Any, Any]":
-    """Each rounded once: Arrow's own cast is off in the last place for a tenth of all decimals and more."""
+    """Decimals as doubles, each rounded once: Arrow's own cast errs in the last place for a tenth of them or more."""
     import numpy as np
     import pyarrow as pa
 

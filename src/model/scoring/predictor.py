@@ -1,4 +1,4 @@
-"""A verified model that predicts Arrow batches, in this process."""
+"""A verified model that predicts Arrow batches in this process."""
 
 import threading
 from collections import OrderedDict
@@ -24,12 +24,12 @@ class Predictor:
     """A loaded model.
 
     Args:
-        artifact: its bytes are verified before any of them is loaded.
-        expected_sha256: of the artifact, known from elsewhere than its bytes.
-        threads: that scoring may use.
+        artifact: the model; all of its bytes are verified before any is loaded.
+        expected_sha256: digest of the artifact, from another source than its bytes.
+        threads: number of threads that scoring may use.
 
     Raises:
-        ArtifactError: the bytes are not those that were registered, or can't be loaded.
+        ArtifactError: the bytes differ from those that were registered, or can't be loaded.
     """
 
     def __init__(self, artifact: Artifact, expected_sha256: str | None = None, *, threads: int = 1) -> None:
@@ -42,43 +42,43 @@ class Predictor:
 
     @property
     def signature(self) -> Signature:
-        """What it takes and gives."""
+        """The model's inputs and outputs."""
         return self.spec.signature
 
     def predict(self, batch: "pa.RecordBatch | pa.Table") -> "Array":
-        """Predictions of a batch's rows, in order; columns are found by name, others do not matter.
+        """Predict a batch's rows, in order; columns are found by name, other columns are ignored.
 
         Args:
-            batch: rows. Nulls count as NaN; whole numbers, decimals and booleans as the nearest double.
+            batch: the rows. Nulls become NaN; whole numbers, decimals and booleans become the nearest double.
 
         Returns:
             float64. Binary: the probability of the second class (rows,); multiclass: of each class (rows, classes);
             regression: the value (rows,). NaN where the row's segment has no model.
 
         Raises:
-            UsageError: a column is missing, or is not of numbers or booleans (a model kept as pyfunc takes others); or
-                no model predicts a row's segment, and none was to be left out.
+            UsageError: a column is missing, or contains no numbers or booleans (a pyfunc model takes other types); or
+                no model predicts a row's segment, and the model refuses unknown segments.
         """
         return self._model.predict(batch)
 
     def predict_arrow(self, batch: "pa.RecordBatch | pa.Table") -> "pa.Array":
-        """The same as Spark takes it: doubles or lists of doubles, null where the row's segment has no model."""
+        """Like `predict`, as Arrow for Spark: doubles or lists of doubles, null where a row's segment has no model."""
         return self._model.predict_arrow(batch)
 
     def score(self, rows: "Array", segments: "pa.Array | None" = None) -> "Array":
-        """Predictions of a matrix: float64, rows x the features, nulls as NaN.
+        """Predict the rows of a matrix: float64, rows x features, nulls as NaN.
 
         Args:
             rows: the matrix.
-            segments: of each row, for a model that has segments.
+            segments: segment of each row, for a model that has segments.
 
         Raises:
-            UsageError: the model has segments, and they are not given.
+            UsageError: the model has segments, but none are given.
         """
         if isinstance(self._model, SingleModel):
             return self._model.score(rows)
         if segments is None:
-            raise UsageError(f"Model {self.spec.name} has segments.", hint="Say which segment each row is of.")
+            raise UsageError(f"Model {self.spec.name} has segments.", hint="Pass the segment of each row.")
         return self._model.score(rows, segments)
 
 
@@ -87,16 +87,16 @@ _lock = threading.Lock()
 
 
 def cached(artifact: Artifact, expected_sha256: str, *, threads: int = 1, keep: int = _KEPT) -> Predictor:
-    """The predictor of an artifact, verified and loaded once in this process while it is one of the last few used.
+    """The predictor of an artifact, verified and loaded once, and kept in this process while recently used.
 
     Args:
-        artifact: of the model.
-        expected_sha256: of the artifact, known from elsewhere than its bytes.
-        threads: that scoring may use.
-        keep: how many models stay loaded.
+        artifact: the model.
+        expected_sha256: digest of the artifact, from another source than its bytes.
+        threads: number of threads that scoring may use.
+        keep: number of models that stay loaded.
 
     Raises:
-        ArtifactError: the bytes are not those that were registered, or can't be loaded.
+        ArtifactError: the bytes differ from those that were registered, or can't be loaded.
     """
     key = (expected_sha256, threads)
     with _lock:

@@ -1,9 +1,9 @@
-"""Loaded models of each format behind one method: a matrix of float64 in, predictions in float64 out.
+"""Loaded models of each format behind one method: float64 matrix in, float64 predictions out.
 
-A row's prediction does not depend on the rows that it is scored with, nor on the number of threads: LightGBM and trees
-are so by themselves. Matrix products are not: their last bit depends on how many rows come together, because the rows
-left over at the end take another path. So rows are filled up to whole groups of `_GROUP`, for every format that may
-multiply matrices.
+A row's prediction depends neither on the rows that it is scored with nor on the number of threads. LightGBM and trees
+guarantee this. Matrix products do not: their last bit depends on the number of rows, because the rows that remain
+after the last whole group are computed differently. So rows are padded to whole groups of `_GROUP`, for every format
+that may multiply matrices.
 """
 
 import io
@@ -33,7 +33,7 @@ _GROUP = 64
 
 
 def _filled(matrix: "Array") -> Any:
-    """The matrix with its last row again and again after it, so that it is of whole groups: rows as the model knows."""
+    """The matrix padded to whole groups by repeating its last row, a row that the model can score."""
     import numpy as np
 
     missing = -len(matrix) % _GROUP
@@ -41,7 +41,7 @@ def _filled(matrix: "Array") -> Any:
 
 
 class LightGBM:
-    """A Booster from its own text."""
+    """A LightGBM Booster, loaded from its text format."""
 
     def __init__(self, content: bytes, signature: Signature, threads: int) -> None:
         import lightgbm
@@ -50,8 +50,9 @@ class LightGBM:
         self._signature, self._threads = signature, threads
         if self._booster.num_feature() != len(signature.inputs):
             raise ArtifactError(
-                f"The model takes {self._booster.num_feature()} columns, its signature has {len(signature.inputs)}.",
-                hint="The signature is of another model.",
+                f"The model takes {self._booster.num_feature()} columns, but its signature has "
+                f"{len(signature.inputs)}.",
+                hint="The signature belongs to another model.",
             )
 
     def score(self, matrix: "Array") -> "Array":
@@ -68,7 +69,7 @@ class ScikitLearn:
         method = "predict" if signature.task == "regression" else "predict_proba"
         if not hasattr(model, method):
             raise ArtifactError(
-                f"{type(model).__name__} has no {method}, which a {signature.task} model needs.",
+                f"{type(model).__name__} has no method {method}, which a {signature.task} model needs.",
                 hint="Wrap it in scikit-learn's CalibratedClassifierCV.",
             )
         with suppress(AttributeError):
@@ -91,14 +92,14 @@ class ScikitLearn:
 
 
 def _names_of(model: Any, signature: Signature) -> list[str]:
-    """The columns by which it was fitted, if it was fitted on a DataFrame."""
+    """The column names that the model was fitted with, if it was fitted on a DataFrame."""
     fitted = getattr(model, "feature_names_in_", None)
     if fitted is None:
         return []
     if list(fitted) != list(signature.names):
         raise ArtifactError(
-            f"The model was fitted on {', '.join(fitted)}, its signature has {', '.join(signature.names)}.",
-            hint="The signature is of another model.",
+            f"The model was fitted on {', '.join(fitted)}, but its signature has {', '.join(signature.names)}.",
+            hint="The signature belongs to another model.",
         )
     return list(signature.names)
 
@@ -113,14 +114,14 @@ def _skops(content: bytes, signature: Signature, threads: int) -> Scorer:
     odd = sorted(set(skops.io.get_untrusted_types(data=content)) - set(TRUSTED))
     if odd:
         raise ArtifactError(
-            f"The skops file is made of {', '.join(odd)}, which may run code when loaded.",
-            hint="If your training script made it: leave model.pkl instead. If not, find out who made it.",
+            f"The skops file contains {', '.join(odd)}, which may run code when loaded.",
+            hint="If your training script made it, write model.pkl instead. If not, find out who made it.",
         )
     return ScikitLearn(skops.io.loads(content, trusted=list(TRUSTED)), signature, threads)
 
 
 class Onnx:
-    """A session of ONNX Runtime on the processor. A graph with 32-bit input gets rounded numbers."""
+    """An ONNX Runtime session on the CPU. A graph with 32-bit input gets rounded numbers."""
 
     def __init__(self, content: bytes, signature: Signature, threads: int) -> None:
         import numpy as np
@@ -136,12 +137,12 @@ class Onnx:
         if len(inputs) != 1 or inputs[0].type not in kinds:
             raise ArtifactError(
                 f"The graph takes {', '.join(f'{each.name} {each.type}' for each in inputs)}.",
-                hint="It takes one matrix of float or double: initial_types=[('X', FloatTensorType([None, COLUMNS]))].",
+                hint="Use one matrix of float or double: initial_types=[('X', FloatTensorType([None, COLUMNS]))].",
             )
         numbers = [each for each in outputs if each.type in kinds]
         if not numbers:
             raise ArtifactError(
-                f"The graph gives {', '.join(f'{each.name} {each.type}' for each in outputs)}, and no numbers.",
+                f"The graph gives {', '.join(f'{each.name} {each.type}' for each in outputs)}, not numbers.",
                 hint="Convert it without ZipMap: options={'zipmap': False}, or zipmap=False.",
             )
         self._input, self._kind, self._output = inputs[0].name, kinds[inputs[0].type], numbers[-1].name
@@ -154,7 +155,7 @@ class Onnx:
 
 
 class TorchScript:
-    """A scripted PyTorch module, on the processor, in the type of its own parameters."""
+    """A scripted PyTorch module, on the CPU, in the type of its own parameters."""
 
     def __init__(self, content: bytes, signature: Signature, threads: int) -> None:
         import torch
@@ -179,7 +180,7 @@ class TorchScript:
 
 
 class Pyfunc:
-    """A model of any flavour of MLflow's; it gets a DataFrame with the signature's columns."""
+    """A model of any MLflow flavour; it gets a DataFrame with the signature's columns."""
 
     def __init__(self, content: bytes, signature: Signature, _threads: int) -> None:
         from asgard.model.mlflow_access.mlflow_quiet import import_mlflow
@@ -187,9 +188,11 @@ class Pyfunc:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             for name in archive.namelist():
                 if Path(name).is_absolute() or ".." in Path(name).parts:
-                    raise ArtifactError(f"{name} would leave the model's folder.", hint="Find out who made the file.")
+                    raise ArtifactError(
+                        f"{name} is a path outside the model's folder.", hint="Find out who made the file."
+                    )
             folder = tempfile.mkdtemp(prefix="asgard-model-")
-            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)  # some flavours read it later
+            weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)  # some flavours read the folder later
             archive.extractall(folder)
         self._model = import_mlflow().pyfunc.load_model(folder)
         self._signature = signature
@@ -201,7 +204,7 @@ class Pyfunc:
         return self.score_rows(pd.DataFrame(matrix, columns=list(self._signature.names)))
 
     def score_rows(self, rows: "pd.DataFrame") -> "Array":
-        """The same, for rows as pandas has them; text is allowed."""
+        """Predict rows of a pandas DataFrame; text columns are allowed."""
         import numpy as np
 
         count = len(rows)
@@ -222,16 +225,16 @@ _SCORERS: Mapping[Format, Callable[[bytes, Signature, int], Scorer]] = {
 
 
 def load(content: bytes, format: Format, signature: Signature, threads: int = 1) -> Scorer:
-    """A scorer from the verified bytes of a model's file.
+    """Load a scorer from the verified bytes of a model's file.
 
     Args:
-        content: of the file.
-        format: how it was kept.
-        signature: of the model.
+        content: bytes of the file.
+        format: format of the file.
+        signature: the model's signature.
         threads: that scoring may use.
 
     Raises:
-        ArtifactError: they can't be loaded, or what they make is no such model.
+        ArtifactError: the bytes can't be loaded, or are not a model of this format.
         EnvironmentSetupError: the format's library is not installed.
     """
     if format is not Format.PYFUNC:
@@ -242,7 +245,7 @@ def load(content: bytes, format: Format, signature: Signature, threads: int = 1)
 
 @contextmanager
 def _same_version() -> Iterator[None]:
-    """Refuse a scikit-learn model of another version: scikit-learn warns only, but its numbers may be wrong."""
+    """Refuse a model of another scikit-learn version: scikit-learn only warns, but its numbers may be wrong."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield

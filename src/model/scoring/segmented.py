@@ -1,6 +1,6 @@
-"""The models of all segments behind one: each row is predicted by that of its own segment.
+"""The models of all segments as one model: each row is predicted by the model of its segment.
 
-A row's prediction is the one that its segment's model gives alone, bit for bit: no scorer depends on which rows come
+A row's prediction equals that of its segment's model alone, bit for bit: no scorer depends on which rows are scored
 together.
 """
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 LOADED_BYTES = 256 * 2**20
-"""Models stay loaded while their files together have no more bytes than this."""
+"""Most bytes of model files that stay loaded together."""
 
 
 class Segmented:
-    """The models of an artifact's segments, each loaded when the first of its rows comes.
+    """The models of an artifact's segments, each loaded at its first row.
 
     Args:
-        artifact: whose bytes were verified.
-        threads: that scoring may use.
-        most_bytes: of the files of all models that stay loaded; the one that was used longest ago goes first.
+        artifact: the model, with verified bytes.
+        threads: number of threads that scoring may use.
+        most_bytes: limit for the files of all loaded models; the least recently used one is dropped first.
 
     Raises:
-        ArtifactError: the artifact does not say which segments there are.
+        ArtifactError: the artifact's list of segments can't be read.
     """
 
     def __init__(self, artifact: Artifact, threads: int, most_bytes: int = LOADED_BYTES) -> None:
@@ -51,16 +51,16 @@ class Segmented:
         return self._of_batch(batch)[0]
 
     def predict_arrow(self, batch: "pa.RecordBatch | pa.Table") -> "pa.Array":
-        """The same as Arrow has it; null where a row has no prediction."""
+        """Like `predict`, as Arrow; null where a row has no prediction."""
         return as_arrow(*self._of_batch(batch))
 
     def score(self, rows: "Array", segments: "pa.Array") -> "Array":
-        """The same for a matrix, and the segment of each row."""
+        """Predict the rows of a matrix, given the segment of each row."""
         return self._each(segments, lambda model, places: model.score(rows[places]))[0]
 
     @property
     def loaded(self) -> tuple[str, ...]:
-        """Files of the models that are loaded now, the one that was used last at the end."""
+        """Files of the models that are loaded now, the most recently used one last."""
         return tuple(self._loaded)
 
     def _of_batch(self, batch: "pa.RecordBatch | pa.Table") -> "tuple[Array, Array]":
@@ -76,7 +76,7 @@ class Segmented:
         return self._each(values, part)
 
     def _each(self, values: "pa.Array", part: "Callable[[SingleModel, Array], Array]") -> "tuple[Array, Array]":
-        """Predictions of rows by the values of their segment, and which of the rows have none."""
+        """Predict rows by the values of their segment; also returns which rows have no prediction."""
         import numpy as np
 
         output, missing = nothing(self._signature, len(values)), np.ones(len(values), dtype=bool)
@@ -88,10 +88,10 @@ class Segmented:
             elif self.segments.unknown is UnknownSegment.REFUSE:
                 raise UsageError(
                     f"No model predicts the rows whose {self.segments.column} is {value!r}.",
-                    hint="Train again with labels of it, leave these rows out, or declare unknown_segment.",
+                    hint="Train again with labels of this segment, leave these rows out, or declare unknown_segment.",
                 )
         loaded_first = sorted(places_of, key=lambda model: model.path not in self._loaded)
-        for model in loaded_first:  # those that one more would push out are used before
+        for model in loaded_first:  # use loaded models before another one evicts them
             together = np.concatenate(places_of[model])
             output[together] = part(self._model(model), together)
             missing[together] = False

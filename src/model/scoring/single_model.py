@@ -1,4 +1,4 @@
-"""One model in memory: rows of Arrow in, predictions out."""
+"""One model in memory: Arrow rows in, predictions out."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 class SingleModel:
-    """A model that was loaded from its verified bytes.
+    """A model loaded from its verified bytes.
 
     Args:
-        content: of its file.
-        format: of the file.
-        signature: of the model.
-        threads: that scoring may use.
+        content: bytes of its file.
+        format: format of the file.
+        signature: the model's signature.
+        threads: number of threads that scoring may use.
 
     Raises:
         ArtifactError: the bytes can't be loaded.
@@ -34,7 +34,7 @@ class SingleModel:
 
     @property
     def takes_rows(self) -> bool:
-        """Whether it is given columns with their own types, and no matrix."""
+        """Whether it takes columns with their own types instead of a matrix."""
         return isinstance(self._scorer, Pyfunc)
 
     def predict(self, batch: "pa.RecordBatch | pa.Table") -> "Array":
@@ -44,11 +44,11 @@ class SingleModel:
         return self.score(matrix(batch, self._signature.names))
 
     def predict_arrow(self, batch: "pa.RecordBatch | pa.Table") -> "pa.Array":
-        """The same as Arrow has it."""
+        """Like `predict`, as Arrow."""
         return as_arrow(self.predict(batch))
 
     def score(self, rows: "Array") -> "Array":
-        """The same for a matrix: float64, rows x the signature's columns, nulls as NaN."""
+        """Predict the rows of a matrix: float64, rows x the signature's columns, nulls as NaN."""
         import numpy as np
 
         if not len(rows):
@@ -56,7 +56,7 @@ class SingleModel:
         return self._scorer.score(np.ascontiguousarray(rows, dtype=np.float64))
 
     def _rows(self, batch: "pa.RecordBatch | pa.Table") -> "pd.DataFrame":
-        """As pandas: numbers and booleans as doubles, whether the batch has nulls or not; others as pandas has them."""
+        """Convert to pandas: numbers and booleans as doubles, with or without nulls; other types as pandas has them."""
         import pandas as pd
 
         columns = {}
@@ -67,7 +67,7 @@ class SingleModel:
 
 
 def nothing(signature: Signature, rows: int = 0) -> "Array":
-    """Predictions of so many rows that have none: NaN."""
+    """Predictions, all NaN, for this many rows without a prediction."""
     import numpy as np
 
     shape = (rows, len(signature.classes)) if signature.task == "multiclass" else (rows,)
@@ -75,11 +75,11 @@ def nothing(signature: Signature, rows: int = 0) -> "Array":
 
 
 def as_arrow(predictions: "Array", missing: "Array | None" = None) -> "pa.Array":
-    """Predictions as Spark takes them: doubles, or lists of doubles.
+    """Convert predictions to Arrow for Spark: doubles, or lists of doubles.
 
     Args:
-        predictions: of rows.
-        missing: rows that have none; they are null.
+        predictions: one per row.
+        missing: flags of the rows without a prediction, which become null.
     """
     import numpy as np
     import pyarrow as pa

@@ -1,1 +1,1 @@
-"""Training a version: its rows, its script or function, and what is recorded of it."""
+"""Training a version: its rows, its script or function, and the records of the training."""

@@ -1,4 +1,4 @@
-"""The rows of a training set as a model sees them: a matrix of numbers, and what is to be learned."""
+"""The rows of a training set as a model gets them: a matrix of numbers, and the target."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,10 +28,10 @@ class Examples:
 
     Attributes:
         features: one row per label, float64, nulls as NaN.
-        target: numbers; of a classifier the place of the class in `signature.classes`.
-        times: of the labels, in UTC.
+        target: numbers; for a classifier the index of the class in `signature.classes`.
+        times: times of the labels, in UTC.
         entity: the labels' key columns, by row.
-        signature: the features' columns and types, the segment's if there is one, the task and its classes.
+        signature: columns and types of the features and, if there is one, of the segment; the task and its classes.
         segment: the segment of each row.
     """
 
@@ -43,19 +43,19 @@ class Examples:
     segment: "pa.Array | None" = field(default=None, hash=False)
 
     def matrix(self, rows: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
-        """Features of some rows, as a model scores them."""
+        """Features of the chosen rows, as a model scores them."""
         import numpy as np
 
         return np.ascontiguousarray(self.features.to_numpy()[rows])
 
     def segments(self, rows: "np.ndarray[Any, Any]") -> "pa.Array | None":
-        """Segments of some rows; None if there are none."""
+        """Segments of the chosen rows; None if the examples have no segments."""
         import pyarrow as pa
 
         return None if self.segment is None else self.segment.filter(pa.array(rows))
 
     def head(self, rows: "np.ndarray[Any, Any]", count: int = 5) -> "pd.DataFrame":
-        """The first of some rows, as the signature has them."""
+        """The first of the chosen rows, with the columns of the signature."""
         first_rows = self.features[rows].head(count)
         segments = self.segments(rows)
         if segments is None or self.signature.segment is None:
@@ -67,13 +67,13 @@ def load_examples(path: Path, model: Model, offered: Mapping[str, str], keys: Ma
     """Read a training set.
 
     Args:
-        path: its Parquet file or folder.
-        model: what it is for.
-        offered: the set's feature columns in order, and their types as Spark SQL says them.
+        path: the Parquet file or folder of the set.
+        model: the model to train.
+        offered: the set's feature columns in order, and their Spark SQL types.
         keys: the set's entity columns, and their types in the views.
 
     Raises:
-        UsageError: a column is not there or not numeric, labels lack their target, or there are too few classes.
+        UsageError: a column is missing or not numeric, labels have no target, or there are too few classes.
     """
     import pandas as pd
     import pyarrow.parquet as pq
@@ -90,7 +90,7 @@ def load_examples(path: Path, model: Model, offered: Mapping[str, str], keys: Ma
         )
     segment = (model.segment,) if model.segment is not None else ()
     order = list(dict.fromkeys((model.time, *keys, model.target, *columns, *segment)))
-    # In one order, whichever the join gave: what is learned and added up is the same each time, to the last bit.
+    # Sorted, because the join returns rows in any order: the training and its sums are then the same bit for bit.
     table = pq.read_table(path, columns=order).sort_by([(name, "ascending") for name in order])
     target, classes = _target(model, table.column(model.target))
     inputs = tuple(Column(name, offered[name]) for name in columns)
@@ -117,30 +117,32 @@ def load_examples(path: Path, model: Model, offered: Mapping[str, str], keys: Ma
 
 
 def _chosen(model: Model, offered: Mapping[str, str]) -> tuple[str, ...]:
-    """The model's features: those that it names, or every one that is a number."""
+    """The model's features: those that it names, or all numeric ones."""
     if not model.features:
         others = (model.target, model.segment)
         numbers = tuple(name for name, kind in offered.items() if _is_number(kind) and name not in others)
         if not numbers:
-            raise UsageError(f"Model {model.name} has no feature that is a number.", hint="Name views that have some.")
+            raise UsageError(
+                f"Model {model.name} has no numeric feature.", hint="Name views that have numeric features."
+            )
         return numbers
     lacking = [name for name in model.features if name not in offered]
     if lacking:
         raise UsageError(
-            f"Model {model.name} learns from {', '.join(lacking)}, which its views do not have.",
+            f"Model {model.name} learns from {', '.join(lacking)}, missing in its views.",
             hint=f"They have {', '.join(offered)}.",
         )
     odd = [f"{name} ({offered[name]})" for name in model.features if not _is_number(offered[name])]
     if odd:
         raise UsageError(
-            f"Model {model.name} learns from {', '.join(odd)}: only numbers and booleans can be learned from.",
-            hint="Make numbers of them in the gold table, or in an on-demand feature.",
+            f"Model {model.name} learns from {', '.join(odd)}: features must be numbers or booleans.",
+            hint="Convert them to numbers in the gold table, or in an on-demand feature.",
         )
     return model.features
 
 
 def _segment_type(model: Model, column: "pa.ChunkedArray", known: Mapping[str, str]) -> str:
-    """The type of the segment's column as Spark SQL says it: its view's, or of a column of labels the labels'."""
+    """The segment column's Spark SQL type: as in its view, or, for a column of the labels, as in the labels."""
     import pyarrow as pa
 
     name = str(model.segment)
@@ -152,7 +154,8 @@ def _segment_type(model: Model, column: "pa.ChunkedArray", known: Mapping[str, s
         kind = "string" if texts else next((each for is_of, each in sorts if is_of(given)), str(given))
     if kind not in TYPES:
         raise UsageError(
-            f"The segment {name} of model {model.name} is {kind}.", hint=f"Use a column of {', '.join(TYPES)}."
+            f"The segment {name} of model {model.name} is {kind}.",
+            hint=f"Use a column of type {', '.join(TYPES)}.",
         )
     return kind
 
@@ -167,7 +170,7 @@ def _target(model: Model, column: "pa.ChunkedArray") -> "tuple[np.ndarray[Any, A
     if column.null_count:
         raise UsageError(
             f"{column.null_count:,} labels of model {model.name} have no {model.target}.",
-            hint="Drop these labels: what is not known can't be learned.",
+            hint="Drop these labels: a model can't learn from an unknown target.",
         )
     if model.task is Task.REGRESSION:
         values = numbers(column, model.target)
@@ -182,7 +185,7 @@ def _target(model: Model, column: "pa.ChunkedArray") -> "tuple[np.ndarray[Any, A
         raise UsageError(
             f"{model.target} of model {model.name} has {len(classes):,} different values ({shown}), "
             f"but a {model.task} model learns {fewest if fewest == most else f'{fewest} to {most}'}.",
-            hint="Look at the labels, or declare another task.",
+            hint="Check the labels, or declare another task.",
         )
     places = {value: place for place, value in enumerate(classes)}
     return given.map(places).to_numpy(dtype=np.int64), tuple(str(value) for value in classes)

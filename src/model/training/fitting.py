@@ -1,4 +1,4 @@
-"""Train a declared model on its examples, and judge it by the test: no registry, no lakehouse, the same each time."""
+"""Train a declared model on its examples and test it: deterministic, without registry or lakehouse."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model, and how it did.
+    """A trained model, and its test results.
 
     Attributes:
-        artifact: its files.
-        split: which rows were for what.
-        metrics: of the test.
-        baseline: of a model that looks at no feature, on the same test.
-        scores: of the test's rows, in order; of those that have a prediction.
-        importance: by feature: how much worse the test's loss gets without it.
-        curves: of a binary model.
-        details: what the trainer told of its training.
-        segments: with the metrics of each; None if there are none.
-        log: what a training script wrote.
+        artifact: the model's files.
+        split: which rows were for training and which for the test.
+        metrics: metrics of the test.
+        baseline: metrics on the same test of a model that uses no feature.
+        scores: scores of the test's rows that have a prediction, in order.
+        importance: by feature: how much the test's loss grows without the feature.
+        curves: curves of a binary model; None for other tasks.
+        details: the trainer's details of its training.
+        segments: the segments, with the metrics of each; None for a model without segments.
+        log: output of a training script.
     """
 
     artifact: Artifact
@@ -58,7 +58,7 @@ class Fitted:
     log: str = ""
 
     def misses(self, model: Model) -> list[str]:
-        """Which of the declared bounds the test's metrics miss, in words."""
+        """The declared bounds that the test's metrics miss, in words."""
         below = [
             f"{name} is {self.metrics[name]:.4f}, at least {bound:g} is declared"
             for name, bound in model.minimum.items()
@@ -73,18 +73,18 @@ class Fitted:
 
 
 def fit(model: Model, examples: Examples, params: Mapping[str, Any], seed: int, folder: Path, say: Say) -> Fitted:
-    """Train on what came first, judge by what came last.
+    """Train on the earlier examples, test on the latest ones.
 
     Args:
         model: as declared.
-        examples: all of them.
-        params: for the trainer.
+        examples: all examples.
+        params: parameters for the trainer.
         seed: for everything that is drawn.
-        folder: for a script's files.
+        folder: folder for a script's files.
         say: called with one line about each step.
 
     Raises:
-        UsageError: nothing to train on, or to judge by.
+        UsageError: there are no rows to train on, or to test on.
         RunError: the trainer failed.
     """
     import numpy as np
@@ -97,11 +97,11 @@ def fit(model: Model, examples: Examples, params: Mapping[str, Any], seed: int, 
         raise UsageError(
             f"Of the {len(examples.signature.classes)} classes of {model.target}, the labels before "
             f"{split.test_from:%Y-%m-%d} have {len(np.unique(learned))}: model {model.name} can't learn the others.",
-            hint="Move test_from or test_share, or bring more labels.",
+            hint="Change test_from or test_share, or add more labels.",
         )
     say(f"training on {len(learned):,} labels before {split.test_from:%Y-%m-%d}, testing on {int(split.test.sum()):,}")
     if split.left_out:
-        say(f"{split.left_out:,} labels are in neither: their outcome was not known yet when the test begins")
+        say(f"{split.left_out:,} labels are in neither: their outcome was not yet known when the test begins")
     segments: Segments | None = None
     files: dict[str, bytes] = {}
     if model.segment is None:
@@ -111,7 +111,7 @@ def fit(model: Model, examples: Examples, params: Mapping[str, Any], seed: int, 
         segments, files, outcome = fit_segments(model, examples, split, params, seed, train, folder, say)
     failpoint("model-trained")
     if not outcome.libraries:
-        say("the script left Python in the middle (os._exit): which libraries it imported is not known")
+        say("the script ended Python early (os._exit): the libraries that it imported are unknown")
     spec = ModelSpec(
         name=model.name,
         format=outcome.format,
@@ -128,8 +128,9 @@ def fit(model: Model, examples: Examples, params: Mapping[str, Any], seed: int, 
     scores = score(matrix)
     if not np.isfinite(scores).all():
         raise RunError(
-            f"Model {model.name} gives {int((~np.isfinite(scores)).sum()):,} scores that are no numbers on its test.",
-            hint="Does it know what to do with missing values? They are NaN.",
+            f"Model {model.name} gives {int((~np.isfinite(scores)).sum()):,} scores that are NaN or infinite on its "
+            "test.",
+            hint="Can the model handle missing values? They are NaN.",
         )
     classes = max(2, len(examples.signature.classes))
     worse = importance(score, target, matrix, model.task, seed)
@@ -154,29 +155,29 @@ def require_good(model: Model, fitted: Fitted) -> None:
     """Refuse to register a model that misses its declared bounds.
 
     Raises:
-        AuditFailedError: names each.
+        AuditFailedError: the metrics miss a bound; the message names each.
     """
     misses = fitted.misses(model)
     if misses:
         raise AuditFailedError(
             f"Model {model.name} is not good enough to be registered: {'; '.join(misses)}.",
-            hint="The MLflow run has its metrics and plots; nothing was registered.",
+            hint="Nothing was registered; the MLflow run has the metrics and plots.",
         )
 
 
 def _with_prediction(
     model: Model, segments: Segments, examples: Examples, split: Split, say: Say
 ) -> "np.ndarray[Any, Any]":
-    """The test's rows that some model predicts; of the others it is said how many there are."""
+    """The test's rows that a model predicts; the number of the others is reported."""
     import pyarrow as pa
 
     values = examples.segment if examples.segment is not None else pa.nulls(len(split.test))
     tested = split.test & segments.predicts(values)
     without = int(split.test.sum() - tested.sum())
     if not tested.any():
-        raise UsageError(f"No label of the test has a prediction of model {model.name}.", hint="Bring more labels.")
+        raise UsageError(f"No label of the test has a prediction of model {model.name}.", hint="Add more labels.")
     if without:
-        say(f"{without:,} labels of the test have no prediction, and are not judged")
+        say(f"{without:,} labels of the test have no prediction, and are left out of the metrics")
     return tested  # type: ignore[no-any-return, unused-ignore]
 
 
@@ -192,7 +193,7 @@ def _trained(model: Model, data: TrainingData, folder: Path) -> TrainerOutput:
     except Exception as error:
         raise RunError(
             f"The trainer of model {model.name} failed: {raised(error)}.",
-            hint="Look at that line. A trainer is given a DataFrame of features, a Series (target), params and a seed.",
+            hint="See that line. A trainer gets a DataFrame of features, a Series (target), params and a seed.",
         ) from error
     result = given if isinstance(given, FitResult) else FitResult(given)
     details = plain_details(result.details, f"the trainer of model {model.name}")

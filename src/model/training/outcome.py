@@ -1,4 +1,4 @@
-"""What came of a trainer, function or script: the model's bytes, what it tells of its training, what it imported."""
+"""The output of a trainer, function or script: the model's bytes, its details, and the libraries that it imported."""
 
 import json
 from collections.abc import Mapping
@@ -10,19 +10,19 @@ from asgard.model.artifacts.formats import NEEDS, Format
 from asgard.model.versions import finite
 
 _LONGEST = 20_000
-"""Characters of details: they are kept in a tag of MLflow's, beside all else that a version is bound to."""
+"""Most characters of details: they are kept in one MLflow tag, together with the rest of a version's binding."""
 
 
 @dataclass(frozen=True)
 class TrainerOutput:
-    """What a trainer gave.
+    """What a trainer returned.
 
     Attributes:
-        content: of the model's file.
-        format: of it.
-        details: values of the trainer's own, as JSON can say them.
-        libraries: versions of Python and of what the trainer's process had imported; empty if that is not known.
-        parts: formats of the models that it holds, if there are several.
+        content: bytes of the model's file.
+        format: format of the model's file.
+        details: the trainer's own values, as JSON values.
+        libraries: versions of Python and of what the trainer's process had imported; empty if unknown.
+        parts: formats of the models that the file contains, if there are several.
     """
 
     content: bytes = field(repr=False)
@@ -33,42 +33,42 @@ class TrainerOutput:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Distributions that its predictions need."""
+        """Distributions that the model's predictions need."""
         return tuple(sorted({need for each in (self.parts or (self.format,)) for need in NEEDS[each]}))
 
 
 def plain_details(given: object, whose: str) -> dict[str, Any]:
-    """Details as JSON can say them: numbers of numpy are numbers, and those that are none, or endless, are null.
+    """Convert details to JSON values: numpy numbers become numbers; NaN and infinity become null.
 
     Args:
         given: a mapping of values by name.
-        whose: for the message.
+        whose: who gave the details, for the message.
 
     Raises:
-        RunError: they are something else, or too many.
+        RunError: the details are not JSON values by name, or are too long.
     """
-    hint = "Details are a dict of numbers, texts, booleans, and lists and dicts of those, by name."
+    hint = "Details must be a dict from name to number, text, boolean, or a list or dict of those."
     if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
-        raise RunError(f"The details of {whose} are no values by name: {type(given).__name__}.", hint=hint)
+        raise RunError(f"The details of {whose} are not a dict with text keys: {type(given).__name__}.", hint=hint)
     try:
         text = json.dumps(dict(given), default=_plain)
     except (TypeError, ValueError, RecursionError) as error:
         raise RunError(f"The details of {whose} can't be kept: {error}.", hint=hint) from error
     if len(text) > _LONGEST:
         raise RunError(
-            f"The details of {whose} take {len(text):,} characters of JSON, and {_LONGEST:,} are kept.",
-            hint="Keep what a gate or a reader needs; print the rest, the log is kept too.",
+            f"The details of {whose} take {len(text):,} characters of JSON; at most {_LONGEST:,} are kept.",
+            hint="Return what a gate or a reader needs, and print the rest: the log is kept too.",
         )
     details: dict[str, Any] = finite(json.loads(text))
     return details
 
 
 def fitting_together(each: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Of the details of several models, by name, those that can be kept together, and the names of the others.
+    """The details of several models, by name, that can be kept together, and the names of those left out.
 
-    They are taken in order; one that is too long for what is left makes way for those after it. Each name stays, with
-    nothing where its details are left out, so that a reader sees who told nothing. Nothing at all is kept if nobody
-    told anything, or if the names alone are too long.
+    Details are taken in order; those too long for the remaining space are skipped. Every name stays, with empty details
+    where they are left out, so that a reader sees which model has none. Nothing is kept if no model has details, or if
+    the names alone are too long.
     """
     with_details = tuple(name for name, details in each.items() if details)
     kept: dict[str, Any] = {name: {} for name in each}
@@ -86,4 +86,4 @@ def fitting_together(each: Mapping[str, Mapping[str, Any]]) -> tuple[dict[str, A
 def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise TypeError(f"{type(value).__name__} is no value of JSON")
+    raise TypeError(f"{type(value).__name__} is not a JSON value")

@@ -1,6 +1,6 @@
-"""What a model's test looks like: ROC and precision-recall curve, calibration, confusion matrix, importance.
+"""Plots of a model's test: ROC and precision-recall curve, calibration, confusion matrix, importance.
 
-Each function draws into axes that it is given: the training job makes PNG files of them for MLflow, the report
+Each function draws into the given axes: the training job makes PNG files of them for MLflow, the report makes
 pictures in its own colours.
 """
 
@@ -20,7 +20,7 @@ _FEATURES = 12
 
 @dataclass(frozen=True)
 class Colours:
-    """What the plots are drawn in."""
+    """The colours of the plots."""
 
     first: str = "#1b6ca8"
     second: str = "#c8553d"
@@ -29,7 +29,7 @@ class Colours:
 
 @dataclass(frozen=True)
 class Picture:
-    """One plot: its name as a file, its title, and what draws it."""
+    """One plot: its file name, its title, and the function that draws it."""
 
     name: str
     title: str
@@ -37,7 +37,7 @@ class Picture:
 
 
 def pictures(curves: Curves | None, importance: Mapping[str, float]) -> list[Picture]:
-    """The plots that there are for a test; curves are a binary model's."""
+    """The plots of a test; only a binary model has curves."""
     pictures_of_test = [
         Picture("importance", "Feature importance", lambda axes, colours: _importance(axes, colours, importance))
     ]
@@ -53,7 +53,7 @@ def pictures(curves: Curves | None, importance: Mapping[str, float]) -> list[Pic
 
 
 def draw(curves: Curves | None, importance: Mapping[str, float], folder: Path) -> list[Path]:
-    """Write the plots as PNG files; gives their paths."""
+    """Write the plots as PNG files and return their paths."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -90,7 +90,7 @@ def _calibration(axes: "Axes", colours: Colours, curves: Curves) -> None:
     axes.plot([0, 1], [0, 1], color=colours.muted, linestyle=":", linewidth=1)
     axes.plot(given, true, color=colours.first, linewidth=1.4)
     axes.scatter(given, true, s=[12 + 90 * count / most for count in rows], color=colours.first, zorder=3)
-    axes.set(xlabel="probability that was given", ylabel="share that was true", xlim=(0, 1), ylim=(0, 1.02))
+    axes.set(xlabel="predicted probability", ylabel="share that was true", xlim=(0, 1), ylim=(0, 1.02))
 
 
 def _confusion(axes: "Axes", colours: Colours, curves: Curves) -> None:
@@ -100,7 +100,7 @@ def _confusion(axes: "Axes", colours: Colours, curves: Curves) -> None:
             colour = colours.first if row == column else colours.second
             axes.barh(1 - row, 0.96, left=column - 0.48, height=0.94, color=colour, alpha=0.12 + 0.6 * count / most)
             axes.text(column, 1 - row, f"{count:,}", ha="center", va="center")
-    axes.set(xticks=[0, 1], yticks=[1, 0], xlabel="what the model says", ylabel="what was true", xlim=(-0.5, 1.5))
+    axes.set(xticks=[0, 1], yticks=[1, 0], xlabel="predicted class", ylabel="true class", xlim=(-0.5, 1.5))
     axes.set_xticklabels(["no", "yes"])
     axes.set_yticklabels(["no", "yes"])
     axes.grid(visible=False)
@@ -110,6 +110,6 @@ def _importance(axes: "Axes", colours: Colours, importance: Mapping[str, float])
     chosen = sorted(importance.items(), key=lambda pair: pair[1])[-_FEATURES:]
     names, values = [name for name, _ in chosen], [value for _, value in chosen]
     axes.barh(names, values, color=[colours.first if value >= 0 else colours.second for value in values], height=0.7)
-    axes.set(xlabel="growth of the test's loss when it is shuffled")
+    axes.set(xlabel="growth of the test's loss when the feature is shuffled")
     axes.locator_params(axis="x", nbins=4)
     axes.grid(visible=False, axis="y")

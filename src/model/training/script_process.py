@@ -1,4 +1,4 @@
-"""The process of a training script: it runs it as `python SCRIPT` does, and notes what it imported.
+"""The process of a training script: runs it like `python SCRIPT`, and records what it imported.
 
 python -m asgard.model.training.script_process NOTE SCRIPT ARGUMENTS
 """

@@ -1,4 +1,4 @@
-"""A user's training script, run as a process of its own: bounded in time, memory and log. It is no sandbox."""
+"""A user's training script, run as a separate process with limited time, memory and log. It is not a sandbox."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LOG = "training.log"
 DETAILS = "details.json"
-"""What a script may leave beside its model: values of its own, by name."""
+"""The file of its own values, by name, that a script may write beside its model."""
 FORMATS = {
     ".txt": Format.LIGHTGBM,
     ".skops": Format.SKOPS,
@@ -33,15 +33,15 @@ FORMATS = {
     ".onnx": Format.ONNX,
     ".pt": Format.TORCHSCRIPT,
 }
-"""What a script may leave: `model` with one of these endings."""
+"""The files that a script may write: `model` with one of these endings."""
 _TOLD_LINES = 12
 _HANDED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
-"""What a script gets of the environment, beside names that begin alike: anything else may be a secret."""
+"""Environment variables that a script gets, with all names that begin so: any other may be a secret."""
 BEGINNING, END = 256 * 2**10, 768 * 2**10
 """Bytes of a log that are kept."""
 _CHUNK = 64 * 2**10
 _GRACE_SECONDS = 5.0
-"""How long to wait for the end of a log: a process that got away may keep the pipe open."""
+"""How long to wait for the end of a log: a process that was not killed may keep the pipe open."""
 
 
 def run_script(script: Script, data: TrainingData, target: str, folder: Path) -> TrainerOutput:
@@ -49,19 +49,21 @@ def run_script(script: Script, data: TrainingData, target: str, folder: Path) ->
 
     Args:
         script: to run.
-        data: the training rows; of a segment, its value comes as `--segment`.
+        data: the training rows; a segment's value is passed as `--segment`.
         target: name of the target's column in the file that the script gets.
-        folder: of this training: the script's data, log and model come here.
+        folder: folder of this training, for the script's data, log and model.
 
     Returns:
-        The model file that it left, its details, and what its process had imported.
+        The model file that it wrote, its details, and what its process had imported.
 
     Raises:
-        UsageError: there is no such script.
-        RunError: it failed, took too long, left no model, or details that are none; with the end of its log.
+        UsageError: the script does not exist.
+        RunError: it failed, took too long, wrote no model, or wrote invalid details; with the end of its log.
     """
     if not script.path.is_file():
-        raise UsageError(f"There is no training script {script.path}.", hint="Paths start at the working folder.")
+        raise UsageError(
+            f"There is no training script {script.path}.", hint="Relative paths start at the working folder."
+        )
     out = folder / "model"
     out.mkdir()
     data.features.assign(**{target: data.target}).to_parquet(folder / "train.parquet")
@@ -81,7 +83,7 @@ def run_script(script: Script, data: TrainingData, target: str, folder: Path) ->
     if len(models) != 1:
         raise RunError(
             f"The training script {script.path} left {', '.join(path.name for path in models) or 'no model'} in --out.",
-            hint=f"Leave one file: {', '.join(f'model{ending}' for ending in FORMATS)}.",
+            hint=f"Write one file: {', '.join(f'model{ending}' for ending in FORMATS)}.",
             details=_end_of(log),
         )
     libraries = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
@@ -89,7 +91,7 @@ def run_script(script: Script, data: TrainingData, target: str, folder: Path) ->
 
 
 def _as_text(segment: object) -> str:
-    """A segment as an argument: dates as ISO has them, booleans as JSON has them."""
+    """A segment as an argument: dates in ISO 8601, booleans as in JSON."""
     return json.dumps(segment) if isinstance(segment, bool) else str(segment)
 
 
@@ -100,13 +102,13 @@ def _details(path: Path, script: Script) -> dict[str, Any]:
         given = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise RunError(
-            f"{DETAILS} of the training script {script.path} is no JSON: {error}.", hint="json.dump(details, file)"
+            f"{DETAILS} of the training script {script.path} is not JSON: {error}.", hint="json.dump(details, file)"
         ) from error
     return plain_details(given, f"the training script {script.path}")
 
 
 def _run(command: list[str], script: Script, folder: Path, stream: int) -> int | None:
-    """Its exit code; None if it took too long. Either way nothing of it runs any more."""
+    """Run a script and return its exit code; None if it took too long. Afterwards none of its processes runs."""
     environment = {
         name: value
         for name, value in python_environment().items()
@@ -119,7 +121,7 @@ def _run(command: list[str], script: Script, folder: Path, stream: int) -> int |
         stderr=stream,
         cwd=folder,
         env=environment | {"PYTHONPATH": _search_path(environment.get("PYTHONPATH", ""))},
-        start_new_session=True,  # so that what it starts can be ended with it
+        start_new_session=True,  # so that the processes it starts can be killed with it
         preexec_fn=_bounded(script.memory_mb),
     )
     try:
@@ -131,7 +133,7 @@ def _run(command: list[str], script: Script, folder: Path, stream: int) -> int |
 
 
 def _search_path(given: str) -> str:
-    """PYTHONPATH with Asgard at its end, wherever this process has it from, so that it hides nothing."""
+    """PYTHONPATH with this process's Asgard at its end, so that it hides no other module."""
     own = Path(__file__).absolute().parents[2]
     return os.pathsep.join(filter(None, (given, str(own.parent) if own.name == "asgard" else "")))
 
@@ -147,15 +149,15 @@ def _require_success(code: int | None, script: Script, log: Path) -> None:
         reason = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         raise RunError(
             f"The training script {script.path} ended {reason}.",
-            hint=f"It may have {script.memory_mb} MB of memory: Script(path, memory_mb=...).",
+            hint=f"Its memory limit is {script.memory_mb} MB: Script(path, memory_mb=...).",
             details=_end_of(log),
         )
 
 
 def _bounded(memory_mb: int) -> "Callable[[], None]":
-    """Data, not address space: numeric libraries reserve much more of the latter than they use."""
+    """Limit data, not address space: numeric libraries reserve much more address space than they use."""
     if sys.platform != "linux":
-        raise EnvironmentSetupError("Training scripts are bounded on Linux only.", hint="Train in a container.")
+        raise EnvironmentSetupError("Training scripts can only be limited on Linux.", hint="Train in a container.")
     limit = memory_mb * 2**20
 
     def bound() -> None:
@@ -178,8 +180,8 @@ class BoundedLog:
     """A file that keeps the beginning and the end of what is written to it.
 
     Args:
-        path: of the file. Its beginning is there at once, its end when it is closed.
-        beginning, end: bytes that are kept of each.
+        path: path of the file. The beginning is written at once, the end on close.
+        beginning, end: number of bytes kept of each.
     """
 
     def __init__(self, path: Path, beginning: int = BEGINNING, end: int = END) -> None:
@@ -189,7 +191,7 @@ class BoundedLog:
         self._lock = threading.Lock()
 
     def write(self, content: bytes) -> None:
-        """Take more of what is written; nothing once it is closed."""
+        """Add content; ignored once the log is closed."""
         with self._lock:
             if self._file.closed:
                 return
@@ -201,7 +203,7 @@ class BoundedLog:
                 self._shorten()
 
     def close(self) -> None:
-        """Write the end, and how much is missing before it."""
+        """Write the end, preceded by the number of bytes left out."""
         with self._lock:
             self._shorten()
             if self._cut:
@@ -217,10 +219,10 @@ class BoundedLog:
 
 @contextmanager
 def bounded_log(path: Path) -> Iterator[int]:
-    """A descriptor for a process's output, whose beginning and end are in a file when the block has ended.
+    """A descriptor for a process's output; after the block, the output's beginning and end are in a file.
 
     Args:
-        path: of the file.
+        path: path of the file.
     """
     log = BoundedLog(path)
     source, target = os.pipe()

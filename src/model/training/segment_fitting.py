@@ -1,4 +1,4 @@
-"""Train a declared model once for each segment, and judge each by its own part of the test."""
+"""Train a declared model once per segment, and test each on its own part of the test."""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 Train = Callable[[TrainingData, Path], TrainerOutput]
-"""Runs the declared trainer on some rows, in a folder of its own."""
+"""Runs the declared trainer on the given rows, in its own folder."""
 _SHOWN = 5
 WHOLE_DETAILS = "all rows"
-"""The name of the details of the model of all rows; a segment that is called so has its name in quotes."""
+"""The name for the details of the model of all rows; a segment of the same name is written in quotes."""
 
 
 def fit_segments(
@@ -40,25 +40,25 @@ def fit_segments(
     folder: Path,
     say: Say,
 ) -> tuple[Segments, dict[str, bytes], TrainerOutput]:
-    """Train a model for each segment that has enough to learn from, and one on all rows where that was declared.
+    """Train a model for each segment that has enough rows, and one on all rows if that was declared.
 
     Args:
         model: as declared.
-        examples: all of them, with their segments.
-        split: which of them to learn from.
-        params: for the trainer.
+        examples: all examples, with their segments.
+        split: which of them are for training.
+        params: parameters for the trainer.
         seed: for everything that is drawn.
         train: runs the trainer.
-        folder: of this training.
+        folder: folder of this training.
         say: called with one line about each step.
 
     Returns:
-        The segments, not judged yet; the files of their models by path; and what came of all of them together, whose
-        details are by segment.
+        The segments, without metrics; the files of their models by path; and the combined output of all of them, with
+        details by segment.
 
     Raises:
-        UsageError: too many segments, some that can't have a model where all have to, or none that can.
-        RunError: the trainer failed; it is said for which segment.
+        UsageError: there are too many segments, some can't have a model although all must, or none can.
+        RunError: the trainer failed; the details name the segment.
     """
     column, kind = _column_of(examples)
     every = dict(grouped(_values(examples)))
@@ -66,13 +66,13 @@ def fit_segments(
     groups = {value: rows[split.train[rows]] for value, rows in every.items()}
     if len(groups) > MOST:
         raise UsageError(
-            f"{column} has {len(groups):,} different values; model {model.name} may have {MOST:,} segments.",
-            hint="Name a column of fewer values.",
+            f"{column} has {len(groups):,} different values; model {model.name} may have at most {MOST:,} segments.",
+            hint="Name a column with fewer values.",
         )
     reasons = {value: _why_none(model, examples, rows) for value, rows in groups.items()}
     lacking = {value: why for value, why in reasons.items() if why}
     if len(lacking) == len(groups) and model.unknown_segment is not UnknownSegment.WHOLE:
-        raise UsageError(f"No segment of model {model.name} has enough to learn from.", hint=_hint(model))
+        raise UsageError(f"No segment of model {model.name} has enough labels to train on.", hint=_hint(model))
     if len(without):
         lacking |= {None: f"{len(without):,} labels have no {column}"}
     if lacking:
@@ -121,7 +121,8 @@ def _together(segments: Segments, outcomes: Mapping[str, TrainerOutput], say: Sa
     if left_out:
         more = f", and {len(left_out) - _SHOWN} more" if len(left_out) > _SHOWN else ""
         say(
-            f"details of {', '.join(left_out[:_SHOWN])}{more} are left out: those of all segments are too long together"
+            f"details of {', '.join(left_out[:_SHOWN])}{more} are left out: the details of all segments together are "
+            "too long"
         )
     known = all(each.libraries for each in outcomes.values())
     libraries = {name: version for each in outcomes.values() for name, version in each.libraries.items()}
@@ -137,15 +138,15 @@ def _together(segments: Segments, outcomes: Mapping[str, TrainerOutput], say: Sa
 def judged(
     segments: Segments, task: Task, examples: Examples, split: Split, tested: "Array", scores: "Array"
 ) -> Segments:
-    """Segments with the metrics of their own rows, and of a baseline that looks at no feature.
+    """Add to segments the metrics on their own rows, and those of a baseline that uses no feature.
 
     Args:
-        segments: as they were trained.
-        task: of the model.
+        segments: the trained segments.
+        task: task of the model.
         examples: all of them.
-        split: which of them were to learn from.
-        tested: flags of those that were scored.
-        scores: of these.
+        split: which of them were for training.
+        tested: flags of the examples that were scored.
+        scores: scores of those examples.
     """
     import numpy as np
 
@@ -199,7 +200,7 @@ def _data(
 
 
 def _why_none(model: Model, examples: Examples, rows: "Array") -> str:
-    """Why rows are not enough for a model, in words; "" if they are."""
+    """Why the rows are not enough for a model, in words; "" if they are enough."""
     import numpy as np
 
     if len(rows) < model.min_segment_rows:
@@ -211,13 +212,14 @@ def _why_none(model: Model, examples: Examples, rows: "Array") -> str:
 
 
 def _tell(model: Model, lacking: Mapping[Value | None, str], count: int, say: Say) -> None:
-    """Say which segments have no model of their own, or refuse to go on without them."""
+    """Report which segments have no model of their own, or raise if every segment must have one."""
     named = [f"{value!r} ({why})" if value is not None else why for value, why in lacking.items()]
     more = f", and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
     what = f"of {count:,} segments of {model.segment}, these can't have a model of their own: "
     if model.unknown_segment is UnknownSegment.REFUSE:
         raise UsageError(
-            f"Model {model.name} predicts each segment by its own model, but {what}{', '.join(named[:_SHOWN])}{more}.",
+            f"Model {model.name} predicts each segment with its own model, but "
+            f"{what}{', '.join(named[:_SHOWN])}{more}.",
             hint=_hint(model),
         )
     becomes = (
@@ -228,13 +230,13 @@ def _tell(model: Model, lacking: Mapping[Value | None, str], count: int, say: Sa
 
 def _hint(model: Model) -> str:
     return (
-        f"Bring more labels, lower min_segment_rows ({model.min_segment_rows}), or declare "
+        f"Add more labels, lower min_segment_rows ({model.min_segment_rows}), or declare "
         "unknown_segment='whole' (a model of all rows predicts them) or 'null' (they get no prediction)."
     )
 
 
 def _keep_log(part: Path, whole: Path, heading: str) -> None:
-    """Add what a training script wrote for one segment to the log of all."""
+    """Append a training script's log for one segment to the log of all segments."""
     if part.exists():
         with whole.open("ab") as log, part.open("rb") as lines:
             log.write(f"{heading}\n".encode())

@@ -1,4 +1,4 @@
-"""Where a model's pipeline was found: its path in a git repository, so that the same code can be found again."""
+"""Where a model's pipeline was loaded from: its path in a git repository, so that the code can be found again."""
 
 import os
 import sys
@@ -17,12 +17,12 @@ class PipelineSource:
     """A pipeline as `--pipeline` named it.
 
     Attributes:
-        reference: as given.
+        reference: the `--pipeline` value, as given.
         folder: working folder of the process, where relative paths start.
-        repository: top folder of the git repository that has it; None if none has.
-        path: of its file or folder in the repository.
-        commit: that was checked out there.
-        dirty: whether any file differed from it.
+        repository: top folder of the git repository that contains it; None if there is none.
+        path: path of its file or folder in the repository.
+        commit: commit that was checked out there.
+        dirty: whether any file differed from the commit.
     """
 
     reference: str
@@ -34,7 +34,7 @@ class PipelineSource:
 
     @classmethod
     def of(cls, reference: str) -> "PipelineSource":
-        """Where a pipeline is now; its module is not imported."""
+        """Find where a pipeline is now, without importing its module."""
         path, folder = path_of(reference), str(Path.cwd())
         repository = repository_of(path) if path else None
         if path is None or repository is None or not path.is_relative_to(repository):
@@ -51,22 +51,22 @@ class PipelineSource:
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> "PipelineSource":
-        """What `to_json` gave."""
+        """Read what `to_json` returned."""
         return cls(**raw)
 
     def working_folder(self, tree: Path) -> Path:
-        """The working folder, in a tree that has the repository's files."""
+        """The working folder within a tree that contains the repository's files."""
         return self._moved(Path(self.folder), tree) or tree
 
     def reference_in(self, tree: Path) -> str:
-        """How the pipeline of another tree is named, from its working folder."""
+        """The reference of the pipeline in another tree, from that tree's working folder."""
         if self.path is None or not names_path(self.reference):
             return self.reference
         attribute = self.reference.partition(":")[2]
         return f"{tree / self.path}{f':{attribute}' if attribute else ''}"
 
     def search_path(self, tree: Path) -> str:
-        """PYTHONPATH of a process that imports from a tree what this one imports from the repository; Asgard stays."""
+        """PYTHONPATH for a process that imports the repository's modules from a tree instead; Asgard is not moved."""
         own = Path(__file__).absolute().parents[2]
         first = [str(own.parent)] if own.name == "asgard" else []
         moved = [str(each) for entry in sys.path if (each := self._moved(Path(entry or self.folder), tree)) is not None]
@@ -81,7 +81,7 @@ class PipelineSource:
 
 
 def code_of(source: PipelineSource | None, settings: Settings) -> CodeVersion:
-    """The version of a pipeline's code: as set, or of its repository, or else of what runs."""
+    """The code version of a pipeline: from the settings, or of its repository, or else of the running code."""
     if settings.code_version or source is None or not source.commit:
         return code_version(settings)
     return CodeVersion(source.commit, source.dirty)

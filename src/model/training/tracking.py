@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 _DIGEST = 36
-"""Characters that MLflow keeps of a dataset's digest."""
+"""Most characters that MLflow keeps of a dataset's digest."""
 _LONGEST_TAG = 1000
 _TAG = re.compile(r"[A-Za-z0-9_.\- ]{1,200}")
-"""Names that MLflow takes for a tag."""
+"""Names that MLflow accepts for a tag."""
 _BATCH = 1_000
-"""Metrics that MLflow takes at once."""
+"""Most metrics that MLflow accepts at once."""
 
 
 class TrainingRun:
-    """One run of MLflow, as `tracked` opens it."""
+    """One MLflow run, opened by `tracked`."""
 
     def __init__(self, client: "MlflowClient", settings: Settings, run_id: str) -> None:
         self.id = run_id
@@ -34,14 +34,14 @@ class TrainingRun:
         self._settings = settings
 
     def log_params(self, params: Mapping[str, Any]) -> None:
-        """Note parameters: numbers and texts as they are, all else as JSON."""
+        """Log parameters: numbers and texts unchanged, all others as JSON."""
         with in_words(self._settings):
             for name, value in params.items():
                 text = value if isinstance(value, str | int | float | bool) else json.dumps(value, default=str)
                 self._client.log_param(self.id, name, text)
 
     def log_metrics(self, metrics: Mapping[str, float], prefix: str = "") -> None:
-        """Note metrics; those that are no number are left out."""
+        """Log metrics, except those that are NaN."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
@@ -51,12 +51,12 @@ class TrainingRun:
                 self._client.log_batch(self.id, metrics=known[place : place + _BATCH])
 
     def log_dataset(self, name: str, manifest: Mapping[str, Any], context: str = "training") -> None:
-        """Note what it learned from: the set's digest, and where each of its snapshots is.
+        """Log the training data: the set's digest, and where each of its snapshots is.
 
         Args:
-            name: of the dataset.
-            manifest: of the training set.
-            context: what it was for.
+            name: name of the dataset.
+            manifest: manifest of the training set.
+            context: what the dataset was used for.
         """
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -76,17 +76,17 @@ class TrainingRun:
             self._client.log_inputs(self.id, [DatasetInput(dataset, tags)])
 
     def log_file(self, path: Path, folder: str = "") -> None:
-        """Keep a file with the run."""
+        """Log a file as an artifact of the run."""
         with in_words(self._settings):
             self._client.log_artifact(self.id, str(path), folder or None)
 
     def log_json(self, name: str, content: Any) -> None:
-        """Keep plain values with the run, as a file."""
+        """Log plain values as a JSON file of the run."""
         with in_words(self._settings):
             self._client.log_text(self.id, json.dumps(content, indent=1, default=str) + "\n", name)
 
     def log_details(self, details: Mapping[str, Any]) -> None:
-        """Keep what a trainer told: all of it as `details.json`, single values also as tags `trainer.<name>`."""
+        """Log a trainer's details: all of them as `details.json`, single values also as tags `trainer.<name>`."""
         if not details:
             return
         self.log_json("details.json", details)
@@ -96,13 +96,13 @@ class TrainingRun:
                 self.tag(f"trainer.{name}", text)
 
     def tag(self, name: str, value: str) -> None:
-        """Mark the run."""
+        """Set a tag of the run."""
         with in_words(self._settings):
             self._client.set_tag(self.id, name, value)
 
 
 def read_json(client: "MlflowClient", settings: Settings, run_id: str, name: str) -> Any:
-    """What `log_json` kept with a run.
+    """Read a file that `log_json` logged with a run.
 
     Raises:
         ServiceError: the run has no such file.
@@ -113,13 +113,13 @@ def read_json(client: "MlflowClient", settings: Settings, run_id: str, name: str
 
 @contextmanager
 def tracked(settings: Settings, model: str, name: str, tags: Mapping[str, str]) -> Iterator[TrainingRun]:
-    """Open a run in the experiment of a model; however the block ends, MLflow shows it.
+    """Open a run in the experiment of a model; MLflow shows whether the block finished or failed.
 
     Args:
-        settings: which MLflow.
-        model: whose experiment: `asgard/<model>`.
-        name: of the run, for people.
-        tags: of the run.
+        settings: name the MLflow server.
+        model: the model, whose experiment is `asgard/<model>`.
+        name: name of the run, for people.
+        tags: tags of the run.
 
     Raises:
         ServiceUnreachableError: MLflow does not answer.
@@ -148,7 +148,7 @@ def _experiment(client: "MlflowClient", name: str) -> str:
         try:
             return str(client.create_experiment(name))
         except MlflowException:
-            experiment = client.get_experiment_by_name(name)  # somebody else made it meanwhile
+            experiment = client.get_experiment_by_name(name)  # somebody else created it concurrently
             if experiment is None:
                 raise
     return str(experiment.experiment_id)

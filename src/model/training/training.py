@@ -1,8 +1,8 @@
-"""Training: a declared model, on its views as they are registered, becomes a version in the registry.
+"""Training: turn a declared model, on its registered views, into a version in the registry.
 
     training set at pinned snapshots -> split by time -> trainer -> test -> MLflow run -> version, with its holds
 
-Nothing is registered unless the test's metrics keep the declared bounds.
+Nothing is registered unless the test's metrics are within the declared bounds.
 """
 
 import csv
@@ -48,22 +48,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SAMPLE = 10
-"""Scores of the test that a version keeps in full."""
+"""Number of test scores that a version keeps in full."""
 
 
 @dataclass(frozen=True)
 class TrainRequest:
-    """What to train, and on what.
+    """A model to train, and the data and options to train it with.
 
     Attributes:
         model: as declared.
-        pipeline: that declares it.
-        on_demand: functions over its views.
-        params, seed: instead of the declared ones.
-        labels_ref: where a table of labels is read; None: as published now.
-        bump: `major`, `minor`, `patch` or a version; "" for what the changes demand.
-        engine: what joins.
-        source: where the pipeline was found, with the commit of its repository.
+        pipeline: the pipeline that declares it.
+        on_demand: on-demand functions over its views.
+        params, seed: values that override the declared ones.
+        labels_ref: ref at which a table of labels is read; None: as published now.
+        bump: `major`, `minor`, `patch` or a version; "" for what the changes require.
+        engine: the engine that joins labels and features.
+        source: where the pipeline was loaded from, with the commit of its repository.
     """
 
     model: Model
@@ -78,10 +78,10 @@ class TrainRequest:
 
     @classmethod
     def of(cls, pipeline: Pipeline, name: str, **options: Any) -> "TrainRequest":
-        """The request for a model of a pipeline.
+        """Build the request for a model of a pipeline.
 
         Raises:
-            UsageError: the pipeline declares no such model.
+            UsageError: the pipeline does not declare the model.
         """
         models = {each.name: each for each in pipeline.extras if isinstance(each, Model)}
         if name not in models:
@@ -89,13 +89,13 @@ class TrainRequest:
                 f"Pipeline {pipeline.name} declares no model {name!r}.",
                 hint=f"It declares {', '.join(models) or 'none: pipeline.add(model(...))'}.",
             )
-        next_version(None, str(options.get("bump", "")))  # refuses what is none, before anything is trained
+        next_version(None, str(options.get("bump", "")))  # rejects an invalid value before the training
         declared_model, declared = models[name], Declared.of(pipeline)
         unknown = [view for view in declared_model.views if view not in declared.views]
         if unknown:
             raise DeclarationError(
                 f"Model {name}: its view {', '.join(unknown)} is not declared in pipeline {pipeline.name}.",
-                hint=f"Declared are {', '.join(declared.views) or 'none'}.",
+                hint=f"Declared views: {', '.join(declared.views) or 'none'}.",
             )
         usable = tuple(each for each in declared.on_demand.values() if set(each.views) <= set(declared_model.views))
         named = (*declared_model.features, declared_model.segment)
@@ -104,18 +104,18 @@ class TrainRequest:
 
     @property
     def all_params(self) -> dict[str, Any]:
-        """The declared ones, and those given instead."""
+        """The declared parameters, overridden by those of the request."""
         return {**self.model.params, **self.params}
 
     @property
     def used_seed(self) -> int:
-        """The declared one, or the one given instead."""
+        """The seed of the request, or else the declared one."""
         return self.model.seed if self.seed is None else self.seed
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A registered version, and how it came about."""
+    """A registered version, and the training that made it."""
 
     version: ModelVersion
     fitted: Fitted
@@ -146,7 +146,7 @@ def train(lake: Lakehouse, request: TrainRequest, say: Say = print) -> Trained:
     """Train a model and register the version.
 
     Raises:
-        UsageError: views, labels or columns that do not fit; nothing was trained.
+        UsageError: views, labels or columns do not fit the model; nothing was trained.
         AuditFailedError: its metrics miss the declared bounds; the run is in MLflow, nothing was registered.
         ServiceUnreachableError: MLflow does not answer.
         RunError: the trainer failed.
@@ -189,7 +189,7 @@ def train(lake: Lakehouse, request: TrainRequest, say: Say = print) -> Trained:
 def training_set(
     lake: Lakehouse, request: TrainRequest, views: Sequence[PinnedView], folder: Path, say: Say
 ) -> "Iterator[tuple[Built, Examples]]":
-    """The rows that a model learns from, while the block lasts; its snapshots are held as long.
+    """The rows that a model is trained on; they exist, and their snapshots are held, while the block runs.
 
     Raises:
         UsageError: see `build` and `load_examples`.
@@ -203,13 +203,11 @@ def training_set(
         keys = {key: pinned.table.columns[key].type for pinned in views for key in pinned.view.keys}
         segment = request.model.segment
         if segment is not None and segment not in {**keys, **offered}:
-            say(
-                f"{segment} is a column of the labels alone: batch-predict does not have it, only frames that you bring"
-            )
+            say(f"{segment} is a column of the labels only: batch-predict can't use it, only frames that you pass can")
         for each in request.on_demand:
             lacking = [name for name in each.request if name not in {**keys, **offered}]
             if lacking:
-                say(f"{each.name} needs {', '.join(lacking)} of a request: batch-predict will refuse the version")
+                say(f"{each.name} needs {', '.join(lacking)} of a request: batch-predict will refuse this version")
         yield built, load_examples(built.path, request.model, offered, keys)
     finally:
         for name in built.manifest["holds"]:
@@ -224,7 +222,7 @@ def bind(
     examples: Examples,
     code: CodeVersion,
 ) -> Binding:
-    """What a version was made from, as the registry keeps it."""
+    """Build the binding of a version: what it was made from, as the registry keeps it."""
     manifest = built.manifest
     return Binding(
         views=tuple(
@@ -266,7 +264,7 @@ def bind(
 
 
 def sample_of(fitted: Fitted) -> dict[str, Any]:
-    """The first scores of the test, exactly, and a digest of all: what a training done again is held against."""
+    """The first test scores, exactly, and a digest of all scores, to compare with a repeated training."""
     scores = fitted.scores[:_SAMPLE]
     return {
         "scores": [value.hex() for value in scores.ravel().tolist()],
@@ -323,7 +321,7 @@ def _log(
 
 
 def _as_csv(segments: Segments, path: Path) -> Path:
-    """The table of segments as a file that MLflow shows as a table."""
+    """Write the segments to a CSV file, which MLflow shows as a table."""
     heading, rows = segments.table()
     with path.open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([heading, *rows])

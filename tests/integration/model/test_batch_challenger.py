@@ -73,7 +73,7 @@ def test_a_challenger_that_drops_rows_with_nulls_publishes_nothing(
     failed = failures(lake)
     capsys.readouterr()
     assert shop.run(*command) == 1
-    assert re.search(r"The model gave \d+ predictions for \d+ rows", capsys.readouterr().err)
+    assert re.search(r"The model returned \d+ predictions for \d+ rows", capsys.readouterr().err)
     assert published(shop, "drops") == before
     assert failures(lake) == failed + 1
     assert "has no version 7.0.0" in refusal(shop, capsys, "batch-predict", "-m", f"{shop.model('drops')}@7.0.0")
@@ -153,7 +153,7 @@ def test_some_entities_by_another_salt_and_the_best_of_both(
     assert by_customer(published(shop)) == {customer: wanted[customer] for customer in range(20)}
     assert f"predictions by {name}@1.0.0 (champion), mean 0." in said.out
     assert f"predictions by {name}@1.0.1 (challenger), mean 0." in said.out
-    assert "left out: 2 of 22 entities are not known to any view: 9001, 9002\n" in said.out
+    assert "left out: 2 of 22 entities are unknown to every view: 9001, 9002\n" in said.out
 
     best = answer(shop, capsys, *split, "--top", "15", "--where", "customer_id >= 20")
     assert best["rows"] == 15

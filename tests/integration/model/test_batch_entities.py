@@ -48,18 +48,18 @@ def test_entities_of_a_table_and_those_that_no_view_knows(
     keys.write_text("customer_id\n6\n2001\n")
     assert shop.run(*command, "--entities", keys) == 0
     said = capsys.readouterr()
-    assert "left out: 1 of 2 entities are not known to any view: 2001\n" in said.out
+    assert "left out: 1 of 2 entities are unknown to every view: 2001\n" in said.out
     assert "left out: 1 of 2 entities" in said.err
     known = answer(shop, capsys, *command, "--entities", keys.as_uri(), "--where", "customer_id < 6")
     assert (known["rows"], known["unknown"]["count"]) == (0, 1)
 
     keys.write_text("customer_id\n2001\n2002\n")
     before = shop.lake.nessie.head("main")
-    assert "2 of 2 entities are not known to any view: 2001, 2002" in refusal(
+    assert "2 of 2 entities are unknown to every view: 2001, 2002" in refusal(
         shop, capsys, *command, "--entities", keys
     )
     keys.write_text("customer_id\n7\nseven\n")
-    assert "1 of 2 keys of keys.csv are no bigint: seven" in refusal(shop, capsys, *command, "--entities", keys)
+    assert "1 of 2 keys of keys.csv are not bigint: seven" in refusal(shop, capsys, *command, "--entities", keys)
     gone = f"gold.no_{shop.suffix}"
     assert f"There is no table {gone}" in refusal(shop, capsys, *command, "--entities", gone)
     assert shop.lake.nessie.head("main") == before

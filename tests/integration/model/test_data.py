@@ -178,7 +178,7 @@ class TestHolds:
         assert held(lake, name) == {f"1.0.1-{binding.views[0].commit[:16]}"}
         assert [each.removeprefix(f"hold_model_{name}_") for each in done.made] == sorted(held(lake, name))
         (problem,) = done.problems
-        assert problem.startswith(f"{name}@1.0.0 learned from: ")
+        assert problem.startswith(f"{name}@1.0.0: its training data can't be held: ")
 
     def test_what_a_damaged_version_learned_from_is_held_on(self, lake: Lakehouse, binding: Binding, name: str) -> None:
         model = model_of(name, binding, ("1.0.0", None), ("1.0.1", 2 * GRACE))
@@ -303,7 +303,7 @@ class TestData:
         (problem,) = problems_with_data(lake, binding)
         assert f"1 of {len(files)} data files are gone" in problem
         (version,) = model_of(name, binding, ("1.0.0", 2 * GRACE)).versions
-        with pytest.raises(PromotionRefusedError, match=f"What {name}@1.0.0 learned from is not there any more"):
+        with pytest.raises(PromotionRefusedError, match=f"What {name}@1.0.0 was trained on is missing"):
             require_data(lake, version)
 
     def test_a_record_that_was_changed_is_noticed(self, lake: Lakehouse, binding: Binding) -> None:
@@ -367,7 +367,7 @@ class TestCommandLine:
         assert "audit passed: metrics" in printed
         code, printed = run("rollback", name)
         assert code == 1
-        assert f"What {name}@1.0.0 learned from is not there any more: nothing was moved." in printed
+        assert f"What {name}@1.0.0 was trained on is missing: nothing was moved." in printed
         code, printed = run("list", name, "--json")
         stages = {each["version"]: each["stage"] for each in json.loads(printed)["versions"]}
         assert stages == {"1.0.0": "Archived", "1.0.1": "Production", "1.0.2": "None"}

@@ -257,7 +257,7 @@ class TestLife:
         before = ledger(http, lived).read()
         with pytest.raises(LifecycleError, match="from Archived to Production"):
             http.move(lived, V1, Stage.PRODUCTION)
-        with pytest.raises(LifecycleError, match="never was in Production"):
+        with pytest.raises(LifecycleError, match="was never in Production"):
             http.rollback(lived, V3)
         assert ledger(http, lived).read() == before
 
@@ -296,7 +296,7 @@ class TestGates:
                 audit=lambda _version: ("gold.t is gone",),
             )
         assert refused.value.details == (
-            "metrics in bounds: roc_auc is 0.8 and has to be at least 0.9; brier is nan and has to be at most 0.2",
+            "metrics in bounds: roc_auc is 0.8 and must be at least 0.9; brier is nan and must be at most 0.2",
             "audit passed: gold.t is gone",
             "signature is compatible: callers of 1.0.1 would break (input spend was double, now it is float); register "
             "it as a new major version",
@@ -324,7 +324,7 @@ class TestGates:
         code, out, err = cli("promote", f"{lived}@1.0.2", "--to", "production", "--gate", f"{module}:drift")
         assert (code, out) == (1, "")
         assert f"{lived}@1.0.2 is not promoted to Production: nothing was moved." in err
-        assert "drift: it failed with KeyError: 'drift'" in err
+        assert "drift: the gate raised KeyError: 'drift'" in err
         assert f"{module}.py, line 2)" in err
         assert "Traceback" not in err
         assert ledger(http, lived).read() == before
@@ -427,7 +427,7 @@ class TestAtOnce:
         assert (len(made), ledger(registry, name).run_id) == (4, winner)
 
     def test_what_was_expected_is_held_against_what_is(self, http: Registry, lived: str) -> None:
-        with pytest.raises(ConflictError, match=r"In Production of \w+ is 1\.0\.1, not 1\.0\.0"):
+        with pytest.raises(ConflictError, match=r"Production of \w+ is 1\.0\.1, not 1\.0\.0"):
             http.move(lived, V3, Stage.PRODUCTION, expect="1.0.0")
         with pytest.raises(ConflictError, match=r"is 1\.0\.1, not none"):
             http.rollback(lived, expect="none")
@@ -621,13 +621,13 @@ class TestDamage:
         else:
             http.client.set_model_version_tag(lived, edited.mlflow_version, tag, value)
         before = ledger(http, lived).read()
-        said = f"The metrics or the binding of {text} are not those that were registered"
+        said = f"The metrics or the binding of {text} differ from those that were registered"
         for words in (("promote", text, "--to", "production"), ("verify", text), ("compare", f"{lived}@1.0.2", text)):
             code, out, err = cli(*words)
             assert (code, out) == (1, ""), words
             assert said in err
             assert f"of version {edited.mlflow_version} in MLflow" in err
-        with pytest.raises(ArtifactError, match="are not those that were registered"):
+        with pytest.raises(ArtifactError, match="differ from those that were registered"):
             http.move(lived, edited.version, Stage.PRODUCTION)
         code, out, _ = cli("verify", f"{lived}@latest", "--json")
         assert (code, json.loads(out)["verified"], json.loads(out)["problem"]) == (1, False, f"{said}.")
@@ -656,7 +656,7 @@ class TestDamage:
         """It is not used, still counts as the one whose callers may break, and can be left."""
         found = http.find(f"{lived}@production")
         http.client.set_model_version_tag(lived, found.mlflow_version, "asgard.metrics", "{}")
-        with pytest.raises(ArtifactError, match=r"1\.0\.1 are not those that were registered"):
+        with pytest.raises(ArtifactError, match=r"1\.0\.1 differ from those that were registered"):
             http.find(f"{lived}@production")
         made = artifact(signature=NARROWER)
         narrower = register(http, lived, tmp_path / "new", made=made, bump="minor")
@@ -750,7 +750,7 @@ class TestCommandLine:
         [
             (("show", "nobody"), "There is no model 'nobody'"),
             (("list", "nobody"), "There is no model 'nobody'"),
-            (("show", "{}@7.0.0"), "There is: 1.0.2 (Staging), 1.0.1 (Production), 1.0.0 (Archived)."),
+            (("show", "{}@7.0.0"), "Existing versions: 1.0.2 (Staging), 1.0.1 (Production), 1.0.0 (Archived)."),
             (("show", "{}@none"), "has no version in None"),
             (("show", "{}@prod"), "There is no stage 'prod'"),
             (("show", "Churn!"), "'Churn!' is not a usable name of a model"),
@@ -759,10 +759,10 @@ class TestCommandLine:
             (("promote", "{}@1.0.2", "--to", "prod"), "Use one of None, Staging, Production, Archived."),
             (("promote", "{}@1.0.2", "--to", "production", "--expect", "x"), "'x' is not a version"),
             (("promote", "{}@1.0.2", "--to", "production", "--gate", "nowhere:f"), "There is no gate 'nowhere:f'"),
-            (("promote", "{}@1.0.2", "--to", "production", "--why", "x" * 6000), "too many to be kept"),
+            (("promote", "{}@1.0.2", "--to", "production", "--why", "x" * 6000), "too many for an entry of the ledger"),
             (("promote", "{}@1.0.0", "--to", "staging"), "From Archived it can go: rollback to Production."),
             (("rollback", "{}@1.0.0"), "--to 1.0.0"),
-            (("rollback", "{}", "--to", "1.0.2"), "never was in Production"),
+            (("rollback", "{}", "--to", "1.0.2"), "was never in Production"),
             (("compare", "{}@1.0.2", "{}@8.0.0"), "has no version 8.0.0"),
             (("list", "--stage", "prod"), "There is no stage 'prod'"),
         ],

@@ -54,13 +54,13 @@ def test_keys_behind_a_file_without_rows_are_there_too(spark: SparkSession) -> N
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("1\nfive\n\n2\n", "1 of 3 keys of keys.csv are no bigint: five"),
-        ("1.50\n2.00\n", "1 of 2 keys of keys.csv are no bigint: 1.50"),
-        ("1.5\n1\n", "1 of 2 keys of keys.csv are no bigint: 1.5"),
-        ("a\nb\nc\nd\n1\n", "4 of 5 keys of keys.csv are no bigint: a, b, c, ..."),
-        ('""\n1\n', "1 of 2 keys of keys.csv are no bigint: ''"),
-        ("null\n1\n", "1 of 2 keys of keys.csv are no bigint: null"),
-        ("99999999999999999999\n", "1 of 1 keys of keys.csv are no bigint: 99999999999999999999"),
+        ("1\nfive\n\n2\n", "1 of 3 keys of keys.csv are not bigint: five"),
+        ("1.50\n2.00\n", "1 of 2 keys of keys.csv are not bigint: 1.50"),
+        ("1.5\n1\n", "1 of 2 keys of keys.csv are not bigint: 1.5"),
+        ("a\nb\nc\nd\n1\n", "4 of 5 keys of keys.csv are not bigint: a, b, c, ..."),
+        ('""\n1\n', "1 of 2 keys of keys.csv are not bigint: ''"),
+        ("null\n1\n", "1 of 2 keys of keys.csv are not bigint: null"),
+        ("99999999999999999999\n", "1 of 1 keys of keys.csv are not bigint: 99999999999999999999"),
         ("", "keys.csv names no entity."),
     ],
 )
@@ -128,7 +128,7 @@ def test_keys_at_an_address_that_only_spark_reaches(
 
 def test_several_keys_are_named_with_their_columns(spark: SparkSession, tmp_path: Path) -> None:
     (tmp_path / "keys.csv").write_text("customer_id,day\n1,2024-02-30\n")
-    with pytest.raises(UsageError, match=r"are no bigint, date: \(customer_id 1, day 2024-02-30\)"):
+    with pytest.raises(UsageError, match=r"are not bigint, date: \(customer_id 1, day 2024-02-30\)"):
         read(spark, str(tmp_path / "keys.csv"), {**ONE, "day": "date"})
 
 
@@ -137,7 +137,7 @@ def test_a_number_of_another_type_is_taken_if_it_is_the_same(spark: SparkSession
     pd.DataFrame({"customer_id": [3.0, 4.0]}).to_parquet(whole)
     assert read(spark, str(whole)) == [(3,), (4,)]
     pd.DataFrame({"customer_id": [3.0, 4.5, None]}).to_parquet(broken)
-    with pytest.raises(UsageError, match=r"2 of 3 keys of broken\.parquet are no bigint: (4\.5|null|nan)"):
+    with pytest.raises(UsageError, match=r"2 of 3 keys of broken\.parquet are not bigint: (4\.5|null|nan)"):
         read(spark, str(broken))
     pd.DataFrame({"customer_id": [date(2024, 1, 1)]}).to_parquet(days)
     with pytest.raises(UsageError, match=r"Keys of days.parquet are customer_id date, and can't be customer_id bigint"):
@@ -174,7 +174,7 @@ def test_keys_on_s3(spark: SparkSession, bucket: Bucket, project: Settings, tmp_
         assert read(spark, source, settings=settings) == [(7,), (8,)]
     assert read(spark, "s3://landing/in/*.csv", settings=settings) == [(1,), (2,)]
     assert read(spark, "s3://landing/vip.csv", {"customer_id": "string"}, settings) == [("007",), ("8",)]
-    with pytest.raises(UsageError, match=r"1 of 1 keys of odd.csv are no bigint: seven"):
+    with pytest.raises(UsageError, match=r"1 of 1 keys of odd.csv are not bigint: seven"):
         read(spark, "s3://landing/odd.csv", settings=settings)
     with pytest.raises(UsageError, match=r"vip.csv lacks household"):
         read(spark, "s3://landing/vip.csv", {"household": "string"}, settings)

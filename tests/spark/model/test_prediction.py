@@ -174,7 +174,7 @@ class TestOfOtherRows:
             with pytest.raises(Exception, match="Traceback") as raised:
                 scored.collect()
             said = explain(raised.value, "Predicting").message
-            assert re.match(r"The model gave [\d,]+ predictions for [\d,]+ rows", said)
+            assert re.match(r"The model returned [\d,]+ predictions for [\d,]+ rows", said)
         assert score_frame(frame.where(NO_NULLS), model, keep=["id"]).count() > 0
 
     def test_of_one_segment(self, shops: DataFrame) -> None:
@@ -183,7 +183,7 @@ class TestOfOtherRows:
         )
         with pytest.raises(Exception, match="Traceback") as raised:
             score_frame(shops, model, keep=["id"]).collect()
-        assert explain(raised.value, "Predicting").message.startswith("The model gave ")
+        assert explain(raised.value, "Predicting").message.startswith("The model returned ")
 
 
 class TestFrames:

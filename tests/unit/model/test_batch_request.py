@@ -115,8 +115,8 @@ class TestEntities:
 
     def test_unknown_ones_are_counted_and_the_first_named(self) -> None:
         one = UnknownEntities(2, 60, ({"customer_id": 17}, {"customer_id": 18}))
-        assert str(one) == "2 of 60 entities are not known to any view: 17, 18"
+        assert str(one) == "2 of 60 entities are unknown to every view: 17, 18"
         more = one + UnknownEntities(5, 1_000, ({"customer_id": 20}, {"customer_id": 21}, {"customer_id": 22}))
-        assert str(more) == "7 of 1,060 entities are not known to any view: 17, 18, 20, ..."
+        assert str(more) == "7 of 1,060 entities are unknown to every view: 17, 18, 20, ..."
         several = UnknownEntities(1, 1, ({"shop": "oslo", "product": None},))
-        assert str(several) == "1 of 1 entities are not known to any view: (shop oslo, product null)"
+        assert str(several) == "1 of 1 entities are unknown to every view: (shop oslo, product null)"

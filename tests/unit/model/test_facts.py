@@ -95,5 +95,5 @@ class TestDigest:
             assert model.look(what).version == V1
             with pytest.raises(ArtifactError):
                 model.choose(what)
-        with pytest.raises(UsageError, match=r"no version 2\.0\.0.\nhint: There is: 1\.0\.0"):
+        with pytest.raises(UsageError, match=r"no version 2\.0\.0.\nhint: Existing versions: 1\.0\.0"):
             model.look("2.0.0")

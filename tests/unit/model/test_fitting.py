@@ -69,7 +69,7 @@ def test_a_model_that_drops_rows_is_not_judged_by_the_others(tmp_path: Path) -> 
     given = examples()
     given.features.iloc[[160, 171, 188], 1] = np.nan  # in the test only
     declared = model("churn", labels="l.csv", target="left", views=("v",), trainer=drops_rows, format="pickle")
-    with pytest.raises(ArtifactError, match=r"The model gave 61 predictions for 64 rows \(50, and 14 that fill"):
+    with pytest.raises(ArtifactError, match=r"The model returned 61 predictions for 64 rows \(50, and 14 that pad"):
         fit(declared, given, {}, 7, tmp_path, lambda _line: None)
 
 
@@ -116,7 +116,7 @@ def kept_by_mlflow(data):
 
     @pytest.mark.parametrize("name", ["trainer", "in_a_pipeline"])
     def test_a_class_of_the_pipelines_own_file(self, module: Any, tmp_path: Path, name: str) -> None:
-        with pytest.raises(UsageError, match=r"kept as pickle: it is made of own_pipeline\.Clipped, and") as caught:
+        with pytest.raises(UsageError, match=r"kept as pickle: it needs own_pipeline\.Clipped, which") as caught:
             fitted(getattr(module, name), tmp_path, format="pickle")
         assert "PythonModel" in caught.value.hint
 
@@ -134,7 +134,7 @@ def kept_by_mlflow(data):
             "model = Clipped().fit(rows[['a', 'b']].to_numpy(), rows['left'])\n"
             "(pathlib.Path(given['--out']) / 'model.pkl').write_bytes(pickle.dumps(model))\n"
         )
-        with pytest.raises(UsageError, match=r"it is made of __main__\.Clipped, and"):
+        with pytest.raises(UsageError, match=r"it needs __main__\.Clipped, which"):
             fitted(str(script), tmp_path)
 
     def test_an_mlflow_model_has_its_code_with_it(self, module: Any, tmp_path: Path) -> None:
@@ -166,10 +166,10 @@ class TestDetails:
     @pytest.mark.parametrize(
         ("details", "message"),
         [
-            ({"model": object()}, "the trainer of model churn can't be kept: object is no value of JSON"),
-            ([1, 2], "no values by name: list"),
-            ({1: 2}, "no values by name"),
-            ({"rows": "x" * 30_000}, "take 30,012 characters of JSON, and 20,000 are kept"),
+            ({"model": object()}, "the trainer of model churn can't be kept: object is not a JSON value"),
+            ([1, 2], "are not a dict with text keys: list"),
+            ({1: 2}, "are not a dict with text keys"),
+            ({"rows": "x" * 30_000}, "take 30,012 characters of JSON; at most 20,000 are kept"),
         ],
     )
     def test_that_can_not_be_kept(self, tmp_path: Path, details: Any, message: str) -> None:
@@ -206,7 +206,7 @@ class TestEnvironment:
         )
         said: list[str] = []
         found = fitted(str(script), tmp_path, said).artifact.spec.trained_with
-        assert any("which libraries it imported is not known" in line for line in said)
+        assert any("the libraries that it imported are unknown" in line for line in said)
         assert {"python", "numpy", "pyarrow"} <= set(found)
 
 

@@ -221,7 +221,7 @@ class TestTypes:
         assert format_of(lightgbm.LGBMClassifier()) is Format.LIGHTGBM
         assert format_of(fitted(Format.PYFUNC)) is Format.PYFUNC
         assert format_of(type("Mine", (), {"predict": None})()) is Format.PICKLE
-        with pytest.raises(UsageError, match=r"builtins\.dict is no model"):
+        with pytest.raises(UsageError, match=r"builtins\.dict is not a supported model type"):
             format_of({})
 
     def test_nothing_heavy_is_imported_to_know(self) -> None:
@@ -257,7 +257,7 @@ class TestRefusals:
 
     def test_a_signature_of_another_model(self) -> None:
         shorter = Signature(signature().inputs[:2], "binary", ("no", "yes"))
-        with pytest.raises(ArtifactError, match="takes 4 columns, its signature has 2"):
+        with pytest.raises(ArtifactError, match="takes 4 columns, but its signature has 2"):
             load(dump(fitted(Format.LIGHTGBM), Format.LIGHTGBM), Format.LIGHTGBM, shorter)
 
     def test_columns_in_another_order(self) -> None:
@@ -268,7 +268,7 @@ class TestRefusals:
         turned = Signature(signature().inputs[::-1], "regression")
         model = LinearRegression().fit(frame, frame["age"])
         content = dump(model, Format.SKOPS)
-        with pytest.raises(ArtifactError, match="fitted on age, spent, visits, member, its signature has member"):
+        with pytest.raises(ArtifactError, match="fitted on age, spent, visits, member, but its signature has member"):
             load(content, Format.SKOPS, turned)
         found = load(content, Format.SKOPS, signature("regression")).score(frame.to_numpy())
         assert np.array_equal(found, model.predict(frame))

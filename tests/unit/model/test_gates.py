@@ -35,7 +35,7 @@ class TestGates:
 
         (failed, said) = refused(drift_is_small, fine, stale, *BUILT_IN)
         line = drift_is_small.__code__.co_firstlineno + 1
-        assert failed == f"drift is small: it failed with KeyError: 'drift' ({__file__}, line {line})"
+        assert failed == f"drift is small: the gate raised KeyError: 'drift' ({__file__}, line {line})"
         assert said == "stale: too old"
 
     @pytest.mark.parametrize("gave", [True, False, 0, "", ("a",)])
@@ -43,7 +43,7 @@ class TestGates:
         def odd(_given: PromotionFacts) -> str | None:
             return gave  # type: ignore[no-any-return]
 
-        assert refused(odd) == (f"odd: it gave {gave!r}, and has to give the reason to refuse, or None",)
+        assert refused(odd) == (f"odd: the gate returned {gave!r}; expected the reason to refuse as text, or None",)
 
     def test_one_that_takes_something_else_refuses(self) -> None:
         class Strict:
@@ -51,7 +51,7 @@ class TestGates:
                 return None
 
         (said,) = refused(Strict())  # type: ignore[arg-type]
-        assert said.startswith("Strict: it failed with TypeError: ")
+        assert said.startswith("Strict: the gate raised TypeError: ")
 
     @pytest.mark.parametrize(
         ("text", "said"),

@@ -171,7 +171,7 @@ class TestMoves:
             ),
             (TransitionKind.PROMOTE, "1.1.0", Stage.PRODUCTION, "is in Production already"),
             (TransitionKind.PROMOTE, "1.1.0", Stage.NONE, r"from Production to None.*\n.*archive to Archived"),
-            (TransitionKind.ROLLBACK, "1.2.0", Stage.PRODUCTION, "never was in Production"),
+            (TransitionKind.ROLLBACK, "1.2.0", Stage.PRODUCTION, "was never in Production"),
             (TransitionKind.PROMOTE, "9.0.0", Stage.STAGING, r"no version 9.0.0.\n.*1.2.0, 1.1.0, 1.0.0"),
             (TransitionKind.REGISTER, "1.2.0", Stage.NONE, "does not come after 1.2.0"),
             (TransitionKind.REGISTER, "1.3.0", Stage.STAGING, "starts in None"),
@@ -215,7 +215,7 @@ class TestNumbers:
             next_version(Version(1, 2, 3), "1.2.3")
 
     def test_next_is_a_part_or_a_version(self) -> None:
-        with pytest.raises(UsageError, match="'bigger' is no version and no part of one"):
+        with pytest.raises(UsageError, match="'bigger' is neither a version nor a part of one"):
             next_version(Version(1, 2, 3), "bigger")
 
     @given(VERSIONS, VERSIONS)

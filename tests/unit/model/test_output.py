@@ -273,7 +273,7 @@ class TestWords:
         assert np.allclose(predictor.score(gaps), alone)
         gaps[[7, 19, 33], 1] = np.nan
         with pytest.raises(
-            ArtifactError, match=r"gave 61 predictions for 64 rows \(40, and 24 that fill the batch up\)"
+            ArtifactError, match=r"returned 61 predictions for 64 rows \(40, and 24 that pad the batch\)"
         ):
             predictor.score(gaps)
 
@@ -282,12 +282,12 @@ class TestWords:
         [
             ([24.0, 36.0, np.nan], "gave 3 predictions for 4 rows"),
             ([12.0, 12.0, 24.0, 36.0, np.nan], "gave 5 predictions for 4 rows"),
-            ([[1.0], [2.0, 3.0]], "list that the model gave for 4 rows is no array"),
-            (12.0, "gave a single float for 4 rows"),
-            ({"prediction": [1.0] * 4}, "gave a single dict for 4 rows"),
+            ([[1.0], [2.0, 3.0]], "list that the model returned for 4 rows can't become an array"),
+            (12.0, "returned a single float for 4 rows"),
+            ({"prediction": [1.0] * 4}, "returned a single dict for 4 rows"),
             (
                 pd.Series([1.0] * 4, index=list("abcd")),
-                r"4 predictions for 4 rows, and their index \('a', 'b', 'c', ...\)",
+                r"4 predictions for 4 rows, but their index \('a', 'b', 'c', ...\)",
             ),
             (pd.Series([1.0] * 4, index=pd.MultiIndex.from_product([(0, 1), (0, 1)])), "their index"),
             (pd.Series([1.0] * 4, index=pd.date_range("2024-01-01", periods=4)), "their index"),
@@ -368,7 +368,7 @@ class TestGraphs:
         [
             ([("Slice", ["values", "one", "end", "axis"], ["Y"], {})], "gave 63 predictions for 64 rows"),
             ([("Concat", ["values", "values"], ["Y"], {"axis": 0})], "gave 128 predictions for 64 rows"),
-            ([("ReduceMean", ["values"], ["Y"], {"keepdims": 0})], "gave a single"),
+            ([("ReduceMean", ["values"], ["Y"], {"keepdims": 0})], "returned a single"),
             ([("Identity", ["values"], ["Y"], {})], ""),
         ],
     )

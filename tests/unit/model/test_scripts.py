@@ -130,7 +130,9 @@ class TestDetails:
             "rounds": [1, 2],
         }
 
-    @pytest.mark.parametrize(("text", "message"), [("{", "is no JSON"), ("[1]", "no values by name: list")])
+    @pytest.mark.parametrize(
+        ("text", "message"), [("{", "is not JSON"), ("[1]", "are not a dict with text keys: list")]
+    )
     def test_that_are_none(self, tmp_path: Path, text: str, message: str) -> None:
         body = f"(out / 'model.txt').touch(); (out / 'details.json').write_text({text!r})"
         with pytest.raises(RunError, match=message):

@@ -241,7 +241,7 @@ class TestSegmentsWithoutEnough:
         cars = next(each for each in segments(found).segments if each.value == "cars")
         assert (cars.model, cars.test_rows, cars.metrics) == (None, 0, {})
         assert any("'cars'" in line and line.endswith("no prediction") for line in said), said
-        assert any(line.endswith("have no prediction, and are not judged") for line in said), said
+        assert any(line.endswith("have no prediction, and are left out of the metrics") for line in said), said
         assert len(found.scores) == sum(each.test_rows for each in segments(found).segments) < found.split.test.sum()
         assert found.artifact.spec.signature.nullable
 
@@ -330,7 +330,7 @@ class TestRefused:
             ({"segment": "sold"}, "its segment sold is its target"),
             ({"segment": "event_timestamp"}, "or the labels' time"),
             ({"segment": "price"}, "its segment price is one of its features"),
-            ({"segment": None}, "has no segment, but says"),
+            ({"segment": None}, "has no segment, but sets min_segment_rows or unknown_segment"),
             ({"min_segment_rows": 0}, "min_segment_rows is 0"),
             ({"unknown_segment": "zero"}, "unknown_segment is 'zero'"),
             ({"format": "segments"}, "format is 'segments'"),

@@ -301,5 +301,5 @@ class TestSignature:
 
     def test_predictions_that_may_be_missing_break_callers(self) -> None:
         sure, unsure = self.of("shop"), self.of("shop", nullable=True)
-        assert breaks(sure, unsure) == ["rows of an unknown segment have no prediction any more"]
+        assert breaks(sure, unsure) == ["rows of an unknown segment no longer have a prediction"]
         assert breaks(unsure, sure) == []
