@@ -7,7 +7,7 @@ from html import escape
 _BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 256, 66, 40, 16, 6
 _BOW = 40
 ROW_HEIGHT = 62
-"""Height of one line of the branch graph, in CSS pixels: its list has lines of the same height."""
+"""Height of one line of the branch graph, in CSS pixels; the list beside it has the same line height."""
 _LANE, _LEFT = 24, 16
 
 
@@ -16,12 +16,12 @@ class Box:
     """One box of the flow: a file or a table.
 
     Attributes:
-        column: from the left, 0 for files.
-        lines: what it says below its name.
+        column: number of the column from the left, 0 for files.
+        lines: text below its name.
         style: CSS class: file, bronze, silver, gold or other.
         inputs: names of the boxes that it is computed from.
-        mark: `bad` or `warn`, where a check failed; "" elsewhere.
-        link: where a click leads; "" for nowhere.
+        mark: `bad` or `warn` if a check failed; else "".
+        link: target of a click; "" for none.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Box:
 
 
 def flow(boxes: Sequence[Box]) -> str:
-    """Boxes in columns, joined by curves from each input; each column in an order that crosses few of them."""
+    """Draw boxes in columns, joined by curves from each input, ordered so that few curves cross."""
     columns = _placed(boxes)
     height = max((len(column) for column in columns.values()), default=0) * (_BOX_HEIGHT + _GAP_Y) - _GAP_Y
     corners: dict[str, tuple[float, float]] = {}
@@ -71,7 +71,7 @@ def _placed(boxes: Sequence[Box]) -> dict[int, list[Box]]:
 
 
 def _inputs(box: Box, column: Sequence[Box]) -> Iterator[str]:
-    """Its inputs; in place of one that stands in the same column that one's own, so that they stand together."""
+    """A box's inputs; an input in the same column is replaced by its own inputs, so that both are placed together."""
     beside = {other.name: other for other in column if other is not box}
     for name in box.inputs:
         yield from beside[name].inputs if name in beside else (name,)
@@ -84,7 +84,7 @@ def _mean(values: Sequence[float]) -> float:
 def _edge(source: tuple[float, float], target: tuple[float, float]) -> str:
     x1, y1 = source[0] + _BOX_WIDTH, source[1] + _BOX_HEIGHT / 2
     x2, y2 = target[0], target[1] + _BOX_HEIGHT / 2
-    if source[0] == target[0]:  # in one column: a bow beside it
+    if source[0] == target[0]:  # both in one column: a curve beside it
         return f'<path class="edge" d="M{x1:g},{y1:g} C{x1 + _BOW:g},{y1:g} {x1 + _BOW:g},{y2:g} {x1:g},{y2:g}"/>'
     middle = (x1 + x2) / 2
     return f'<path class="edge" d="M{x1:g},{y1:g} C{middle:g},{y1:g} {middle:g},{y2:g} {x2:g},{y2:g}"/>'
@@ -108,7 +108,7 @@ def _box(box: Box, x: float, y: float) -> str:
 
 
 def _sign(mark: str, x: float, y: float) -> str:
-    """A cross for what failed, a bar with a dot for what warns: to be told apart without colours, too."""
+    """A cross for a failure, an exclamation mark for a warning, distinguishable without colours."""
     if mark == "bad":
         return f'{_dot(x, y, "failed", 8)}<path class="cross" d="M{x - 3.5:g},{y - 3.5:g} l7,7 m0,-7 l-7,7"/>'
     return f'{_dot(x, y, "warned", 8)}<path class="cross" d="M{x:g},{y - 4.5:g} v5 m0,2.5 v1.5"/>'
@@ -120,11 +120,11 @@ def _cut(text: str, most: int) -> str:
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the branch graph: a commit of main, or the end of a branch that main never got.
+    """One line of the branch graph: a commit of main, or the end of a branch that was never published.
 
     Attributes:
-        base: number of the line at which its branch began; None: below the graph; its own number: it has none.
-        published: the branch went into main.
+        base: number of the line at which its branch began; None: below the graph; its own number: it has no branch.
+        published: whether the branch was published to main.
     """
 
     base: int | None
@@ -132,7 +132,7 @@ class Line:
 
 
 def branch_graph(lines: Sequence[Line]) -> str:
-    """The rail beside the list of commits, newest first: main, each run's branch, and where it went."""
+    """Draw the graph beside the list of commits, newest first: main, and each run's branch from start to end."""
     height = len(lines) * ROW_HEIGHT
     lanes = _lanes(lines)
     parts = [_main(lines)]
@@ -178,7 +178,7 @@ def _dot(x: float, y: float, style: str, radius: float = 6) -> str:
 
 
 def _lanes(lines: Sequence[Line]) -> Mapping[int, int]:
-    """A lane for each branch, such that no two of one lane overlap."""
+    """Assign each branch a lane so that branches in the same lane do not overlap."""
     taken: dict[int, list[tuple[int, int]]] = {}
     lanes: dict[int, int] = {}
     for number, line in enumerate(lines):

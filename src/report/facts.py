@@ -1,6 +1,6 @@
-"""What the report says of a pipeline, as plain values: from its declaration, Nessie, Iceberg's metadata, run records.
+"""The report's facts about a pipeline, as plain values: from its declaration, Nessie, Iceberg metadata, run records.
 
-Nothing is computed: rows are counted by Iceberg's metadata, checks are what the audits measured. No Spark starts.
+Nothing is computed: row counts come from Iceberg's metadata, check results from the audits. No Spark starts.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -26,18 +26,18 @@ from asgard.model.declaration import Model
 
 COMMITS_SHOWN = 30
 ATTEMPTS_READ = 100
-"""So many of the newest attempts of the warehouse's runs are read; each is three small files."""
+"""Number of the newest attempts of the warehouse's runs that are read; each is three small files."""
 LAYERS = ("bronze", "silver", "gold")
-"""Layers that have a colour of their own."""
+"""Layers with their own colour."""
 
 
 @dataclass(frozen=True)
 class SourceFileFact:
-    """A file, or a table of a database, that a table was ingested from, as its ledger says.
+    """A file, or a table of a database, that a table was ingested from, according to its ledger.
 
     Attributes:
         bytes: size of the file; None for a database.
-        rows: that came from it; of a database, in all of its ingests.
+        rows: number of rows ingested from it; for a database, in all ingests.
     """
 
     name: str
@@ -47,18 +47,18 @@ class SourceFileFact:
 
 @dataclass(frozen=True)
 class TableFact:
-    """A table of the pipeline: as declared, as published, and the run that wrote what is there now.
+    """A table of the pipeline: as declared, as published, and the run that wrote its current state.
 
     Attributes:
-        declared: None for a ledger, and for a model's predictions.
-        described: as published, see `describe`; empty if it is not.
-        run: that made the current snapshot; None if no record names one.
-        refused: a newer run, whose audit of this table failed.
+        declared: the declaration; None for a ledger, and for a model's predictions.
+        described: the published state, see `describe`; empty if there is none.
+        run: the run that made the current snapshot; None if no record names one.
+        refused: a newer run whose audit of this table failed.
         inputs: tables that it is computed from.
-        files: that it was ingested from.
-        model: whose predictions it holds; "" for any other table.
-        waiting: what a backfill would compute of it, and why; "" for nothing.
-        problem: why what is published can't be read; "" if it can.
+        files: files that it was ingested from.
+        model: the model whose predictions it contains; "" for any other table.
+        waiting: what a backfill would compute in it, and why; "" for nothing.
+        problem: why the published state can't be read; "" if it can.
     """
 
     name: str
@@ -74,28 +74,28 @@ class TableFact:
 
     @property
     def layer(self) -> str:
-        """Before the dot."""
+        """The part of the name before the dot."""
         return self.name.partition(".")[0]
 
     @property
     def is_published(self) -> bool:
-        """Whether the target ref has it, and it can be read."""
+        """Whether the table is on the target ref and can be read."""
         return bool(self.described)
 
     @property
     def is_ledger(self) -> bool:
-        """Whether it is Asgard's own list of what was ingested into another table."""
+        """Whether it is Asgard's own record of what was ingested into another table."""
         return self.layer == "ledger" and self.declared is None
 
     @property
     def rows(self) -> int | None:
-        """Rows that are there now; None where only a scan could tell."""
+        """Current number of rows; None if only a scan could count them."""
         rows: int | None = self.described.get("rows")
         return rows
 
     @property
     def checks(self) -> Sequence[Mapping[str, Any]]:
-        """What the audit of the run that wrote it measured."""
+        """The results of the audit of the run that wrote it."""
         return checks_of(self.run, self.name) if self.run else ()
 
 
@@ -104,10 +104,10 @@ class GraphLine:
     """One line of the branch graph.
 
     Attributes:
-        commit: of the target ref; None for a branch that it never got.
-        run: that made it; None if no record names one.
-        base: number of the line where its branch began; one more than the last: further back than the graph
-            goes; its own number: it had no branch.
+        commit: commit of the target ref; None for a branch that was never published.
+        run: the run that made it; None if no record names one.
+        base: number of the line where its branch began; one more than the last: before the beginning of the
+            graph; its own number: it had no branch.
     """
 
     commit: LogEntry | None
@@ -122,10 +122,10 @@ class ReportFacts:
 
     Attributes:
         tables: each after its inputs, then ledgers.
-        runs: of this pipeline, newest first, of the attempts that were read.
-        is_whole_log: the graph goes back to the beginning of the target ref.
+        runs: runs of this pipeline among the attempts that were read, newest first.
+        is_whole_log: whether the graph goes back to the beginning of the target ref.
         are_all_runs: whether all attempts of the warehouse were read, or only the newest ones.
-        engine: versions that the snapshots name: Spark's and Iceberg's.
+        engine: versions of Spark and Iceberg recorded in the snapshots.
     """
 
     pipeline: str
@@ -143,7 +143,7 @@ class ReportFacts:
         return tuple(table for table in self.tables if not table.is_ledger)
 
     def rows_in(self, table: TableFact) -> int:
-        """Rows of everything that a table was made from."""
+        """Total rows of all inputs of a table."""
         rows = {each.name: each.rows or 0 for each in self.tables}
         return sum(rows.get(name, 0) for name in table.inputs) + sum(file.rows for file in table.files)
 
@@ -154,12 +154,12 @@ class ReportFacts:
 
 
 def gather(lake: Lakehouse, pipeline: Pipeline, now: datetime) -> ReportFacts:
-    """Read what there is to say of a pipeline, all as of one commit of the target ref.
+    """Read the facts about a pipeline, all as of one commit of the target ref.
 
     Args:
-        lake: where it is published.
-        pipeline: as declared.
-        now: no interval that ends later is missing.
+        lake: the lakehouse that it is published to.
+        pipeline: the declared pipeline.
+        now: the current time; intervals that end later do not count as missing.
     """
     at = resolve(lake, None)
     inputs, models = _graph_of(pipeline)
@@ -201,13 +201,13 @@ def gather(lake: Lakehouse, pipeline: Pipeline, now: datetime) -> ReportFacts:
 
 
 def checks_of(run: RunSummary, table: str) -> Sequence[Mapping[str, Any]]:
-    """What the audit of a run measured of a table."""
+    """The results of a run's audit for a table."""
     audits = run.attempt.record.get("verdict", {}).get("tables", ())
     return next((audit["results"] for audit in audits if audit["table"] == table), ())
 
 
 def tables_of(run: RunSummary) -> set[str]:
-    """Tables that a run wrote, or was asked to write."""
+    """Tables that a run wrote, or was to write."""
     params = run.attempt.start.get("params", {})
     asked = {str(step["table"]) for step in params.get("steps", ())}
     if "table" in params:
@@ -218,7 +218,7 @@ def tables_of(run: RunSummary) -> set[str]:
 
 
 def is_failed_audit(run: RunSummary) -> bool:
-    """Whether its audit kept it from publishing."""
+    """Whether the run was not published because its audit failed."""
     return run.status == Status.AUDIT_FAILED and bool(run.attempt.record)
 
 
@@ -244,7 +244,7 @@ def layer_of(name: str) -> str:
 
 
 def _graph_of(pipeline: Pipeline) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-    """The pipeline's tables with their inputs, each after them, models' predictions last; and whose predictions."""
+    """The pipeline's tables after their inputs, predictions last, with their inputs; and the models of predictions."""
     inputs = {str(table.name): tuple(dict.fromkeys(map(str, table.inputs.values()))) for table in pipeline.in_order()}
     views, models = Declared.of(pipeline).views, {}
     for model in pipeline.extras:
@@ -258,11 +258,11 @@ def _graph_of(pipeline: Pipeline) -> tuple[dict[str, tuple[str, ...]], dict[str,
 def _states(
     lake: Lakehouse, contents: Mapping[TableName, Content]
 ) -> tuple[dict[TableName, TableState], dict[TableName, str]]:
-    """The tables that can be read, and why others can't."""
+    """The tables that can be read, and the reasons why others can't."""
     states, problems = {}, {}
     for name, content in contents.items():
         if not content.is_table:
-            problems[name] = f"What has its name is of another kind: {content.kind_in_words}."
+            problems[name] = f"The object with this name is not a table: {content.kind_in_words}."
             continue
         try:
             states[name] = TableState.load(content.metadata_location, lake.settings)
@@ -275,14 +275,14 @@ def _described(state: TableState | None, content: Content | None) -> dict[str, A
     if state is None or content is None:
         return {}
     try:
-        rows = None if state.has_delete_files() else state.row_count()  # deletes could be counted only by reading files
+        rows = None if state.has_delete_files() else state.row_count()  # only a scan can count deleted rows
     except AsgardError:
         rows = None
-    return {**describe(state, content), "rows": rows, "columns": dict(state.columns)}  # types as Spark names them
+    return {**describe(state, content), "rows": rows, "columns": dict(state.columns)}  # Spark's names of the types
 
 
 def _maker(lake: Lakehouse, runs: Sequence[RunSummary], table: str, described: Mapping[str, Any]) -> RunSummary | None:
-    """The run that made a table's current snapshot: one of those that were read, or an older one, by its id."""
+    """The run that made a table's current snapshot: among the runs already read, or else read by its id."""
     if not described:
         return None
 
@@ -297,7 +297,7 @@ def _maker(lake: Lakehouse, runs: Sequence[RunSummary], table: str, described: M
 
 
 def _waiting(lake: Lakehouse, table: Table, at: At, now: datetime) -> str:
-    """What a backfill would compute of a table now, and why; "" for nothing."""
+    """What a backfill would compute in a table now, and why; "" for nothing."""
     try:
         planned = plan_runs([table], read_progress(lake, [table], str(at)), window=None, now=now)
     except AsgardError as error:
@@ -338,7 +338,7 @@ def _branches(
     *,
     is_whole: bool,
 ) -> Iterator[GraphLine]:
-    """The target ref's commits and the pipeline's audit branches that are still there, newest first."""
+    """The target ref's commits and the pipeline's existing audit branches, newest first."""
     by_branch, kept = (
         {str(audit_branch(run.attempt.run_id, run.attempt.attempt)): run for run in runs} for runs in (every, own)
     )

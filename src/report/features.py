@@ -1,4 +1,4 @@
-"""What the report says of features: views as they are registered, and what the pipeline declares beside them."""
+"""The report's facts about features: registered views, and what else the pipeline declares."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ class ViewFact:
     """A registered view.
 
     Attributes:
-        is_newest: its table has no newer snapshot.
-        is_table_gone: its table is not there any more.
+        is_newest: whether its table has no newer snapshot.
+        is_table_gone: whether its table is missing.
     """
 
     view: FeatureView
@@ -29,7 +29,7 @@ class ViewFact:
 
     @classmethod
     def of(cls, registered: Registration, newest: Mapping[TableName, SnapshotId]) -> "ViewFact":
-        """As it is registered."""
+        """Build the fact from a registration."""
         is_newest = newest.get(registered.table) == registered.snapshot_id
         return cls(
             FeatureView.from_json(registered.declared),
@@ -45,9 +45,9 @@ class FeatureFacts:
     """Everything that the report shows of features.
 
     Attributes:
-        views: registered ones of the pipeline.
-        unregistered: views that it declares, and nobody registered yet.
-        on_demand: functions that it declares.
+        views: registered views of the pipeline.
+        unregistered: views that the pipeline declares but that are not registered yet.
+        on_demand: on-demand functions that the pipeline declares.
     """
 
     views: tuple[ViewFact, ...] = ()
@@ -56,7 +56,7 @@ class FeatureFacts:
 
 
 def gather_features(lake: Lakehouse, pipeline: Pipeline, at: str) -> FeatureFacts:
-    """What is registered of a pipeline and what it declares, seen from a commit (`name@hash`)."""
+    """Read a pipeline's registered and declared features, as of a commit (`name@hash`)."""
     declared = Declared.of(pipeline)
     registered = {
         name: each
@@ -73,7 +73,7 @@ def gather_features(lake: Lakehouse, pipeline: Pipeline, at: str) -> FeatureFact
 
 
 def shown_views(facts: Sequence[ViewFact]) -> list[Mapping[str, Any]]:
-    """The views as lines of a table."""
+    """The views as rows of a table."""
     return [
         {
             "name": fact.view.name,

@@ -1,4 +1,4 @@
-"""How the report says values: numbers, moments, durations, sizes, what a check measured."""
+"""How the report writes values: numbers, times, durations, sizes, measurements of checks."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -12,14 +12,14 @@ def counted(count: int, what: str) -> str:
 
 
 def grouped(value: float) -> str:
-    """A number as people read it: 1,469,307; 12.5; 0.0123."""
+    """A number in readable form: 1,469,307; 12.5; 0.0123."""
     if isinstance(value, float) and not value.is_integer():
         return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.1f}"
     return f"{int(value):,}"
 
 
 def shown(value: object) -> str:
-    """A value as it is, with null said."""
+    """A value as text; None becomes null."""
     return "null" if value is None else str(value)
 
 
@@ -49,7 +49,7 @@ def size(value: float) -> str:
 
 
 def moment(value: datetime | str | None) -> str:
-    """A moment, also one in ISO 8601, to the minute: 2024-05-01 12:00; "" for none."""
+    """A time, given as datetime or ISO 8601 text, to the minute: 2024-05-01 12:00; "" for none."""
     if not value:
         return ""
     when = datetime.fromisoformat(value) if isinstance(value, str) else value
@@ -57,7 +57,7 @@ def moment(value: datetime | str | None) -> str:
 
 
 def age(value: datetime | str | None, now: datetime) -> str:
-    """How long ago a moment was: 5 minutes ago, 3 hours ago, 12 days ago; "" for none."""
+    """How long ago a time was: 5 minutes ago, 3 hours ago, 12 days ago; "" for none."""
     if not value:
         return ""
     when = datetime.fromisoformat(value) if isinstance(value, str) else value

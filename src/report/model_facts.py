@@ -1,4 +1,4 @@
-"""What is known of models: versions with their tests, what MLflow has of a pipeline's, and published predictions."""
+"""Facts about models: versions with their tests, a pipeline's models in MLflow, and published predictions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -30,7 +30,7 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A version, and what its training run says of its test.
+    """A version, and the test results of its training run.
 
     Attributes:
         outcome_after: how long after its time a label's outcome becomes known, as declared.
@@ -45,10 +45,10 @@ class Evaluated:
 
     @classmethod
     def read(cls, registry: Registry, version: ModelVersion, outcome_after: timedelta) -> "Evaluated":
-        """From the run in MLflow that trained the version.
+        """Read the MLflow run that trained the version.
 
         Raises:
-            ServiceError: it has no such file.
+            ServiceError: the run lacks a file of results.
         """
         found = read_json(registry.client, registry.settings, version.run_id, "evaluation.json")
         curves = Curves.from_json(found["curves"]) if found["curves"] else None
@@ -56,12 +56,12 @@ class Evaluated:
 
     @property
     def test_from(self) -> datetime:
-        """When its test begins."""
+        """The beginning of its test."""
         return datetime.fromisoformat(self.version.binding.details["test_from"])
 
     @property
     def left_out(self) -> int:
-        """Labels that are neither for training nor for the test."""
+        """Number of labels that are neither for training nor for the test."""
         details = self.version.binding.details
         return int(details["rows"] - details["train_rows"] - details["test_rows"])
 
@@ -78,14 +78,14 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class RegisteredModelFact:
-    """A declared model, and what MLflow has of it.
+    """A declared model, and its versions in MLflow.
 
     Attributes:
         versions: newest first.
-        tested: the version in Production, or else the newest; None: there is none.
+        tested: the version in Production, or else the latest; None if there is none.
         remark: what could not be read, in words.
-        pages: MLflow's own page of each version, by the version's name; empty where MLflow is no server.
-        run_page: MLflow's own page of the run that trained the tested version; "" for none.
+        pages: URL of each version's MLflow page, by the version's name; empty if MLflow is not a server.
+        run_page: URL of the MLflow page of the run that trained the tested version; "" for none.
     """
 
     declared: Model
@@ -98,7 +98,7 @@ class RegisteredModelFact:
 
     @property
     def name(self) -> str:
-        """Of the model."""
+        """The name of the model."""
         return self.declared.name
 
 
@@ -107,7 +107,7 @@ class RegistryFacts:
     """The models of a pipeline.
 
     Attributes:
-        remark: why MLflow could not be asked; "" if it answered, or if there is nothing to ask.
+        remark: why MLflow could not be read; "" if it answered, or if nothing had to be read.
     """
 
     models: tuple[RegisteredModelFact, ...] = ()
@@ -115,7 +115,7 @@ class RegistryFacts:
 
 
 def gather_models(settings: Settings, pipeline: Pipeline) -> RegistryFacts:
-    """What MLflow has of the models that a pipeline declares; what it can't tell is said in words."""
+    """Read from MLflow the models that a pipeline declares; what can't be read becomes a remark."""
     declared = [each for each in pipeline.extras if isinstance(each, Model)]
     if not declared:
         return RegistryFacts()
@@ -157,11 +157,11 @@ def _registered(registry: Registry, declared: Model, *, is_there: bool) -> Regis
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a version said of the entities, as published.
+    """The published predictions of a version.
 
     Attributes:
         keys: columns that name an entity.
-        rows: keys, score, and where they come from; the greatest score first.
+        rows: keys, score and origin; the greatest score first.
     """
 
     table: TableName
@@ -171,13 +171,13 @@ class Predictions:
 
     @classmethod
     def read(cls, lake: Lakehouse, ref: str, version: ModelVersion, feature_snapshot: str) -> "Predictions | None":
-        """Those of a version at the snapshots of its features; None if there are none.
+        """Read the predictions of a version at the snapshots of its features; None if there are none.
 
         Args:
-            lake: where they are.
+            lake: the lakehouse with the predictions.
             ref: a branch, or `name@hash`.
-            version: whose.
-            feature_snapshot: as in the table's column.
+            version: the version that predicted.
+            feature_snapshot: value of the table's column of that name.
         """
         from pyiceberg.expressions import And, EqualTo
 
@@ -200,19 +200,19 @@ class Predictions:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the version predicted every entity: in a run over all of them, in which nobody challenged."""
+        """Whether the version predicted every entity: in a run over all of them, without a challenger."""
         scopes = self.rows[list(scope_columns(self.rows.columns))].drop_duplicates()
         rows = ({str(name): value for name, value in row.items()} for row in scopes.to_dict("records"))
         return any(Scope.of_row(row).is_whole for row in rows)
 
     @property
     def mean(self) -> float:
-        """Of all scores."""
+        """The mean of all scores."""
         return float(self.rows[SCORE].mean())
 
     @property
     def as_of(self) -> datetime:
-        """Features count as known then."""
+        """The time as of which features were read."""
         moment: datetime = self.rows["features_as_of"].iloc[0].to_pydatetime()
         return moment
 
@@ -239,8 +239,8 @@ class ModelFacts:
     """Everything that the report shows of models.
 
     Attributes:
-        tested: versions; the chosen one first.
-        predictions: of the chosen one.
+        tested: the versions; the chosen one first.
+        predictions: predictions of the chosen version.
     """
 
     tested: tuple[Evaluated, ...]
@@ -248,7 +248,7 @@ class ModelFacts:
 
     @property
     def chosen(self) -> Evaluated:
-        """The one in Production."""
+        """The version in Production."""
         return self.tested[0]
 
     def to_json(self) -> dict[str, Any]:

@@ -22,13 +22,13 @@ SHOWN: Mapping[Metric, str] = {
     Metric.MAE: "Mean absolute error",
     Metric.R2: "R²",
 }
-"""The metrics that are shown, where a model has them."""
+"""The metrics that are shown if a model has them."""
 LOWER_IS_BETTER = frozenset({Metric.BRIER, Metric.RMSE, Metric.MAE})
 _DRAWN, _LISTED = 4, 10
 
 
 def metric_rows(tested: Sequence[Evaluated]) -> list[dict[str, Any]]:
-    """The metrics as lines of a table: of each version, and of the first one's baseline."""
+    """The metrics as rows of a table: of each version, and of the first version's baseline."""
     lines = []
     for metric, title in SHOWN.items():
         if not any(metric in measured for each in tested for measured in (each.metrics, each.baseline)):
@@ -48,13 +48,13 @@ def metric_rows(tested: Sequence[Evaluated]) -> list[dict[str, Any]]:
 
 
 def shown_models(facts: RegistryFacts) -> Mapping[str, Any]:
-    """The section of the page; pictures of the first few models."""
+    """The section of the page, with plots of the first few models."""
     can = can_draw()
     with_pictures = [each.name for each in facts.models if each.tested is not None][: _DRAWN if can else 0]
     return {
         "remark": facts.remark,
         "models": [_model(each, is_drawn=each.name in with_pictures) for each in facts.models],
-        "undrawn": "" if can else "Pictures of the tests need matplotlib, which is not installed here.",
+        "undrawn": "" if can else "Plots of the tests need matplotlib, which is not installed here.",
     }
 
 
@@ -88,7 +88,7 @@ def _version(version: Any, fact: RegisteredModelFact) -> Mapping[str, Any]:
 
 
 def _facts(tested: Evaluated) -> Mapping[str, str]:
-    """What a version was made from, in words; what its registration does not say is left out."""
+    """What a version was made from, in words, as far as its registration records it."""
     version, binding = tested.version, tested.version.binding
     details, outcome = binding.details, lasting(tested.outcome_after)
     labels = details.get("labels", {})
@@ -98,7 +98,7 @@ def _facts(tested: Evaluated) -> Mapping[str, str]:
     }
     if "test_from" in details:
         day = f"{tested.test_from:%-d %B %Y}"
-        left_out = f"{tested.left_out:,} labels are in neither." if tested.left_out else "No label had to be left out."
+        left_out = f"{tested.left_out:,} labels are in neither." if tested.left_out else "No label was left out."
         known |= {
             "Trained on": f"{details['train_rows']:,} labels whose outcome was known before {day}",
             "Tested on": f"{details['test_rows']:,} labels from that day on",

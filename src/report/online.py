@@ -1,4 +1,4 @@
-"""What the report says of lookups: which views Redis holds, and how far they are behind what is published."""
+"""The report's facts about lookups: the views in Redis, and how far they are behind the published state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class OnlineViews:
     """The online views of a pipeline.
 
     Attributes:
-        views: registered ones, as Redis has them.
-        unregistered: names of those that are declared online, and not registered yet.
-        remarks: what Redis could not tell, in words.
+        views: state in Redis of the registered online views.
+        unregistered: names of views that are declared online but not registered yet.
+        remarks: what could not be read from Redis, in words.
     """
 
     views: tuple[ViewStatus, ...] = ()
@@ -29,14 +29,14 @@ class OnlineViews:
 
 
 def gather_online(lake: Lakehouse, features: FeatureFacts) -> OnlineViews:
-    """How far Redis is; nothing is asked where no view is online."""
+    """Read how far Redis is behind; Redis is not asked if no view is online."""
     registered = [fact.view for fact in features.views if fact.view.online]
     unregistered = tuple(view.name for view in features.unregistered if view.online)
     if not registered:
         return OnlineViews(unregistered=unregistered)
     try:
         store = Store.of(lake.settings, timeout=5.0, is_patient=False)
-        store.synced(registered[0].name)  # so that a Redis that does not answer is waited for once
+        store.synced(registered[0].name)  # so that the timeout of an unreachable Redis happens only once
     except AsgardError as error:
         return OnlineViews((), unregistered, (error.message,))
 
@@ -59,15 +59,15 @@ def shown_online(facts: OnlineViews) -> Mapping[str, Any]:
 
 
 def _lag(view: ViewStatus) -> Mapping[str, str]:
-    """How far a view is behind, in words, and the style of its chip."""
+    """How far a view is behind, in words, and the style of its label."""
     if view.is_table_gone:
-        return {"lag": "its table is gone", "style": "bad"}
+        return {"lag": "its table is missing", "style": "bad"}
     if view.snapshot_id is None:
         return {"lag": "never synced", "style": "warn"}
     if view.is_unfinished:
         return {"lag": "a sync is unfinished", "style": "warn"}
     if view.publishes_behind is None:
-        return {"lag": "not known: its snapshot was never published here", "style": "warn"}
+        return {"lag": "unknown: its snapshot was never published here", "style": "warn"}
     if not view.publishes_behind:
         return {"lag": "none", "style": "good"}
     return {"lag": f"{view.publishes_behind} publishes", "style": "warn"}

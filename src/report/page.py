@@ -1,4 +1,4 @@
-"""The report of a pipeline: one HTML file that shows what is published, and how it got there."""
+"""The report of a pipeline: one HTML file that shows the published tables and the runs that made them."""
 
 import errno
 import os
@@ -27,13 +27,13 @@ from asgard.report.sections import Section, rendered
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the page is made of.
+    """The content of the page.
 
     Attributes:
-        surroundings: names and values for the provenance, beside those that the facts have.
-        now: when it is written.
-        sections: further ones, of whoever asked for the report.
-        source: remark on where the data come from, for the page's foot.
+        surroundings: further names and values for the section on provenance.
+        now: time of writing.
+        sections: further sections, from the caller.
+        source: remark on the origin of the data, for the page's foot.
     """
 
     facts: ReportFacts
@@ -47,12 +47,12 @@ class Report:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What could not be asked, in words."""
+        """What could not be read, in words."""
         remarks = (self.models.remark, *(each.remark for each in self.models.models), *self.online.remarks)
         return tuple(filter(None, remarks))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for JSON: what it is about, and what it could not ask."""
+        """Plain values for JSON: the report's subject, and what could not be read."""
         facts = self.facts
         return {
             "pipeline": facts.pipeline,
@@ -67,17 +67,17 @@ class Report:
 
 
 def read(lake: Lakehouse, pipeline: Pipeline, say: Say = lambda _line: None) -> Report:
-    """Read what a report shows: from Nessie, Iceberg's metadata, run records, registrations, MLflow and Redis.
+    """Read a report's content from Nessie, Iceberg's metadata, run records, registrations, MLflow and Redis.
 
-    No Spark starts, and no table is scanned. An MLflow or a Redis that is not there is said in the report.
+    No Spark starts, and no table is scanned. An unreachable MLflow or Redis becomes a remark in the report.
 
     Args:
-        lake: where the pipeline is published.
-        pipeline: as declared.
+        lake: the lakehouse that the pipeline is published to.
+        pipeline: the declared pipeline.
         say: called with one line about each step.
 
     Raises:
-        AsgardError: Nessie or the warehouse can't be read, or the pipeline's features are declared wrong.
+        AsgardError: Nessie or the warehouse can't be read, or the pipeline's features are declared wrongly.
     """
     now = datetime.now(UTC)
     say(f"reading tables and runs of {pipeline.name}")
@@ -89,16 +89,16 @@ def read(lake: Lakehouse, pipeline: Pipeline, say: Say = lambda _line: None) -> 
 
 
 def write(report: Report, path: Path) -> Path:
-    """Draw and write the page; a reader sees the old file or the new one.
+    """Render and write the page atomically: a reader sees the old file or the new one.
 
     Raises:
-        EnvironmentSetupError: it can't be written, or jinja2 is not installed.
+        EnvironmentSetupError: the file can't be written, or jinja2 is not installed.
     """
     page = render(report)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():
-            raise FileExistsError(errno.EEXIST, "it exists, and is not a file")
+            raise FileExistsError(errno.EEXIST, "it exists and is not a file")
         handle, name = new_file(path.parent, ".html")
         try:
             with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as file:
@@ -116,7 +116,7 @@ def write(report: Report, path: Path) -> Path:
 
 
 def render(report: Report) -> str:
-    """The page."""
+    """Render the page as HTML."""
     from markupsafe import Markup
 
     facts, features = report.facts, report.features
@@ -128,7 +128,7 @@ def render(report: Report) -> str:
         target=facts.at.reference,
         head=facts.at.commit,
         tiles=_tiles(facts, report.now),
-        flow=Markup(flow(boxes)),  # noqa: S704 - drawn here, its texts escaped
+        flow=Markup(flow(boxes)),  # noqa: S704 - drawn here, with escaped texts
         flow_columns=report_tables.graph_columns(facts, boxes),
         tables=[report_tables.card(facts, table, features.views, report.now) for table in facts.catalog],
         failed=report_runs.failed(facts),

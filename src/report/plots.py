@@ -1,4 +1,4 @@
-"""The report's plots: drawn by matplotlib, as SVG that takes its colours from the page."""
+"""The report's plots: drawn by matplotlib, as SVG that uses the colours of the page."""
 
 import io
 import re
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Colours that stand for one of the page's own, which differ by day and by night.
+# Placeholders for the page's colours, which differ in light and dark mode.
 INK, MUTED, GRID, FIRST, SECOND = "#010203", "#010204", "#010205", "#010206", "#010207"
 _PAGE_COLOURS = {
     INK: "var(--ink)",
@@ -41,7 +41,7 @@ _INCHES = (4.9, 2.9)
 
 @dataclass(frozen=True)
 class Plot:
-    """One plot: what it shows, the picture (SVG), and in a sentence what there is to see."""
+    """One plot: its title, the SVG, and a sentence about it."""
 
     title: str
     svg: str
@@ -54,7 +54,7 @@ def can_draw() -> bool:
 
 
 def svg_of(draw: "Callable[[Axes], None]", label: str) -> str:
-    """Draw into a figure and return it as an SVG element for a page of several."""
+    """Draw a figure and return it as an SVG element that can share a page with others."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -75,7 +75,7 @@ def _for_the_page(figure: "Figure", label: str) -> str:
     text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{key}-", text)
     text = re.sub(r"<svg [^>]*?(viewBox=\"[^\"]+\")[^>]*>", rf'<svg \1 role="img" aria-label="{label}">', text, count=1)
     text = text.replace("xlink:href", "href")
-    text = re.sub(r"<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)  # it would hold for the whole page
+    text = re.sub(r"<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)  # it would apply to the whole page
     text = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", text)
     text = re.sub(r"font-family: [^;\"]+;?", "", text)
     for stand_in, colour in _PAGE_COLOURS.items():

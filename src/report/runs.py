@@ -1,4 +1,4 @@
-"""What the report says of runs: how each ended, the audit that failed, their times, and the graph of branches."""
+"""The report's facts about runs: the result of each, the failed audit, the times, and the graph of branches."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +18,7 @@ _OWN_COLUMNS = ("_source_file", "_source_row")
 
 
 def listed(facts: ReportFacts) -> Mapping[str, Any]:
-    """The newest runs that had something to do, one line each, and how many more there are."""
+    """The newest runs that had work to do, one line each, and the number of others."""
     active = [run for run in facts.runs if run.status != Status.UNCHANGED]
     return {
         "lines": [_line(run) for run in active[:_RUNS_LISTED]],
@@ -59,12 +59,12 @@ def _line(run: RunSummary) -> Mapping[str, Any]:
 
 
 def style_of(status: str) -> str:
-    """`good`, `bad`, or `warn` for what is neither."""
+    """The style of a run's status: `good`, `bad`, or `warn` for neither."""
     return "good" if status in _GOOD else "bad" if status in _BAD else "warn"
 
 
 def failed(facts: ReportFacts) -> Mapping[str, Any] | None:
-    """The newest failed audit, and where main was then and is now."""
+    """The newest failed audit, and the commits of main then and now."""
     if not facts.failed_audits:
         return None
     run = facts.failed_audits[0]
@@ -106,7 +106,7 @@ def _file_name(path: object) -> str:
 def _sample_columns(
     wanted: Sequence[str], columns: Sequence[str], sample: Sequence[Mapping[str, Any]]
 ) -> Sequence[str]:
-    """The check's columns, where the row comes from, and what else there is room for, in the table's order."""
+    """The check's columns, the row's source, and further columns that fit, in the table's order."""
     columns_of_sample = {name for row in sample for name in row}
     order = dict.fromkeys((*wanted, *_OWN_COLUMNS, *columns, *sorted(columns_of_sample)))
     own = {name for name in columns_of_sample if name.startswith("_") and name not in _OWN_COLUMNS}
@@ -114,7 +114,7 @@ def _sample_columns(
 
 
 def timings(runs: Sequence[RunSummary]) -> list[Mapping[str, Any]]:
-    """The newest runs and what each of their steps took, oldest first."""
+    """The newest runs and the duration of each step, oldest first."""
     timed = [run for run in runs if run.attempt.record and any(_step_seconds(run).values())][:_RUNS_TIMED]
     longest = max((sum(_step_seconds(run).values()) for run in timed), default=1.0)
     return [
@@ -144,7 +144,7 @@ def _tables_in_short(run: RunSummary) -> str:
 
 
 def rail(facts: ReportFacts) -> list[Line]:
-    """The graph's lines, and where the whole log is shown, the empty beginning of main below them."""
+    """The graph's lines; if the whole log is shown, also the empty beginning of main below them."""
     end = len(facts.graph)
     lines = [
         Line(None if line.base == end and not facts.is_whole_log else line.base, published=line.commit is not None)

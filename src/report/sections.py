@@ -1,4 +1,4 @@
-"""What the page is made of: sections, and the templates that make them."""
+"""The sections of the page, and the templates that render them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Section:
     Attributes:
         anchor: its id, unique on the page.
         title: its heading, and its name in the list of sections.
-        body: HTML below the heading, its texts escaped: what `rendered` gives.
+        body: HTML below the heading, with escaped texts, as `rendered` returns it.
     """
 
     anchor: str
@@ -32,12 +32,12 @@ class Section:
 
 
 def rendered(name: str, folder: Path | None = None, **values: Any) -> "Markup":
-    """A template with values filled in: HTML in which every text is escaped.
+    """Render a template with values to HTML in which every text is escaped.
 
     Args:
-        name: of the template.
-        folder: where it is; None: beside this module, whose templates it may import in any case.
-        **values: that the template names.
+        name: name of the template.
+        folder: folder of the template; None: the folder of this module. It can always import this module's templates.
+        **values: values of the template's variables.
 
     Raises:
         EnvironmentSetupError: jinja2 is not installed.
@@ -51,7 +51,7 @@ def drawn(plots: "Sequence[Plot]") -> "list[dict[str, Any]]":
     """Plots as the macro `figures` takes them."""
     from markupsafe import Markup
 
-    return [{"title": plot.title, "svg": Markup(plot.svg), "summary": plot.summary} for plot in plots]  # noqa: S704 - by matplotlib
+    return [{"title": plot.title, "svg": Markup(plot.svg), "summary": plot.summary} for plot in plots]  # noqa: S704 - matplotlib's
 
 
 def _environment(folder: Path | None) -> "Environment":
@@ -59,7 +59,7 @@ def _environment(folder: Path | None) -> "Environment":
         from jinja2 import Environment, FunctionLoader, StrictUndefined
     except ImportError as error:
         raise EnvironmentSetupError(
-            "The report needs jinja2, not installed here.", hint="pip install 'asgard-lakehouse[report]'"
+            "The report needs jinja2, which is not installed here.", hint="pip install 'asgard-lakehouse[report]'"
         ) from error
     environment = Environment(
         loader=FunctionLoader(_source_in(folder)),

@@ -1,4 +1,4 @@
-"""What the report says of tables: the graph, the catalog with columns and checks, and where they come from."""
+"""The report's facts about tables: the graph, the catalog with columns and checks, and the provenance."""
 
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from asgard.report.format import counted, grouped, size
 
 _FILES_SHOWN = 4
 FILES, PREDICTIONS = "files", "predictions"
-"""Columns of the graph beside those of the layers."""
+"""Columns of the graph in addition to the layers."""
 
 
 def anchor(table: str) -> str:
@@ -26,9 +26,9 @@ def anchor(table: str) -> str:
 
 
 def columns_of(facts: ReportFacts) -> list[str]:
-    """The graph's columns from the left: files, layers (those whose tables stand further down last), predictions."""
+    """The graph's columns from the left: files, layers in the order of their tables, predictions."""
     depths: dict[str, int] = {}
-    for table in facts.catalog:  # each after its inputs
+    for table in facts.catalog:  # each table comes after its inputs
         depths[table.name] = 1 + max((depths.get(name, 0) for name in table.inputs), default=0)
     layers: dict[str, list[int]] = {}
     for table in facts.catalog:
@@ -43,7 +43,7 @@ def columns_of(facts: ReportFacts) -> list[str]:
 
 
 def boxes(facts: ReportFacts) -> list[Box]:
-    """Files and tables, with the rows that went in and came out, and what failed."""
+    """Boxes of files and tables, with rows in and out, and failed checks."""
     columns = columns_of(facts)
     found: list[Box] = []
     for table in facts.catalog:
@@ -64,13 +64,13 @@ def boxes(facts: ReportFacts) -> list[Box]:
 
 
 def _file_boxes(table: TableFact, taken: set[str]) -> Iterator[Box]:
-    """The files of a table, or one box for all where there are many; none has a name that is taken."""
+    """One box per file of a table, or one box for many files; names that are taken are not used."""
     if len(table.files) > _FILES_SHOWN:
         rows, bytes_ = (sum(getattr(file, what) or 0 for file in table.files) for what in ("rows", "bytes"))
         yield Box(f"{len(table.files):,} files of {table.name}", 0, (counted(rows, "row"), size(bytes_)), "file")
         return
     for file in table.files:
-        name = f"{file.name} "  # a file and a table may have the same name, and so may two files
+        name = f"{file.name} "  # a file and a table, or two files, may have the same name
         while name in taken:
             name += " "
         taken.add(name)
@@ -108,7 +108,7 @@ def _checks_line(table: TableFact) -> str:
 
 
 def _mark(table: TableFact) -> str:
-    """`bad`: its newest batch was refused; `warn`: a check failed that only warns; "": neither."""
+    """`bad`: its newest batch was refused; `warn`: a check of severity warning failed; "": neither."""
     if table.refused is not None:
         return "bad"
     return "" if all(check["passed"] for check in table.checks) else "warn"
@@ -166,7 +166,7 @@ def _properties(facts: ReportFacts, table: TableFact) -> dict[str, str]:
         "Belongs to": _other_owner(facts, table),
         "Made from": ", ".join([*table.inputs, *files[:_FILES_SHOWN], *([more] if len(files) > _FILES_SHOWN else [])]),
         "Predictions of": table.model and f"the model {table.model}",
-        "Rows": "not counted: only a scan can tell how many there are" if described and table.rows is None else "",
+        "Rows": "not counted: only a scan could count them" if described and table.rows is None else "",
         "Rows in": grouped(facts.rows_in(table)) if facts.rows_in(table) and not table.model else "",
         "Last run": f"{counted(write['rows_added'], 'row')} added, {grouped(write['rows_removed'])} removed"
         if write
@@ -183,7 +183,7 @@ def _properties(facts: ReportFacts, table: TableFact) -> dict[str, str]:
 
 
 def _other_owner(facts: ReportFacts, table: TableFact) -> str:
-    """The pipeline that published it, if that is another one."""
+    """The pipeline that published the table, if it is another one."""
     owner = table.described.get("pipeline", "")
     return f"pipeline {owner}, which published it" if owner not in ("", facts.pipeline) and not table.model else ""
 
@@ -199,7 +199,7 @@ def _mode(table: Table) -> str:
 
 
 def _columns(table: TableFact, views: Sequence[ViewFact]) -> Iterator[Mapping[str, str]]:
-    """As published, or else as declared; with what each is for."""
+    """The columns as published, or else as declared, with the use of each."""
     declared = table.declared
     published: Mapping[str, str] = table.described.get("columns", {})
     written = read_columns(declared.columns) if declared and declared.columns and not published else {}
@@ -212,7 +212,7 @@ def _columns(table: TableFact, views: Sequence[ViewFact]) -> Iterator[Mapping[st
 
 
 def _checks(table: TableFact) -> list[Mapping[str, Any]]:
-    """What the last audit measured, and declared checks that no run answered yet."""
+    """The results of the last audit, and declared checks that no run has evaluated yet."""
     answered = {check["name"] for check in table.checks}
     waiting = [
         {"name": check.name, "severity": str(check.severity), "passed": None, "answered_by": ""}
@@ -223,7 +223,7 @@ def _checks(table: TableFact) -> list[Mapping[str, Any]]:
 
 
 def provenance(facts: ReportFacts, around: Mapping[str, str]) -> Mapping[str, Any]:
-    """Whose code wrote what is there, by which runs."""
+    """The code and the runs that wrote the current state."""
     starts = [run.attempt.start for run in facts.runs if run.attempt.start]
     versions = dict.fromkeys(
         f"{start['code_version']}{' (with uncommitted changes)' if start.get('dirty') else ''}" for start in starts
@@ -254,7 +254,7 @@ def provenance(facts: ReportFacts, around: Mapping[str, str]) -> Mapping[str, An
 
 
 def surroundings(lake: Lakehouse) -> Mapping[str, str]:
-    """Names and values that only this machine and these services know."""
+    """Names and values of this machine and of the connected services."""
     from asgard import __version__
 
     return {

@@ -119,7 +119,7 @@ def test_the_page_says_what_is_in_the_files(
         "WHERE \"at\" BETWEEN '2024-01-06' AND '2024-01-07'",
     )
     assert (failing, batch) == (2, 3)
-    assert f"Rows that break it {failing} of {batch}" in text
+    assert f"Failing rows {failing} of {batch}" in text
     assert published.branch in text
     assert f"✕ {published.tables['silver']} {counted[published.tables['bronze']]} in → 2 out" in text
     assert f"from {published.tables['silver']}" in text  # the edge to the predictions, in the lists
@@ -139,4 +139,4 @@ def test_it_says_where_it_wrote_and_what_it_could_not_ask(
     assert told.out == f"wrote {tmp_path / 'report.html'}\n"
     assert "No MLflow is set" in told.err
     assert main([*command, "--out", str(tmp_path)]) == 1
-    assert f"The report {tmp_path} can't be written: it exists, and is not a file." in capsys.readouterr().err
+    assert f"The report {tmp_path} can't be written: it exists and is not a file." in capsys.readouterr().err

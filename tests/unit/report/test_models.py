@@ -189,9 +189,9 @@ def test_the_summaries_count_as_the_matrix_does(plots: list[Plot], tested: Evalu
     assert tested.curves is not None
     (_, false_yes), (false_no, yes) = tested.curves.confusion
     told = {plot.title: plot.summary for plot in plots}
-    assert f"{yes:,} of {yes + false_yes:,} that it says yes to" in told["Confusion matrix at 0.5"]
+    assert f"{yes:,} of {yes + false_yes:,} predicted yes" in told["Confusion matrix at 0.5"]
     assert f"{yes:,} of {yes + false_no:,} that are yes" in told["Confusion matrix at 0.5"]
-    assert "1 of 3 make it no worse" in told["Feature importance"]
+    assert "1 of 3 do not increase it" in told["Feature importance"]
 
 
 def test_json_has_plain_values(tested: Evaluated) -> None:

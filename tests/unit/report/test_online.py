@@ -36,7 +36,7 @@ def text_of(facts: OnlineViews) -> str:
         (a_status(behind=3), "3 publishes"),
         (a_status(None, None), "never synced"),
         (a_status(is_unfinished=True), "a sync is unfinished"),
-        (a_status(is_table_gone=True), "its table is gone"),
+        (a_status(is_table_gone=True), "its table is missing"),
         (a_status(behind=None), "not known"),
     ],
 )

@@ -214,7 +214,7 @@ def test_it_says_what_the_facts_say(facts: ReportFacts) -> None:
         "c0de (with uncommitted changes)",
         "4.1.4",
         "60.5 s",
-        "here main began, empty",
+        "the empty beginning of main",
         "audit failed ✕ between(amount)",
         "bronze.a +1,234",
     ):
@@ -252,7 +252,7 @@ def test_it_says_what_is_registered(facts: ReportFacts, features: FeatureFacts) 
     text = " ".join(Page(page_of(facts, features)).text.split())
     for expected in (
         "money customer_id gold.money 11 newest 3 120,865 2,469 14 days packed",
-        "gold.odd 12 a newer one is there 1 for ever no",
+        "gold.odd 12 a newer one exists 1 for ever no",
         "spent money double",
         "trend Spent a visit.",
         "later: asgard features apply",
@@ -287,7 +287,7 @@ def test_a_pipeline_without_anything_has_a_report_too() -> None:
         "No view of this pipeline is online",
     ):
         assert expected in text
-    assert "The audit that failed" not in text
+    assert "The failed audit" not in text
 
 
 def test_headings_step_down_one_at_a_time(facts: ReportFacts, features: FeatureFacts) -> None:
@@ -442,7 +442,7 @@ def test_no_run_of_this_pipeline_among_the_newest_is_not_said_to_be_none(facts: 
 
 def test_a_report_takes_the_place_of_nothing_but_a_file(facts: ReportFacts, tmp_path: Path) -> None:
     report = Report(facts, NOW, FeatureFacts())
-    with pytest.raises(EnvironmentSetupError, match="it exists, and is not a file"):
+    with pytest.raises(EnvironmentSetupError, match="it exists and is not a file"):
         write(report, tmp_path)
     (tmp_path / "linked.html").symlink_to(tmp_path / "real.html")
     write(report, tmp_path / "linked.html")
