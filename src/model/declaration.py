@@ -30,7 +30,7 @@ class TrainingData:
         features: one row per label, columns in the model's order; nulls are NaN.
         target: the value to learn, one per row.
         params: the declared parameters, overridden by those of the command line.
-        seed: for everything that is drawn.
+        seed: seed of all random draws.
         segment: the segment that the rows belong to; None for all rows.
     """
 
@@ -104,14 +104,14 @@ class Model:
             features over them.
         time: column with the labels' times.
         params: parameters for the trainer.
-        seed: for everything that is drawn.
+        seed: seed of all random draws.
         minimum, maximum: bounds of the test's metrics; a version outside them is not registered.
         format: file format of the model; None: chosen by the model's type.
         segment: column of the training set (a label column, an entity key or a feature); one model is trained for each
             of its values; None: one model for all rows.
         min_segment_rows: training labels that a segment needs to get its own model.
         unknown_segment: how rows of a segment without its own model are handled.
-        owner, description, tags: for people.
+        owner, description, tags: information for people.
     """
 
     name: str

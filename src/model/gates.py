@@ -35,8 +35,8 @@ class PromotionFacts:
         metrics: the version's metrics on its test.
         signature: the version's signature, read from the verified artifact.
         production: the version in Production now; None if there is none.
-        production_metrics, production_signature: what is known of that; empty and None where there is none, or where
-            its files can't be read.
+        production_metrics, production_signature: metrics and signature of that version; empty and None if there is
+            none, or if its files can't be read.
         audit: problems with the published data that the version was trained on.
     """
 

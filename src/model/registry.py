@@ -113,13 +113,13 @@ class Registry:
         """Register a trained model, in stage None.
 
         Args:
-            name: of the model.
+            name: name of the model.
             folder: folder of its artifact, with its manifest.
             run_id: the MLflow run that trained it.
-            binding: what it was made from.
-            metrics: of its test.
+            binding: record of what it was made from.
+            metrics: metrics of its test.
             bump: `major`, `minor`, `patch` or a version; by default what the changes require.
-            why: in words.
+            why: the reason, in words.
             hold: holds the data that the version needs; called with the version number before the number is taken.
 
         Raises:
@@ -180,10 +180,10 @@ class Registry:
         """Promote or archive a version; if it is already in that stage, nothing changes and the result reports it.
 
         Args:
-            name: of the model.
+            name: name of the model.
             version: the version to move.
             to: its new stage.
-            why: in words.
+            why: the reason, in words.
             expect: the version in Production as the caller saw it, or `none`; "" for any.
             gates: called before a promotion; not called if the move is illegal.
             audit: returns problems with the version's data, for the gates.
@@ -221,9 +221,9 @@ class Registry:
         """Move an archived version back to Production, after verifying all of its bytes.
 
         Args:
-            name: of the model.
+            name: name of the model.
             to: the version; None for the version that left Production last.
-            why: in words.
+            why: the reason, in words.
             expect: as in `move`.
             prepare: holds and verifies the version's feature snapshots, or raises.
 

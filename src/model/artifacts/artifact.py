@@ -36,11 +36,11 @@ class ModelSpec:
     """A model's properties.
 
     Attributes:
-        name: of the model.
+        name: name of the model.
         format: format of its file.
         signature: its inputs and outputs.
         trained_with: versions of Python and of each library.
-        seed: with which everything was drawn.
+        seed: seed of all random draws.
         params: the trainer's parameters, as JSON values.
     """
 

@@ -85,7 +85,7 @@ def require_portable(content: bytes, format: Format, name: str) -> None:
     Args:
         content: bytes of the model's file.
         format: format of the file.
-        name: of the model, for the message.
+        name: name of the model, for the message.
 
     Raises:
         UsageError: the file needs such code; the message names the classes and their modules.

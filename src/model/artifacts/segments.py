@@ -52,7 +52,7 @@ class ModelFile:
 
     Attributes:
         path: path in the artifact.
-        format: of the file.
+        format: format of the file.
         sha256: digest of the file, so that `segments.json` differs if a model differs.
     """
 

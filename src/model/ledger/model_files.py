@@ -21,7 +21,7 @@ def upload(client: "MlflowClient", name: str, folder: Path, run_id: str, kind: s
 
     Args:
         client: client of the MLflow server with the registered model.
-        name: of the model.
+        name: name of the model.
         folder: folder with the files.
         run_id: the MLflow run that made them.
         kind: the format of the model, for MLflow's pages.

@@ -79,7 +79,7 @@ def write(
         kind: kind of the move.
         version: the version to move.
         to: its new stage.
-        why: in words.
+        why: the reason, in words.
         relies_on_production: whether the decision depended on what is in Production.
 
     Returns:

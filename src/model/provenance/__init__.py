@@ -1,1 +1,1 @@
-"""Where a prediction or a version came from: explain, compare and reproduce."""
+"""The origin of predictions and versions: explain, compare and reproduce."""

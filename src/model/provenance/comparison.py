@@ -1,4 +1,4 @@
-"""Two versions side by side: metrics, and what differs in features, signature, parameters, data and code."""
+"""Compare two versions: metrics, and differences in features, signature, parameters, data and code."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class VersionComparison:
-    """What two versions differ in.
+    """The differences between two versions.
 
     Attributes:
-        metrics: by name, of both; None where one was not measured.
-        breaks: why callers of the first can't just go on with the second.
-        differences: what it is about, before and after, in words.
+        metrics: metrics of both, by name; None where one was not measured.
+        breaks: incompatible changes that would break callers of the first version.
+        differences: what differs, its value before and its value after, in words.
     """
 
     before: ModelVersion
@@ -47,14 +47,14 @@ def compare(
     new: "ModelSpec",
     segments: "tuple[Segments | None, Segments | None]" = (None, None),
 ) -> VersionComparison:
-    """Hold two versions against each other.
+    """Compare two versions.
 
     Args:
-        before: the one, and
-        after: the other.
-        old: what the artifact of the one says of it, and
-        new: of the other.
-        segments: of both.
+        before: the first version.
+        after: the second version.
+        old: properties of the first, from its artifact.
+        new: properties of the second, from its artifact.
+        segments: segments of both.
     """
     from asgard.model.artifacts.signature import breaks
 
@@ -93,7 +93,7 @@ def _sides(
 
 
 def _segments(segments: "Segments | None") -> dict[str, str]:
-    """What each segment is predicted by, and how well."""
+    """The model and the metrics of each segment."""
     return {
         each.text: ", ".join(
             (

@@ -1,7 +1,7 @@
-"""Explain a prediction: its version, the feature values that were used, and how each of them came to be.
+"""Explain a prediction: its version, the feature values that it used, and the origin of each value.
 
-All of it is read where it was: the values at the snapshots that the run noted, by the rules of point in time at the
-moment that it noted. No Spark is needed.
+The values are read again at the snapshots that the run recorded, by the point-in-time rules as of the moment that it
+recorded. No Spark is needed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,18 +37,18 @@ if TYPE_CHECKING:
     from asgard.lakehouse.declaring.pipeline import Pipeline
 
 _ALWAYS = (SCORE, VERSION, SNAPSHOT, AS_OF, SCOPE, RUN, PREDICTED_AT)
-"""Columns of each table of predictions beside the entity's."""
+"""Columns that every table of predictions has in addition to the entity's keys."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Used:
-    """What one view gave for a prediction.
+    """The values that one view supplied for a prediction.
 
     Attributes:
-        values: of each feature.
-        learned: which of them are inputs of the model itself; None where its files could not be read.
-        event: the moment of the row that counted; None where none did.
+        values: value of each feature.
+        learned: the features that are inputs of the model itself; None if its files could not be read.
+        event: event time of the row that was used; None if there was none.
     """
 
     bound: BoundView
@@ -65,18 +65,18 @@ class Used:
 
 @dataclass(frozen=True)
 class Explained:
-    """A prediction, and where it comes from.
+    """A prediction and its origin.
 
     Attributes:
-        row: of the table of predictions.
+        row: the row of the table of predictions.
         model: its name.
-        version: as the registry has it now; None if it can't be asked.
-        run: that published the prediction.
+        version: the version as the registry has it now; None if the registry can't be read.
+        run: the run that published the prediction.
         used: the feature values, by view.
-        on_demand: features that were computed from them by the model's pipeline.
-        computed: their values, computed again.
-        segment: which of a segmented model's models predicted; None for a model without segments.
-        sources: the views' tables at their snapshots, down to the files.
+        on_demand: features that the model's pipeline computed from these values.
+        computed: values of the on-demand features, computed again.
+        segment: the segment's model that predicted; None for a model without segments.
+        sources: lineage of the views' tables at their snapshots, down to the files.
         missing: what could not be found, in words.
     """
 
@@ -132,19 +132,19 @@ def explain(
     version: str | None = None,
     pipeline: "Pipeline | None" = None,
 ) -> Explained:
-    """Explain the newest prediction of an entity.
+    """Explain the latest prediction of an entity.
 
     Args:
-        lake: where the predictions are.
-        table: of the predictions.
-        at: as which commit has it.
+        lake: the lakehouse with the predictions.
+        table: the table of predictions.
+        at: the commit at which the table is read.
         entity: value of each key, as text.
-        version: of the model, e.g. `1.2.0`; None: whichever predicted last.
-        pipeline: that declares the model's on-demand features; None: their values are named as missing.
+        version: version of the model, e.g. `1.2.0`; None: the version that predicted last.
+        pipeline: pipeline that declares the model's on-demand features; None: their values are reported as missing.
 
     Raises:
-        UsageError: the table holds no predictions, an unknown or missing key, or no such row.
-        UnknownTableError: there is no such table.
+        UsageError: the table contains no predictions, a key is unknown or missing, or the entity has no prediction.
+        UnknownTableError: the table does not exist.
     """
     pinned = PinnedTable.load(lake, table, at)
     _require_keys(pinned, entity)
@@ -189,8 +189,8 @@ def _require_keys(table: PinnedTable, entity: Mapping[str, str]) -> None:
     lacking = [name for name in _ALWAYS if name not in table.columns]
     if lacking:
         raise UsageError(
-            f"{table.name} holds no predictions: it has no column {', '.join(lacking)}.",
-            hint="Tables of predictions are called gold.<model>_predictions; leave out --key for any other.",
+            f"{table.name} contains no predictions: it has no column {', '.join(lacking)}.",
+            hint="Tables of predictions are named gold.<model>_predictions; leave out --key for any other table.",
         )
     others = (*_ALWAYS, *scope_columns(table.columns))
     keys = [name for name in table.columns if name not in others]
@@ -198,13 +198,13 @@ def _require_keys(table: PinnedTable, entity: Mapping[str, str]) -> None:
     if unknown:
         raise UsageError(
             f"{table.name} has no key {', '.join(map(repr, unknown))}.",
-            hint=f"Its entities are named by {', '.join(keys)}.",
+            hint=f"Its keys are {', '.join(keys)}.",
         )
     missing = [name for name in keys if name not in entity]
     if missing:
         raise UsageError(
-            f"An entity of {table.name} is named by {', '.join(keys)}.",
-            hint=f"Say also {' '.join(f'--key {name}=...' for name in missing)}.",
+            f"An entity of {table.name} needs all of its keys: {', '.join(keys)}.",
+            hint=f"Add {' '.join(f'--key {name}=...' for name in missing)}.",
         )
 
 
@@ -215,7 +215,7 @@ def _newest(
         kind = to_duckdb(table.columns[name].type)
         if connection.execute(f"SELECT TRY_CAST(? AS {kind}) IS NULL", [value]).fetchall()[0][0]:
             raise UsageError(
-                f"{value!r} is no {table.columns[name].type}, which {name} is.", hint=f"--key {name}=VALUE"
+                f"{value!r} is not of type {table.columns[name].type}, which {name} is.", hint=f"--key {name}=VALUE"
             )
     conditions = [f"{quoted(name)} = CAST(? AS {to_duckdb(table.columns[name].type)})" for name in entity]
     conditions += ["model_version = ?"] if version else []
@@ -229,7 +229,7 @@ def _newest(
         which = ", ".join(f"{name} = {value}" for name, value in entity.items())
         raise UsageError(
             f"{table.name} has no prediction of {which}{f' by version {version}' if version else ''}.",
-            hint="It was not predicted, or not published on this ref.",
+            hint="It was not predicted, or the prediction is not published on this ref.",
         )
     return dict(zip(names, rows[0], strict=True))
 
@@ -239,39 +239,40 @@ def _run(lake: Lakehouse, run_id: str) -> RunSummary:
         if each.is_published:
             return each
     raise UsageError(
-        f"Run {run_id}, which made the prediction, has no record any more.", hint="Was _asgard/runs cleaned up?"
+        f"Run {run_id}, which made the prediction, no longer has a record.",
+        hint="Were files in _asgard/runs deleted?",
     )
 
 
 def _noted(run: RunSummary, version: str) -> dict[str, Any]:
-    """What a run noted of its predictions by a version."""
+    """The run's record of its predictions by a version."""
     noted = run.attempt.record.get("details", {}).get("prediction", {})
     matching = [each for each in noted.get("versions", ()) if each["model"].rpartition("@")[2] == version]
     if not matching:
         raise UsageError(
-            f"Run {run.attempt.run_id} noted nothing of its predictions by version {version}.",
-            hint="Only batch-predict does.",
+            f"Run {run.attempt.run_id} recorded nothing about predictions by version {version}.",
+            hint="Only runs of batch-predict record their predictions.",
         )
     return dict(matching[0])
 
 
 def _why_gone(lake: Lakehouse, model: str, run: RunSummary) -> str:
-    """Why what a prediction read may not be there any more; "" if it should be."""
+    """Why the data that a prediction read may be missing; "" if they should exist."""
     try:
         if is_held(lake, model.partition("@")[0], run.attempt.run_id):
             return ""
     except AsgardError:
         return ""
-    return " Newer predictions took over from these, and only what the newest ones read is held."
+    return " Newer predictions replaced these, and only data read by the latest predictions are held."
 
 
 def _version(lake: Lakehouse, name: str, missing: list[str]) -> tuple[ModelVersion | None, Artifact | None]:
-    """The version as it is now, and its files."""
+    """The version as registered now, and its files."""
     try:
         registry = Registry.of(lake.settings)
         registered = registry.find(name)
     except AsgardError as error:
-        missing.append(f"the registry's word on {name}: {error.message}")
+        missing.append(f"the registry's entry of {name}: {error.message}")
         return None, None
     try:
         return registered, registry.artifact(registered)
@@ -289,15 +290,15 @@ def _computed(
     row: Mapping[str, Any],
     missing: list[str],
 ) -> dict[str, Any]:
-    """The values of the on-demand features, as far as their code and what they are computed from are there."""
+    """The values of the on-demand features, if their code and their inputs are available."""
     names = noted["on_demand"]
     if not names:
         return {}
     what = f"values of {', '.join(names)}"
     if pipeline is None:
-        missing.append(f"{what}: the code of the model's pipeline computes them. Say --pipeline.")
+        missing.append(f"{what}: the code of the model's pipeline computes them. Pass --pipeline.")
     elif version is None or len(views) < len(noted["views"]):
-        missing.append(f"{what}: what they are computed from is missing.")
+        missing.append(f"{what}: their inputs are missing.")
     else:
         try:
             return computed(functions_of(version, pipeline), views, [each.values for each in used], row)
@@ -312,16 +313,16 @@ def computed(
     values: Sequence[Mapping[str, Any]],
     keys: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What each on-demand function gives for one entity, computed again from the values that its views gave.
+    """Compute the on-demand features of one entity again, from the values of its views.
 
     Args:
-        functions: those that the version learned from.
-        views: of the version, in its order.
-        values: of each view's features.
-        keys: of the entity, by name.
+        functions: the on-demand functions that the version was trained with.
+        views: the version's views, in its order.
+        values: values of each view's features.
+        keys: keys of the entity, by name.
 
     Raises:
-        UsageError: a function failed, or gave something that does not fit.
+        UsageError: a function failed, or returned an unsuitable result.
     """
     import pyarrow as pa
 
@@ -336,7 +337,7 @@ def computed(
 
 
 def _segment(artifact: Artifact | None, values: Mapping[str, Any], missing: list[str]) -> Chosen | None:
-    """Which of a segmented model's models predicted."""
+    """The segment's model that predicted."""
     try:
         segments = segments_of(artifact)
     except AsgardError as error:
@@ -357,7 +358,7 @@ def _used(
     row: Mapping[str, Any],
     learned: frozenset[str] | None,
 ) -> Used:
-    """A view's row as a label of the prediction's moment would see it."""
+    """A view's row as a label at the prediction's moment would get it."""
     moment = _utc(row["features_as_of"])
     at = (moment - _EPOCH) // timedelta(microseconds=1)
     keys = ", ".join(

@@ -1,4 +1,4 @@
-"""Which of a segmented model's models gave a prediction, or why none did."""
+"""Which of a segmented model's models made a prediction, or why none did."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,9 +13,9 @@ class Chosen:
     """How the segment of an entity was predicted.
 
     Attributes:
-        column, value: of the segment.
-        by: `own` (the segment's model), `whole` (that of all rows), or None: nothing predicts it.
-        why: it has no model of its own, in words; "" if it has one.
+        column, value: column and value of the segment.
+        by: `own` (the segment's model), `whole` (the model of all rows), or None: no model predicts it.
+        why: why the segment has no model of its own, in words; "" if it has one.
     """
 
     column: str
@@ -37,11 +37,11 @@ class Chosen:
 
 
 def chosen(segments: Segments, values: Mapping[str, Any]) -> Chosen | None:
-    """Which model predicts an entity.
+    """Find the model that predicts an entity.
 
     Args:
-        segments: of the version.
-        values: of the entity's keys and features, by name.
+        segments: the version's segments.
+        values: values of the entity's keys and features, by name.
 
     Returns:
         None if the segment's column is not among the values.
@@ -53,5 +53,5 @@ def chosen(segments: Segments, values: Mapping[str, Any]) -> Chosen | None:
     own = next((each for each in segments.segments if each.value == value), None)
     if own is not None and own.model is not None:
         return Chosen(column, value, "own")
-    why = own.why if own is not None else "it is null" if value is None else "no label of the training had it"
+    why = own.why if own is not None else "it is null" if value is None else "no training label had it"
     return Chosen(column, value, "whole" if segments.unknown is UnknownSegment.WHOLE else None, why)

@@ -1,6 +1,6 @@
-"""What a version learned from: its views at a published state, and its on-demand features.
+"""The data that a version was trained on: its views at a published state, and its on-demand features.
 
-A view is pinned as a version, or the record of a run, is bound to it: whatever was registered since.
+A view is pinned as recorded in a version's binding or in a run's record, regardless of later registrations.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ def pinned_table(settings: Settings, bound: BoundView) -> PinnedTable:
     """A view's table at the snapshot that it is bound to.
 
     Raises:
-        UsageError: it was collected, or files of it are gone.
+        UsageError: the snapshot was collected, or files of it are missing.
     """
     at = At(bound.target, bound.commit)
     table = PinnedTable.of(settings, bound.table, at, bound.metadata_location, bound.snapshot_id)
@@ -36,21 +36,21 @@ def pinned_table(settings: Settings, bound: BoundView) -> PinnedTable:
 
 
 def pinned_view(settings: Settings, bound: BoundView, declared: FeatureView | None = None) -> PinnedView:
-    """A view as it was, on its table as it was.
+    """A view as declared then, on its table at the bound snapshot.
 
     Args:
-        settings: how storage is reached.
-        bound: which.
-        declared: used where the declaration was not noted.
+        settings: settings for access to the storage.
+        bound: the bound view.
+        declared: declaration to use if none was recorded.
 
     Raises:
-        UsageError: its declaration, its snapshot or files of it are gone.
+        UsageError: its declaration, its snapshot or files of the snapshot are missing.
     """
     view = FeatureView.from_json(bound.declared) if bound.declared is not None else declared
     if view is None:
         raise UsageError(
-            f"Nobody noted how view {bound.view} was declared in version {bound.version}.",
-            hint="It was used by an older Asgard; declare the view again, or train and predict anew.",
+            f"It was not recorded how view {bound.view} was declared in version {bound.version}.",
+            hint="An older Asgard used it; declare the view again, or train and predict again.",
         )
     return PinnedView(view, pinned_table(settings, bound))
 
@@ -63,20 +63,20 @@ def pinned_views(
     *,
     accept_view_change: bool = False,
 ) -> tuple[PinnedView, ...]:
-    """The views that a version learned from: as registered now, or as a published state had their tables.
+    """The views that a version was trained on, with their tables as registered now or at a published state.
 
-    A view's version counts up when its features mean something else. So the one that is read has to be the one that
-    was learned from: that of now; or that of a state at which it was registered in that version.
+    A view's version increases when the meaning of its features changes. So the view's version must be the one that the
+    model was trained on: the version registered now, or one registered at a published state.
 
     Args:
-        lake: where they are.
-        version: whose.
-        as_of: a branch, tag, commit or time.
-        snapshot: of the views' table, in any published state.
-        accept_view_change: read views of other versions, too.
+        lake: the lakehouse with the views.
+        version: the model's version.
+        as_of: a branch, tag, commit or time to read the tables at.
+        snapshot: snapshot of the views' table, in any published state.
+        accept_view_change: also accept views of other versions.
 
     Raises:
-        UsageError: a view is not registered any more, or in another version; or there is no such snapshot.
+        UsageError: a view is no longer registered, or in another version; or the snapshot does not exist.
     """
     bound = version.binding.views
     registered = registered_views(lake, [each.view for each in bound])
@@ -102,12 +102,12 @@ def pinned_views(
 
 
 def changed_views(lake: Lakehouse, version: ModelVersion) -> tuple[str, ...]:
-    """Views that a version learned from in another version than is registered now, each in words with what to do."""
+    """Views whose version registered now differs from the one that a version was trained on, in words with a remedy."""
     registered = Registrations(lake.storage).current(KIND)
     problems = []
     for each in version.binding.views:
         if each.view not in registered:
-            problems.append(f"view {each.view} is not registered any more. Register it: `asgard features apply`.")
+            problems.append(f"view {each.view} is no longer registered. Register it: `asgard features apply`.")
             continue
         now = FeatureView.from_json(registered[each.view].declared)
         if now.version != each.version:
@@ -119,31 +119,31 @@ def changed_views(lake: Lakehouse, version: ModelVersion) -> tuple[str, ...]:
 def functions_of(
     version: ModelVersion, pipeline: "Pipeline | None", *, accept_change: bool = False
 ) -> tuple[OnDemandFeature, ...]:
-    """The on-demand features that a version learned from, as they are computed where no request brings values.
+    """The on-demand features that a version was trained with, for computing them without request values.
 
     Args:
-        version: whose.
-        pipeline: that declares them.
-        accept_change: take functions whose code changed since, too.
+        version: the model's version.
+        pipeline: pipeline that declares them.
+        accept_change: also accept functions whose code changed since.
 
     Raises:
-        UsageError: they are needed, and the pipeline does not declare them, or none is given; their code is not what
-            the version learned from; or they need values of a request.
+        UsageError: the version needs such features, but no pipeline is given or it does not declare them; their code
+            differs from the training's; or they need values of a request.
     """
     wanted = version.binding.details.get("on_demand", ())
     if not wanted:
         return ()
     if pipeline is None:
         raise UsageError(
-            f"{version} learned from the on-demand features {', '.join(wanted)}, whose code is in its pipeline.",
-            hint=f"Say --pipeline; it was trained by {version.binding.details.get('pipeline') or 'one'}.",
+            f"{version} uses the on-demand features {', '.join(wanted)}, whose code is in its pipeline.",
+            hint=f"Pass --pipeline; it was trained by {version.binding.details.get('pipeline') or 'one'}.",
         )
     declarations = Declared.of(pipeline)
     declared = declarations.on_demand
     lacking = [name for name in wanted if name not in declared]
     if lacking:
         raise UsageError(
-            f"Pipeline {pipeline.name} does not declare {', '.join(lacking)}, which {version} learned from.",
+            f"Pipeline {pipeline.name} does not declare {', '.join(lacking)}, which {version} uses.",
             hint=f"It declares {', '.join(declared) or 'no on-demand feature'}.",
         )
     functions = tuple(declared[name] for name in wanted)
@@ -152,9 +152,9 @@ def functions_of(
     changed = [each.name for each in functions if differs(recorded.get(each.name), each)]
     if changed and not accept_change:
         raise UsageError(
-            f"{version} learned from other code of {', '.join(changed)} than pipeline {pipeline.name} has now.",
-            hint=f"Train it again; or name a --pipeline with the code of commit {version.binding.code_version[:12]}; "
-            "or say --accept-view-change, if it computes the same.",
+            f"{version} was trained with other code of {', '.join(changed)} than pipeline {pipeline.name} has now.",
+            hint=f"Train it again; or pass a --pipeline with the code of commit {version.binding.code_version[:12]}; "
+            "or pass --accept-view-change, if the results are the same.",
         )
     return functions
 
@@ -167,9 +167,8 @@ def _require_no_request(version: ModelVersion, functions: Sequence[OnDemandFeatu
         lacking = [name for name in each.request if name not in known]
         if lacking:
             raise UsageError(
-                f"{version} learned from {each.name}, which needs {', '.join(lacking)} of a request: "
-                "batch-predict has none.",
-                hint="Predict a frame of your own that has the feature; or train without it: features=(...).",
+                f"{version} uses {each.name}, which needs {', '.join(lacking)} of a request: batch-predict has none.",
+                hint="Predict a frame of your own that contains the feature; or train without it: features=(...).",
             )
 
 
@@ -180,8 +179,8 @@ def _state(
         return resolve(lake, as_of)
     if len(set(tables)) > 1:
         raise UsageError(
-            f"{version} learned from {len(set(tables))} tables: one snapshot does not say what to read.",
-            hint="Say --as-of with a commit or a time.",
+            f"{version} uses {len(set(tables))} tables: one snapshot does not identify the states of all.",
+            hint="Pass --as-of with a commit or a time.",
         )
     return published_with(lake, tables[0], SnapshotId(snapshot))
 
@@ -195,10 +194,10 @@ def _measured(lake: Lakehouse, view: FeatureView, table: PinnedTable) -> PinnedV
 def _as_learned(
     lake: Lakehouse, version: ModelVersion, bound: BoundView, now: FeatureView, table: PinnedTable
 ) -> FeatureView:
-    """A view as it was registered at a snapshot in the version that was learned from.
+    """A view as registered at a snapshot, in the version that the model was trained on.
 
     Raises:
-        UsageError: it never was.
+        UsageError: the view was never registered so.
     """
     registered = [
         FeatureView.from_json(each.declared)
@@ -213,8 +212,8 @@ def _as_learned(
 
 def _other_version(version: ModelVersion, bound: BoundView, now: FeatureView) -> UsageError:
     return UsageError(
-        f"{version} learned from version {bound.version} of view {bound.view}; registered is version {now.version}, "
-        "whose features may mean something else.",
+        f"{version} was trained on version {bound.version} of view {bound.view}; registered now is version "
+        f"{now.version}, whose features may have another meaning.",
         hint=f"Train it again; or read a state at which version {bound.version} was registered, e.g. --as-of "
-        f"{bound.commit[:16]}; or say --accept-view-change, if the features mean the same.",
+        f"{bound.commit[:16]}; or pass --accept-view-change, if the features mean the same.",
     )

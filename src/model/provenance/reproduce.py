@@ -1,7 +1,7 @@
-"""Reproduce a version: the same snapshots, code, parameters and seed, trained again and held against what was recorded.
+"""Reproduce a version: train again from the same snapshots, code, parameters and seed, and compare with the records.
 
-Nothing is registered or logged. The code is that of the recorded commit, in a folder of its own, run by a process of
-its own with the Asgard and the libraries that are installed now.
+Nothing is registered or logged. The code of the recorded commit is put into a separate folder and run by a separate
+process, with the Asgard and the libraries that are installed now.
 """
 
 import contextlib
@@ -40,12 +40,12 @@ _TOLD_LINES = 12
 
 
 class NotReproducibleError(AsgardError):
-    """Something that a version was made from is missing: nothing was trained."""
+    """Something that a version was made from is missing. Nothing was trained."""
 
 
 @dataclass(frozen=True)
 class FactComparison:
-    """One thing that was recorded, and what it is now.
+    """One recorded fact, and its value in the repeated training.
 
     Attributes:
         decides: whether a difference means that the version was not reproduced.
@@ -58,12 +58,12 @@ class FactComparison:
 
     @property
     def same(self) -> bool:
-        """Whether they are equal, bit for bit; no number equals no number."""
+        """Whether both values are equal, bit for bit; NaN equals NaN."""
         return json.dumps(self.recorded, sort_keys=True) == json.dumps(self.now, sort_keys=True)
 
     @property
     def difference(self) -> str:
-        """In words."""
+        """The comparison in words."""
         if self.same:
             return "same"
         numbers = [each for each in (self.recorded, self.now) if isinstance(each, int | float)]
@@ -73,10 +73,10 @@ class FactComparison:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came of training a version again.
+    """The result of training a version again.
 
     Attributes:
-        reasons: why it may differ, in words: Python or libraries of other versions.
+        reasons: possible reasons for differences, in words: other versions of Python or libraries.
     """
 
     version: ModelVersion
@@ -86,7 +86,7 @@ class Reproduction:
 
     @property
     def reproduced(self) -> bool:
-        """Whether everything that decides is the same."""
+        """Whether all deciding facts are the same."""
         return all(each.same for each in self.comparisons if each.decides)
 
     def __str__(self) -> str:
@@ -108,18 +108,18 @@ class Reproduction:
 
 
 def reproduce(lake: Lakehouse, version: ModelVersion, pipeline: str | None = None, say: Say = print) -> Reproduction:
-    """Train a version again and compare.
+    """Train a version again and compare the result with its records.
 
     Args:
-        lake: where its snapshots are.
-        version: which.
-        pipeline: where its pipeline is, if it is not found where it was.
+        lake: the lakehouse with its snapshots.
+        version: the version to reproduce.
+        pipeline: place of its pipeline, if it is no longer in the recorded place.
         say: called with one line about each step.
 
     Raises:
-        NotReproducibleError: what it was made from is not there any more; the message says what.
-        ArtifactError: its files are not those that were registered.
-        RunError: the process that trains died.
+        NotReproducibleError: something that it was made from is missing; the message names it.
+        ArtifactError: its files differ from those that were registered.
+        RunError: the training process died.
     """
     with _in_words(version):
         source = _source(version, pipeline)
@@ -130,7 +130,7 @@ def reproduce(lake: Lakehouse, version: ModelVersion, pipeline: str | None = Non
             labels, labels_ref = _labels(lake, version, source, tree)
             for bound in version.binding.views:
                 pinned_table(lake.settings, bound)
-            say(f"training {version} again by the code of {source.commit[:12]}")
+            say(f"training {version} again with the code of {source.commit[:12]}")
             job = Job(
                 reference=source.reference_in(tree),
                 repository=str(repository),
@@ -142,17 +142,17 @@ def reproduce(lake: Lakehouse, version: ModelVersion, pipeline: str | None = Non
             )
             result = _trained_again(lake, job, source, tree, say)
     compared = compare(version, result, hash_of(artifact.content))
-    changed = tuple(f"installed since: {each}" for each in differences(dict(artifact.spec.trained_with)))
+    changed = tuple(f"version changed since: {each}" for each in differences(dict(artifact.spec.trained_with)))
     return Reproduction(version, source, compared, changed)
 
 
 def compare(version: ModelVersion, result: Mapping[str, Any], file_sha256: str) -> tuple[FactComparison, ...]:
-    """What was recorded of a version beside what training it again gave.
+    """Compare the records of a version with the results of training it again.
 
     Args:
-        version: with what its training recorded.
-        result: the same facts of the new training. What its trainer told may be a duration, so it decides nothing.
-        file_sha256: of the version's model file. Some formats have the time in theirs, so it decides nothing.
+        version: the version, with the records of its training.
+        result: the same facts of the new training. The trainer's details may contain durations, so they do not decide.
+        file_sha256: digest of the version's model file. Some formats store the time, so it does not decide.
     """
     details = version.binding.details
     trainer_details = dict(version.binding.trainer_details)
@@ -179,7 +179,7 @@ def compare(version: ModelVersion, result: Mapping[str, Any], file_sha256: str) 
 
 @contextmanager
 def _in_words(version: ModelVersion) -> Iterator[None]:
-    """What can't be found any more is not the caller's mistake."""
+    """Turn usage errors about missing data or code into `NotReproducibleError`: they are not the caller's mistake."""
     try:
         yield
     except UsageError as error:
@@ -189,29 +189,32 @@ def _in_words(version: ModelVersion) -> Iterator[None]:
 
 
 def _source(version: ModelVersion, pipeline: str | None) -> PipelineSource:
-    """Where the pipeline of a version is, and the commit that trained it."""
+    """The place of a version's pipeline, and the commit that trained it."""
     binding = version.binding
     noted = binding.details.get("source")
     if "sample" not in binding.details:
-        raise UsageError("its training noted no data and no predictions.", hint="Only what `asgard train` made is.")
+        raise UsageError(
+            "its training recorded no data and no predictions.",
+            hint="Only versions made by `asgard train` can be reproduced.",
+        )
     if noted is None and pipeline is None:
         raise UsageError(
-            "nobody noted where its pipeline is.",
-            hint="Say --pipeline with its place, e.g. --pipeline examples/retail.",
+            "the place of its pipeline was not recorded.",
+            hint="Pass --pipeline with its place, e.g. --pipeline examples/retail.",
         )
     recorded = PipelineSource.from_json(noted) if noted else None
     commit = recorded.commit if recorded and recorded.commit else binding.code_version
     dirty = recorded.dirty if recorded and recorded.commit else binding.dirty
     if dirty:
         raise UsageError(
-            f"it was trained by files that differed from commit {commit[:12]} (dirty), and nobody kept them.",
+            f"it was trained by files that differed from commit {commit[:12]} (dirty), and they were not kept.",
             hint="Commit, and train again.",
         )
     source = PipelineSource.of(pipeline) if pipeline else recorded
     if source is None or source.repository is None:
         raise UsageError(
-            f"its pipeline {source.reference if source else ''} is in no git repository.",
-            hint="Say --pipeline with its place in one that has the commit; or commit it, and train again.",
+            f"its pipeline {source.reference if source else ''} is not in a git repository.",
+            hint="Pass --pipeline with its place in one that has the commit; or commit it, and train again.",
         )
     given = {**source.to_json(), "commit": commit, "dirty": False}
     return PipelineSource.from_json({**given, "folder": recorded.folder} if recorded and not pipeline else given)
@@ -221,21 +224,21 @@ def _require_repository(version: ModelVersion, source: PipelineSource) -> str:
     repository = source.repository or ""
     if not Path(repository).is_dir():
         raise UsageError(
-            f"the repository of its pipeline, {repository}, is not there.", hint="Say --pipeline with where it is now."
+            f"the repository of its pipeline, {repository}, is missing.", hint="Pass --pipeline with its place now."
         )
     if not has_commit(Path(repository), source.commit):
         raise UsageError(
             f"{repository} does not have the commit {source.commit or 'that trained it'}.",
-            hint="Fetch it: git fetch --all; or say --pipeline with a clone that has it.",
+            hint="Fetch it: git fetch --all; or pass --pipeline with a clone that has it.",
         )
     return repository
 
 
 def _labels(lake: Lakehouse, version: ModelVersion, source: PipelineSource, tree: Path) -> tuple[str, str | None]:
-    """Where the labels are, and the commit to read them at if in a table.
+    """The place of the labels, and the commit to read them at if they are in a table.
 
     Raises:
-        UsageError: they are gone, or are not what they were.
+        UsageError: the labels are missing, or were changed.
     """
     noted = version.binding.details["labels"]
     if "sha256" not in noted:
@@ -251,8 +254,8 @@ def _labels(lake: Lakehouse, version: ModelVersion, source: PipelineSource, tree
                 return str(place), None
     raise UsageError(
         f"its labels {places[-1]} {'were changed' if files else 'are gone'}: "
-        f"expected is a file of SHA-256 {noted['sha256']}.",
-        hint="Put the file back; labels in a table stay what they were.",
+        f"expected a file with SHA-256 {noted['sha256']}.",
+        hint="Restore the file; labels in a table can't change.",
     )
 
 
@@ -284,7 +287,7 @@ def _trained_again(lake: Lakehouse, job: Job, source: PipelineSource, tree: Path
                 cwd=source.working_folder(tree),
                 env=environment,
                 text=True,
-                start_new_session=True,  # so that what it starts can be ended with it
+                start_new_session=True,  # so that the processes it starts can be killed with it
             )
             with process:
                 try:
@@ -297,7 +300,7 @@ def _trained_again(lake: Lakehouse, job: Job, source: PipelineSource, tree: Path
         if code:
             raise RunError(
                 f"Training {job.model} again ended with exit code {code}.",
-                hint="The end of its log is above.",
+                hint="See the end of its log above.",
                 details=tuple((folder / "log").read_text(errors="replace").splitlines()[-_TOLD_LINES:]),
             )
         result: dict[str, Any] = json.loads((folder / "result.json").read_text(encoding="utf-8"))

@@ -1,9 +1,9 @@
-"""The process that trains a version again: its pipeline is that of another folder, its result a file of numbers.
+"""The process that trains a version again, with the pipeline in another folder, and writes its results to a file.
 
     python -m asgard.model.provenance.retrain JOB RESULT
 
-A process of its own, since the one that asks may have imported the same modules at another commit. Its standard output
-tells what it does; what fails with words is in the result.
+A separate process, because the caller may have imported the same modules at another commit. Its standard output
+reports its progress; an Asgard error is written to the result.
 """
 
 import json
@@ -29,14 +29,14 @@ from asgard.model.versions import TRAINER, Binding
 
 @dataclass(frozen=True)
 class Job:
-    """What to train again.
+    """The training to repeat.
 
     Attributes:
-        reference: of the pipeline, from the working folder.
-        repository, tree: where its files are, and where they are at the wanted commit.
-        model: its name.
-        binding: of the version.
-        labels: table, or path of the file.
+        reference: reference of the pipeline, from the working folder.
+        repository, tree: folder of its repository, and folder with the files of the wanted commit.
+        model: name of the model.
+        binding: binding of the version.
+        labels: table, or path of the file, with the labels.
         labels_ref: commit to read a table of labels at.
     """
 
@@ -50,10 +50,10 @@ class Job:
 
 
 def retrain(lake: Lakehouse, job: Job) -> dict[str, Any]:
-    """Train as it was done; nothing is registered, nothing goes to MLflow.
+    """Repeat the training; nothing is registered or sent to MLflow.
 
     Raises:
-        AsgardError: see `train`; or the pipeline is not that of the tree.
+        AsgardError: see `train`; or the pipeline was not imported from the tree.
     """
     binding = Binding.from_json(job.binding)
     details = binding.details
@@ -62,7 +62,7 @@ def retrain(lake: Lakehouse, job: Job) -> dict[str, Any]:
     if path is None or not path.is_relative_to(job.tree):
         raise UsageError(
             f"Pipeline {job.reference!r} was imported from {path}, not from the files of its commit.",
-            hint="It is installed from elsewhere; say --pipeline with its path in the repository.",
+            hint="It is installed from elsewhere; pass --pipeline with its path in the repository.",
         )
     asked = TrainRequest.of(
         pipeline, job.model, params=details["params"], seed=details["seed"], labels_ref=job.labels_ref
@@ -90,7 +90,7 @@ def retrain(lake: Lakehouse, job: Job) -> dict[str, Any]:
 
 
 def _moved(model: Model, job: Job) -> Model:
-    """A script of the repository is taken as the commit has it, however its path was written."""
+    """Replace a script of the repository by the commit's file, whether its path is absolute or relative."""
     trainer = model.trainer
     if isinstance(trainer, Script) and trainer.path.absolute().is_relative_to(job.repository):
         return replace(
@@ -105,7 +105,7 @@ def _say(line: str) -> None:
 
 
 def main(job: str, result: str) -> int:
-    """Do a job that is described in a file, and leave its result in another."""
+    """Run a job that is described in a file, and write its result to another."""
     try:
         lake = Lakehouse.connect(load_settings(), "asgard model reproduce")
         content = retrain(lake, Job(**json.loads(Path(job).read_text(encoding="utf-8"))))

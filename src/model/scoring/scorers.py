@@ -231,7 +231,7 @@ def load(content: bytes, format: Format, signature: Signature, threads: int = 1)
         content: bytes of the file.
         format: format of the file.
         signature: the model's signature.
-        threads: that scoring may use.
+        threads: number of threads that scoring may use.
 
     Raises:
         ArtifactError: the bytes can't be loaded, or are not a model of this format.

@@ -76,10 +76,10 @@ def fit(model: Model, examples: Examples, params: Mapping[str, Any], seed: int, 
     """Train on the earlier examples, test on the latest ones.
 
     Args:
-        model: as declared.
+        model: the declared model.
         examples: all examples.
         params: parameters for the trainer.
-        seed: for everything that is drawn.
+        seed: seed of all random draws.
         folder: folder for a script's files.
         say: called with one line about each step.
 

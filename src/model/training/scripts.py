@@ -48,7 +48,7 @@ def run_script(script: Script, data: TrainingData, target: str, folder: Path) ->
     """Run a script on training rows.
 
     Args:
-        script: to run.
+        script: the script to run.
         data: the training rows; a segment's value is passed as `--segment`.
         target: name of the target's column in the file that the script gets.
         folder: folder of this training, for the script's data, log and model.

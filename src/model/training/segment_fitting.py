@@ -43,11 +43,11 @@ def fit_segments(
     """Train a model for each segment that has enough rows, and one on all rows if that was declared.
 
     Args:
-        model: as declared.
+        model: the declared model.
         examples: all examples, with their segments.
         split: which of them are for training.
         params: parameters for the trainer.
-        seed: for everything that is drawn.
+        seed: seed of all random draws.
         train: runs the trainer.
         folder: folder of this training.
         say: called with one line about each step.

@@ -56,7 +56,7 @@ class TrainRequest:
     """A model to train, and the data and options to train it with.
 
     Attributes:
-        model: as declared.
+        model: the declared model.
         pipeline: the pipeline that declares it.
         on_demand: on-demand functions over its views.
         params, seed: values that override the declared ones.

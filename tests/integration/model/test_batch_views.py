@@ -29,7 +29,7 @@ def test_a_view_that_means_something_else_is_not_read(shop: LearningShop, capsys
     name = shop.model("plain")
     command = ["batch-predict", "-m", name]
     bound = registry_of(shop).find(f"{name}@1.0.0").binding.views[0]
-    refused = f"{name}@1.0.0 learned from version 1 of view view_{shop.suffix}; registered is version 2"
+    refused = f"{name}@1.0.0 was trained on version 1 of view view_{shop.suffix}; registered now is version 2"
     said = refusal(shop, capsys, *command)
     assert refused in said
     assert f"--as-of {bound.commit[:16]}" in said

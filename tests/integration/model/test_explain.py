@@ -144,9 +144,9 @@ def test_on_demand_features_are_computed_again_where_their_code_is(
     assert shop.run(*command, "-p", str(pipeline), "--json") == 0
     changed = json.loads(capsys.readouterr().out)
     assert changed["computed"] == {}
-    assert f"learned from other code of {feature}" in changed["missing"][0]
+    assert f"was trained with other code of {feature}" in changed["missing"][0]
     assert shop.run("batch-predict", "-m", name, "-p", str(pipeline)) == 2
-    assert f"learned from other code of {feature}" in capsys.readouterr().err
+    assert f"was trained with other code of {feature}" in capsys.readouterr().err
 
 
 def test_what_can_not_be_explained_is_said(shop: LearningShop, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,11 +156,11 @@ def test_what_can_not_be_explained_is_said(shop: LearningShop, capsys: pytest.Ca
         ((table, "--key", "model_version=1.0.0"), "has no key 'model_version'"),
         ((table, "--key", "customer_id=99999"), "has no prediction of customer_id = 99999"),
         ((table, "--key", "customer_id=5", "--model-version", "2.0.0"), "by version 2.0.0"),
-        ((table, "--key", "customer_id=five"), "'five' is no bigint"),
+        ((table, "--key", "customer_id=five"), "'five' is not of type bigint"),
         ((table, "--key", "customer_id"), "is not NAME=VALUE"),
-        ((table, "--key", "customer_id=5", "--key", "customer_id=6"), "is given twice"),
-        ((table, "--model-version", "1.0.0"), "applies to one prediction only"),
-        ((f"gold.{shop.suffix}", "--key", "customer_id=5"), "holds no predictions"),
+        ((table, "--key", "customer_id=5", "--key", "customer_id=6"), "is there twice"),
+        ((table, "--model-version", "1.0.0"), "is about one prediction"),
+        ((f"gold.{shop.suffix}", "--key", "customer_id=5"), "contains no predictions"),
     ):
         capsys.readouterr()
         assert shop.run("lineage", *arguments) == 2, arguments

@@ -150,8 +150,8 @@ def test_another_result_is_told_with_what_may_be_the_reason(
     found = asked(shop, capsys, version, code=1)
     assert found["verdict"] == "differs"
     assert found["reasons"] == [
-        f"installed since: python {platform.python_version()} -> 3.99.0",
-        f"installed since: {library.replace('_', '-')} 1.0 -> 2.0",
+        f"version changed since: python {platform.python_version()} -> 3.99.0",
+        f"version changed since: {library.replace('_', '-')} 1.0 -> 2.0",
     ]
     same = {each["what"]: each["same"] for each in found["comparisons"]}
     assert same["data digest"]
@@ -179,7 +179,7 @@ def test_what_is_missing_is_said_in_words(shop: LearningShop, capsys: pytest.Cap
     elsewhere.mkdir()
     git(elsewhere, "init", "--quiet")
     assert f"does not have the commit {first}" in refused(shop, capsys, clean, "-p", str(elsewhere / "x.py"))
-    assert "is in no git repository" in refused(shop, capsys, clean, "-p", "/nowhere.py")
+    assert "is not in a git repository" in refused(shop, capsys, clean, "-p", "/nowhere.py")
     assert f"declares no model '{shop.model()}'" in refused(shop, capsys, clean, "-p", str(empty))
     labels = shop.folder / "labels.parquet"
     kept = labels.read_bytes()

@@ -30,7 +30,7 @@ def segments(unknown: UnknownSegment) -> Segments:
         (
             "cars",
             UnknownSegment.NULL,
-            "no prediction: department 'cars' has no model of its own (no label of the training",
+            "no prediction: department 'cars' has no model of its own (no training label",
         ),
         (None, UnknownSegment.NULL, "no prediction: department null has no model of its own (it is null)"),
     ],

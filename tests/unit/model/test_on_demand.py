@@ -70,7 +70,7 @@ class TestFunctionsOfAVersion:
         before, after = declared(tmp_path), declared(tmp_path, "\n    return spend * visits")
         of = learned(before, digest_of(before))
         assert functions_of(of, pipeline(before)) == (before,)
-        with pytest.raises(UsageError, match="learned from other code of each_visit") as caught:
+        with pytest.raises(UsageError, match="was trained with other code of each_visit") as caught:
             functions_of(of, pipeline(after))
         assert "--accept-view-change" in caught.value.hint
         assert functions_of(of, pipeline(after), accept_change=True) == (after,)

@@ -13,6 +13,6 @@ from asgard.model.versions import Binding
 def test_what_nobody_noted_can_be_named() -> None:
     no_lake: Any = None
     unnoted = replace(version("1.0.0"), binding=Binding(details={"sample": {}, "source": None}))
-    with pytest.raises(NotReproducibleError, match="nobody noted where its pipeline is") as caught:
+    with pytest.raises(NotReproducibleError, match="the place of its pipeline was not recorded") as caught:
         reproduce(no_lake, unnoted)
     assert "--pipeline examples/retail" in caught.value.hint
