@@ -60,7 +60,7 @@ NEEDS = {
     Format.TORCHSCRIPT: (*_ALWAYS, "torch"),
     Format.PYFUNC: (*_ALWAYS, "mlflow", "pandas"),
 }
-"""Distributions that predictions of a format need, in addition to those that the trainer imported."""
+"""Distributions that predictions of a format need, whether or not the trainer imported them."""
 
 TRUSTED = (
     "collections.OrderedDict",

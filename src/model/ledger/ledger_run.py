@@ -143,7 +143,10 @@ def find_or_create(client: "MlflowClient", settings: Settings, name: str) -> Led
     run_id = create(client, settings, name)
     made = LedgerRun(client, settings, name, run_id) if run_id else find(client, settings, name)
     if made is None:
-        raise ServiceError(f"MLflow both has and lacks model {name}.", hint="Was it deleted just now?")
+        raise ServiceError(
+            f"MLflow refused to create model {name} because it exists, but does not find it.",
+            hint="Was it deleted just now?",
+        )
     return made
 
 

@@ -89,7 +89,7 @@ def in_words(settings: Settings) -> Iterator[None]:
             ) from error
         raise ServiceError(
             f"MLflow at {shown} failed: {reason.splitlines()[0][:500] if reason else type(error).__name__}",
-            hint="MLflow's log says more; `asgard status` shows the path of the local one's log.",
+            hint="MLflow's log says more; `asgard status` shows the local one's.",
         ) from error
 
 

@@ -36,7 +36,7 @@ FORMATS = {
 """The files that a script may write: `model` with one of these endings."""
 _TOLD_LINES = 12
 _HANDED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
-"""Environment variables that a script gets, with all names that begin so: any other may be a secret."""
+"""Environment variables that a script gets, in addition to some prefixes: any other may be a secret."""
 BEGINNING, END = 256 * 2**10, 768 * 2**10
 """Bytes of a log that are kept."""
 _CHUNK = 64 * 2**10

@@ -207,7 +207,7 @@ def test_a_segment_that_only_the_labels_have_is_no_use_to_the_job(
     shop: Shop, document: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert shop.run("train", "-p", shop.pipeline(document, segment="kind_of_day"), "-m", shop.model) == 0
-    assert "kind_of_day is a column of the labels alone" in capsys.readouterr().err
+    assert "kind_of_day is a column of the labels only" in capsys.readouterr().err
     assert shop.run("model", "promote", f"{shop.model}@1.0.0", "--to", "staging") == 0
     assert shop.run("batch-predict", "-m", shop.model, "--stage", "staging") == 2
     assert "kind_of_day missing" in capsys.readouterr().err

@@ -140,7 +140,9 @@ def test_a_number_of_another_type_is_taken_if_it_is_the_same(spark: SparkSession
     with pytest.raises(UsageError, match=r"2 of 3 keys of broken\.parquet are not bigint: (4\.5|null|nan)"):
         read(spark, str(broken))
     pd.DataFrame({"customer_id": [date(2024, 1, 1)]}).to_parquet(days)
-    with pytest.raises(UsageError, match=r"Keys of days.parquet are customer_id date, and can't be customer_id bigint"):
+    with pytest.raises(
+        UsageError, match=r"Keys of days.parquet are customer_id date, and can't become customer_id bigint"
+    ):
         read(spark, str(days))
 
 

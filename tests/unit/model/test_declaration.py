@@ -44,7 +44,7 @@ def test_a_path_is_a_script() -> None:
         ({"test_share": 0}, "test_share is 0"),
         ({"outcome_after": "28"}, "no length of time"),
         ({"minimum": {"r2": 0.5}}, "'r2' is not a metric of a binary model"),
-        ({"maximum": {"roc": 0.5}}, "'roc' is no metric"),
+        ({"maximum": {"roc": 0.5}}, "'roc' is not a metric"),
         ({"features": ("left",)}, "is one of its features"),
     ],
 )

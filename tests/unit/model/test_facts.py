@@ -72,7 +72,7 @@ class TestDigest:
         tags = facts_tags(BOUND, {"roc_auc": 0.8})
         found = version_of("churn", V1, registered(facts_sha256(tags)), "r", change(tags))
         assert (found.binding, found.metrics) == (Binding(), {})
-        with pytest.raises(ArtifactError, match=r"churn@1\.0\.0 are not those .*\nhint: .*version 4 in MLflow"):
+        with pytest.raises(ArtifactError, match=r"churn@1\.0\.0 differ from those .*\nhint: .*version 4 in MLflow"):
             require_intact(found)
 
     def test_a_ledger_without_a_digest_vouches_for_nothing(self) -> None:

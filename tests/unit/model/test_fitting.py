@@ -212,7 +212,7 @@ class TestEnvironment:
 
 class TestSkops:
     def test_a_part_of_another_library_is_refused_with_the_remedy(self, tmp_path: Path) -> None:
-        with pytest.raises(UsageError, match=r"not scikit-learn's, lightgbm\.LGBMClassifier") as caught:
+        with pytest.raises(UsageError, match=r"from outside scikit-learn, lightgbm\.LGBMClassifier") as caught:
             fitted(boosted_pipeline, tmp_path)
         assert "format='pickle'" in caught.value.hint
         assert fitted(boosted_pipeline, tmp_path, format="pickle").metrics["roc_auc"] > 0.8

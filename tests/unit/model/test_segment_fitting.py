@@ -292,7 +292,7 @@ class TestSegmentsWithoutEnough:
 class TestRefused:
     def test_too_many(self, folder: Path) -> None:
         rows = table({"food": MOST + 400}).assign(department=lambda each: each["product_id"].astype(str))
-        with pytest.raises(UsageError, match=rf"model demand may have {MOST:,} segments"):
+        with pytest.raises(UsageError, match=rf"model demand may have at most {MOST:,} segments"):
             trained(rows, demand(min_segment_rows=1), folder)
 
     def test_a_column_that_is_not_there(self, folder: Path) -> None:

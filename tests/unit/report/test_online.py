@@ -37,7 +37,7 @@ def text_of(facts: OnlineViews) -> str:
         (a_status(None, None), "never synced"),
         (a_status(is_unfinished=True), "a sync is unfinished"),
         (a_status(is_table_gone=True), "its table is missing"),
-        (a_status(behind=None), "not known"),
+        (a_status(behind=None), "unknown: its snapshot"),
     ],
 )
 def test_how_far_a_view_is_behind(status: ViewStatus, lag: str) -> None:
