@@ -489,7 +489,7 @@ class TestDeaths:
             assert http.move(lived, V3, Stage.PRODUCTION).archived == V2
             assert stages(http, lived) == {"1.0.0": "Archived", "1.0.1": "Archived", "1.0.2": "Production"}
             assert shown(http, lived)[1] == {"production": "1.0.1", "staging": "1.0.2"}
-        assert f"MLflow's tags of {lived} are behind" in caplog.text
+        assert f"MLflow's tags of {lived} are outdated" in caplog.text
         now = stages(http, lived)
         assert shown(http, lived) == (now, {"production": "1.0.2"})
 
