@@ -205,7 +205,7 @@ def test_a_view_whose_table_somebody_dropped_is_said_to_have_none(
     lake.spark.sql(f"DROP TABLE lake.gold.`{online.table.name.name}@main`")
     assert (listed()["standing"], listed()["behind"]) == ("table gone", True)
     assert "table gone from main" in row(said("features", "list"))
-    assert "no such table any more" in said("features", "show", name)
+    assert "no longer has this table" in said("features", "show", name)
     assert json.loads(said("features", "show", name, "--json"))["standing"] == "table gone"
     assert status(lake, online.store, online.view).is_table_gone
     found = online_status(lake.settings)

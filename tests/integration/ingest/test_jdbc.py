@@ -225,9 +225,9 @@ class TestErrors:
             (postgres.source("nowhere"), "nowhere"),
             (postgres.source("known; DROP TABLE known"), "does not exist"),
             (postgres.source("known", cursor="missing"), "has no column 'missing'"),
-            (postgres.source("known", cursor="note"), "no cursor column"),
+            (postgres.source("known", cursor="note"), "can't be the cursor column"),
             (postgres.source("known", cursor="id"), "rows have no id"),
-            (postgres.source("known", partition_column="note"), "no partition column"),
+            (postgres.source("known", partition_column="note"), "can't be the partition column"),
         ):
             with pytest.raises((ServiceError, InputDataError), match=message) as caught:
                 ingest(lake_with_password, fresh.table("bronze"), source)

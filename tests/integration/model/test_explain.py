@@ -158,8 +158,8 @@ def test_what_can_not_be_explained_is_said(shop: LearningShop, capsys: pytest.Ca
         ((table, "--key", "customer_id=5", "--model-version", "2.0.0"), "by version 2.0.0"),
         ((table, "--key", "customer_id=five"), "'five' is not of type bigint"),
         ((table, "--key", "customer_id"), "is not NAME=VALUE"),
-        ((table, "--key", "customer_id=5", "--key", "customer_id=6"), "is there twice"),
-        ((table, "--model-version", "1.0.0"), "is about one prediction"),
+        ((table, "--key", "customer_id=5", "--key", "customer_id=6"), "is given twice"),
+        ((table, "--model-version", "1.0.0"), "applies to one prediction only"),
         ((f"gold.{shop.suffix}", "--key", "customer_id=5"), "contains no predictions"),
     ):
         capsys.readouterr()

@@ -86,7 +86,7 @@ def test_older_predictions_say_that_what_they_read_was_collected(
     lineage = ["lineage", f"gold.{name}_predictions", "--key", "customer_id=5"]
     assert answer(shop, capsys, *lineage)["missing"] == []
     (missing,) = answer(shop, capsys, *lineage, "--model-version", "1.0.0")["missing"]
-    assert "is gone, or not whole any more" in missing
+    assert "is missing or incomplete" in missing
     assert missing.endswith("only data read by the latest predictions are held.")
 
 
