@@ -17,7 +17,7 @@ from asgard.jobs.options import (
     StartOption,
     settings_from,
 )
-from asgard.jobs.reporting import progress_lines, show_json, show_table
+from asgard.jobs.reporting import progress_lines, show_json, show_note, show_table
 
 if TYPE_CHECKING:
     from asgard.lakehouse.catalog.lake import Lakehouse
@@ -35,6 +35,9 @@ def plan(
     intervals_per_run: Annotated[
         int | None, typer.Option("--intervals-per-run", min=1, help="As in the backfill: intervals per run.")
     ] = None,
+    stale: Annotated[bool, typer.Option("--stale", help="As the backfill will have it.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="As the backfill will have it.")] = False,
+    full_refresh: Annotated[bool, typer.Option("--full-refresh", help="As the backfill will have it.")] = False,
     directory: DirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -42,31 +45,39 @@ def plan(
     """Show what a backfill would compute, read and check."""
     from asgard.jobs import backfill_job
     from asgard.lakehouse.declaring.loading import load_pipeline
+    from asgard.lakehouse.freshness.words import left_lines
 
     declared = load_pipeline(pipeline)
     window = backfill_job.parse_window(start, end)
-    params = backfill_job.Params(tuple(select or ()), window, intervals_per_run)
-    runs = backfill_job.plan(_lake(settings, directory), declared, params)
+    params = backfill_job.Params(
+        tuple(select or ()), window, intervals_per_run, stale=stale, changed=changed, full_refresh=full_refresh
+    )
+    found = backfill_job.plan(_lake(settings, directory), declared, params)
     rows: list[dict[str, Any]] = [
         {
             "run": number,
             **step.to_json(),
             "downstream": sorted(str(name) for name in declared.downstream(step.table.name)),
         }
-        for number, steps in enumerate(runs, 1)
+        for number, steps in enumerate(found.runs, 1)
         for step in steps
     ]
     if as_json:
-        show_json({"runs": len(runs), "steps": rows})
+        left = [each.to_json() for each in found.left]
+        findings = [each.to_json() for each in found.findings]
+        show_json({"runs": len(found.runs), "steps": rows, "notes": found.notes, "findings": findings, "left": left})
         return
+    for note in found.notes:
+        show_note(note)
     show_table(
-        ("RUN", "TABLE", "MODE", "INTERVALS", "WHY", "READS", "CHECKS", "DOWNSTREAM"),
+        ("RUN", "TABLE", "MODE", "INTERVALS", "IF INPUTS CHANGE", "WHY", "READS", "CHECKS", "DOWNSTREAM"),
         [
             (
                 row["run"],
                 row["table"],
                 row["mode"],
                 ", ".join(row["intervals"]),
+                ", ".join(row["if_inputs_change"]),
                 f"{row['reason']}{_of_another(row['belongs_to'])}",
                 ", ".join(row["reads"]),
                 len(row["checks"]),
@@ -74,8 +85,10 @@ def plan(
             )
             for row in rows
         ],
-        empty="nothing is missing",
+        empty="" if found.left else "nothing is missing",
     )
+    for line in left_lines(found.left):
+        show_note(line)
 
 
 def _of_another(owner: str) -> str:

@@ -7,7 +7,7 @@ Resumable: published intervals are not computed again unless a date range is giv
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -35,10 +35,12 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.intervals import TimeRange
 from asgard.lakehouse.declaring.loading import load_pipeline
 from asgard.lakehouse.declaring.pipeline import Pipeline
-from asgard.lakehouse.declaring.planning import PlannedRun, plan_runs, still_missing
+from asgard.lakehouse.freshness.planning import Plan, PlannedRun, Wanted
+from asgard.lakehouse.freshness.words import left_lines
 from asgard.lakehouse.runs.attempt import Attempt, Isolation
+from asgard.lakehouse.runs.planned import plan_backfill, still_wanted
 from asgard.lakehouse.runs.run import RunRequest, RunResult, execute
-from asgard.lakehouse.runs.steps import compute_step, read_progress
+from asgard.lakehouse.runs.steps import compute_step
 from asgard.lakehouse.runs.takeover import require_own
 
 
@@ -49,6 +51,9 @@ class Params:
     Attributes:
         select: patterns of tables; empty for all.
         window: a date range; None for what is missing.
+        stale: also what is stale by data, or in doubt.
+        changed: also what is stale by code.
+        full_refresh: compute tables without intervals again, whatever is known of them.
         intervals_per_run: how many intervals (of the longest cadence) one run publishes; None for all.
         isolation: whether a run starts again if an input changes while the run computes.
         run_id: the run id; None for a new one.
@@ -65,13 +70,20 @@ class Params:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     take_over: bool = False
     apply_features: bool = False
+    stale: bool = False
+    changed: bool = False
+    full_refresh: bool = False
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is asked for, in the terms of planning."""
+        return Wanted(self.now, self.window, self.stale, self.changed, self.full_refresh, self.intervals_per_run)
 
 
-def plan(lake: Lakehouse, pipeline: Pipeline, params: Params, base: CommitHash | None = None) -> tuple[PlannedRun, ...]:
-    """The runs that a backfill with these parameters would make, based on `base`, or on the target ref's head."""
-    tables = pipeline.select(params.select)
-    progress = read_progress(lake, tables, f"{lake.target}@{base}" if base else lake.target)
-    return plan_runs(tables, progress, window=params.window, now=params.now, intervals_per_run=params.intervals_per_run)
+def plan(lake: Lakehouse, pipeline: Pipeline, params: Params, base: CommitHash | None = None) -> Plan:
+    """What a backfill with these parameters would do from a commit of the target ref; None for its head."""
+    ref = f"{lake.target}@{base}" if base else lake.target
+    return plan_backfill(lake, pipeline, pipeline.select(params.select), ref, params.wanted)
 
 
 def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Say) -> list[RunResult]:
@@ -86,11 +98,14 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Say) -> list[R
         if params.apply_features:
             require_applicable(lake, pipeline)
         base = lake.nessie.head(lake.target)
-        planned = plan(lake, pipeline, params, base)
+        found = plan(lake, pipeline, params, base)
+        planned = found.runs
         if not params.take_over:
             steps_of_others = [step for steps in planned for step in steps if step.belongs_to]
             require_own(pipeline.name, {step.table.name: step.belongs_to for step in steps_of_others})
-        if not planned:
+        for note_line in found.notes:
+            say(note_line)
+        if not planned and not found.left:
             say("nothing is missing")
         for number, steps in enumerate(planned, 1):
             if len(planned) > 1:
@@ -103,20 +118,23 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Say) -> list[R
                 take_over=params.take_over,
                 registered_next=needed_columns(pipeline) if params.apply_features else {},
             )
-            results.append(note(execute(lake, request, _work(steps, params, base), say)))
+            results.append(note(execute(lake, request, _work(pipeline, steps, params, base), say)))
+        for line in left_lines(found.left):
+            say(line)
     if params.apply_features:
         apply_all(lake, pipeline, say)
     return results
 
 
-def _work(planned: PlannedRun, params: Params, base: CommitHash) -> Callable[[Attempt], None]:
-    """Compute what was planned at `base`; without a window, only what is still missing at the attempt's own base."""
+def _work(pipeline: Pipeline, planned: PlannedRun, params: Params, base: CommitHash) -> Callable[[Attempt], None]:
+    """Computes what was planned at `base`; without a window, only what is still wanted at the attempt's own base."""
 
     def work(attempt: Attempt) -> None:
         steps = planned
         if params.window is None and attempt.base != base:
-            progress = read_progress(attempt.lake, [step.table for step in planned], attempt.at_base)
-            steps = still_missing(planned, progress, now=params.now)
+            tables = [step.table for step in planned]
+            wanted = replace(params.wanted, intervals_per_run=None)
+            steps = still_wanted(planned, plan_backfill(attempt.lake, pipeline, tables, attempt.at_base, wanted))
             attempt.params["steps"] = [step.to_json() for step in steps]
         for step in steps:
             compute_step(attempt, step)
@@ -178,6 +196,13 @@ def command(
     serializable: Annotated[
         bool, typer.Option("--serializable", help="Start again if an input changes while the run computes.")
     ] = False,
+    stale: Annotated[
+        bool, typer.Option("--stale", help="Also intervals whose inputs changed, or that somebody else changed.")
+    ] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="Also intervals that other code computed.")] = False,
+    full_refresh: Annotated[
+        bool, typer.Option("--full-refresh", help="Compute tables without intervals again.")
+    ] = False,
     apply_features: Annotated[
         bool,
         typer.Option("--apply-features", help="Afterwards register the pipeline's feature views at the new snapshots."),
@@ -199,6 +224,9 @@ def command(
         run_id=check_run_id(run_id) if run_id else None,
         take_over=take_over,
         apply_features=apply_features,
+        stale=stale,
+        changed=changed,
+        full_refresh=full_refresh,
     )
     lake = Lakehouse(settings_from(settings, directory), "asgard backfill")
     with progress_lines(quiet=as_json) as say, counted(lake, "backfill", say):

@@ -47,6 +47,11 @@ def progress_lines(*, quiet: bool = False) -> Iterator[Say]:
         yield say_plain
 
 
+def show_note(line: str) -> None:
+    """Print one line for people, on stderr: a table on stdout stays machine-readable."""
+    sys.stderr.write(f"{line}\n")
+
+
 def show_json(content: object) -> None:
     """Answer with one machine-readable object, on stdout."""
     give(content)

@@ -17,10 +17,10 @@ from asgard.lakehouse.catalog.nessie import Content, LogEntry
 from asgard.lakehouse.catalog.snapshots import At, resolve
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.pipeline import Pipeline
-from asgard.lakehouse.declaring.planning import plan_runs
+from asgard.lakehouse.freshness.planning import Wanted
 from asgard.lakehouse.runs.history import RunSummary, describe, list_runs
+from asgard.lakehouse.runs.planned import plan_backfill
 from asgard.lakehouse.runs.run import Status
-from asgard.lakehouse.runs.steps import read_progress
 from asgard.model.batch.request import predictions_of
 from asgard.model.declaration import Model
 
@@ -183,7 +183,7 @@ def gather(lake: Lakehouse, pipeline: Pipeline, now: datetime) -> ReportFacts:
                 inputs.get(str(name), ()),
                 tuple(_files(states.get(ledger_name(name)))),
                 models.get(str(name), ""),
-                _waiting(lake, declared, at, now) if declared else "",
+                _waiting(lake, pipeline, declared, at, now) if declared else "",
                 problems.get(name, ""),
             )
         )
@@ -296,13 +296,13 @@ def _maker(lake: Lakehouse, runs: Sequence[RunSummary], table: str, described: M
     return found
 
 
-def _waiting(lake: Lakehouse, table: Table, at: At, now: datetime) -> str:
+def _waiting(lake: Lakehouse, pipeline: Pipeline, table: Table, at: At, now: datetime) -> str:
     """What a backfill would compute in a table now, and why; "" for nothing."""
     try:
-        planned = plan_runs([table], read_progress(lake, [table], str(at)), window=None, now=now)
+        plan = plan_backfill(lake, pipeline, [table], str(at), Wanted(now, stale=True, changed=True))
     except AsgardError as error:
         return error.message
-    steps = [step for run in planned for step in run]
+    steps = [step for run in plan.runs for step in run]
     stretches = [str(window).replace("/", " to ") for step in steps for window in step.ranges]
     return ", ".join([*dict.fromkeys(step.reason for step in steps), *stretches])
 

@@ -126,7 +126,7 @@ def test_where_empty_fails_a_day_without_rows_stays_missing_until_it_has_some(
     with pytest.raises(RunAuditFailedError, match=r"not_empty"):
         events.backfill(now=day(3))
     assert lake.nessie.head("main") == head
-    ((step, _),) = backfill_job.plan(lake, events.pipeline, Params(now=day(3)))
+    ((step, _),) = backfill_job.plan(lake, events.pipeline, Params(now=day(3))).runs
     assert list(map(str, step.ranges)) == ["2024-01-02/2024-01-03"]
 
     events.arrive((2, day(2)))

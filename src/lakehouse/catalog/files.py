@@ -3,6 +3,8 @@
 Read from the manifests by PyIceberg, on the driver, without a Spark job.
 """
 
+import gzip
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,13 +19,45 @@ from asgard.validation.statistics import ColumnStatistics, FileStatistics
 
 if TYPE_CHECKING:
     from pyiceberg.expressions import BooleanExpression
-    from pyiceberg.manifest import DataFile
+    from pyiceberg.manifest import DataFile, ManifestEntry
     from pyiceberg.schema import Schema
     from pyiceberg.table import StaticTable
     from pyiceberg.types import IcebergType
 
 
+_GZIP = b"\x1f\x8b"
 _SPARK_TYPES = {"int": "int", "long": "bigint", "timestamptz": "timestamp", "timestamp": "timestamp_ntz"}
+
+
+@dataclass(frozen=True)
+class TableHead:
+    """The little of a metadata file that needs no reading of its history.
+
+    Attributes:
+        snapshot_id: the current snapshot, or None for a table without one.
+        properties: of the table.
+    """
+
+    snapshot_id: SnapshotId | None
+    properties: Mapping[str, str]
+
+    @classmethod
+    def load(cls, metadata_location: str, settings: Settings) -> "TableHead":
+        """Read a metadata file.
+
+        Raises:
+            ServiceError: it can't be read.
+        """
+        from pyiceberg.io import load_file_io
+
+        with _readable(f"The table metadata {metadata_location}"):
+            with (
+                load_file_io(_io_properties(settings), metadata_location).new_input(metadata_location).open() as stream
+            ):
+                data = stream.read()
+            metadata = json.loads(gzip.decompress(data) if data[:2] == _GZIP else data)
+            current = metadata.get("current-snapshot-id") or -1
+            return cls(SnapshotId(current) if current >= 0 else None, metadata.get("properties", {}))
 
 
 @dataclass(frozen=True)
@@ -163,6 +197,34 @@ class TableState:
                     if entry.data_file.content is DataFileContent.DATA and not other:
                         files.append(_statistics(entry.data_file, schema))
         return tuple(files)
+
+    def live_entries(self) -> "Iterator[ManifestEntry]":
+        """The data files and delete files of the current snapshot, as its manifests list them.
+
+        Raises:
+            ServiceError: its manifests can't be read.
+        """
+        snapshot = self.table.current_snapshot()
+        if snapshot is None:
+            return
+        with _readable(f"The list of files of {self.location}, snapshot {snapshot.snapshot_id},"):
+            for manifest in snapshot.manifests(self.table.io):
+                yield from manifest.fetch_manifest_entry(self.table.io, discard_deleted=True)
+
+    def entries_of(self, snapshot_id: int) -> "Iterator[ManifestEntry]":
+        """What one snapshot added and removed, as its own manifests list it.
+
+        Raises:
+            ServiceError: its manifests can't be read.
+        """
+        snapshot = self.table.snapshot_by_id(snapshot_id)
+        if snapshot is None:
+            return
+        with _readable(f"The list of files of {self.location}, snapshot {snapshot_id},"):
+            for manifest in snapshot.manifests(self.table.io):
+                if manifest.added_snapshot_id == snapshot_id:
+                    entries = manifest.fetch_manifest_entry(self.table.io, discard_deleted=False)
+                    yield from (each for each in entries if each.snapshot_id == snapshot_id)
 
     def rows(self, columns: tuple[str, ...], where: "BooleanExpression | None" = None) -> list[dict[str, Any]]:
         """Some columns of the rows of the current snapshot, read without Spark: for small tables.

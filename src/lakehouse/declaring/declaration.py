@@ -51,6 +51,17 @@ class EmptyInput(StrEnum):
     FAIL = "fail"
 
 
+class Restate(StrEnum):
+    """Whether a backfill computes intervals again because rows that they read of an input have changed."""
+
+    AUTO = "auto"
+    """Each backfill does."""
+    ASK = "ask"
+    """A backfill names them, and computes them with `--stale`."""
+    NEVER = "never"
+    """Only a given range does."""
+
+
 _COLUMN = arguments.text("'event_time'", blank=False)
 
 
@@ -131,6 +142,7 @@ class Table:
         columns: DDL of the columns (`"id bigint, email string"`): rows are cast to it, and an ingest
             reads files by it. None: the columns that the function returns, or that are inferred.
         on_empty: whether a batch without rows fails.
+        restate: whether a backfill computes intervals again because rows that they read have changed.
         start: first moment of data; missing intervals are counted from here.
         end: no interval after this moment is expected; None: up to the last complete interval.
         owner, description, tags, consumers, update_frequency, retention: for people; kept as table properties.
@@ -151,6 +163,7 @@ class Table:
     renames: Mapping[str, str] = field(default_factory=dict)
     columns: str | None = None
     on_empty: EmptyInput = EmptyInput.PASS
+    restate: Restate = Restate.ASK
     start: datetime | None = None
     end: datetime | None = None
     owner: str = ""
@@ -227,6 +240,7 @@ PROPERTIES: Mapping[str, Shape] = {
     "renames": optional(arguments.texts_by_name("{'old_name': 'new_name'}")),
     "columns": optional(Shape("a list of columns as text", "'id bigint, email string'", _columns)),
     "on_empty": arguments.one_of(EmptyInput, "'fail'"),
+    "restate": arguments.one_of(Restate, "'auto'"),
     "start": optional(_MOMENT),
     "end": optional(_MOMENT),
     "owner": arguments.text("'data-team'"),
@@ -261,6 +275,7 @@ class Properties(TypedDict, total=False):
     renames: Mapping[str, str] | None
     columns: str | None
     on_empty: str
+    restate: str
     start: datetime | date | str | None
     end: datetime | date | str | None
     owner: str
@@ -287,6 +302,7 @@ def declare_table(
     renames: Mapping[str, str] | None = None,
     columns: str | None = None,
     on_empty: str = EmptyInput.PASS,
+    restate: str = Restate.ASK,
     start: datetime | date | str | None = None,
     end: datetime | date | str | None = None,
     owner: str = "",
@@ -323,6 +339,7 @@ def declare_table(
         renames=dict(renames or {}),
         columns=columns,
         on_empty=EmptyInput(on_empty),
+        restate=Restate(restate),
         start=as_moment(start) if start is not None else None,
         end=as_moment(end) if end is not None else None,
         owner=owner,

@@ -49,6 +49,7 @@ _TEXTS = (
     "contract",
     "columns",
     "on_empty",
+    "restate",
     "start",
     "end",
     "owner",
@@ -171,6 +172,7 @@ def _query_function(
     kind = inspect.Parameter.KEYWORD_ONLY
     compute.__signature__ = inspect.Signature([inspect.Parameter(name, kind) for name in parameters])  # type: ignore[attr-defined]
     compute.__doc__ = None
+    compute.asgard_sql = query  # type: ignore[attr-defined]
     return compute
 
 

@@ -19,7 +19,9 @@ from asgard.lakehouse.catalog.lake import Lakehouse, identifier
 from asgard.lakehouse.catalog.nessie import Content
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
+from asgard.lakehouse.freshness.interval_state import STATE_PROPERTY
 from asgard.lakehouse.runs.own_commits import OwnCommits, Sealed, foreign_commits
+from asgard.lakehouse.runs.state_keeping import StateKeeper
 from asgard.lakehouse.runs.tables import INTERVALS_PROPERTY, BranchTable
 from asgard.lakehouse.runs.takeover import foreign_owners, require_own
 from asgard.lakehouse.runs.unfit_rows import require_rows_fit
@@ -126,6 +128,14 @@ class Attempt:
     fitted: dict[TableName, "StructType"] = field(default_factory=dict)
 
     @cached_property
+    def keeper(self) -> StateKeeper:
+        """Notes what the intervals that are computed have read."""
+        return StateKeeper(self.lake, self.run_id, self.at_base, self._written)
+
+    def _written(self, table: TableName) -> TableState | None:
+        return self._state(table, self.branch) if table in self.writes else None
+
+    @cached_property
     def session(self) -> "SparkSession":
         """The attempt's own Spark session: every snapshot that it writes carries the provenance."""
         session = self.lake.spark.newSession()
@@ -201,7 +211,8 @@ class Attempt:
             write.after = self._state(name, self.branch)  # None if another process dropped it
         for write in self.writes.values():
             if write.after is not None:
-                wanted = self._on_branch(write.table).described(write.done, self._input_snapshots(write.table))
+                described = self._on_branch(write.table).described(write.done, self._input_snapshots(write.table))
+                wanted = {**described, STATE_PROPERTY: self.keeper.property_of(write.table, write.after)}
                 current = write.after.properties
                 missing = {name: text for name, text in wanted.items() if current.get(name, "") != text}
                 wait_until_past(write.changed_ms, str(write.table.name), self.say)

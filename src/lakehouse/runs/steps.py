@@ -1,40 +1,68 @@
-"""The steps of a run: the progress of each declared table, and the computation of one within an attempt.
+"""One step of a run: read the inputs of a table, call its function, and write the rows that it returns."""
 
-To compute a table is to read its inputs, call its function, and write the rows that it returns.
-"""
-
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import RunError
-from asgard.common.names import TableName
 from asgard.common.spark_utils import explained
-from asgard.lakehouse.catalog.files import TableState
-from asgard.lakehouse.catalog.lake import Lakehouse
-from asgard.lakehouse.declaring.declaration import INTERVAL_PARAMETER, Table
+from asgard.lakehouse.declaring.declaration import INTERVAL_PARAMETER, Table, WriteMode
+from asgard.lakehouse.declaring.declared_columns import in_declared_columns
 from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
-from asgard.lakehouse.declaring.planning import Progress, Step
+from asgard.lakehouse.freshness.interval_reads import intervals_of, reads_by_interval
+from asgard.lakehouse.freshness.planning import Step
+from asgard.lakehouse.freshness.spark_reads import JobsStarted, Reads, reads_of
 from asgard.lakehouse.runs.attempt import Attempt
-from asgard.lakehouse.runs.tables import INPUTS_PROPERTY, INTERVALS_PROPERTY
-from asgard.lakehouse.runs.takeover import foreign_owner
+from asgard.lakehouse.runs.tables import rows_of_interval
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
 def compute_step(attempt: Attempt, step: Step) -> None:
-    """Compute and write a table, for each of the step's ranges.
+    """Compute and write a table, for each of the step's ranges, and note what each interval read.
+
+    Of the intervals that follow their inputs, only those whose inputs have changed are computed.
 
     Raises:
-        AsgardError: the function or the write failed; the message explains why.
+        AsgardError: the function or the write failed; the message says what to do.
     """
-    for window in step.ranges or (None,):
-        attempt.say(f"computing {step.table.name}{f' for {window}' if window else ''}")
-        attempt.write(step.table, _rows(attempt, step.table, window), window)
+    table, keeper = step.table, attempt.keeper
+    if step.only_if_moved and not keeper.has_moved(table, None):
+        attempt.say(f"{table.name} is up to date: what it reads has not changed")
+        return
+    for window in _windows(attempt, step):
+        attempt.say(f"computing {table.name}{f' for {window}' if window else ''}")
+        rows = _rows(attempt, table, window)
+        attempt.write(table, rows.frame, window)
+        _note_reads(attempt, table, window, rows)
 
 
-def _rows(attempt: Attempt, table: Table, window: TimeRange | None) -> "DataFrame":
+def _windows(attempt: Attempt, step: Step) -> tuple[TimeRange | None, ...]:
+    """The stretches to compute: what is planned, and those of the intervals that follow that have to."""
+    cadence = step.table.interval
+    if cadence is None:
+        return (None,)
+    following = [interval for part in step.follows for interval in intervals_of(cadence, part)]
+    moved = RangeSet(each for each in following if attempt.keeper.has_moved(step.table, each))
+    if following and not moved:
+        attempt.say(f"{step.table.name} is up to date: what it reads has not changed")
+    return (RangeSet(step.ranges) | moved).ranges
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What a table's function gave.
+
+    Attributes:
+        collected: the function started Spark jobs: what it read in them is in no plan.
+    """
+
+    frame: "DataFrame"
+    collected: bool
+
+
+def _rows(attempt: Attempt, table: Table, window: TimeRange | None) -> _Rows:
     from pyspark.sql import DataFrame
 
     arguments: dict[str, Any] = {parameter: attempt.read(source) for parameter, source in table.inputs.items()}
@@ -42,14 +70,45 @@ def _rows(attempt: Attempt, table: Table, window: TimeRange | None) -> "DataFram
         arguments[INTERVAL_PARAMETER] = window
     if table.function is None:
         raise RunError(f"{table.name} is a source: nothing computes it.", hint="Fill it with `asgard ingest`.")
-    with explained(f"The function of {table.name} ({table.module})"):
-        rows = table.function(**arguments)
-    if not isinstance(rows, DataFrame):
+    jobs = JobsStarted(attempt.session)
+    with explained(f"The function of {table.name} ({table.module})"), jobs.watching():
+        frame = table.function(**arguments)
+    if not isinstance(frame, DataFrame):
         raise RunError(
-            f"The function of {table.name} ({table.module}) returned {_kind(rows)}, not a Spark DataFrame.",
-            hint=_HINTS.get(type(rows).__module__.partition(".")[0], "Return the DataFrame with the table's rows."),
+            f"The function of {table.name} ({table.module}) returned {_kind(frame)}, not a Spark DataFrame.",
+            hint=_HINTS.get(type(frame).__module__.partition(".")[0], "Return the DataFrame with the table's rows."),
         )
-    return rows
+    return _Rows(frame, jobs.any)
+
+
+def _note_reads(attempt: Attempt, table: Table, window: TimeRange | None, rows: _Rows) -> None:
+    """Note what each interval of a stretch that was just written has read of each input."""
+    inputs = tuple(dict.fromkeys(table.inputs.values()))
+    columns = {name: _interval_column(attempt.keeper.facts(name).properties) for name in inputs}
+
+    def reads(computed: _Rows, stretch: TimeRange | None) -> Reads:
+        if computed.collected:
+            return Reads({}, opaque=True)
+        frame = computed.frame
+        if stretch is not None and table.mode is WriteMode.OVERWRITE_INTERVAL:
+            frame = rows_of_interval(table, in_declared_columns(table, frame) if table.columns else frame, stretch)
+        return reads_of(frame, columns)
+
+    def plan(stretch: TimeRange) -> Reads:
+        return reads(_rows(attempt, table, stretch) if table.takes_interval else rows, stretch)
+
+    with explained(f"The plan of {table.name} ({table.module})"):
+        whole = reads(rows, window)
+        if window is None or table.interval is None:
+            attempt.keeper.note(table.name, None, {name: whole.of(name) for name in inputs})
+            return
+        for interval, stretches in reads_by_interval(table.interval, window, inputs, plan, whole).items():
+            attempt.keeper.note(table.name, interval, stretches)
+
+
+def _interval_column(properties: Mapping[str, str]) -> str:
+    """The column that a published table's intervals go by, of `day(sold_at)`; "" for none."""
+    return properties.get("asgard.interval", "").partition("(")[2].rstrip(")")
 
 
 _HINTS = {
@@ -64,27 +123,3 @@ def _kind(value: object) -> str:
     kind = type(value)
     home = "" if kind.__module__ == "builtins" else f"{kind.__module__.partition('.')[0]}."
     return f"{home}{kind.__name__}"
-
-
-def read_progress(lake: Lakehouse, tables: Sequence[Table], ref: str) -> dict[TableName, Progress]:
-    """What is computed of each table at a ref (`name` or `name@hash`), and which of its inputs changed since."""
-    names = {table.name for table in tables} | {name for table in tables for name in table.inputs.values()}
-    contents = lake.nessie.contents(ref, sorted(names))
-    progress = {}
-    for table in tables:
-        content = contents.get(table.name)
-        if content is None:
-            progress[table.name] = Progress()
-            continue
-        properties = TableState.load(content.metadata_location, lake.settings).properties
-        used = json.loads(properties.get(INPUTS_PROPERTY, "{}"))
-        stale = [
-            name
-            for name in table.inputs.values()
-            if name in contents and used.get(str(name)) != contents[name].snapshot_id
-        ]
-        done = RangeSet.parse(properties.get(INTERVALS_PROPERTY, ""))
-        progress[table.name] = Progress(
-            exists=True, done=done, stale_inputs=tuple(stale), belongs_to=foreign_owner(table, properties)
-        )
-    return progress

@@ -194,8 +194,7 @@ class BranchTable:
                         hint="Give the run a date range.",
                     )
                 inside = within(self.table.interval.column, interval, frame.schema)
-                kept = frame.where(inside | F.col(quoted(self.table.interval.column)).isNull())
-                self._writer(kept).overwrite(inside)
+                self._writer(rows_of_interval(self.table, frame, interval)).overwrite(inside)
             case WriteMode.MERGE:
                 self._merge(frame)
             case _:
@@ -228,6 +227,18 @@ class BranchTable:
             "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
         )
         self.session.catalog.dropGlobalTempView(view)
+
+
+def rows_of_interval(table: Table, frame: "DataFrame", interval: TimeRange) -> "DataFrame":
+    """The rows that belong to an interval of a table, and those without a moment: the audit finds them.
+
+    Raises:
+        DeclarationError: the interval column is missing, or neither a timestamp nor a date.
+    """
+    from pyspark.sql import functions as F
+
+    column = table.interval.column if table.interval else ""
+    return frame.where(within(column, interval, frame.schema) | F.col(quoted(column)).isNull())
 
 
 def within(column: str, interval: TimeRange, schema: "StructType") -> "Column":

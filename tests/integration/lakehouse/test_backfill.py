@@ -92,7 +92,7 @@ def test_chunks_publish_one_after_the_other_and_resume(shop: Shop) -> None:
         shop.backfill(select=("silver.*",), intervals_per_run=31)
     assert rows_of(shop.lake, shop.names["silver"], "id") == [(1,), (2,)]
     planned = backfill_job.plan(shop.lake, shop.pipeline, Params(select=("silver.*",)))
-    assert [str(window) for window in planned[0][0].ranges] == ["2024-02-01/2024-03-01"]
+    assert [str(window) for window in planned.runs[0][0].ranges] == ["2024-02-01/2024-03-01"]
 
 
 def test_a_restart_with_the_same_run_id_publishes_each_chunk_once(shop: Shop) -> None:
@@ -108,12 +108,15 @@ def test_a_restart_with_the_same_run_id_publishes_each_chunk_once(shop: Shop) ->
 def test_the_future_is_not_computed(shop: Shop) -> None:
     shop.backfill(select=("silver.*",), now=datetime(2024, 1, 10, 15, tzinfo=UTC))
     planned = backfill_job.plan(shop.lake, shop.pipeline, Params(select=("silver.*",)))
-    assert [str(window) for window in planned[0][0].ranges] == ["2024-01-10/2024-03-01"]
+    assert [str(window) for window in planned.runs[0][0].ranges] == ["2024-01-10/2024-03-01"]
 
 
-def test_a_range_without_a_whole_interval_is_refused(shop: Shop) -> None:
-    with pytest.raises(UsageError, match="no whole interval"):
-        shop.backfill(window=TimeRange.parse("2024-01-01T01:00:00", "2024-01-01T05:00:00"))
+def test_a_range_within_an_interval_computes_the_whole_of_it(shop: Shop) -> None:
+    (result,) = shop.backfill(window=TimeRange.parse("2024-01-05T01:00:00", "2024-01-05T05:00:00"))
+    written = {name: result.tables[str(shop.names[name])]["intervals"] for name in ("silver", "totals")}
+    assert written == {"silver": "2024-01-05/2024-01-06", "totals": "2024-01-01/2024-02-01"}
+    with pytest.raises(UsageError, match="touches no complete interval"):
+        shop.backfill(window=TimeRange.parse("2023-01-01", "2023-02-01"))
 
 
 def test_a_function_that_raises_is_named_and_nothing_is_published(lake: Lakehouse, shop: Shop) -> None:

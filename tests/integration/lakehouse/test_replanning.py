@@ -142,7 +142,7 @@ def two(first: DataFrame, second: DataFrame) -> DataFrame:
 def test_an_input_that_was_declared_since_makes_a_table_stale_once(copies: Copies, mode: str) -> None:
     assert copies.backfill(copies.declared(mode, one, copies.first)) == [Status.PUBLISHED]
     wider = copies.declared(mode, two, copies.first, copies.second)
-    ((step,),) = backfill_job.plan(copies.lake, wider, Params())
+    ((step,),) = backfill_job.plan(copies.lake, wider, Params()).runs
     assert step.reason == f"its inputs changed: {copies.second}"
     assert copies.backfill(wider) == [Status.PUBLISHED]
     assert copies.backfill(wider) == []

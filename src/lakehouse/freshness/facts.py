@@ -1,0 +1,65 @@
+"""Read what is known of tables at a commit: properties, states, and the indexes of their files. Metadata only."""
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from asgard.common.names import TableName
+from asgard.lakehouse.catalog.files import TableHead, TableState
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.nessie import Content
+from asgard.lakehouse.declaring.declaration import Table
+from asgard.lakehouse.declaring.intervals import RangeSet
+from asgard.lakehouse.freshness.file_index import Change, FileIndex, changes_since
+from asgard.lakehouse.freshness.interval_state import STATE_PROPERTY, StateName, StateStore
+from asgard.lakehouse.freshness.staleness import TableFacts
+
+INTERVALS_PROPERTY = "asgard.intervals"
+"""Table property: which stretches of time have been computed (`RangeSet`)."""
+_READERS = 8
+
+
+def read_facts(lake: Lakehouse, tables: Sequence[Table], ref: str) -> dict[TableName, TableFacts]:
+    """What is known at a ref (`name` or `name@hash`) of some tables and of all of their inputs.
+
+    Raises:
+        ServiceError: metadata or a state can't be read.
+    """
+    names = sorted({table.name for table in tables} | {name for table in tables for name in table.inputs.values()})
+    contents = lake.nessie.contents(ref, names)
+    with ThreadPoolExecutor(_READERS) as readers:
+        found = readers.map(lambda name: _facts(lake, name, contents.get(name)), names)
+        return dict(zip(names, found, strict=True))
+
+
+def facts_of(lake: Lakehouse, names: Iterable[TableName], ref: str) -> dict[TableName, TableFacts]:
+    """The same, of named tables alone."""
+    wanted = sorted(set(names))
+    contents = lake.nessie.contents(ref, wanted)
+    return {name: _facts(lake, name, contents.get(name)) for name in wanted}
+
+
+def _facts(lake: Lakehouse, name: TableName, content: Content | None) -> TableFacts:
+    if content is None or not content.is_table:
+        return TableFacts()
+    head = TableHead.load(content.metadata_location, lake.settings)
+    state_name = StateName.parse(head.properties.get(STATE_PROPERTY, ""))
+    done = RangeSet.parse(head.properties.get(INTERVALS_PROPERTY, ""))
+    state = StateStore(lake.storage).load(name, state_name)
+    known = TableFacts(True, head.snapshot_id or 0, state, None, done, head.properties)
+    if state is not None and state.snapshot == known.snapshot:
+        return replace(known, files=state.files)
+    whole = TableState.load(content.metadata_location, lake.settings)
+    known = replace(known, files=FileIndex.of(whole))
+    return known if state is None else replace(known, foreign=_foreign(whole, state.snapshot, state.files))
+
+
+def _foreign(table: TableState, known: int, files: FileIndex) -> tuple[Change, ...]:
+    """What was done to a table since its state was written, by snapshots that have none."""
+    changes = changes_since(table, known or None)
+    if changes is not None:
+        return tuple(changes)
+    now = FileIndex.of(table)  # the table was replaced, or moved back: only the difference is known
+    added = {number: file for number, file in now.files.items() if number not in files.files}
+    removed = {number: file for number, file in files.files.items() if number not in now.files}
+    return (Change(table.snapshot_id or 0, "", added, removed),)

@@ -1,0 +1,229 @@
+"""The data files of a table, with what is needed to say which of them a stretch of time lies in, and their fingerprint.
+
+A file is known by 64 bits of its path's SHA-256; a path is never used twice. The fingerprint of a stretch is the sum
+of these numbers, modulo 2^64, over the files that may hold rows of the stretch: two equal fingerprints mean the same
+files. Files are never changed, so they mean the same rows.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.freshness.stretch import Stretch
+
+if TYPE_CHECKING:
+    import numpy
+    from pyiceberg.manifest import DataFile, ManifestEntry
+    from pyiceberg.schema import Schema
+
+Span = tuple[int, int, bool]
+"""The least and the greatest value of a column in a file, in microseconds since 1970, and whether some rows have none.
+The least is above the greatest where no row has a value."""
+_NO_VALUE = (1, 0)
+_DAY = 86_400_000_000
+_MODULUS = 1 << 64
+
+
+@dataclass(frozen=True)
+class IndexedFile:
+    """One file: the span of each column of time whose bounds are known.
+
+    Attributes:
+        rows: how many it has.
+        is_delete: it deletes rows of other files: every stretch may be affected.
+    """
+
+    rows: int
+    spans: Mapping[str, Span]
+    is_delete: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one snapshot did: the files that it added and those that it removed, each by its number."""
+
+    snapshot: int
+    run: str
+    added: Mapping[int, IndexedFile]
+    removed: Mapping[int, IndexedFile]
+
+
+class FileIndex:
+    """The live files of a table at one snapshot.
+
+    Args:
+        files: by their numbers.
+    """
+
+    def __init__(self, files: Mapping[int, IndexedFile]) -> None:
+        self.files = files
+
+    @classmethod
+    def of(cls, state: TableState) -> "FileIndex":
+        """Read the current snapshot's manifests.
+
+        Raises:
+            ServiceError: they can't be read.
+        """
+        schema = state.table.schema()
+        return cls({_number(each.data_file): _indexed(each.data_file, schema) for each in state.live_entries()})
+
+    def changed(self, changes: Iterable[Change]) -> "FileIndex":
+        """The index after some snapshots, oldest first."""
+        files = dict(self.files)
+        for change in changes:
+            for number in change.removed:
+                files.pop(number, None)
+            files |= change.added
+        return FileIndex(files)
+
+    def fingerprint(self, stretch: Stretch) -> int:
+        """The fingerprint of a stretch."""
+        if not stretch.is_bounded:
+            return self._all
+        return self._column(stretch.column).sum(stretch)
+
+    def may_hold(self, stretch: Stretch) -> Iterator[int]:
+        """The files that may hold rows of a stretch."""
+        return (number for number, file in self.files.items() if touches(file, stretch))
+
+    @cached_property
+    def _all(self) -> int:
+        return sum(self.files) % _MODULUS
+
+    def _column(self, column: str) -> "_ColumnSums":
+        if column not in self._sums:
+            self._sums[column] = _ColumnSums(self.files, column)
+        return self._sums[column]
+
+    @cached_property
+    def _sums(self) -> "dict[str, _ColumnSums]":
+        return {}
+
+
+def touches(file: IndexedFile, stretch: Stretch) -> bool:
+    """Whether a file may hold rows of a stretch, or delete some."""
+    if not stretch.is_bounded or file.is_delete or stretch.column not in file.spans:
+        return True
+    low, high, nulls = file.spans[stretch.column]
+    if nulls and stretch.nulls:
+        return True
+    if stretch.is_empty:
+        return False
+    return (
+        (stretch.end is None or low < stretch.end) and (stretch.start is None or high >= stretch.start) and low <= high
+    )
+
+
+class _ColumnSums:
+    """Sums over the files of one index, ordered by the bounds of one column: each fingerprint is two lookups."""
+
+    def __init__(self, files: Mapping[int, IndexedFile], column: str) -> None:
+        plain = [(number, file.spans[column]) for number, file in files.items() if _has(file, column)]
+        self._always = sum(number for number, file in files.items() if not _has(file, column)) % _MODULUS
+        self._without = _Sorted([(number, span) for number, span in plain if not span[2]])
+        self._with_nulls = _Sorted([(number, span) for number, span in plain if span[2]])
+
+    def sum(self, stretch: Stretch) -> int:
+        nulls = self._with_nulls.total if stretch.nulls else self._with_nulls.within(stretch)
+        return (self._always + self._without.within(stretch) + nulls) % _MODULUS
+
+
+def _has(file: IndexedFile, column: str) -> bool:
+    return not file.is_delete and column in file.spans
+
+
+class _Sorted:
+    """Files with both bounds: a stretch's are all, less those that begin after it and those that end before it."""
+
+    def __init__(self, files: list[tuple[int, Span]]) -> None:
+        self.total = sum(number for number, _ in files) % _MODULUS
+        filled = [(number, span) for number, span in files if span[0] <= span[1]]
+        self._filled = sum(number for number, _ in filled) % _MODULUS
+        self._lows, self._from_low = self._prefix([(span[0], number) for number, span in filled])
+        self._highs, self._from_high = self._prefix([(span[1], number) for number, span in filled])
+
+    @staticmethod
+    def _prefix(pairs: list[tuple[int, int]]) -> "tuple[numpy.ndarray[Any, Any], numpy.ndarray[Any, Any]]":
+        import numpy
+
+        pairs.sort()
+        bounds = numpy.array([bound for bound, _ in pairs], dtype=numpy.int64)
+        numbers = numpy.array([number for _, number in pairs], dtype=numpy.uint64)
+        return bounds, numpy.concatenate([numpy.zeros(1, numpy.uint64), numpy.cumsum(numbers, dtype=numpy.uint64)])
+
+    def within(self, stretch: Stretch) -> int:
+        if stretch.is_empty:
+            return 0
+        late = early = 0
+        if stretch.end is not None:
+            first = int(self._lows.searchsorted(stretch.end, side="left"))
+            late = int(self._from_low[-1]) - int(self._from_low[first])
+        if stretch.start is not None:
+            early = int(self._from_high[int(self._highs.searchsorted(stretch.start, side="left"))])
+        return (self._filled - late - early) % _MODULUS
+
+
+def changes_since(state: TableState, known: int | None) -> list[Change] | None:
+    """What each snapshot after a known one did, oldest first; None if the current one did not grow from the known one.
+
+    Raises:
+        ServiceError: the manifests can't be read.
+    """
+    current = state.snapshot_id
+    chain = state.ancestors(current) if current is not None else []
+    if known is not None and known not in chain:
+        return None
+    return [changes_of(state, each) for each in chain[chain.index(known) + 1 if known is not None else 0 :]]
+
+
+def changes_of(state: TableState, snapshot: int) -> Change:
+    """What one snapshot did.
+
+    Raises:
+        ServiceError: its manifests can't be read.
+    """
+    schema = state.table.schema()
+    added: dict[int, IndexedFile] = {}
+    removed: dict[int, IndexedFile] = {}
+    for entry in state.entries_of(snapshot):
+        target = removed if _is_removed(entry) else added
+        target[_number(entry.data_file)] = _indexed(entry.data_file, schema)
+    return Change(snapshot, state.summaries.get(snapshot, {}).get("asgard.run-id", ""), added, removed)
+
+
+def _is_removed(entry: "ManifestEntry") -> bool:
+    from pyiceberg.manifest import ManifestEntryStatus
+
+    return entry.status is ManifestEntryStatus.DELETED
+
+
+def _number(file: "DataFile") -> int:
+    return int.from_bytes(hashlib.sha256(file.file_path.encode()).digest()[:8], "big")
+
+
+def _indexed(file: "DataFile", schema: "Schema") -> IndexedFile:
+    from pyiceberg.manifest import DataFileContent
+    from pyiceberg.types import DateType, TimestampType, TimestamptzType
+
+    if file.content is not DataFileContent.DATA:
+        return IndexedFile(file.record_count, {}, is_delete=True)
+    spans: dict[str, Span] = {}
+    nulls, lower, upper = file.null_value_counts or {}, file.lower_bounds or {}, file.upper_bounds or {}
+    for column in schema.fields:
+        if not isinstance(column.field_type, DateType | TimestampType | TimestamptzType):
+            continue
+        number = column.field_id
+        missing = nulls.get(number)
+        if missing is None:
+            continue
+        if missing == file.record_count:
+            spans[column.name] = (*_NO_VALUE, True)
+        elif number in lower and number in upper:
+            unit = _DAY if isinstance(column.field_type, DateType) else 1
+            low, high = (int.from_bytes(each[number], "little", signed=True) for each in (lower, upper))
+            spans[column.name] = (low * unit, (high + 1) * unit - 1, missing > 0)
+    return IndexedFile(file.record_count, spans)

@@ -1,0 +1,38 @@
+"""What is missing, stale or in doubt, in words: one line for each table and condition."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+from asgard.lakehouse.declaring.intervals import RangeSet
+from asgard.lakehouse.freshness.staleness import STALE_BY_CODE, STALE_BY_DATA, Condition, Finding
+
+_SHOWN = 3
+
+
+def left_lines(findings: Iterable[Finding]) -> Iterator[str]:
+    """One line for each table and condition: which intervals, because of which inputs, and the option that helps."""
+    for (table, condition), group in groupby(findings, key=lambda each: (each.table, each.condition)):
+        found = list(group)
+        because = sorted({str(name) for each in found for name in each.inputs})
+        cause = f" ({', '.join(because)})" if because else ""
+        option = option_of(condition)
+        yield f"{table}: {stretches(found)} {condition}{cause}{f'; {option} computes it again' if option else ''}"
+
+
+def option_of(condition: Condition) -> str:
+    """The option of `asgard backfill` that computes intervals in a condition; "" for none is needed, or helps."""
+    if condition in STALE_BY_DATA and condition is not Condition.PARTIAL:
+        return "--stale"
+    return "--changed" if condition in STALE_BY_CODE else ""
+
+
+def stretches(findings: Sequence[Finding]) -> str:
+    """The intervals of some findings of one table, as few stretches of time; "" for a table without intervals."""
+    merged = RangeSet(each.interval for each in findings if each.interval is not None)
+    shown = [f"{part.start:%Y-%m-%d} to {part.end:%Y-%m-%d}" if _whole_days(part) else str(part) for part in merged]
+    more = f" and {len(shown) - _SHOWN} more stretches" if len(shown) > _SHOWN else ""
+    return ", ".join(shown[:_SHOWN]) + more
+
+
+def _whole_days(part: object) -> bool:
+    return "T" not in str(part)

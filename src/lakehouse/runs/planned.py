@@ -1,0 +1,59 @@
+"""Plan a backfill from what is published: read what is known of the tables, and decide what to compute."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.declaration import Table
+from asgard.lakehouse.declaring.intervals import RangeSet
+from asgard.lakehouse.declaring.pipeline import Pipeline
+from asgard.lakehouse.freshness.code_digest import code_digests
+from asgard.lakehouse.freshness.facts import read_facts
+from asgard.lakehouse.freshness.planning import Plan, PlannedRun, Step, Wanted, plan_runs
+from asgard.lakehouse.freshness.staleness import examine
+from asgard.lakehouse.runs.takeover import foreign_owner
+
+
+def plan_backfill(lake: Lakehouse, pipeline: Pipeline, selected: Sequence[Table], ref: str, wanted: Wanted) -> Plan:
+    """What a backfill of some tables would do from a ref (`name` or `name@hash`).
+
+    Args:
+        lake: to read from.
+        pipeline: that declares the tables.
+        selected: its tables to compute, each after its inputs.
+        ref: to start from.
+        wanted: what is asked for.
+
+    Raises:
+        UsageError: the range touches no complete interval, or a table with intervals has no start.
+        ServiceError: metadata can't be read.
+    """
+    names = {table.name for table in selected}
+    upstream = {name for table in selected for name in pipeline.upstream(table.name)}
+    examined = [table for table in pipeline.in_order() if table.name in names | upstream]
+    facts = read_facts(lake, examined, ref)
+    digests = {table.name: code_digests(table) for table in examined if table.function is not None}
+    findings = examine(examined, facts, digests, wanted.now)
+    owners = {table.name: foreign_owner(table, facts[table.name].properties) for table in selected}
+    return plan_runs(selected, facts, findings, wanted, owners)
+
+
+def still_wanted(steps: PlannedRun, plan: Plan) -> PlannedRun:
+    """What is left of a planned run, after others have published.
+
+    Args:
+        steps: as planned.
+        plan: of the same tables, now.
+    """
+    now = {step.table.name: step for run in plan.runs for step in run}
+    left = (_still(step, now[step.table.name]) for step in steps if step.table.name in now)
+    return tuple(step for step in left if step is not None)
+
+
+def _still(step: Step, now: Step) -> Step | None:
+    if step.table.interval is None:
+        return replace(step, reason=now.reason, only_if_moved=now.only_if_moved)
+    planned = RangeSet((*step.ranges, *step.follows))
+    ranges = planned & RangeSet(now.ranges)
+    follows = (planned & RangeSet(now.follows)) - ranges
+    return replace(step, ranges=ranges.ranges, follows=follows.ranges) if ranges or follows else None

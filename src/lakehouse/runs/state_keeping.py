@@ -1,0 +1,155 @@
+"""The states of the tables that an attempt writes: noted while it computes, stored when it is sealed."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from asgard.common.names import RunId, TableName
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.declaration import Table
+from asgard.lakehouse.declaring.intervals import TimeRange
+from asgard.lakehouse.freshness.code_digest import code_digests
+from asgard.lakehouse.freshness.facts import facts_of
+from asgard.lakehouse.freshness.file_index import Change, FileIndex, IndexedFile, changes_since, touches
+from asgard.lakehouse.freshness.interval_state import (
+    STATE_PROPERTY,
+    IntervalRecord,
+    Read,
+    Segment,
+    StateName,
+    StateStore,
+)
+from asgard.lakehouse.freshness.staleness import TableFacts, cut_at, own_stretch
+from asgard.lakehouse.freshness.stretch import EVERYTHING, Stretch, micros
+
+
+@dataclass
+class StateKeeper:
+    """What one attempt notes of the tables that it writes.
+
+    Attributes:
+        at_base: the reference at which the attempt began.
+        seen: the state of a table on the attempt's branch now; None for one that it did not write.
+    """
+
+    lake: Lakehouse
+    run_id: RunId
+    at_base: str
+    seen: Callable[[TableName], TableState | None]
+    _facts: dict[TableName, TableFacts] = field(default_factory=dict)
+    _computed: dict[TableName, dict[TimeRange | None, Mapping[TableName, Stretch]]] = field(default_factory=dict)
+    _indexes: dict[tuple[TableName, int | None], FileIndex] = field(default_factory=dict)
+
+    def facts(self, name: TableName) -> TableFacts:
+        """What is known of a table at the attempt's base."""
+        if name not in self._facts:
+            self._facts |= facts_of(self.lake, [name], self.at_base)
+        return self._facts[name]
+
+    def note(self, table: TableName, interval: TimeRange | None, stretches: Mapping[TableName, Stretch]) -> None:
+        """Note what an interval that was just written has read of each input; None for a table without intervals."""
+        self._computed.setdefault(table, {})[interval] = stretches
+
+    def index(self, name: TableName) -> FileIndex | None:
+        """The files of a table as the attempt sees it now; None if it is not there."""
+        state = self.seen(name)
+        base = self.facts(name)
+        if state is None:
+            return base.files
+        key = (name, state.snapshot_id)
+        if key not in self._indexes:
+            changes = _own_changes(state, base)
+            known = base.files or FileIndex({})
+            self._indexes[key] = FileIndex.of(state) if changes is None else known.changed(changes)
+        return self._indexes[key]
+
+    def has_moved(self, table: Table, interval: TimeRange | None) -> bool:
+        """Whether rows that an interval read when it was computed have changed since, also by this attempt."""
+        state = self.facts(table.name).state
+        record = state.records.get(micros(interval.start) if interval else 0) if state else None
+        return record is None or any(
+            self._fingerprint(each.table, each.stretch) != each.fingerprint for each in record.reads
+        )
+
+    def property_of(self, table: Table, after: TableState) -> str:
+        """Store the state of a written table, and return the text of the property that names it.
+
+        Raises:
+            ServiceError: it can't be stored.
+        """
+        base = self.facts(table.name)
+        before = StateName.parse(base.properties.get(STATE_PROPERTY, ""))
+        computed = self._computed.get(table.name, {})
+        changes = _own_changes(after, base)
+        if base.state is None or changes is None:
+            added: Mapping[int, IndexedFile] = FileIndex.of(after).files
+            known = base.state.files.files if base.state else {}
+            removed = frozenset(known.keys() - added.keys())
+        else:
+            added, removed = _net([*base.foreign, *changes])
+        records = (*self._records(table, computed), *_doubts(table, base, computed))
+        cleared = tuple((each.start, each.end) for each in records)
+        snapshot = after.snapshot_id or 0
+        segment = Segment(cleared, records, added, removed)
+        if not segment.size and before is not None and before.snapshot == snapshot:
+            return str(before)
+        return str(StateStore(self.lake.storage).append(table.name, before, snapshot, segment))
+
+    def _records(
+        self, table: Table, computed: Mapping[TimeRange | None, Mapping[TableName, Stretch]]
+    ) -> Iterable[IntervalRecord]:
+        if not computed:
+            return
+        code = code_digests(table)
+        for interval, stretches in computed.items():
+            reads = tuple(
+                Read(name, stretch, self._fingerprint(name, stretch) or 0, self._snapshot(name))
+                for name, stretch in stretches.items()
+            )
+            start, end = (micros(interval.start), micros(interval.end)) if interval else (0, 0)
+            until = cut_at(table, interval) if interval else None
+            yield IntervalRecord(start, end, self.run_id, code, reads, until)
+
+    def _fingerprint(self, name: TableName, stretch: Stretch) -> int | None:
+        index = self.index(name)
+        return index.fingerprint(stretch) if index is not None else None
+
+    def _snapshot(self, name: TableName) -> int:
+        state = self.seen(name)
+        if state is not None:
+            return state.snapshot_id or 0
+        return self.facts(name).snapshot
+
+
+def _own_changes(after: TableState, base: TableFacts) -> list[Change] | None:
+    """What an attempt's snapshots did to a table; None where they don't follow from its base."""
+    return changes_since(after, base.snapshot or None)
+
+
+def _net(changes: Sequence[Change]) -> tuple[dict[int, IndexedFile], frozenset[int]]:
+    """What several snapshots added and removed in the end."""
+    added: dict[int, IndexedFile] = {}
+    removed: set[int] = set()
+    for change in changes:
+        removed |= {number for number in change.removed if number not in added}
+        for number in change.removed:
+            added.pop(number, None)
+        removed -= change.added.keys()
+        added |= change.added
+    return added, frozenset(removed)
+
+
+def _doubts(
+    table: Table, base: TableFacts, computed: Mapping[TimeRange | None, Mapping[TableName, Stretch]]
+) -> Iterable[IntervalRecord]:
+    """The records of intervals that somebody else changed, and that the attempt did not compute again."""
+    again = {micros(each.start) if each else 0 for each in computed}
+    for record in base.state.records.values() if base.state and base.foreign else ():
+        stretch = own_stretch(table, record.start, record.end) if table.interval else EVERYTHING
+        foreign = next((each.snapshot for each in base.foreign if _touches(each, stretch)), 0)
+        if foreign and not record.doubt and record.start not in again:
+            yield replace(record, doubt=foreign)
+
+
+def _touches(change: Change, stretch: Stretch) -> bool:
+    return any(touches(file, stretch) for file in (*change.added.values(), *change.removed.values()))
