@@ -33,7 +33,11 @@ class Shop:
         self.names = {
             name: TableName(layer, f"{name}_{suffix}")
             for layer, name in (
-                ("bronze", "raw"), ("silver", "clean"), ("gold", "week"), ("gold", "month"), ("gold", "total")
+                ("bronze", "raw"),
+                ("silver", "clean"),
+                ("gold", "week"),
+                ("gold", "month"),
+                ("gold", "total"),
             )
         }
         self.pipeline = self.declare()
@@ -122,4 +126,3 @@ def test_a_late_row_makes_stale_exactly_what_read_its_day(shop: Shop) -> None:
     assert shop.plan() == Plan(())
     assert shop.rows("total") == [(65,)]
     assert sorted(shop.rows("month"))[0][1] == 35
-
