@@ -35,7 +35,7 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.intervals import TimeRange
 from asgard.lakehouse.declaring.loading import load_pipeline
 from asgard.lakehouse.declaring.pipeline import Pipeline
-from asgard.lakehouse.freshness.planning import Plan, PlannedRun, Wanted
+from asgard.lakehouse.freshness.planning import Plan, PlannedRun, PlanRequest
 from asgard.lakehouse.freshness.words import left_lines
 from asgard.lakehouse.runs.attempt import Attempt, Isolation
 from asgard.lakehouse.runs.planned import plan_backfill, still_wanted
@@ -75,9 +75,9 @@ class Params:
     full_refresh: bool = False
 
     @property
-    def wanted(self) -> Wanted:
+    def wanted(self) -> PlanRequest:
         """What is asked for, in the terms of planning."""
-        return Wanted(self.now, self.window, self.stale, self.changed, self.full_refresh, self.intervals_per_run)
+        return PlanRequest(self.now, self.window, self.stale, self.changed, self.full_refresh, self.intervals_per_run)
 
 
 def plan(lake: Lakehouse, pipeline: Pipeline, params: Params, base: CommitHash | None = None) -> Plan:

@@ -17,7 +17,7 @@ from asgard.lakehouse.catalog.nessie import Content, LogEntry
 from asgard.lakehouse.catalog.snapshots import At, resolve
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.pipeline import Pipeline
-from asgard.lakehouse.freshness.planning import Wanted
+from asgard.lakehouse.freshness.planning import PlanRequest
 from asgard.lakehouse.runs.history import RunSummary, describe, list_runs
 from asgard.lakehouse.runs.planned import plan_backfill
 from asgard.lakehouse.runs.run import Status
@@ -299,7 +299,7 @@ def _maker(lake: Lakehouse, runs: Sequence[RunSummary], table: str, described: M
 def _waiting(lake: Lakehouse, pipeline: Pipeline, table: Table, at: At, now: datetime) -> str:
     """What a backfill would compute in a table now, and why; "" for nothing."""
     try:
-        plan = plan_backfill(lake, pipeline, [table], str(at), Wanted(now, stale=True, changed=True))
+        plan = plan_backfill(lake, pipeline, [table], str(at), PlanRequest(now, stale=True, changed=True))
     except AsgardError as error:
         return error.message
     steps = [step for run in plan.runs for step in run]

@@ -143,8 +143,11 @@ class _Walk:
             target = value.func if isinstance(value, functools.partial) else inspect.unwrap(value)
             if isinstance(value, functools.partial) or _is_own(inspect.getmodule(target)):
                 self._function(value, name)
-        elif isinstance(value, (*_PLAIN, tuple, list, dict, set, frozenset, enum.Enum)) or is_dataclass(value):
+        elif isinstance(value, (*_PLAIN, tuple, list, dict, set, frozenset, enum.Enum)):
             self._pieces[name] = repr(_value(value))
+        elif _is_own(sys.modules.get(type(value).__module__)):
+            self._class(type(value))
+            self._pieces[name] = repr(_value(value if is_dataclass(value) else getattr(value, "__dict__", ())))
 
     def _class(self, kind: type) -> None:
         place = f"{kind.__module__}.{kind.__qualname__}"
@@ -162,15 +165,14 @@ class _Walk:
 
 
 def _source(function: FunctionType) -> str:
-    """A function as its syntax tree, without docstrings and without the decorator that declares it as a table."""
+    """A function as text of one layout, without docstrings and without the decorator that declares it as a table.
+
+    Not the syntax tree itself: that differs between versions of Python.
+    """
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):
         return _instructions(function.__code__)
-    outer = tree.body[0] if tree.body else None
-    if not isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef):
-        return _instructions(function.__code__)  # a lambda: its line may hold other code too
-    outer.decorator_list = [each for each in outer.decorator_list if not _declares_table(each)]
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             first = node.body[0]
@@ -180,7 +182,12 @@ def _source(function: FunctionType) -> str:
                 and isinstance(first.value.value, str)
             ):
                 node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(outer)
+    outer = tree.body[0]
+    if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef):
+        outer.decorator_list = [each for each in outer.decorator_list if not _declares_table(each)]
+        return ast.unparse(outer)
+    lambdas = [node for node in ast.walk(tree) if isinstance(node, ast.Lambda)]
+    return ast.unparse(lambdas[0] if len(lambdas) == 1 else tree)
 
 
 def _declares_table(decorator: ast.expr) -> bool:

@@ -10,7 +10,7 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.nessie import Content
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.intervals import RangeSet
-from asgard.lakehouse.freshness.file_index import Change, FileIndex, changes_since
+from asgard.lakehouse.freshness.file_index import FileIndex, SnapshotChange, changes_since
 from asgard.lakehouse.freshness.interval_state import STATE_PROPERTY, StateName, StateStore
 from asgard.lakehouse.freshness.staleness import TableFacts
 
@@ -54,7 +54,7 @@ def _facts(lake: Lakehouse, name: TableName, content: Content | None) -> TableFa
     return known if state is None else replace(known, foreign=_foreign(whole, state.snapshot, state.files))
 
 
-def _foreign(table: TableState, known: int, files: FileIndex) -> tuple[Change, ...]:
+def _foreign(table: TableState, known: int, files: FileIndex) -> tuple[SnapshotChange, ...]:
     """What was done to a table since its state was written, by snapshots that have none."""
     changes = changes_since(table, known or None)
     if changes is not None:
@@ -62,4 +62,4 @@ def _foreign(table: TableState, known: int, files: FileIndex) -> tuple[Change, .
     now = FileIndex.of(table)  # the table was replaced, or moved back: only the difference is known
     added = {number: file for number, file in now.files.items() if number not in files.files}
     removed = {number: file for number, file in files.files.items() if number not in now.files}
-    return (Change(table.snapshot_id or 0, "", added, removed),)
+    return (SnapshotChange(table.snapshot_id or 0, "", added, removed),)

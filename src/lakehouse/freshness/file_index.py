@@ -42,7 +42,7 @@ class IndexedFile:
 
 
 @dataclass(frozen=True)
-class Change:
+class SnapshotChange:
     """What one snapshot did: the files that it added and those that it removed, each by its number."""
 
     snapshot: int
@@ -71,7 +71,7 @@ class FileIndex:
         schema = state.table.schema()
         return cls({_number(each.data_file): _indexed(each.data_file, schema) for each in state.live_entries()})
 
-    def changed(self, changes: Iterable[Change]) -> "FileIndex":
+    def changed(self, changes: Iterable[SnapshotChange]) -> "FileIndex":
         """The index after some snapshots, oldest first."""
         files = dict(self.files)
         for change in changes:
@@ -167,7 +167,7 @@ class _Sorted:
         return (self._filled - late - early) % _MODULUS
 
 
-def changes_since(state: TableState, known: int | None) -> list[Change] | None:
+def changes_since(state: TableState, known: int | None) -> list[SnapshotChange] | None:
     """What each snapshot after a known one did, oldest first; None if the current one did not grow from the known one.
 
     Raises:
@@ -180,7 +180,7 @@ def changes_since(state: TableState, known: int | None) -> list[Change] | None:
     return [changes_of(state, each) for each in chain[chain.index(known) + 1 if known is not None else 0 :]]
 
 
-def changes_of(state: TableState, snapshot: int) -> Change:
+def changes_of(state: TableState, snapshot: int) -> SnapshotChange:
     """What one snapshot did.
 
     Raises:
@@ -192,7 +192,7 @@ def changes_of(state: TableState, snapshot: int) -> Change:
     for entry in state.entries_of(snapshot):
         target = removed if _is_removed(entry) else added
         target[_number(entry.data_file)] = _indexed(entry.data_file, schema)
-    return Change(snapshot, state.summaries.get(snapshot, {}).get("asgard.run-id", ""), added, removed)
+    return SnapshotChange(snapshot, state.summaries.get(snapshot, {}).get("asgard.run-id", ""), added, removed)
 
 
 def _is_removed(entry: "ManifestEntry") -> bool:

@@ -25,7 +25,7 @@ _BY_ITSELF = frozenset({Condition.MISSING, Condition.PARTIAL})
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PlanRequest:
     """What a backfill is asked for.
 
     Attributes:
@@ -137,7 +137,7 @@ def plan_runs(
     tables: Sequence[Table],
     facts: Mapping[TableName, TableFacts],
     findings: Mapping[TableName, Sequence[Finding]],
-    wanted: Wanted,
+    request: PlanRequest,
     owners: Mapping[TableName, str],
 ) -> Plan:
     """Decide what to compute.
@@ -146,7 +146,7 @@ def plan_runs(
         tables: selected, each after its inputs; sources are passed over.
         facts: of them and of their inputs.
         findings: of them, from `examine`.
-        wanted: what is asked for.
+        request: what is asked for.
         owners: other pipelines that tables belong to.
 
     Raises:
@@ -156,15 +156,15 @@ def plan_runs(
     todo: dict[TableName, _Todo] = {}
     notes: list[str] = []
     for table in computed:
-        todo[table.name] = _todo(table, facts, findings.get(table.name, ()), wanted, todo, computed, notes)
+        todo[table.name] = _todo(table, facts, findings.get(table.name, ()), request, todo, computed, notes)
     with_intervals = [table for table in computed if table.interval]
-    if wanted.window is not None and with_intervals and not any(todo[table.name].direct for table in with_intervals):
+    if request.window is not None and with_intervals and not any(todo[table.name].direct for table in with_intervals):
         raise UsageError(
-            f"The range {wanted.window} touches no complete interval of "
+            f"The range {request.window} touches no complete interval of "
             f"{', '.join(str(table.name) for table in with_intervals)}.",
             hint="An interval is computed once it is over, and from the declared start on.",
         )
-    runs = _runs(computed, todo, wanted.intervals_per_run, owners)
+    runs = _runs(computed, todo, request.intervals_per_run, owners)
     everything = [each for table in computed for each in findings.get(table.name, ())]
     left = [each for each in everything if each.condition not in _HARMLESS and not todo[each.table].covers(each)]
     return Plan(runs, tuple(everything), tuple(left), tuple(notes))
@@ -174,7 +174,7 @@ def _todo(
     table: Table,
     facts: Mapping[TableName, TableFacts],
     findings: Sequence[Finding],
-    wanted: Wanted,
+    request: PlanRequest,
     upstream: Mapping[TableName, _Todo],
     tables: Sequence[Table],
     notes: list[str],
@@ -184,10 +184,10 @@ def _todo(
     moving = {each.name: _unsettled(each, upstream[each.name]) for each in tables if each.name in upstream}
     inputs = [name for name in dict.fromkeys(table.inputs.values()) if moving.get(name)]
     followers = _followers(table, facts[table.name], inputs, moving)
-    if wanted.window is not None and cadence is not None:
-        found.direct = _asked(table, cadence, wanted.window, wanted.now, notes)
+    if request.window is not None and cadence is not None:
+        found.direct = _asked(table, cadence, request.window, request.now, notes)
         found.reasons.append("asked for")
-        outside = (followers & is_over(table, cadence, wanted.now)) - found.direct
+        outside = (followers & is_over(table, cadence, request.now)) - found.direct
         notes += (f"{table.name} may become stale for {part}: it reads what this range computes" for part in outside)
         return found
     if cadence is not None and table.start is None:
@@ -195,9 +195,9 @@ def _todo(
             f"{table.name} has intervals but no start, so its missing intervals are unknown.",
             hint="Declare start='2024-01-01' (for the table, or the whole pipeline), or give --start and --end.",
         )
-    taken = [each for each in findings if wanted.takes(table, each.condition)]
+    taken = [each for each in findings if request.takes(table, each.condition)]
     if cadence is None:
-        found.whole = bool(taken) or wanted.full_refresh or wanted.window is not None
+        found.whole = bool(taken) or request.full_refresh or request.window is not None
         found.reasons.extend(dict.fromkeys(_reason(each) for each in taken))
         if not taken and found.whole:
             found.reasons.append("asked for")
@@ -205,7 +205,7 @@ def _todo(
             found.whole = found.only_if_moved = True
             found.reasons.append(f"its inputs will change: {', '.join(map(str, inputs))}")
         return found
-    span = expected(table, cadence, wanted.now)
+    span = expected(table, cadence, request.now)
     direct = RangeSet(each.interval for each in taken if each.interval is not None)
     new = RangeSet(each.interval for each in taken if each.interval is not None and each.condition is Condition.MISSING)
     back = RangeSet(TimeRange(cadence.unit.shift(part.start, -cadence.lookback), part.end) for part in new)

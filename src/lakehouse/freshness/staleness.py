@@ -10,7 +10,7 @@ from asgard.common.names import TableName
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.intervals import Cadence, RangeSet, TimeRange
 from asgard.lakehouse.freshness.code_digest import CodeDigests
-from asgard.lakehouse.freshness.file_index import Change, FileIndex, touches
+from asgard.lakehouse.freshness.file_index import FileIndex, SnapshotChange, touches
 from asgard.lakehouse.freshness.interval_state import IntervalRecord, IntervalState, Read
 from asgard.lakehouse.freshness.stretch import EVERYTHING, Stretch, micros
 
@@ -91,7 +91,7 @@ class TableFacts:
     files: FileIndex | None = None
     done: RangeSet = field(default_factory=RangeSet)
     properties: Mapping[str, str] = field(default_factory=dict)
-    foreign: tuple[Change, ...] = ()
+    foreign: tuple[SnapshotChange, ...] = ()
 
 
 def is_over(table: Table, cadence: Cadence, now: datetime) -> RangeSet:
@@ -213,8 +213,8 @@ def _finding(
         return Finding(table.name, interval, Condition.DOUBT, record=record)
     if interval is not None and (record.end != micros(interval.end) or record.until != cut_at(table, interval)):
         return Finding(table.name, interval, Condition.PARTIAL, record=record)
-    known = {read.table for read in record.reads}
-    declared_since = (name for name in dict.fromkeys(table.inputs.values()) if name not in known)
+    recorded = {read.table for read in record.reads}
+    declared_since = (name for name in dict.fromkeys(table.inputs.values()) if name not in recorded)
     moved = (*(read.table for read in record.reads if not _is_same(read, facts.get(read.table))), *declared_since)
     if moved:
         return Finding(table.name, interval, Condition.DATA, moved, record)
@@ -238,7 +238,7 @@ def own_stretch(table: Table, start: int, end: int) -> Stretch:
     return Stretch(table.interval.column, start, end, nulls=False) if table.interval else EVERYTHING
 
 
-def _is_touched(table: Table, interval: TimeRange | None, foreign: Sequence[Change]) -> bool:
+def _is_touched(table: Table, interval: TimeRange | None, foreign: Sequence[SnapshotChange]) -> bool:
     bounds = (micros(interval.start), micros(interval.end)) if interval else (0, 0)
     stretch = own_stretch(table, *bounds)
     return any(touches(file, stretch) for each in foreign for file in (*each.added.values(), *each.removed.values()))

@@ -9,12 +9,14 @@ from asgard.lakehouse.declaring.intervals import RangeSet
 from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.freshness.code_digest import code_digests
 from asgard.lakehouse.freshness.facts import read_facts
-from asgard.lakehouse.freshness.planning import Plan, PlannedRun, Step, Wanted, plan_runs
+from asgard.lakehouse.freshness.planning import Plan, PlannedRun, PlanRequest, Step, plan_runs
 from asgard.lakehouse.freshness.staleness import examine
 from asgard.lakehouse.runs.takeover import foreign_owner
 
 
-def plan_backfill(lake: Lakehouse, pipeline: Pipeline, selected: Sequence[Table], ref: str, wanted: Wanted) -> Plan:
+def plan_backfill(
+    lake: Lakehouse, pipeline: Pipeline, selected: Sequence[Table], ref: str, wanted: PlanRequest
+) -> Plan:
     """What a backfill of some tables would do from a ref (`name` or `name@hash`).
 
     Args:

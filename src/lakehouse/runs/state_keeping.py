@@ -10,7 +10,7 @@ from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.intervals import TimeRange
 from asgard.lakehouse.freshness.code_digest import code_digests
 from asgard.lakehouse.freshness.facts import facts_of
-from asgard.lakehouse.freshness.file_index import Change, FileIndex, IndexedFile, changes_since, touches
+from asgard.lakehouse.freshness.file_index import FileIndex, IndexedFile, SnapshotChange, changes_since, touches
 from asgard.lakehouse.freshness.interval_state import (
     STATE_PROPERTY,
     IntervalRecord,
@@ -121,12 +121,12 @@ class StateKeeper:
         return self.facts(name).snapshot
 
 
-def _own_changes(after: TableState, base: TableFacts) -> list[Change] | None:
+def _own_changes(after: TableState, base: TableFacts) -> list[SnapshotChange] | None:
     """What an attempt's snapshots did to a table; None where they don't follow from its base."""
     return changes_since(after, base.snapshot or None)
 
 
-def _net(changes: Sequence[Change]) -> tuple[dict[int, IndexedFile], frozenset[int]]:
+def _net(changes: Sequence[SnapshotChange]) -> tuple[dict[int, IndexedFile], frozenset[int]]:
     """What several snapshots added and removed in the end."""
     added: dict[int, IndexedFile] = {}
     removed: set[int] = set()
@@ -151,5 +151,5 @@ def _doubts(
             yield replace(record, doubt=foreign)
 
 
-def _touches(change: Change, stretch: Stretch) -> bool:
+def _touches(change: SnapshotChange, stretch: Stretch) -> bool:
     return any(touches(file, stretch) for file in (*change.added.values(), *change.removed.values()))

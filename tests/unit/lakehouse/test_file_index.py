@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgard.lakehouse.freshness.file_index import Change, FileIndex, IndexedFile, touches
+from asgard.lakehouse.freshness.file_index import FileIndex, IndexedFile, SnapshotChange, touches
 from asgard.lakehouse.freshness.stretch import EVERYTHING, Stretch
 
 _values = st.integers(-20, 20)
@@ -62,7 +62,9 @@ def _within(stretch: Stretch, value: int) -> bool:
 
 def test_changes_are_applied_in_their_order() -> None:
     one, two = IndexedFile(1, {}), IndexedFile(2, {})
-    index = FileIndex({1: one}).changed([Change(7, "r", {2: two}, {1: one}), Change(8, "r", {1: one}, {2: two})])
+    index = FileIndex({1: one}).changed(
+        [SnapshotChange(7, "r", {2: two}, {1: one}), SnapshotChange(8, "r", {1: one}, {2: two})]
+    )
     assert index.files == {1: one}
 
 

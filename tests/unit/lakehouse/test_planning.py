@@ -15,10 +15,10 @@ from asgard.common.names import TableName
 from asgard.lakehouse.declaring.declaration import Daily, Hourly, Monthly, Restate, Table, Weekly, declare_table
 from asgard.lakehouse.declaring.intervals import Cadence, RangeSet, TimeRange, Unit
 from asgard.lakehouse.freshness.code_digest import code_digests
-from asgard.lakehouse.freshness.file_index import Change, FileIndex, IndexedFile
+from asgard.lakehouse.freshness.file_index import FileIndex, IndexedFile, SnapshotChange
 from asgard.lakehouse.freshness.interval_reads import intervals_of
 from asgard.lakehouse.freshness.interval_state import IntervalRecord, IntervalState, Read
-from asgard.lakehouse.freshness.planning import Plan, PlannedRun, Wanted, plan_runs
+from asgard.lakehouse.freshness.planning import Plan, PlannedRun, PlanRequest, plan_runs
 from asgard.lakehouse.freshness.staleness import TableFacts, cut_at, examine
 from asgard.lakehouse.freshness.stretch import EVERYTHING, Stretch, micros
 
@@ -87,7 +87,7 @@ class Lake:
         self.facts[key] = TableFacts(True, 2, None, FileIndex({**(old.files if old else {}), **new}))
 
     def plan(self, **options: Any) -> Plan:
-        wanted = Wanted(**{"now": NOW, **options})
+        wanted = PlanRequest(**{"now": NOW, **options})
         digests = {each.name: code_digests(each) for each in self.tables}
         findings = examine(self.tables, self.facts, digests, wanted.now)
         return plan_runs(self.tables, self.facts, findings, wanted, {})
@@ -262,7 +262,7 @@ class TestStale:
         days = graph.tables[0]
         facts = graph.facts[days.name]
         touched = {5: file_of(TimeRange.parse("2024-03-07", "2024-03-08"))}
-        graph.facts[days.name] = replace(facts, foreign=(Change(9, "", {}, touched),))
+        graph.facts[days.name] = replace(facts, foreign=(SnapshotChange(9, "", {}, touched),))
         found = graph.plan()
         assert [each for each in conditions(found) if each.startswith("silver.a")] == [
             "silver.a in doubt 2024-03-07/2024-03-08"
