@@ -7,12 +7,13 @@ files. Files are never changed, so they mean the same rows.
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from asgard.lakehouse.catalog.files import TableState
-from asgard.lakehouse.freshness.stretch import Stretch
+from asgard.lakehouse.declaring.intervals import Unit
+from asgard.lakehouse.freshness.stretch import Stretch, micros, moment_of
 
 if TYPE_CHECKING:
     import numpy
@@ -193,6 +194,44 @@ def changes_of(state: TableState, snapshot: int) -> SnapshotChange:
         target = removed if _is_removed(entry) else added
         target[_number(entry.data_file)] = _indexed(entry.data_file, schema)
     return SnapshotChange(snapshot, state.summaries.get(snapshot, {}).get("asgard.run-id", ""), added, removed)
+
+
+@dataclass
+class Paths:
+    """The paths of files that a snapshot added and removed."""
+
+    added: set[str] = field(default_factory=set)
+    removed: set[str] = field(default_factory=set)
+
+
+def paths_by_interval(state: TableState, snapshot: int, column: str, unit: Unit | None) -> dict[int, Paths] | None:
+    """The files that a snapshot added and removed, by the interval that they lie in.
+
+    Args:
+        state: of the table.
+        snapshot: one of its snapshots.
+        column: that the intervals go by.
+        unit: their length; None: one interval holds all files.
+
+    Returns:
+        Paths by the start of their interval, in microseconds since 1970 in UTC; 0 without a unit. None if a file lies
+        in several intervals, or its bounds are not known.
+
+    Raises:
+        ServiceError: the manifests can't be read.
+    """
+    schema = state.table.schema()
+    found: dict[int, Paths] = {}
+    for entry in state.entries_of(snapshot):
+        start = 0
+        if unit is not None:
+            low, high, nulls = _indexed(entry.data_file, schema).spans.get(column, (*_NO_VALUE, True))
+            start = micros(unit.floor(moment_of(low)))
+            if nulls or unit.floor(moment_of(high)) != unit.floor(moment_of(low)):
+                return None
+        paths = found.setdefault(start, Paths())
+        (paths.removed if _is_removed(entry) else paths.added).add(entry.data_file.file_path)
+    return found
 
 
 def _is_removed(entry: "ManifestEntry") -> bool:

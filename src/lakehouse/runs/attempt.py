@@ -20,8 +20,9 @@ from asgard.lakehouse.catalog.nessie import Content
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
 from asgard.lakehouse.freshness.interval_state import STATE_PROPERTY
+from asgard.lakehouse.runs.equal_rows import Overwrite
 from asgard.lakehouse.runs.own_commits import OwnCommits, Sealed, foreign_commits
-from asgard.lakehouse.runs.state_keeping import StateKeeper
+from asgard.lakehouse.runs.state_keeping import Difference, StateKeeper
 from asgard.lakehouse.runs.tables import INTERVALS_PROPERTY, BranchTable
 from asgard.lakehouse.runs.takeover import foreign_owners, require_own
 from asgard.lakehouse.runs.unfit_rows import require_rows_fit
@@ -50,6 +51,7 @@ class Write:
     Attributes:
         base: the table's state at the branch's base, or None for a new table.
         after: its state on the sealed branch.
+        difference: the files that it lost and gained, at the seal.
         changed_ms: time of the table's last change, by the clock of the machine that made it.
     """
 
@@ -58,6 +60,7 @@ class Write:
     intervals: RangeSet = field(default_factory=RangeSet)
     after: TableState | None = None
     changed_ms: int = 0
+    difference: Difference = field(default_factory=Difference)
 
     def __post_init__(self) -> None:
         if self.base is not None:
@@ -76,16 +79,15 @@ class Write:
         return before | self.intervals
 
     def to_json(self) -> dict[str, Any]:
-        """The record of this write; row counts come from the snapshots' own summaries."""
-        summaries = self.after.summaries_of(self.new_snapshots) if self.after else []
+        """What the record says of it; files that were removed and put back do not count."""
         return {
             "mode": self.table.mode,
             "intervals": str(self.intervals),
             "created": self.base is None,
             "snapshot_id": self.after.snapshot_id if self.after else None,
-            "rows_added": sum(int(s.get("added-records", 0)) for s in summaries),
-            "rows_removed": sum(int(s.get("deleted-records", 0)) for s in summaries),
-            "files_added": sum(int(s.get("added-data-files", 0)) for s in summaries),
+            "rows_added": self.difference.rows_added,
+            "rows_removed": self.difference.rows_removed,
+            "files_added": self.difference.files_added,
             "rows": int((self.after and self.after.summary("total-records")) or 0),
         }
 
@@ -195,11 +197,24 @@ class Attempt:
         failpoint("before-write")
         self.writes[table.name] = write
         wait_until_past(write.changed_ms, str(table.name), self.say)
+        before = self._written(table.name) if write.base is not None else None
         self._on_branch(table).write(frame, interval)
         write.changed_ms = max(write.changed_ms, now_ms())
+        if before is not None and before.snapshot_id is not None:
+            self._keep_equal_rows(write, before, interval)
         if interval is not None:
             write.intervals = write.intervals | RangeSet([interval])
         self.say(f"wrote {table.name}{f' for {interval}' if interval else ''}")
+
+    def _keep_equal_rows(self, write: Write, before: TableState, interval: TimeRange | None) -> None:
+        table = write.table
+        after = self._state(table.name, self.branch)
+        if after is None or after.snapshot_id == before.snapshot_id:
+            return
+        wait_until_past(write.changed_ms, str(table.name), self.say)
+        sql_name = identifier(table.name, self.branch)
+        if Overwrite(self.session, table, sql_name, before, after, interval, self.provenance).keep_equal():
+            write.changed_ms = max(write.changed_ms, now_ms())
 
     def seal(self) -> None:
         """End writing: record the inputs of each table, and fix the branch's head for the audit.
@@ -212,7 +227,9 @@ class Attempt:
         for write in self.writes.values():
             if write.after is not None:
                 described = self._on_branch(write.table).described(write.done, self._input_snapshots(write.table))
-                wanted = {**described, STATE_PROPERTY: self.keeper.property_of(write.table, write.after)}
+                kept = self.keeper.keep(write.table, write.after)
+                write.difference = kept.difference
+                wanted = {**described, STATE_PROPERTY: kept.name}
                 current = write.after.properties
                 missing = {name: text for name, text in wanted.items() if current.get(name, "") != text}
                 wait_until_past(write.changed_ms, str(write.table.name), self.say)

@@ -23,6 +23,37 @@ from asgard.lakehouse.freshness.staleness import TableFacts, cut_at, own_stretch
 from asgard.lakehouse.freshness.stretch import EVERYTHING, Stretch, micros
 
 
+@dataclass(frozen=True)
+class Difference:
+    """The files that a table gained and lost, by number."""
+
+    added: Mapping[int, IndexedFile] = field(default_factory=dict, hash=False)
+    removed: Mapping[int, IndexedFile] = field(default_factory=dict, hash=False)
+
+    @property
+    def rows_added(self) -> int:
+        """Rows of the new data files."""
+        return sum(file.rows for file in self.added.values() if not file.is_delete)
+
+    @property
+    def rows_removed(self) -> int:
+        """Rows of the data files that are gone."""
+        return sum(file.rows for file in self.removed.values() if not file.is_delete)
+
+    @property
+    def files_added(self) -> int:
+        """Number of new data files."""
+        return sum(not file.is_delete for file in self.added.values())
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A stored state: the text of the property that names it, and what the attempt did to the table's files."""
+
+    name: str
+    difference: Difference
+
+
 @dataclass
 class StateKeeper:
     """What one attempt notes of the tables that it writes.
@@ -71,8 +102,8 @@ class StateKeeper:
             self._fingerprint(each.table, each.stretch) != each.fingerprint for each in record.reads
         )
 
-    def property_of(self, table: Table, after: TableState) -> str:
-        """Store the state of a written table, and return the text of the property that names it.
+    def keep(self, table: Table, after: TableState) -> "Kept":
+        """Store the state of a written table.
 
         Raises:
             ServiceError: it can't be stored.
@@ -80,20 +111,28 @@ class StateKeeper:
         base = self.facts(table.name)
         before = StateName.parse(base.properties.get(STATE_PROPERTY, ""))
         computed = self._computed.get(table.name, {})
-        changes = _own_changes(after, base)
-        if base.state is None or changes is None:
-            added: Mapping[int, IndexedFile] = FileIndex.of(after).files
-            known = base.state.files.files if base.state else {}
-            removed = frozenset(known.keys() - added.keys())
-        else:
-            added, removed = _net([*base.foreign, *changes])
+        own = self._own_difference(after, base)
         records = (*self._records(table, computed), *_doubts(table, base, computed))
         cleared = tuple((each.start, each.end) for each in records)
         snapshot = after.snapshot_id or 0
-        segment = Segment(cleared, records, added, removed)
+        if base.state is None:
+            segment = Segment(cleared, records, FileIndex.of(after).files)
+        else:
+            added, removed = _net([*base.foreign, SnapshotChange(snapshot, "", own.added, own.removed)])
+            segment = Segment(cleared, records, added, frozenset(removed))
         if not segment.size and before is not None and before.snapshot == snapshot:
-            return str(before)
-        return str(StateStore(self.lake.storage).append(table.name, before, snapshot, segment))
+            return Kept(str(before), own)
+        return Kept(str(StateStore(self.lake.storage).append(table.name, before, snapshot, segment)), own)
+
+    def _own_difference(self, after: TableState, base: TableFacts) -> "Difference":
+        changes = _own_changes(after, base)
+        if changes is not None:
+            return Difference(*_net(changes))
+        now, then = FileIndex.of(after).files, base.files.files if base.files else {}
+        return Difference(
+            {number: file for number, file in now.items() if number not in then},
+            {number: file for number, file in then.items() if number not in now},
+        )
 
     def _records(
         self, table: Table, computed: Mapping[TimeRange | None, Mapping[TableName, Stretch]]
@@ -126,17 +165,14 @@ def _own_changes(after: TableState, base: TableFacts) -> list[SnapshotChange] | 
     return changes_since(after, base.snapshot or None)
 
 
-def _net(changes: Sequence[SnapshotChange]) -> tuple[dict[int, IndexedFile], frozenset[int]]:
+def _net(changes: Sequence[SnapshotChange]) -> tuple[dict[int, IndexedFile], dict[int, IndexedFile]]:
     """What several snapshots added and removed in the end."""
     added: dict[int, IndexedFile] = {}
-    removed: set[int] = set()
+    removed: dict[int, IndexedFile] = {}
     for change in changes:
-        removed |= {number for number in change.removed if number not in added}
-        for number in change.removed:
-            added.pop(number, None)
-        removed -= change.added.keys()
-        added |= change.added
-    return added, frozenset(removed)
+        removed |= {number: file for number, file in change.removed.items() if added.pop(number, None) is None}
+        added |= {number: file for number, file in change.added.items() if removed.pop(number, None) is None}
+    return added, removed
 
 
 def _doubts(

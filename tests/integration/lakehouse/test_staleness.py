@@ -27,7 +27,7 @@ class Shop:
     """bronze.raw (by day) -> silver.clean (daily) -> gold.week (7 days up to each day), gold.month, gold.total."""
 
     def __init__(self, lake: Lakehouse, spark: SparkSession, fresh: Fresh, **options: Any) -> None:
-        self.lake, self.spark = lake, spark
+        self.lake, self.spark, self.lookback = lake, spark, 0
         suffix = fresh.table().name[2:]
         self.options = {"start": "2024-01-01", "end": "2024-03-01", **options}
         self.names = {
@@ -47,7 +47,7 @@ class Shop:
         shop = Pipeline("shop", **{**self.options, **options})
         shop.source(names["raw"], columns="id bigint, at timestamp, amount bigint", interval=Daily("at"))
 
-        @shop.table(names["clean"], inputs={"raw": names["raw"]}, interval=Daily("at"))
+        @shop.table(names["clean"], inputs={"raw": names["raw"]}, interval=Daily("at", lookback=self.lookback))
         def clean(raw: DataFrame, interval: TimeRange) -> DataFrame:
             return raw.where((F.col("at") >= F.lit(interval.start)) & (F.col("at") < F.lit(interval.end))).selectExpr(
                 "id", "at", f"{price} AS amount"
@@ -83,7 +83,7 @@ class Shop:
         frame = values(self.spark, "id bigint, at timestamp, amount bigint", [list(row) for row in rows])
         write_rows(self.lake, self.pipeline[self.names["raw"]], frame)
 
-    def backfill(self, *said: str, **params: Any) -> list[str]:
+    def backfill(self, **params: Any) -> list[str]:
         lines: list[str] = []
         backfill_job.run(Params(now=NOW, **params), self.lake, self.pipeline, lines.append)
         return lines
@@ -126,3 +126,125 @@ def test_a_late_row_makes_stale_exactly_what_read_its_day(shop: Shop) -> None:
     assert shop.plan() == Plan(())
     assert shop.rows("total") == [(65,)]
     assert sorted(shop.rows("month"))[0][1] == 35
+
+
+def written(shop: Shop, **params: Any) -> dict[str, str]:
+    """The intervals that a backfill wrote of each table; "" of one without intervals."""
+    by_name = {str(name): key for key, name in shop.names.items()}
+    results = backfill_job.run(Params(now=NOW, **params), shop.lake, shop.pipeline, lambda _line: None)
+    return {by_name[name]: write["intervals"] for result in results for name, write in result.tables.items()}
+
+
+def test_a_day_that_comes_out_equal_stops_there(shop: Shop) -> None:
+    before = {name: shop.lake.content(shop.names[name], "main").snapshot_id for name in ("week", "month", "total")}
+    (result,) = backfill_job.run(
+        Params(now=NOW, select=(str(shop.names["clean"]),), window=TimeRange.parse("2024-01-19", "2024-01-22")),
+        shop.lake,
+        shop.pipeline,
+        lambda _line: None,
+    )
+    wrote = result.tables[str(shop.names["clean"])]
+    assert (wrote["intervals"], wrote["rows_added"], wrote["rows_removed"]) == ("2024-01-19/2024-01-22", 0, 0)
+    assert shop.plan() == Plan(())
+    assert shop.backfill(stale=True) == ["nothing is missing"]
+    assert before == {name: shop.lake.content(shop.names[name], "main").snapshot_id for name in before}
+    assert shop.rows("clean") == shop.rows("raw")
+
+
+def test_of_a_stretch_only_the_day_that_changed_is_followed(shop: Shop) -> None:
+    shop.ingest((4, day(1, 20), 5))
+    days = TimeRange.parse("2024-01-01", "2024-02-01")
+    assert written(shop, select=(str(shop.names["clean"]),), window=days) == {"clean": "2024-01-01/2024-02-01"}
+    assert shop.found()["week"] == [f"stale by data 2024-01-{each}/2024-01-{each + 1}" for each in range(20, 27)]
+    assert written(shop, stale=True) == {
+        "week": "2024-01-20/2024-01-27",
+        "month": "2024-01-01/2024-02-01",
+        "total": "",
+    }
+    assert shop.plan() == Plan(())
+
+
+def test_a_month_that_the_end_cut_is_computed_once_the_end_is_later(
+    lake: Lakehouse, spark: SparkSession, fresh: Fresh
+) -> None:
+    shop = Shop(lake, spark, fresh, end="2024-02-15")
+    shop.ingest((1, day(1, 5), 10), (2, day(2, 5), 20), (3, day(2, 20), 30))
+    shop.backfill()
+    assert shop.plan() == Plan(())
+    assert [row[1] for row in shop.rows("month")] == [10, 20]
+    shop.options["end"] = "2024-03-01"
+    shop.pipeline = shop.declare()
+    assert shop.found()["month"] == ["partial 2024-02-01/2024-03-01"]
+    shop.backfill()
+    assert [row[1] for row in shop.rows("month")] == [10, 50]
+    assert shop.plan() == Plan(())
+
+
+def test_a_range_is_widened_to_whole_months_and_names_what_it_leaves(shop: Shop) -> None:
+    shop.ingest((4, day(1, 20), 5))
+    window = TimeRange.parse("2024-01-20", "2024-01-22")
+    lines = shop.backfill(select=(f"{shop.names['clean']}+",), window=window)
+    month, week = shop.names["month"], shop.names["week"]
+    assert f"{month} is computed for 2024-01-01/2024-02-01: whole intervals of one month" in lines
+    assert f"{week} may become stale for 2024-01-22/2024-01-28: it reads what this range computes" in lines
+    assert [row[1] for row in shop.rows("month")] == [35, 30]
+    assert shop.found() == {"week": [f"stale by data 2024-01-{each}/2024-01-{each + 1}" for each in range(22, 27)]}
+
+
+def test_what_a_lookback_restates_reaches_every_table(lake: Lakehouse, spark: SparkSession, fresh: Fresh) -> None:
+    shop = Shop(lake, spark, fresh, end="2024-02-01")
+    shop.lookback = 2
+    shop.pipeline = shop.declare()
+    shop.ingest((1, day(1, 5), 10), (2, day(1, 30), 20))
+    shop.backfill()
+    shop.ingest((3, day(1, 31), 100), (4, day(2, 1), 1000))
+    shop.options["end"] = "2024-02-02"
+    shop.pipeline = shop.declare()
+    assert written(shop)["clean"] == "2024-01-30/2024-02-02"
+    assert [row[1] for row in shop.rows("month")] == [130, 1000]
+    assert shop.rows("total") == [(1130,)]
+    assert shop.plan() == Plan(())
+
+
+def test_changed_code_is_named_and_computed_if_asked(shop: Shop) -> None:
+    shop.pipeline = shop.declare("amount * 2")
+    found = shop.found()
+    assert set(found) == set(shop.names) - {"raw"}
+    assert found["clean"][0] == "stale by code 2024-01-01/2024-01-02"
+    assert found["month"] == ["stale by input 2024-01-01/2024-02-01", "stale by input 2024-02-01/2024-03-01"]
+    lines = shop.backfill()
+    assert "nothing is missing" not in lines
+    assert f"{shop.names['clean']}: 2024-01-01 to 2024-03-01 stale by code; --changed computes it again" in lines
+    assert shop.rows("total") == [(60,)]
+    assert written(shop, changed=True)["month"] == "2024-01-01/2024-03-01"
+    assert shop.rows("total") == [(120,)]
+    assert shop.plan() == Plan(())
+    shop.options["owner"] = "somebody else"
+    shop.pipeline = shop.declare("amount * 2")
+    assert {each.partition(" 2024")[0] for found in shop.found().values() for each in found} == {
+        "documentation changed",
+        "documentation changed None",
+    }
+    assert shop.plan(stale=True).runs == ()
+
+
+def test_a_foreign_delete_puts_its_interval_in_doubt(shop: Shop) -> None:
+    shop.lake.spark.sql(f"DELETE FROM lake.silver.`{shop.names['clean'].name}@main` WHERE id = 2")
+    found = shop.found()
+    assert found["clean"] == ["in doubt 2024-01-20/2024-01-21"]
+    assert found["month"] == ["stale by data 2024-01-01/2024-02-01"]
+    head = shop.lake.nessie.head("main")
+    lines = shop.backfill(select=(str(shop.names["month"]),))
+    assert shop.lake.nessie.head("main") == head
+    assert any(line.startswith(f"{shop.names['month']}: 2024-01-01 to 2024-02-01 stale by data") for line in lines)
+    shop.backfill(stale=True)
+    assert shop.rows("clean") == shop.rows("raw")
+    assert shop.rows("total") == [(60,)]
+    assert shop.plan() == Plan(())
+
+
+def test_a_doubt_stays_until_its_interval_is_computed(shop: Shop) -> None:
+    shop.lake.spark.sql(f"DELETE FROM lake.silver.`{shop.names['clean'].name}@main` WHERE id = 2")
+    window = TimeRange.parse("2024-02-05", "2024-02-06")
+    shop.backfill(select=(str(shop.names["clean"]),), window=window)
+    assert shop.found()["clean"] == ["in doubt 2024-01-20/2024-01-21"]

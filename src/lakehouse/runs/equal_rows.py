@@ -1,0 +1,140 @@
+"""Intervals whose rows come out as they were keep their files: what reads them is not stale then.
+
+An overwrite replaces the files of all of its intervals, also of those whose rows are the same. So right after it, the
+rows that it removed and those that it added are compared by interval, as multisets: by their number and the sums of two
+64-bit hashes. Where they are equal, one further snapshot puts the old files back.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from asgard.common.spark_utils import explained
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.declaring.declaration import Table, WriteMode
+from asgard.lakehouse.declaring.intervals import TimeRange
+from asgard.lakehouse.declaring.schema_changes import quoted
+from asgard.lakehouse.freshness.file_index import paths_by_interval
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql.types import DataType
+
+_WHOLE = 0
+
+
+@dataclass(frozen=True)
+class Overwrite:
+    """One overwrite on a branch.
+
+    Attributes:
+        sql_name: of the table on the branch.
+        before, after: the table's state around it.
+        interval: that it wrote; None for a table without intervals.
+        provenance: what each snapshot says of its origin.
+    """
+
+    session: "SparkSession"
+    table: Table
+    sql_name: str
+    before: TableState
+    after: TableState
+    interval: TimeRange | None
+    provenance: Mapping[str, str]
+
+    def keep_equal(self) -> bool:
+        """Put the old files of the intervals back whose rows are equal; whether there was one.
+
+        Raises:
+            AsgardError: Spark failed; the message says what to do.
+        """
+        replaces = self.table.mode in (WriteMode.REPLACE, WriteMode.OVERWRITE_INTERVAL)
+        if not replaces or self.before.columns != self.after.columns or self.before.has_delete_files():
+            return False
+        new = self.after.snapshot_ids - self.before.snapshot_ids
+        if len(new) != 1:
+            return False
+        cadence = self.table.interval if self.interval else None
+        column, unit = (cadence.column, cadence.unit) if cadence else ("", None)
+        files = paths_by_interval(self.after, next(iter(new)), column, unit)
+        if files is None or not any(each.removed for each in files.values()):
+            return False
+        with explained(f"Comparing the rows of {self.table.name} with those that were there"):
+            equal = self._equal([start for start, each in files.items() if each.removed and each.added])
+            if equal:
+                removed = {path for start in equal for path in files[start].removed}
+                self._restore(removed, {path for start in equal for path in files[start].added})
+        return bool(equal)
+
+    def _equal(self, starts: list[int]) -> list[int]:
+        if not starts:
+            return []
+        then = self.session.read.option("versionAsOf", self.before.snapshot_id or 0)
+        before = self._sums(then.table(self.sql_name))
+        after = self._sums(self.session.table(self.sql_name))
+        return [start for start in starts if start in before and before[start] == after.get(start)]
+
+    def _sums(self, frame: "DataFrame") -> dict[int, tuple[int, Any, Any]]:
+        """Number of rows and sums of their hashes, by the start of the interval."""
+        from pyspark.sql import functions as F
+
+        from asgard.lakehouse.runs.tables import within
+
+        start: Column = F.lit(_WHOLE).cast("bigint")
+        if self.interval is not None and self.table.interval is not None:
+            cadence = self.table.interval
+            frame = frame.where(within(cadence.column, self.interval, frame.schema))
+            moment = F.date_trunc(cadence.unit, F.col(quoted(cadence.column)).cast("timestamp"))
+            start = F.unix_micros(moment)
+        columns = [_hashable(F.col(quoted(each.name)), each.dataType) for each in frame.schema.fields]
+        hashes = [F.xxhash64(F.lit(seed), *columns).cast("decimal(20,0)") for seed in (1, 2)]
+        sums = frame.groupBy(start.alias("start")).agg(F.count("*"), F.sum(hashes[0]), F.sum(hashes[1])).collect()
+        return {row[0]: (row[1], row[2], row[3]) for row in sums}
+
+    def _restore(self, removed: set[str], added: set[str]) -> None:
+        loader = self.session._jvm.org.apache.iceberg.spark.Spark3Util  # type: ignore[union-attr]
+        iceberg = loader.loadIcebergTable(self.session._jsparkSession, self.sql_name)
+        change = iceberg.newOverwrite()
+        for snapshot, wanted, apply in (
+            (self.before.snapshot_id, removed, change.addFile),
+            (self.after.snapshot_id, added, change.deleteFile),
+        ):
+            for file in self._files(iceberg, snapshot):
+                if str(file.location()) in wanted:
+                    apply(file.copy())
+        for name, value in self.provenance.items():
+            change.set(name, value)
+        change.commit()
+
+    def _files(self, iceberg: Any, snapshot: int | None) -> Iterator[Any]:
+        """The live files of a snapshot that may hold rows of the interval, with their statistics."""
+        scan = iceberg.newScan().useSnapshot(snapshot).includeColumnStats()
+        if self.interval is not None and self.table.interval is not None:
+            expressions = self.session._jvm.org.apache.iceberg.expressions.Expressions  # type: ignore[union-attr]
+            column = self.table.interval.column
+            low, high = (
+                _literal(each, self.before.columns[column]) for each in (self.interval.start, self.interval.end)
+            )
+            inside = expressions.greaterThanOrEqual(column, low)
+            scan = scan.filter(inside).filter(expressions.lessThan(column, high))
+        tasks = scan.planFiles()
+        try:
+            each = tasks.iterator()
+            while each.hasNext():
+                yield each.next().file()
+        finally:
+            tasks.close()
+
+
+def _literal(moment: Any, kind: str) -> str:
+    """A moment as Iceberg reads it for a column of a type."""
+    if kind == "date":
+        return str(moment.date())
+    return str(moment.isoformat() if kind == "timestamp" else moment.replace(tzinfo=None).isoformat())
+
+
+def _hashable(column: "Column", kind: "DataType") -> "Column":
+    """A column that Spark can hash: maps, also inside of other types, as text of sorted entries."""
+    from pyspark.sql import functions as F
+
+    return F.to_json(F.array(column)) if "map<" in kind.simpleString() else column
