@@ -38,8 +38,9 @@ from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.freshness.planning import Plan, PlannedRun, PlanRequest
 from asgard.lakehouse.freshness.words import left_lines
 from asgard.lakehouse.runs.attempt import Attempt, Isolation
+from asgard.lakehouse.runs.identity import is_published, settled
 from asgard.lakehouse.runs.planned import plan_backfill, still_wanted
-from asgard.lakehouse.runs.run import RunRequest, RunResult, execute
+from asgard.lakehouse.runs.run import RunRequest, RunResult, Status, execute
 from asgard.lakehouse.runs.steps import compute_step
 from asgard.lakehouse.runs.takeover import require_own
 
@@ -97,6 +98,10 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Say) -> list[R
         lake.reach()
         if params.apply_features:
             require_applicable(lake, pipeline)
+        if params.run_id is not None:
+            params = replace(
+                params, now=settled(lake, params.run_id, "backfill", _work_of(pipeline, params), params.now)
+            )
         base = lake.nessie.head(lake.target)
         found = plan(lake, pipeline, params, base)
         planned = found.runs
@@ -106,7 +111,8 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Say) -> list[R
         for note_line in found.notes:
             say(note_line)
         if not planned and not found.left:
-            say("nothing is missing")
+            done = params.run_id is not None and is_published(lake, params.run_id)
+            say(f"run {params.run_id} was published already" if done else "nothing is missing")
         for number, steps in enumerate(planned, 1):
             if len(planned) > 1:
                 say(f"run {number} of {len(planned)}")
@@ -119,6 +125,9 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Say) -> list[R
                 registered_next=needed_columns(pipeline) if params.apply_features else {},
             )
             results.append(note(execute(lake, request, _work(pipeline, steps, params, base), say)))
+            if results[-1].status is Status.ALREADY_PUBLISHED and params.window is None:
+                names = ", ".join(str(step.table.name) for step in steps)
+                say(f"what has changed since then waits for another run id: {names}")
         for line in left_lines(found.left):
             say(line)
     if params.apply_features:
@@ -159,13 +168,21 @@ def _chunk_run_id(run_id: RunId | None, number: int, steps: PlannedRun, *, in_ch
     return RunId(run_id + suffix)
 
 
-def _described(pipeline: Pipeline, params: Params, steps: PlannedRun) -> dict[str, Any]:
+def _work_of(pipeline: Pipeline, params: Params) -> dict[str, Any]:
+    """What a run id stands for."""
     return {
         "pipeline": pipeline.name,
-        "select": list(params.select),
+        "select": sorted(params.select),
         "window": str(params.window) if params.window else None,
-        "steps": [step.to_json() for step in steps],
+        "intervals_per_run": params.intervals_per_run,
+        "stale": params.stale,
+        "changed": params.changed,
+        "full_refresh": params.full_refresh,
     }
+
+
+def _described(pipeline: Pipeline, params: Params, steps: PlannedRun) -> dict[str, Any]:
+    return {**_work_of(pipeline, params), "steps": [step.to_json() for step in steps]}
 
 
 def parse_window(start: str | None, end: str | None) -> TimeRange | None:

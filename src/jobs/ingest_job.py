@@ -10,6 +10,7 @@ text in `_corrupt`. A file whose content landed before is skipped.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -176,11 +177,14 @@ def run(params: Params, lake: Lakehouse, say: Say = lambda _line: None) -> Inges
         ContractError: the data does not fit the table's contract.
         AsgardError: the run failed for another reason. In every case nothing was published.
     """
+    from asgard.lakehouse.runs.identity import settled
     from asgard.lakehouse.runs.takeover import foreign_owners, require_own
 
     _require_one_source(files=bool(params.sources), database=params.database is not None)
     with counted(lake, "ingest", say) as note:
         lake.reach()
+        if params.run_id is not None:
+            settled(lake, params.run_id, "ingest", params.to_json(), datetime.now(UTC))
         if not params.take_over:
             require_own(params.table.pipeline, foreign_owners(lake, [params.table], lake.target))
         take = _from_files(params, lake, say) if params.database is None else _from_database(params)

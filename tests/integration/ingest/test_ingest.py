@@ -181,8 +181,10 @@ class TestNothingLandsTwice:
     def test_a_run_id_publishes_once(self, lake: Lakehouse, fresh: Fresh, tmp_path: Path) -> None:
         table, run_id = fresh.table("bronze"), RunId(f"20260101t000000-{fresh.table().name[2:]}")
         ingest(lake, table, write(tmp_path / "a.csv", "id\n1\n"), run_id=run_id)
-        other = ingest(lake, table, write(tmp_path / "b.csv", "id\n2\n"), run_id=run_id)
-        assert other.run.status is Status.ALREADY_PUBLISHED
+        again = ingest(lake, table, tmp_path / "a.csv", run_id=run_id)
+        assert again.run.status is Status.ALREADY_PUBLISHED
+        with pytest.raises(UsageError, match=r"was published for other work: sources was .*a\.csv.*, and is .*b\.csv"):
+            ingest(lake, table, write(tmp_path / "b.csv", "id\n2\n"), run_id=run_id)
         assert rows_of(lake, table, "id") == [(1,)]
 
     def test_the_record_says_what_was_asked(self, lake: Lakehouse, fresh: Fresh, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What is missing, stale or in doubt after the ordinary events of a lakehouse, and what a backfill does about it."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from tests.conftest import Fresh
 from tests.support.runs import rows_of, values, write_rows
 
 from asgard import Daily, Monthly, Pipeline, TimeRange
-from asgard.common.names import TableName
+from asgard.common.errors import AsgardError, UsageError
+from asgard.common.names import RunId, TableName
 from asgard.jobs import backfill_job
 from asgard.jobs.backfill_job import Params
 from asgard.lakehouse.catalog.lake import Lakehouse
@@ -26,8 +28,9 @@ def day(month: int, number: int) -> datetime:
 class Shop:
     """bronze.raw (by day) -> silver.clean (daily) -> gold.week (7 days up to each day), gold.month, gold.total."""
 
-    def __init__(self, lake: Lakehouse, spark: SparkSession, fresh: Fresh, **options: Any) -> None:
+    def __init__(self, lake: Lakehouse, spark: SparkSession, fresh: Fresh, folder: Path, **options: Any) -> None:
         self.lake, self.spark, self.lookback = lake, spark, 0
+        self.marker = folder / "fail-from"
         suffix = fresh.table().name[2:]
         self.options = {"start": "2024-01-01", "end": "2024-03-01", **options}
         self.names = {
@@ -43,12 +46,14 @@ class Shop:
         self.pipeline = self.declare()
 
     def declare(self, price: str = "amount", **options: Any) -> Pipeline:
-        names = {key: str(name) for key, name in self.names.items()}
+        names, marker = {key: str(name) for key, name in self.names.items()}, self.marker
         shop = Pipeline("shop", **{**self.options, **options})
         shop.source(names["raw"], columns="id bigint, at timestamp, amount bigint", interval=Daily("at"))
 
         @shop.table(names["clean"], inputs={"raw": names["raw"]}, interval=Daily("at", lookback=self.lookback))
         def clean(raw: DataFrame, interval: TimeRange) -> DataFrame:
+            if marker.exists() and interval.end > datetime.fromisoformat(marker.read_text()):
+                raise ValueError("not today")
             return raw.where((F.col("at") >= F.lit(interval.start)) & (F.col("at") < F.lit(interval.end))).selectExpr(
                 "id", "at", f"{price} AS amount"
             )
@@ -104,8 +109,8 @@ class Shop:
 
 
 @pytest.fixture
-def shop(lake: Lakehouse, spark: SparkSession, fresh: Fresh) -> Shop:
-    made = Shop(lake, spark, fresh)
+def shop(lake: Lakehouse, spark: SparkSession, fresh: Fresh, tmp_path: Path) -> Shop:
+    made = Shop(lake, spark, fresh, tmp_path)
     made.ingest((1, day(1, 5), 10), (2, day(1, 20), 20), (3, day(2, 5), 30))
     made.backfill()
     assert made.plan() == Plan(())
@@ -165,9 +170,9 @@ def test_of_a_stretch_only_the_day_that_changed_is_followed(shop: Shop) -> None:
 
 
 def test_a_month_that_the_end_cut_is_computed_once_the_end_is_later(
-    lake: Lakehouse, spark: SparkSession, fresh: Fresh
+    lake: Lakehouse, spark: SparkSession, fresh: Fresh, tmp_path: Path
 ) -> None:
-    shop = Shop(lake, spark, fresh, end="2024-02-15")
+    shop = Shop(lake, spark, fresh, tmp_path, end="2024-02-15")
     shop.ingest((1, day(1, 5), 10), (2, day(2, 5), 20), (3, day(2, 20), 30))
     shop.backfill()
     assert shop.plan() == Plan(())
@@ -191,8 +196,10 @@ def test_a_range_is_widened_to_whole_months_and_names_what_it_leaves(shop: Shop)
     assert shop.found() == {"week": [f"stale by data 2024-01-{each}/2024-01-{each + 1}" for each in range(22, 27)]}
 
 
-def test_what_a_lookback_restates_reaches_every_table(lake: Lakehouse, spark: SparkSession, fresh: Fresh) -> None:
-    shop = Shop(lake, spark, fresh, end="2024-02-01")
+def test_what_a_lookback_restates_reaches_every_table(
+    lake: Lakehouse, spark: SparkSession, fresh: Fresh, tmp_path: Path
+) -> None:
+    shop = Shop(lake, spark, fresh, tmp_path, end="2024-02-01")
     shop.lookback = 2
     shop.pipeline = shop.declare()
     shop.ingest((1, day(1, 5), 10), (2, day(1, 30), 20))
@@ -248,3 +255,36 @@ def test_a_doubt_stays_until_its_interval_is_computed(shop: Shop) -> None:
     window = TimeRange.parse("2024-02-05", "2024-02-06")
     shop.backfill(select=(str(shop.names["clean"]),), window=window)
     assert shop.found()["clean"] == ["in doubt 2024-01-20/2024-01-21"]
+
+
+class TestRunIds:
+    def test_other_work_under_a_published_run_id_is_refused(self, shop: Shop) -> None:
+        run_id = RunId(f"20240301t000000-{shop.names['clean'].name[6:]}")
+        shop.options["end"] = "2024-03-11"
+        shop.pipeline = shop.declare()
+        select = (str(shop.names["clean"]),)
+        shop.marker.write_text("2024-03-06T00:00:00Z")
+        with pytest.raises(AsgardError, match="not today"):
+            shop.backfill(select=select, run_id=run_id, intervals_per_run=5)
+        assert shop.found()["clean"][0] == "missing 2024-03-06/2024-03-07"
+        with pytest.raises(UsageError, match="intervals_per_run was 5, and is 10 now"):
+            shop.backfill(select=select, run_id=run_id, intervals_per_run=10)
+        shop.marker.unlink()
+        shop.backfill(select=select, run_id=run_id, intervals_per_run=5)
+        assert "clean" not in shop.found()
+        assert shop.backfill(select=select, run_id=run_id, intervals_per_run=5) == [
+            f"run {run_id} was published already"
+        ]
+
+    def test_a_restart_computes_what_was_asked_first(self, shop: Shop) -> None:
+        run_id = RunId(f"20240301t000000-{shop.names['clean'].name[6:]}")
+        shop.options["end"] = "2024-12-31"
+        shop.pipeline = shop.declare()
+        select = (str(shop.names["clean"]),)
+        shop.marker.write_text("2024-03-01T00:00:00Z")
+        with pytest.raises(AsgardError, match="not today"):
+            shop.backfill(select=select, run_id=run_id)
+        shop.marker.unlink()
+        later = Params(now=datetime(2024, 3, 20, tzinfo=UTC), select=select, run_id=run_id)
+        (result,) = backfill_job.run(later, shop.lake, shop.pipeline, lambda _line: None)
+        assert result.tables[str(shop.names["clean"])]["intervals"] == "2024-03-01/2024-03-10"
