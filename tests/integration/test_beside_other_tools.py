@@ -151,7 +151,7 @@ def test_what_pyiceberg_appends_to_main_is_read_synced_built_upon_and_named(
     folder = ["--dir", str(lake.settings.project_dir)]
     capsys.readouterr()
     assert main(["lineage", str(online.table.name), *folder]) == 0
-    assert "no recorded run" in capsys.readouterr().out
+    assert "not made by a recorded run" in capsys.readouterr().out
     online.append([(3, 0, 3.0, 3)])
     online.sync()
     online.expect_equal()

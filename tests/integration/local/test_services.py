@@ -211,7 +211,7 @@ def test_only_what_is_installed_is_started(own: Settings, monkeypatch: pytest.Mo
     monkeypatch.setattr(services, "SERVICES", installed)
     assert list(services.up(own).urls) == ["redis"]
     assert states(own) == {"redis": State.RUNNING}
-    with pytest.raises(UsageError, match="MLflow was asked for") as caught:
+    with pytest.raises(UsageError, match="MLflow was requested") as caught:
         services.up(own, only=["mlflow"])
     assert "extra model" in caught.value.hint
 
