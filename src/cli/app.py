@@ -63,6 +63,9 @@ COMMANDS = (
     ),
     Command("ingest", _WRITE, "asgard.jobs.ingest_job:command", "Ingest files or a database table into bronze."),
     Command(
+        "uningest", _WRITE, f"{_OWN}.uningest_command:uningest", "Take a file's or a run's rows out of a bronze table."
+    ),
+    Command(
         "backfill", _WRITE, "asgard.jobs.backfill_job:command", "Compute tables for a date range, or what is missing."
     ),
     *_commands(

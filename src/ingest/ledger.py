@@ -5,7 +5,7 @@ disagree. The ledger is a read key: a run that relied on an old ledger can't pub
 
 | column | |
 |---|---|
-| kind | `file` or `jdbc` |
+| kind | `file` or `jdbc`; `removed` for a file whose rows were taken out |
 | source | the file's name as given, or the database table, without secrets |
 | digest | SHA-256 of the file's bytes; null for a database |
 | bytes | size of the file; null for a database |
@@ -35,8 +35,6 @@ _COLUMNS = (
     "cursor_value string, ingested_at timestamp, run_id string"
 )
 _MAX_NAME = 56
-_FILTERED = 500
-"""Up to this many digests are looked up by a filter; for more, all digests are read."""
 
 
 @dataclass(frozen=True)
@@ -70,26 +68,6 @@ def ledger_table(bronze: TableName) -> Table:
         mode="append",
         description=f"What {bronze} was ingested from.",
     )
-
-
-def landed(attempt: Attempt, ledger: Table, digests: Sequence[str]) -> dict[str, LedgerEntry]:
-    """The entries of the files with these digests, as of the attempt's base.
-
-    From here on the ledger is a read key: the attempt conflicts if the ledger changes before it publishes.
-    """
-    from pyiceberg.expressions import In
-
-    state = guarded(attempt, ledger.name)
-    if state is None or not digests:
-        return {}
-    wanted = set(digests)
-    mine = In("digest", wanted) if len(wanted) <= _FILTERED else None  # type: ignore[arg-type,call-arg]
-    rows = state.rows(("source", "digest", "ingested_at", "run_id", "rows"), mine)
-    return {
-        row["digest"]: LedgerEntry("file", row["source"], row["rows"], row["ingested_at"], row["run_id"], row["digest"])
-        for row in rows
-        if row["digest"] in wanted
-    }
 
 
 def without_landed(

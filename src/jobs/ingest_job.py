@@ -22,6 +22,7 @@ from asgard.common.names import RunId, TableName, check_run_id
 from asgard.common.settings import redact_url
 from asgard.common.spark_utils import explained
 from asgard.ingest.database_rows import Landing, landing
+from asgard.ingest.deliveries import OnChanged, changed_files, deliveries, settle_changed
 from asgard.ingest.files import SourceFile, find_files, hash_files, printable
 from asgard.ingest.formats import Format, TextOptions, format_of
 from asgard.ingest.jdbc import Database, JdbcRows, JdbcSource
@@ -33,7 +34,7 @@ from asgard.ingest.landing import (
     require_complete,
     with_provenance,
 )
-from asgard.ingest.ledger import LedgerEntry, entries_frame, landed, ledger_table, watermark, without_landed
+from asgard.ingest.ledger import LedgerEntry, entries_frame, ledger_table, watermark, without_landed
 from asgard.ingest.moments import require_pattern
 from asgard.ingest.own_columns import CORRUPT, RAW
 from asgard.ingest.reading import Reading
@@ -66,6 +67,7 @@ class Params:
         text: how text files are read.
         timestamp_format: Spark's pattern of times in text; None for ISO 8601.
         allow_missing: whether a file may lack columns of the table, which become null.
+        on_changed: what becomes of the old rows of a file that changed under its name.
         take_over: also append to a table that another pipeline filled.
         run_id: a run id is published at most once; None for a new one.
     """
@@ -77,6 +79,7 @@ class Params:
     text: TextOptions = field(default_factory=TextOptions)
     timestamp_format: str | None = None
     allow_missing: bool = False
+    on_changed: OnChanged = OnChanged.KEEP
     take_over: bool = False
     run_id: RunId | None = None
 
@@ -95,6 +98,7 @@ class Params:
             "text": asdict(self.text),
             "timestamp_format": self.timestamp_format,
             "allow_missing": self.allow_missing,
+            "on_changed": self.on_changed,
         }
 
 
@@ -228,8 +232,9 @@ def ingest_files(attempt: Attempt, params: Params, kind: Format, files: Sequence
     """
     table, ledger = params.table, ledger_table(params.table.name)
     # A dropped table contains nothing, even if its ledger has entries.
-    entries = landed(attempt, ledger, [file.digest for file in files]) if attempt.has(table.name) else {}
-    fresh, skipped = without_landed(files, entries)
+    known = deliveries(attempt, ledger, files) if attempt.has(table.name) else []
+    fresh, skipped = without_landed(files, {str(entry.digest): entry for entry in known})
+    settle_changed(attempt, table, ledger, changed_files(fresh, known), params.on_changed)
     for name, reason in list(skipped.items())[:_SHOWN_FILES]:
         attempt.say(f"{printable(name)}: {reason}")
     if len(skipped) > _SHOWN_FILES:
@@ -396,6 +401,10 @@ def command(
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Files may lack columns of the table, which become null.")
     ] = False,
+    on_changed: Annotated[
+        OnChanged,
+        typer.Option(help="For a file that changed since it landed: keep its old rows, replace or refuse."),
+    ] = OnChanged.KEEP,
     jdbc_url: Annotated[
         str | None, typer.Option(help="Read a database: jdbc:postgresql://host/db. Password: setting jdbc_password.")
     ] = None,
@@ -470,6 +479,7 @@ def command(
         ),
         timestamp_format=timestamp_format,
         allow_missing=allow_missing,
+        on_changed=on_changed,
         take_over=take_over,
         run_id=check_run_id(run_id) if run_id else None,
     )

@@ -311,7 +311,13 @@ def _files(ledger: TableState | None) -> Iterator[SourceFileFact]:
     if ledger is None:
         return
     databases: dict[str, int] = {}
-    for row in ledger.rows(("kind", "source", "bytes", "rows")):
+    entries = ledger.rows(("kind", "source", "digest", "bytes", "rows", "ingested_at"))
+    removed = [(row["digest"], row["ingested_at"]) for row in entries if row["kind"] == "removed"]
+    for row in entries:
+        if row["kind"] == "removed" or any(
+            digest == row["digest"] and at >= row["ingested_at"] for digest, at in removed
+        ):
+            continue
         source = str(row["source"])
         if row["kind"] == "jdbc":
             databases[source] = databases.get(source, 0) + int(row["rows"])

@@ -199,3 +199,8 @@ def _describe(change: SchemaChange) -> str:
             return f"add {'.'.join(path)} {type_sql(kind)}"
         case Widen(path, kind):
             return f"widen {'.'.join(path)} to {kind}"
+
+
+def sql_text(value: str) -> str:
+    """A text as an SQL literal, with backslashes and quotes escaped."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

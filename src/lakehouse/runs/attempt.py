@@ -184,19 +184,11 @@ class Attempt:
             RunError: the attempt is sealed, or Spark failed.
             EnvironmentSetupError: this machine's clock is far behind the table's last change.
         """
-        if self.sealed is not None:
-            raise RunError(f"Attempt {self.number} of run {self.run_id} is sealed.", hint="Write before the audit.")
-        if not self.take_over and table.name not in self.writes:
-            require_own(table.pipeline, foreign_owners(self.lake, [table], self.at_base))
-        write = self.writes.get(table.name) or Write(table, self._state(table.name, self.at_base))
+        write = self._begin_write(table)
         if self.fitted.get(table.name) != frame.schema:
             require_rows_fit(table, frame, write.base.columns if write.base else ())
             self.fitted[table.name] = frame.schema
-        if self.writes:
-            failpoint("between-tables")
-        failpoint("before-write")
-        self.writes[table.name] = write
-        wait_until_past(write.changed_ms, str(table.name), self.say)
+        self._before_write(write)
         before = self._written(table.name) if write.base is not None else None
         self._on_branch(table).write(frame, interval)
         write.changed_ms = max(write.changed_ms, now_ms())
@@ -205,6 +197,34 @@ class Attempt:
         if interval is not None:
             write.intervals = write.intervals | RangeSet([interval])
         self.say(f"wrote {table.name}{f' for {interval}' if interval else ''}")
+
+    def delete(self, table: Table, where: str) -> None:
+        """Delete the rows that fulfil a SQL condition from a table on the branch.
+
+        Raises:
+            UsageError: the table belongs to another pipeline.
+            RunError: the attempt is sealed, or Spark failed.
+            EnvironmentSetupError: this machine's clock is far behind the table's last change.
+        """
+        write = self._begin_write(table)
+        self._before_write(write)
+        with explained(f"Deleting rows of {table.name}"):
+            self.session.sql(f"DELETE FROM {identifier(table.name, self.branch)} WHERE {where}")  # noqa: S608 - own text
+        write.changed_ms = max(write.changed_ms, now_ms())
+
+    def _begin_write(self, table: Table) -> Write:
+        if self.sealed is not None:
+            raise RunError(f"Attempt {self.number} of run {self.run_id} is sealed.", hint="Write before the audit.")
+        if not self.take_over and table.name not in self.writes:
+            require_own(table.pipeline, foreign_owners(self.lake, [table], self.at_base))
+        return self.writes.get(table.name) or Write(table, self._state(table.name, self.at_base))
+
+    def _before_write(self, write: Write) -> None:
+        if self.writes:
+            failpoint("between-tables")
+        failpoint("before-write")
+        self.writes[write.table.name] = write
+        wait_until_past(write.changed_ms, str(write.table.name), self.say)
 
     def _keep_equal_rows(self, write: Write, before: TableState, interval: TimeRange | None) -> None:
         table = write.table

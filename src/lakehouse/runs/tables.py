@@ -19,7 +19,7 @@ from asgard.lakehouse.declaring.alignment import aligned_frame
 from asgard.lakehouse.declaring.declaration import PartitionField, Table, WriteMode
 from asgard.lakehouse.declaring.declared_columns import in_declared_columns
 from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
-from asgard.lakehouse.declaring.schema_changes import quoted, schema_changes, type_sql
+from asgard.lakehouse.declaring.schema_changes import quoted, schema_changes, sql_text, type_sql
 from asgard.lakehouse.declaring.stored_types import require_storable, stored_schema
 from asgard.lakehouse.runs.merging import changed_rows, repeated_keys, require_keys
 from asgard.lakehouse.runs.own_commits import OwnCommits
@@ -143,8 +143,8 @@ class BranchTable:
         self._change_metadata(
             f"CREATE TABLE {self.sql_name} ({columns}) USING iceberg "
             f"{f'PARTITIONED BY ({fields}) ' if fields else ''}"
-            f"LOCATION {_text(location)} "
-            f"TBLPROPERTIES ({', '.join(f'{_text(key)} = {_text(value)}' for key, value in properties.items())})"
+            f"LOCATION {sql_text(location)} "
+            f"TBLPROPERTIES ({', '.join(f'{sql_text(key)} = {sql_text(value)}' for key, value in properties.items())})"
         )
 
     def _create_namespace(self, layer: str) -> None:
@@ -272,8 +272,3 @@ def _partition_sql(field: PartitionField) -> str:
     if field.transform is None:
         return column
     return f"{field.transform}s({column})" if field.width is None else f"{field.transform}({field.width}, {column})"
-
-
-def _text(value: str) -> str:
-    """A text as an SQL literal, with backslashes and quotes escaped."""
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
