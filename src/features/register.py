@@ -277,6 +277,32 @@ def registered_views(lake: Lakehouse, names: Sequence[str] = ()) -> tuple[Pinned
     return tuple(PinnedView.registered(lake, current[name]) for name in (names or features))
 
 
+def older_views(lake: Lakehouse, views: Iterable[PinnedView]) -> tuple[str, ...]:
+    """One line for each view that does not read what the target ref has of its table now, and what to do."""
+    return _older(lake, {each.name: (each.table.name, each.table.snapshot_id) for each in views})
+
+
+def older_registrations(lake: Lakehouse, pipeline: str) -> tuple[str, ...]:
+    """The same, for the registered feature views of a pipeline; views of predictions are left out."""
+    current = Registrations(lake.storage).current(KIND)
+    mine = {name: each for name, each in current.items() if each.pipeline == pipeline}
+    features = {name: each for name, each in mine.items() if not FeatureView.from_json(each.declared).model}
+    return _older(lake, {name: (each.table, each.snapshot_id) for name, each in features.items()})
+
+
+def _older(lake: Lakehouse, read: Mapping[str, tuple[TableName, int]]) -> tuple[str, ...]:
+    published = lake.nessie.contents(lake.target, {table for table, _ in read.values()})
+    lines = []
+    for view, (table, snapshot) in read.items():
+        content = published.get(table)
+        if content is None:
+            lines.append(f"{view} reads {table}, which {lake.target} no longer has")
+        elif content.snapshot_id != snapshot:
+            newer = "`asgard features apply` registers it"
+            lines.append(f"{view} reads snapshot {snapshot} of {table}; {lake.target} has a newer one: {newer}")
+    return tuple(lines)
+
+
 def _is_foreign(registered: Registration, pipeline: str) -> bool:
     return bool(pipeline and registered.pipeline) and registered.pipeline != pipeline
 

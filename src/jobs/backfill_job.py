@@ -16,6 +16,7 @@ import typer
 from asgard.common.aliases import Say
 from asgard.common.errors import UsageError
 from asgard.common.names import MAX_RUN_ID, CommitHash, RunId, check_run_id
+from asgard.features.register import older_registrations
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
 from asgard.jobs.features_apply import apply_all, needed_columns, require_applicable
@@ -132,6 +133,9 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Say) -> list[R
             say(line)
     if params.apply_features:
         apply_all(lake, pipeline, say)
+    else:
+        for line in older_registrations(lake, pipeline.name):
+            say(line)
     return results
 
 

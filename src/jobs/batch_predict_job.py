@@ -12,6 +12,7 @@ import typer
 
 from asgard.common.aliases import Say
 from asgard.common.errors import UsageError
+from asgard.features.register import older_views
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
 from asgard.jobs.options import DirOption, JsonOption, SetOption, settings_from
@@ -176,6 +177,9 @@ def command(
             max_null_rise=max_null_rise,
             challenger=Challenger(**predicts_by(other), share=share or 0.0, salt=salt) if other else None,
         )
+        if as_of is None and snapshot is None:
+            for line in older_views(lake, [pinned for each in request.sides.values() for pinned in each.views]):
+                say(line)
         predicted = run(request, lake, say)
     if as_json:
         show_json(predicted.to_json())

@@ -26,6 +26,7 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.loading import load_pipeline
 from asgard.monitoring.events import OnlineFacts
 from asgard.serving.redis_access.store import Store
+from asgard.serving.sync.older_scores import older_score_lines, older_scores
 from asgard.serving.sync.removal import Removed, left_behind, remove
 from asgard.serving.sync.status import online_views
 from asgard.serving.sync.sync import Preview, SyncResult, preview, sync
@@ -84,6 +85,9 @@ def command(
     engine: Annotated[str, typer.Option("--engine", help="What reads the rows: auto, duckdb or spark.")] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what a sync would do without writing.")] = False,
     check: Annotated[bool, typer.Option("--verify", help="Compare Redis with its snapshot without writing.")] = False,
+    together: Annotated[
+        bool, typer.Option("--together", help="Leave features alone while scores from older ones are beside them.")
+    ] = False,
     dropped: Annotated[
         str | None, typer.Option("--drop", metavar="VIEW", help="Remove a view that is no longer online.")
     ] = None,
@@ -119,6 +123,14 @@ def command(
         for each in behind:
             say(f"{each}: no longer online, but still in Redis; `asgard online-sync --drop {each}` removes it")
         views = online_views(lake, view or (), load_pipeline(pipeline).name if pipeline else "")
+        online = online_views(lake, (), load_pipeline(pipeline).name if pipeline else "")
+        older = older_scores(lake, online)
+        for line in older_score_lines(older, online):
+            say(line)
+        waiting = {name for tables in older.values() for name in tables} if together else set()
+        for left in (each for each in views if each.table in waiting):
+            say(f"{left.name} stays as it is in Redis until its scores are as new (--together)")
+        views = tuple(each for each in views if each.table not in waiting)
         outcomes: ViewOutcomes[Verification] | ViewOutcomes[Preview] | ViewOutcomes[SyncResult]
         if check:
             outcomes = of_each(views, lambda each: verify(lake, store, each, say), say)
@@ -127,7 +139,8 @@ def command(
         else:
             outcomes = run(lake, store, views, say, full=full, engine=Engine(engine))
         if as_json:
-            show_json({"synced": writes, **outcomes.to_json(), "left_behind": list(behind)})
+            older_json = {view: [str(name) for name in tables] for view, tables in older.items()}
+            show_json({"synced": writes, **outcomes.to_json(), "left_behind": list(behind), "older_scores": older_json})
         else:
             show(outcomes.done)
         outcomes.require_all()

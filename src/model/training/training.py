@@ -23,7 +23,7 @@ from asgard.features.function_digest import digest_of
 from asgard.features.joins.engines import Engine
 from asgard.features.joins.labels import Labels
 from asgard.features.pinned import PinnedView
-from asgard.features.register import registered_views
+from asgard.features.register import older_views, registered_views
 from asgard.features.training_sets.build import Built, SetRequest, build
 from asgard.features.views import Declared, OnDemandFeature
 from asgard.lakehouse.catalog.holds import release
@@ -154,6 +154,8 @@ def train(lake: Lakehouse, request: TrainRequest, say: Say = print) -> Trained:
     model = request.model
     registry = Registry.of(lake.settings)
     views = registered_views(lake, model.views)
+    for line in older_views(lake, views):
+        say(line)
     code = code_of(request.source, lake.settings)
     tags = {"asgard.pipeline": request.pipeline, "mlflow.source.git.commit": code.version, "asgard.model": model.name}
     with (

@@ -269,11 +269,23 @@ def test_predicted_registered_synced_and_looked_up(
     # The customer is deleted from gold; the next run over all entities does not predict it.
     less = scored(shop, without=5)
     window = ("--start", "2024-01-01", "--end", "2024-02-01")
-    assert shop.run("backfill", "-p", less, *window, "--apply-features") == 0
+    assert shop.run("backfill", "-p", less, *window) == 0
+    behind = f"{features} reads snapshot "
+    assert behind in capsys.readouterr().err
+    assert shop.run(*predict) == 0  # the view is registered at the older snapshot, and that is not unsaid
+    said = capsys.readouterr()
+    assert behind in said.err
+    assert "was predicted before" in said.out
+    left = answer(shop, capsys, "online-sync", "--together", "-v", features)
+    assert (left["views"], left["older_scores"]) == ([], {scores: [f"gold.{shop.suffix}"]})
+    assert shop.run("online-sync", "-v", scores) == 0
+    assert f"{scores} has scores from older snapshots of gold.{shop.suffix}" in capsys.readouterr().err
+    assert shop.run("features", "apply", "-p", less) == 0
     assert answer(shop, capsys, *predict)["rows"] == CUSTOMERS - 1
+    assert answer(shop, capsys, "online-sync", "--together", "-v", features)["older_scores"] == {}
     done = {each["view"]: each for each in answer(shop, capsys, *sync_both)["views"]}
     assert done[scores]["mode"] == "changes"
-    assert [(each["written"], each["deleted"]) for each in done.values()] == [(0, 1), (0, 1)]
+    assert [(each["written"], each["deleted"]) for each in done.values()] == [(0, 0), (0, 1)]
     found = answer(shop, capsys, *both, "-k", "customer_id=5")
     assert {name: each["status"] for name, each in found["views"].items()} == {features: "missing", scores: "missing"}
     assert answer(shop, capsys, *both, "-k", "customer_id=6")["features"]["prediction"] == expected[6]["prediction"]
