@@ -40,7 +40,7 @@ def facts_of(lake: Lakehouse, names: Iterable[TableName], ref: str) -> dict[Tabl
 
 
 def _facts(lake: Lakehouse, name: TableName, content: Content | None) -> TableFacts:
-    if content is None or not content.is_table:
+    if content is None:
         return TableFacts()
     head = TableHead.load(content.metadata_location, lake.settings)
     state_name = StateName.parse(head.properties.get(STATE_PROPERTY, ""))

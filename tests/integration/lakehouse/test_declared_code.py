@@ -21,9 +21,11 @@ from asgard.jobs import backfill_job, ingest_job
 from asgard.jobs.backfill_job import Params
 from asgard.jobs.reporting import show_runs
 from asgard.lakehouse.catalog.lake import Lakehouse
-from asgard.lakehouse.declaring.planning import Step
+from asgard.lakehouse.freshness.facts import read_facts
+from asgard.lakehouse.freshness.planning import Step
 from asgard.lakehouse.runs.run import RunAuditFailedError, RunResult
-from asgard.lakehouse.runs.steps import compute_step, read_progress
+from asgard.lakehouse.runs.steps import compute_step
+from asgard.lakehouse.runs.takeover import foreign_owner
 from asgard.validation.checks import between, expression, length, not_null
 
 HERE = Path(__file__)
@@ -259,7 +261,8 @@ def test_another_pipeline_takes_no_table_over_silently(owned: Owned) -> None:
     assert owned.lake.nessie.head(owned.lake.target) == before
     (steps,) = backfill_job.plan(owned.lake, others, Params())
     assert [step.to_json()["belongs_to"] for step in steps] == ["shop"]
-    assert read_progress(owned.lake, [others[owned.name]], owned.lake.target)[owned.name].belongs_to == "shop"
+    facts = read_facts(owned.lake, [others[owned.name]], owned.lake.target)
+    assert foreign_owner(others[owned.name], facts[owned.name].properties) == "shop"
     assert [step.belongs_to for (step,) in backfill_job.plan(owned.lake, owned.pipeline("shop"), Params())] == [""]
 
     owned.backfill("bakery", take_over=True)

@@ -16,9 +16,9 @@ from asgard.common.names import TableName
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.snapshots import resolve
 from asgard.lakehouse.declaring.pipeline import Pipeline
+from asgard.lakehouse.freshness.facts import read_facts
 from asgard.lakehouse.runs.history import describe_contents, differences
 from asgard.lakehouse.runs.lineage import lineage
-from asgard.lakehouse.runs.steps import read_progress
 from asgard.report.facts import TableFact, gather
 
 VIEW = {"type": "ICEBERG_VIEW", "metadataLocation": "file:/none", "versionId": 1, "schemaId": 1}
@@ -106,7 +106,7 @@ def test_what_looks_at_one_name_says_what_it_is(lake: Lakehouse, spark: SparkSes
         with pytest.raises(UnknownTableError, match=f"another kind \\({kind}\\)"):
             lineage(lake, table, resolve(lake, zoo.ref))
         with pytest.raises(ServiceError, match=f"Expected an Iceberg table in Nessie, but found this: {kind}"):
-            read_progress(lake, [declared(table)], zoo.ref)
+            read_facts(lake, [declared(table)], zoo.ref)
 
 
 def reported(lake: Lakehouse, name: TableName) -> TableFact:
