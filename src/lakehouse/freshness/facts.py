@@ -11,11 +11,9 @@ from asgard.lakehouse.catalog.nessie import Content
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.intervals import RangeSet
 from asgard.lakehouse.freshness.file_index import FileIndex, SnapshotChange, changes_since
-from asgard.lakehouse.freshness.interval_state import STATE_PROPERTY, StateName, StateStore
+from asgard.lakehouse.freshness.interval_state import INTERVALS_PROPERTY, STATE_PROPERTY, StateName, StateStore
 from asgard.lakehouse.freshness.staleness import TableFacts
 
-INTERVALS_PROPERTY = "asgard.intervals"
-"""Table property: which stretches of time have been computed (`RangeSet`)."""
 _READERS = 8
 
 

@@ -23,6 +23,10 @@ from asgard.lakehouse.freshness.code_digest import CodeDigests
 from asgard.lakehouse.freshness.file_index import FileIndex, IndexedFile
 from asgard.lakehouse.freshness.stretch import Stretch, moment_of
 
+INTERVALS_PROPERTY = "asgard.intervals"
+"""Table property: which time ranges have been computed (`RangeSet`)."""
+INPUTS_PROPERTY = "asgard.inputs"
+"""Table property: the snapshots that the last write was computed from (JSON, table -> snapshot id)."""
 STATE_PROPERTY = "asgard.state"
 """Table property: the snapshot that the state describes, and its segments with their number of items, oldest first."""
 _FOLDER = "intervals"

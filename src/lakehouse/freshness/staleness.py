@@ -1,5 +1,6 @@
 """What is missing, partial, stale or in doubt of each table, and why: from declarations, states and file indexes."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,7 +12,7 @@ from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.intervals import Cadence, RangeSet, TimeRange
 from asgard.lakehouse.freshness.code_digest import CodeDigests
 from asgard.lakehouse.freshness.file_index import FileIndex, SnapshotChange, touches
-from asgard.lakehouse.freshness.interval_state import IntervalRecord, IntervalState, Read
+from asgard.lakehouse.freshness.interval_state import INPUTS_PROPERTY, IntervalRecord, IntervalState, Read
 from asgard.lakehouse.freshness.stretch import EVERYTHING, Stretch, micros
 
 
@@ -207,8 +208,7 @@ def _finding(
 ) -> Finding | None:
     own = facts[table.name]
     if record is None:
-        known = own.exists if interval is None else not (RangeSet([interval]) - own.done)
-        return Finding(table.name, interval, Condition.UNKNOWN if known else Condition.MISSING)
+        return _unrecorded(table, interval, facts)
     if record.doubt or _is_touched(table, interval, own.foreign):
         return Finding(table.name, interval, Condition.DOUBT, record=record)
     if interval is not None and (record.end != micros(interval.end) or record.until != cut_at(table, interval)):
@@ -231,6 +231,23 @@ def _finding(
         if mine != now:
             return Finding(table.name, interval, condition, record=record)
     return None
+
+
+def _unrecorded(table: Table, interval: TimeRange | None, facts: Mapping[TableName, TableFacts]) -> Finding:
+    """An interval without a record: missing, or computed by a version of Asgard that wrote none.
+
+    That version noted the snapshots of all inputs, which tells whether a table without intervals is as new as they are.
+    """
+    own = facts[table.name]
+    if interval is not None:
+        is_done = not (RangeSet([interval]) - own.done)
+        return Finding(table.name, interval, Condition.UNKNOWN if is_done else Condition.MISSING)
+    if not own.exists:
+        return Finding(table.name, None, Condition.MISSING)
+    used = json.loads(own.properties.get(INPUTS_PROPERTY) or "{}")
+    inputs = dict.fromkeys(table.inputs.values())
+    moved = tuple(name for name in inputs if name in facts and used.get(str(name)) != facts[name].snapshot)
+    return Finding(table.name, None, Condition.DATA if moved else Condition.UNKNOWN, moved)
 
 
 def own_stretch(table: Table, start: int, end: int) -> Stretch:

@@ -19,11 +19,11 @@ from asgard.lakehouse.catalog.lake import Lakehouse, identifier
 from asgard.lakehouse.catalog.nessie import Content
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
-from asgard.lakehouse.freshness.interval_state import STATE_PROPERTY
+from asgard.lakehouse.freshness.interval_state import INTERVALS_PROPERTY, STATE_PROPERTY
 from asgard.lakehouse.runs.equal_rows import Overwrite
 from asgard.lakehouse.runs.own_commits import OwnCommits, Sealed, foreign_commits
 from asgard.lakehouse.runs.state_keeping import Difference, StateKeeper
-from asgard.lakehouse.runs.tables import INTERVALS_PROPERTY, BranchTable
+from asgard.lakehouse.runs.tables import BranchTable
 from asgard.lakehouse.runs.takeover import foreign_owners, require_own
 from asgard.lakehouse.runs.unfit_rows import require_rows_fit
 

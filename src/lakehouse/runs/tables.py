@@ -21,6 +21,7 @@ from asgard.lakehouse.declaring.declared_columns import in_declared_columns
 from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
 from asgard.lakehouse.declaring.schema_changes import quoted, schema_changes, sql_text, type_sql
 from asgard.lakehouse.declaring.stored_types import require_storable, stored_schema
+from asgard.lakehouse.freshness.interval_state import INPUTS_PROPERTY, INTERVALS_PROPERTY
 from asgard.lakehouse.runs.merging import changed_rows, repeated_keys, require_keys
 from asgard.lakehouse.runs.own_commits import OwnCommits
 
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
 
 PIPELINE_PROPERTY = "asgard.pipeline"
 """Table property: the pipeline that published the table last. Without it, the next pipeline to publish gets it."""
-INTERVALS_PROPERTY = "asgard.intervals"
-"""Table property: which time ranges have been computed (`RangeSet`)."""
-INPUTS_PROPERTY = "asgard.inputs"
-"""Table property: the snapshots that the last write was computed from (JSON, table -> snapshot id)."""
 
 _FIXED_PROPERTIES = {
     "format-version": "2",

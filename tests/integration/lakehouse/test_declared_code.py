@@ -259,11 +259,11 @@ def test_another_pipeline_takes_no_table_over_silently(owned: Owned) -> None:
     with pytest.raises(UsageError, match=refusal):  # the guard of every write, whatever job it is
         run_work(owned.lake, lambda attempt: attempt.write(others[owned.name], owned.lake.frame(owned.raw, "main")))
     assert owned.lake.nessie.head(owned.lake.target) == before
-    (steps,) = backfill_job.plan(owned.lake, others, Params())
+    (steps,) = backfill_job.plan(owned.lake, others, Params()).runs
     assert [step.to_json()["belongs_to"] for step in steps] == ["shop"]
     facts = read_facts(owned.lake, [others[owned.name]], owned.lake.target)
     assert foreign_owner(others[owned.name], facts[owned.name].properties) == "shop"
-    assert [step.belongs_to for (step,) in backfill_job.plan(owned.lake, owned.pipeline("shop"), Params())] == [""]
+    assert [step.belongs_to for (step,) in backfill_job.plan(owned.lake, owned.pipeline("shop"), Params()).runs] == [""]
 
     owned.backfill("bakery", take_over=True)
     owned.ingest("bakery", 4, take_over=True)
@@ -295,7 +295,7 @@ def test_failed_warnings_are_shown(
     checks = [not_null("x").warn(), between("x", 0, 10).warn(), not_null("id")]
     shop.table(str(name), inputs={"raw": str(raw)}, checks=checks, on_empty="fail")(lambda raw: raw)
 
-    (step,) = backfill_job.plan(lake, shop, Params())[0]
+    (step,) = backfill_job.plan(lake, shop, Params()).runs[0]
     (result,) = backfill_job.run(Params(), lake, shop, lambda _line: None)
     assert result.verdict is not None
     (audited,) = result.verdict.outcome.tables
