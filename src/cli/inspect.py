@@ -46,13 +46,17 @@ def plan(
     from asgard.jobs import backfill_job
     from asgard.lakehouse.declaring.loading import load_pipeline
     from asgard.lakehouse.freshness.words import left_lines
+    from asgard.lakehouse.runs.causes import Causes
 
     declared = load_pipeline(pipeline)
     window = backfill_job.parse_window(start, end)
     params = backfill_job.Params(
         tuple(select or ()), window, intervals_per_run, stale=stale, changed=changed, full_refresh=full_refresh
     )
-    found = backfill_job.plan(_lake(settings, directory), declared, params)
+    lake = _lake(settings, directory)
+    base = lake.nessie.head(lake.target)
+    found = backfill_job.plan(lake, declared, params, base)
+    causes = Causes(lake, declared, f"{lake.target}@{base}")
     rows: list[dict[str, Any]] = [
         {
             "run": number,
@@ -64,7 +68,7 @@ def plan(
     ]
     if as_json:
         left = [each.to_json() for each in found.left]
-        findings = [each.to_json() for each in found.findings]
+        findings = [{**each.to_json(), "cause": causes.of(each)} for each in found.findings]
         show_json({"runs": len(found.runs), "steps": rows, "notes": found.notes, "findings": findings, "left": left})
         return
     for note in found.notes:
@@ -87,7 +91,7 @@ def plan(
         ],
         empty="" if found.left else "nothing is missing",
     )
-    for line in left_lines(found.left):
+    for line in left_lines(found.left, causes.of):
         show_note(line)
 
 

@@ -39,6 +39,7 @@ from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.freshness.planning import Plan, PlannedRun, PlanRequest
 from asgard.lakehouse.freshness.words import left_lines
 from asgard.lakehouse.runs.attempt import Attempt, Isolation
+from asgard.lakehouse.runs.causes import Causes
 from asgard.lakehouse.runs.identity import is_published, settled
 from asgard.lakehouse.runs.planned import plan_backfill, still_wanted
 from asgard.lakehouse.runs.run import RunRequest, RunResult, Status, execute
@@ -129,7 +130,8 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Say) -> list[R
             if results[-1].status is Status.ALREADY_PUBLISHED and params.window is None:
                 names = ", ".join(str(step.table.name) for step in steps)
                 say(f"what has changed since then waits for another run id: {names}")
-        for line in left_lines(found.left):
+        causes = Causes(lake, pipeline, f"{lake.target}@{base}")
+        for line in left_lines(found.left, causes.of):
             say(line)
     if params.apply_features:
         apply_all(lake, pipeline, say)

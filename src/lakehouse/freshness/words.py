@@ -1,6 +1,6 @@
 """What is missing, stale or in doubt, in words: one line for each table and condition."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
 from asgard.lakehouse.declaring.intervals import RangeSet
@@ -9,14 +9,20 @@ from asgard.lakehouse.freshness.staleness import STALE_BY_CODE, STALE_BY_DATA, C
 _SHOWN = 3
 
 
-def left_lines(findings: Iterable[Finding]) -> Iterator[str]:
-    """One line for each table and condition: which intervals, because of which inputs, and the option that helps."""
+def left_lines(findings: Iterable[Finding], cause: Callable[[Finding], str]) -> Iterator[str]:
+    """One line for each table and condition: which intervals, why, and the option that helps.
+
+    Args:
+        findings: of some tables.
+        cause: says who or what caused a finding; asked for the first of each line.
+    """
     for (table, condition), group in groupby(findings, key=lambda each: (each.table, each.condition)):
         found = list(group)
-        because = sorted({str(name) for each in found for name in each.inputs})
-        cause = f" ({', '.join(because)})" if because else ""
+        who = cause(found[0])
         option = option_of(condition)
-        yield f"{table}: {stretches(found)} {condition}{cause}{f'; {option} computes it again' if option else ''}"
+        where = f"{stretches(found)} " if found[0].interval else ""
+        helps = f"; {option} computes it again" if option else ""
+        yield f"{table}: {where}{condition}{f' ({who})' if who else ''}{helps}"
 
 
 def option_of(condition: Condition) -> str:

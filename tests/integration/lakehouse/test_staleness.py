@@ -17,6 +17,7 @@ from asgard.jobs import backfill_job
 from asgard.jobs.backfill_job import Params
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.freshness.planning import Plan
+from asgard.lakehouse.runs.history import list_runs
 
 NOW = datetime(2024, 3, 10, tzinfo=UTC)
 
@@ -126,6 +127,10 @@ def test_a_late_row_makes_stale_exactly_what_read_its_day(shop: Shop) -> None:
         "month": ["stale by input 2024-01-01/2024-02-01"],
         "total": ["stale by input None"],
     }
+    landed = list_runs(shop.lake, limit=1)[0].attempt.run_id
+    lines = shop.backfill()
+    cause = f"({shop.names['raw']}: run {landed})"
+    assert f"{shop.names['clean']}: 2024-01-20 to 2024-01-21 stale by data {cause}; --stale computes it again" in lines
     assert shop.rows("total") == [(60,)]
     shop.backfill(stale=True)
     assert shop.plan() == Plan(())
@@ -237,13 +242,18 @@ def test_changed_code_is_named_and_computed_if_asked(shop: Shop) -> None:
 
 def test_a_foreign_delete_puts_its_interval_in_doubt(shop: Shop) -> None:
     shop.lake.spark.sql(f"DELETE FROM lake.silver.`{shop.names['clean'].name}@main` WHERE id = 2")
+    deleted = shop.lake.content(shop.names["clean"], "main").snapshot_id
     found = shop.found()
     assert found["clean"] == ["in doubt 2024-01-20/2024-01-21"]
     assert found["month"] == ["stale by data 2024-01-01/2024-02-01"]
     head = shop.lake.nessie.head("main")
     lines = shop.backfill(select=(str(shop.names["month"]),))
     assert shop.lake.nessie.head("main") == head
-    assert any(line.startswith(f"{shop.names['month']}: 2024-01-01 to 2024-02-01 stale by data") for line in lines)
+    clean, month = shop.names["clean"], shop.names["month"]
+    why = f"({clean}: snapshot {deleted} of no recorded run)"
+    assert f"{month}: 2024-01-01 to 2024-02-01 stale by data {why}; --stale computes it again" in lines
+    doubt = f"{clean}: 2024-01-20 to 2024-01-21 in doubt (snapshot {deleted}); --stale computes it again"
+    assert doubt in shop.backfill(select=(str(clean),))
     shop.backfill(stale=True)
     assert shop.rows("clean") == shop.rows("raw")
     assert shop.rows("total") == [(60,)]

@@ -1,0 +1,88 @@
+"""Who made an interval stale, or put it in doubt: the runs and the foreign snapshots that changed what it read."""
+
+from collections.abc import Iterable
+
+from asgard.common.errors import AsgardError
+from asgard.common.names import RunId, TableName
+from asgard.lakehouse.catalog.files import TableState
+from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.pipeline import Pipeline
+from asgard.lakehouse.freshness.file_index import SnapshotChange, changes_since, touches
+from asgard.lakehouse.freshness.staleness import Condition, Finding, own_stretch
+from asgard.lakehouse.freshness.stretch import EVERYTHING, Stretch, micros
+from asgard.lakehouse.runs.records import RunRecords
+
+_SHOWN = 3
+
+
+class Causes:
+    """Finds the causes of findings at one reference (`name` or `name@hash`); metadata is read once for each table."""
+
+    def __init__(self, lake: Lakehouse, pipeline: Pipeline, ref: str) -> None:
+        self._lake, self._pipeline, self._ref = lake, pipeline, ref
+        self._states: dict[TableName, TableState | None] = {}
+
+    def of(self, finding: Finding) -> str:
+        """In a few words, e.g. `silver.orders: run 2024...; snapshot 8123... of no recorded run`; "" if unknown."""
+        if finding.condition is Condition.DOUBT:
+            return self._doubt(finding)
+        if finding.condition is not Condition.DATA or finding.record is None:
+            return ", ".join(map(str, finding.inputs))
+        reads = {read.table: read for read in finding.record.reads}
+        parts = []
+        for name in finding.inputs:
+            read = reads.get(name)
+            who = self._changed(name, read.snapshot, read.stretch) if read else "declared since"
+            parts.append(f"{name}: {who}" if who else str(name))
+        return "; ".join(parts)
+
+    def _doubt(self, finding: Finding) -> str:
+        if finding.record is not None and finding.record.doubt:
+            return _words(["snapshot " + str(finding.record.doubt)])
+        table = self._pipeline[finding.table]
+        bounds = (micros(finding.interval.start), micros(finding.interval.end)) if finding.interval else (0, 0)
+        stretch = own_stretch(table, *bounds) if finding.interval else EVERYTHING
+        state = self._state(finding.table)
+        changes = (changes_since(state, None) or []) if state else []
+        foreign = [each for each in changes if not each.run and _touches(each, stretch)]
+        return _words(f"snapshot {each.snapshot}" for each in reversed(foreign))
+
+    def _changed(self, name: TableName, since: int, stretch: Stretch) -> str:
+        state = self._state(name)
+        changes = changes_since(state, since or None) if state else None
+        if changes is None:
+            return "replaced, or moved back"
+        return _words(self._said(name, each) for each in changes if _touches(each, stretch))
+
+    def _said(self, name: TableName, change: SnapshotChange) -> str:
+        if not change.run:
+            return f"snapshot {change.snapshot} of no recorded run"
+        files = self._files(change.run) if name.layer == "bronze" else ""
+        return f"run {change.run}{files}"
+
+    def _files(self, run_id: str) -> str:
+        attempts = RunRecords(self._lake.storage).attempts(RunId(run_id), limit=1)
+        files = attempts[0].record.get("details", {}).get("files", ()) if attempts else ()
+        names = [str(each["path"]).rpartition("/")[2] for each in files]
+        more = f" and {len(names) - _SHOWN} more files" if len(names) > _SHOWN else ""
+        return f" ({', '.join(names[:_SHOWN])}{more})" if names else ""
+
+    def _state(self, name: TableName) -> TableState | None:
+        if name not in self._states:
+            content = self._lake.nessie.content(self._ref, name)
+            try:
+                state = TableState.load(content.metadata_location, self._lake.settings) if content else None
+            except AsgardError:
+                state = None
+            self._states[name] = state
+        return self._states[name]
+
+
+def _touches(change: SnapshotChange, stretch: Stretch) -> bool:
+    return any(touches(file, stretch) for file in (*change.added.values(), *change.removed.values()))
+
+
+def _words(parts: Iterable[str]) -> str:
+    found = list(dict.fromkeys(parts))
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return ", ".join(found[:_SHOWN]) + more
