@@ -81,8 +81,12 @@ def test_a_range_computes_again_what_was_there(shop: Shop) -> None:
 
 def test_a_table_without_intervals_follows_its_inputs(shop: Shop) -> None:
     shop.backfill()
-    shop.backfill(select=("silver.*",), window=TimeRange.parse("2024-01-05", "2024-01-06"))
-    (result,) = shop.backfill()  # its input has a new snapshot
+    window = TimeRange.parse("2024-01-05", "2024-01-06")
+    shop.backfill(select=("silver.*",), window=window)  # a new snapshot of the same rows
+    assert shop.backfill() == []
+    shop.order(4, at(1, 5), 5)
+    shop.backfill(select=("silver.*",), window=window)
+    (result,) = shop.backfill()
     assert list(result.tables) == [str(shop.names["count"])]
 
 
