@@ -62,6 +62,7 @@ COMMANDS = (
         ("status", "status", "Show the services of a project folder."),
     ),
     Command("ingest", _WRITE, "asgard.jobs.ingest_job:command", "Ingest files or a database table into bronze."),
+    Command("accept", _WRITE, f"{_OWN}.accept_command:accept", "Accept what others wrote to a table."),
     Command(
         "uningest", _WRITE, f"{_OWN}.uningest_command:uningest", "Take a file's or a run's rows out of a bronze table."
     ),

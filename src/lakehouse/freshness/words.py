@@ -28,7 +28,7 @@ def left_lines(findings: Iterable[Finding], cause: Callable[[Finding], str]) -> 
 def option_of(condition: Condition) -> str:
     """The option of `asgard backfill` that computes intervals in a condition; "" for none is needed, or helps."""
     if condition in STALE_BY_DATA and condition is not Condition.PARTIAL:
-        return "--stale"
+        return "--stale"  # or, of what others did: `asgard accept`
     return "--changed" if condition in STALE_BY_CODE else ""
 
 

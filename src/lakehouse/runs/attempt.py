@@ -17,7 +17,7 @@ from asgard.lakehouse.catalog.clock import now_ms, wait_until_past
 from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.catalog.lake import Lakehouse, identifier
 from asgard.lakehouse.catalog.nessie import Content
-from asgard.lakehouse.declaring.declaration import Table
+from asgard.lakehouse.declaring.declaration import Table, declare_table
 from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
 from asgard.lakehouse.freshness.interval_state import INTERVALS_PROPERTY, STATE_PROPERTY
 from asgard.lakehouse.runs.equal_rows import Overwrite
@@ -52,6 +52,7 @@ class Write:
         base: the table's state at the branch's base, or None for a new table.
         after: its state on the sealed branch.
         difference: the files that it lost and gained, at the seal.
+        is_described: the table's properties become those of `table`.
         changed_ms: time of the table's last change, by the clock of the machine that made it.
     """
 
@@ -61,6 +62,7 @@ class Write:
     after: TableState | None = None
     changed_ms: int = 0
     difference: Difference = field(default_factory=Difference)
+    is_described: bool = True
 
     def __post_init__(self) -> None:
         if self.base is not None:
@@ -212,6 +214,22 @@ class Attempt:
             self.session.sql(f"DELETE FROM {identifier(table.name, self.branch)} WHERE {where}")  # noqa: S608 - own text
         write.changed_ms = max(write.changed_ms, now_ms())
 
+    def accept(self, name: TableName) -> tuple[int, int]:
+        """Take what others did to a table since its last recorded run as it is: its intervals are in doubt no longer.
+
+        Returns:
+            How many foreign snapshots were accepted, and how many intervals were in doubt before.
+
+        Raises:
+            RunError: the attempt is sealed.
+            UnknownTableError: the table is not there.
+        """
+        self.lake.content(name, self.at_base)
+        write = self._begin_write(declare_table(str(name)))
+        write.is_described = False
+        self.writes[name] = write
+        return self.keeper.accept(name)
+
     def _begin_write(self, table: Table) -> Write:
         if self.sealed is not None:
             raise RunError(f"Attempt {self.number} of run {self.run_id} is sealed.", hint="Write before the audit.")
@@ -246,7 +264,7 @@ class Attempt:
             write.after = self._state(name, self.branch)  # None if another process dropped it
         for write in self.writes.values():
             if write.after is not None:
-                described = self._on_branch(write.table).described(write.done, self._input_snapshots(write.table))
+                described = self._described(write)
                 kept = self.keeper.keep(write.table, write.after)
                 write.difference = kept.difference
                 wanted = {**described, STATE_PROPERTY: kept.name}
@@ -258,6 +276,11 @@ class Attempt:
         for name, write in self.writes.items():
             write.after = self._state(name, f"{self.branch}@{self.sealed}")
         self._refuse_foreign_commits()
+
+    def _described(self, write: Write) -> dict[str, str]:
+        if not write.is_described:
+            return {}
+        return self._on_branch(write.table).described(write.done, self._input_snapshots(write.table))
 
     def _refuse_foreign_commits(self) -> None:
         """Refuse a sealed branch with changes that others made: they would be published in this run's name."""

@@ -69,6 +69,7 @@ class StateKeeper:
     seen: Callable[[TableName], TableState | None]
     _facts: dict[TableName, TableFacts] = field(default_factory=dict)
     _computed: dict[TableName, dict[TimeRange | None, Mapping[TableName, Stretch]]] = field(default_factory=dict)
+    _accepted: set[TableName] = field(default_factory=set)
     _indexes: dict[tuple[TableName, int | None], FileIndex] = field(default_factory=dict)
 
     def facts(self, name: TableName) -> TableFacts:
@@ -80,6 +81,13 @@ class StateKeeper:
     def note(self, table: TableName, interval: TimeRange | None, stretches: Mapping[TableName, Stretch]) -> None:
         """Note what an interval that was just written has read of each input; None for a table without intervals."""
         self._computed.setdefault(table, {})[interval] = stretches
+
+    def accept(self, name: TableName) -> tuple[int, int]:
+        """Count what others did to a table as accepted; how many of their snapshots, and intervals in doubt."""
+        base = self.facts(name)
+        self._accepted.add(name)
+        records = base.state.records.values() if base.state else ()
+        return len(base.foreign), sum(bool(each.doubt) for each in records)
 
     def index(self, name: TableName) -> FileIndex | None:
         """The files of a table as the attempt sees it now; None if it is not there."""
@@ -112,7 +120,8 @@ class StateKeeper:
         before = StateName.parse(base.properties.get(STATE_PROPERTY, ""))
         computed = self._computed.get(table.name, {})
         own = self._own_difference(after, base)
-        records = (*self._records(table, computed), *_doubts(table, base, computed))
+        others = _accepted(base) if table.name in self._accepted else _doubts(table, base, computed)
+        records = (*self._records(table, computed), *others)
         cleared = tuple((each.start, each.end) for each in records)
         snapshot = after.snapshot_id or 0
         if base.state is None:
@@ -185,6 +194,12 @@ def _doubts(
         foreign = next((each.snapshot for each in base.foreign if _touches(each, stretch)), 0)
         if foreign and not record.doubt and record.start not in again:
             yield replace(record, doubt=foreign)
+
+
+def _accepted(base: TableFacts) -> Iterable[IntervalRecord]:
+    """The records that were in doubt, without it."""
+    records = base.state.records.values() if base.state else ()
+    return (replace(each, doubt=0) for each in records if each.doubt)
 
 
 def _touches(change: SnapshotChange, stretch: Stretch) -> bool:

@@ -11,10 +11,12 @@ from tests.conftest import Fresh
 from tests.support.runs import rows_of, values, write_rows
 
 from asgard import Daily, Monthly, Pipeline, TimeRange
+from asgard.cli.app import main
 from asgard.common.errors import AsgardError, UsageError
 from asgard.common.names import RunId, TableName
 from asgard.jobs import backfill_job
 from asgard.jobs.backfill_job import Params
+from asgard.lakehouse.catalog.files import TableHead
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.freshness.planning import Plan
 from asgard.lakehouse.runs.history import list_runs
@@ -265,6 +267,27 @@ def test_a_doubt_stays_until_its_interval_is_computed(shop: Shop) -> None:
     window = TimeRange.parse("2024-02-05", "2024-02-06")
     shop.backfill(select=(str(shop.names["clean"]),), window=window)
     assert shop.found()["clean"] == ["in doubt 2024-01-20/2024-01-21"]
+
+
+def test_what_others_did_can_be_accepted(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    clean, folder = str(shop.names["clean"]), ["--dir", str(shop.lake.settings.project_dir)]
+    assert main(["accept", clean, "--why", "x", *folder]) == 2
+    assert f"nothing to accept of {clean}" in capsys.readouterr().err
+    before = TableHead.load(shop.lake.content(shop.names["clean"], "main").metadata_location, shop.lake.settings)
+    shop.lake.spark.sql(f"DELETE FROM lake.silver.`{shop.names['clean'].name}@main` WHERE id = 2")
+    assert main(["accept", clean, "--why", "a customer asked for it", *folder]) == 0
+    found = shop.found()
+    assert "clean" not in found
+    assert found["month"] == ["stale by data 2024-01-01/2024-02-01"]
+    shop.backfill(stale=True)
+    assert shop.rows("total") == [(40,)]
+    assert shop.plan() == Plan(())
+    record = next(run.attempt.record for run in list_runs(shop.lake, limit=9) if run.attempt.start["job"] == "accept")
+    assert record["details"]["accepted"]["why"] == "a customer asked for it"
+    after = TableHead.load(shop.lake.content(shop.names["clean"], "main").metadata_location, shop.lake.settings)
+    own = {"asgard.state", "nessie.commit.id"}
+    assert after.properties.keys() == before.properties.keys()
+    assert {name for name, text in after.properties.items() if before.properties[name] != text} == own
 
 
 class TestRunIds:
