@@ -6,7 +6,7 @@ files. Files are never changed, so they mean the same rows.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -86,10 +86,6 @@ class FileIndex:
         if not stretch.is_bounded:
             return self._all
         return self._column(stretch.column).sum(stretch)
-
-    def may_hold(self, stretch: Stretch) -> Iterator[int]:
-        """The files that may hold rows of a stretch."""
-        return (number for number, file in self.files.items() if touches(file, stretch))
 
     @cached_property
     def _all(self) -> int:

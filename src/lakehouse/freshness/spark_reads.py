@@ -24,7 +24,6 @@ _DAY = 86_400_000_000
 _SCAN = "DataSourceV2ScanRelation"
 _OPAQUE = ("InMemoryRelation", "LogicalRDD", "ExternalRDD")
 """Leaves of a plan that hide what they were computed from."""
-_MANY = 200
 
 
 class JobsStarted:

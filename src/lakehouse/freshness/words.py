@@ -28,17 +28,13 @@ def left_lines(findings: Iterable[Finding], cause: Callable[[Finding], str]) -> 
 def option_of(condition: Condition) -> str:
     """The option of `asgard backfill` that computes intervals in a condition; "" for none is needed, or helps."""
     if condition in STALE_BY_DATA and condition is not Condition.PARTIAL:
-        return "--stale"  # or, of what others did: `asgard accept`
+        return "--stale"
     return "--changed" if condition in STALE_BY_CODE else ""
 
 
 def stretches(findings: Sequence[Finding]) -> str:
     """The intervals of some findings of one table, as few stretches of time; "" for a table without intervals."""
     merged = RangeSet(each.interval for each in findings if each.interval is not None)
-    shown = [f"{part.start:%Y-%m-%d} to {part.end:%Y-%m-%d}" if _whole_days(part) else str(part) for part in merged]
+    shown = [str(part).replace("/", " to ") for part in merged]
     more = f" and {len(shown) - _SHOWN} more stretches" if len(shown) > _SHOWN else ""
     return ", ".join(shown[:_SHOWN]) + more
-
-
-def _whole_days(part: object) -> bool:
-    return "T" not in str(part)

@@ -11,7 +11,7 @@ from asgard.lakehouse.declaring.declared_columns import in_declared_columns
 from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
 from asgard.lakehouse.freshness.interval_reads import intervals_of, reads_by_interval
 from asgard.lakehouse.freshness.planning import Step
-from asgard.lakehouse.freshness.spark_reads import JobsStarted, Reads, reads_of
+from asgard.lakehouse.freshness.spark_reads import JobsStarted, Reads, reads_of, undeclared
 from asgard.lakehouse.runs.attempt import Attempt
 from asgard.lakehouse.runs.tables import rows_of_interval
 
@@ -99,6 +99,8 @@ def _note_reads(attempt: Attempt, table: Table, window: TimeRange | None, rows: 
 
     with explained(f"The plan of {table.name} ({table.module})"):
         whole = reads(rows, window)
+        for name in undeclared(whole, inputs):
+            attempt.say(f"{table.name} reads {name}, which is not among its inputs: its changes make nothing stale")
         if window is None or table.interval is None:
             attempt.keeper.note(table.name, None, {name: whole.of(name) for name in inputs})
             return
