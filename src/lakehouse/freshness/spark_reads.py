@@ -6,9 +6,7 @@ stretch of time that is read. Where the plan does not tell (a cached frame, a fr
 function collected while it ran), the whole input counts as read.
 """
 
-import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,26 +25,19 @@ _OPAQUE = ("InMemoryRelation", "LogicalRDD", "ExternalRDD")
 
 
 class JobsStarted:
-    """Tells whether a function started Spark jobs while it ran."""
+    """Tells whether Spark jobs were started, by the number of all jobs of the process.
+
+    Jobs of other threads count too: then more counts as read than was, never less.
+    """
 
     def __init__(self, session: "SparkSession") -> None:
-        self._context = session.sparkContext
-        self._group = f"asgard-reads-{secrets.token_hex(6)}"
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Watch this thread's jobs."""
-        before = self._context.getLocalProperty("spark.jobGroup.id")
-        self._context.setLocalProperty("spark.jobGroup.id", self._group)
-        try:
-            yield
-        finally:
-            self._context.setLocalProperty("spark.jobGroup.id", before)  # type: ignore[arg-type]
+        self._scheduler = session.sparkContext._jsc.sc().dagScheduler()
+        self._before = self._scheduler.numTotalJobs()
 
     @property
     def any(self) -> bool:
-        """Whether there was one: what the function read in it is in no plan."""
-        return bool(self._context.statusTracker().getJobIdsForGroup(self._group))
+        """Whether there was one: what a function read in it is in no plan."""
+        return bool(self._scheduler.numTotalJobs() != self._before)
 
 
 @dataclass(frozen=True)

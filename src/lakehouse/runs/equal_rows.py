@@ -86,8 +86,7 @@ class Overwrite:
             frame = frame.where(within(cadence.column, self.interval, frame.schema))
             moment = F.date_trunc(cadence.unit, F.col(quoted(cadence.column)).cast("timestamp"))
             start = F.unix_micros(moment)
-        columns = [_hashable(F.col(quoted(each.name)), each.dataType) for each in frame.schema.fields]
-        hashes = [F.xxhash64(F.lit(seed), *columns).cast("decimal(20,0)") for seed in (1, 2)]
+        hashes = [row_hash(frame, seed).cast("decimal(20,0)") for seed in (1, 2)]
         sums = frame.groupBy(start.alias("start")).agg(F.count("*"), F.sum(hashes[0]), F.sum(hashes[1])).collect()
         return {row[0]: (row[1], row[2], row[3]) for row in sums}
 
@@ -133,8 +132,30 @@ def _literal(moment: Any, kind: str) -> str:
     return str(moment.isoformat() if kind == "timestamp" else moment.replace(tzinfo=None).isoformat())
 
 
-def _hashable(column: "Column", kind: "DataType") -> "Column":
-    """A column that Spark can hash: maps, also inside of other types, as text of sorted entries."""
+def row_hash(frame: "DataFrame", seed: int) -> "Column":
+    """64 bits of all columns of a row, nulls and nested values included.
+
+    `xxhash64` passes over nulls and empty arrays: alone it can't tell (null, 5) from (5, null). So each value comes
+    with a flag that says whether it is null, and each array with its length.
+    """
     from pyspark.sql import functions as F
 
-    return F.to_json(F.array(column)) if "map<" in kind.simpleString() else column
+    columns = [each for one in frame.schema.fields for each in _flagged(F.col(quoted(one.name)), one.dataType)]
+    return F.xxhash64(F.lit(seed), *columns)
+
+
+def _flagged(value: "Column", kind: "DataType") -> "list[Column]":
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import ArrayType, MapType, StructType
+
+    flag = value.isNull()
+    if isinstance(kind, StructType):
+        fields = [each for one in kind.fields for each in _flagged(value.getField(one.name), one.dataType)]
+        return [flag, *fields]
+    if isinstance(kind, ArrayType):
+        element = kind.elementType
+        return [flag, F.size(value), F.transform(value, lambda each: F.xxhash64(*_flagged(each, element)))]
+    if isinstance(kind, MapType):
+        keys, values = (ArrayType(each) for each in (kind.keyType, kind.valueType))
+        return [flag, *_flagged(F.map_keys(value), keys), *_flagged(F.map_values(value), values)]
+    return [flag, value]

@@ -71,7 +71,7 @@ def _rows(attempt: Attempt, table: Table, window: TimeRange | None) -> _Rows:
     if table.function is None:
         raise RunError(f"{table.name} is a source: nothing computes it.", hint="Fill it with `asgard ingest`.")
     jobs = JobsStarted(attempt.session)
-    with explained(f"The function of {table.name} ({table.module})"), jobs.watching():
+    with explained(f"The function of {table.name} ({table.module})"):
         frame = table.function(**arguments)
     if not isinstance(frame, DataFrame):
         raise RunError(
