@@ -1,6 +1,7 @@
 """A test's pipeline with a feature view, and models that learn from it, on data with a learnable pattern."""
 
 import random
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -139,7 +140,8 @@ class LearningShop:
         """Write the pipeline, and return its path; `amount` is the SQL of gold's column, `version` that of the view."""
         script = self.folder / "learn.py"
         script.write_text(_SCRIPT)
-        path = self.folder / f"learning_{self.suffix}_{len(amount)}_{len(features)}_{version}.py"
+        variant = zlib.crc32(f"{amount} {sorted(features)} {version}".encode())  # a module of its own for each
+        path = self.folder / f"learning_{self.suffix}_{variant}.py"
         labels = str(self.folder / "labels.parquet")
         path.write_text(
             _PIPELINE.format(
