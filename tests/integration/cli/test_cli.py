@@ -79,7 +79,7 @@ def test_plan_backfill_and_look(cli: Cli, pipeline: tuple[str, dict[str, Any]]) 
     assert listed[str(tables["silver"])]["owner"] == "shop-team"
     assert cli.json("runs", run["run_id"])["runs"][0]["commit"] == run["commit"]
     assert cli.json("lineage", str(tables["totals"]))["run_id"] == run["run_id"]
-    assert cli.json("plan", "-p", path) == {"runs": 0, "steps": []}
+    assert cli.json("plan", "-p", path) == {"runs": 0, "steps": [], "notes": [], "findings": [], "left": []}
     assert any(row["target"] for row in cli.json("branches")["branches"])
     assert cli("backfill", "-p", path)[0] == 0
 

@@ -126,5 +126,5 @@ def test_a_challenger_is_of_the_same_model() -> None:
     registry: Any = Known()
     assert str(find_challenger(registry, "churn@1.0.0", "1.2.0")) == "churn@1.2.0"
     assert str(find_challenger(registry, "churn", "churn@staging")) == "churn@staging"
-    with pytest.raises(UsageError, match="no version of churn"):
+    with pytest.raises(UsageError, match="not a version of churn"):
         find_challenger(registry, "churn", "demand@1.0.0")

@@ -42,7 +42,7 @@ def test_a_path_is_a_script() -> None:
         ({"test_from": "2024-01-01", "test_share": 0.2}, "both test_from and test_share"),
         ({"test_share": 1.0}, "test_share is 1.0"),
         ({"test_share": 0}, "test_share is 0"),
-        ({"outcome_after": "28"}, "no length of time"),
+        ({"outcome_after": "28"}, "is not a duration"),
         ({"minimum": {"r2": 0.5}}, "'r2' is not a metric of a binary model"),
         ({"maximum": {"roc": 0.5}}, "'roc' is not a metric"),
         ({"features": ("left",)}, "is one of its features"),
