@@ -6,6 +6,7 @@ from the table; a file with these bytes lands again then.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -103,6 +104,12 @@ def settle_changed(
         take_out(attempt, table, ledger, [entry for entries in changed.values() for entry in entries])
 
 
+def _after(attempt: Attempt, entry: LedgerEntry) -> datetime:
+    """When a delivery ends: later than it began, whatever this machine's clock says, and whenever the run began."""
+    began = entry.ingested_at if entry.ingested_at.tzinfo else entry.ingested_at.replace(tzinfo=UTC)
+    return max(attempt.as_of, began + timedelta(microseconds=1))
+
+
 def _rows_of(entry: LedgerEntry) -> str:
     """The SQL condition of a delivery's rows.
 
@@ -126,5 +133,5 @@ def take_out(attempt: Attempt, table: Table, ledger: Table, entries: Sequence[Le
     if not entries:
         return
     attempt.delete(table, " OR ".join(_rows_of(entry) for entry in entries))
-    ended = [replace(entry, kind=REMOVED, ingested_at=attempt.as_of, run_id=attempt.run_id) for entry in entries]
+    ended = [replace(each, kind=REMOVED, ingested_at=_after(attempt, each), run_id=attempt.run_id) for each in entries]
     attempt.write(ledger, entries_frame(attempt, ended))

@@ -164,7 +164,7 @@ def _chunk_run_id(run_id: RunId | None, number: int, steps: PlannedRun, *, in_ch
     """
     if run_id is None or not in_chunks:
         return run_id
-    first = min((window.start for step in steps for window in step.ranges), default=None)
+    first = min((window.start for step in steps for window in (*step.ranges, *step.follows)), default=None)
     suffix = f"-{first:%Y%m%d%H}" if first else f"-{number}"
     if len(run_id) + len(suffix) > MAX_RUN_ID:
         raise UsageError(

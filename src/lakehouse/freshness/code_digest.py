@@ -31,6 +31,7 @@ _OWN_PACKAGE = "asgard."
 _FOLLOWED_IN_ASGARD = ("asgard.features.user_features",)
 """Modules of Asgard whose functions compute a pipeline's rows."""
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, date, datetime, time, timedelta, Decimal, re.Pattern)
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _SQL_TOKEN = re.compile(
     r"""(?P<gap>\s+|--[^\n]*|/\*.*?\*/)|(?P<quoted>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*"|`(?:[^`]|``)*`)|"""
     r"""(?P<word>\w+)|(?P<sign>.)""",
@@ -84,6 +85,7 @@ class _Walk:
 
     def __init__(self) -> None:
         self._pieces: dict[str, str] = {}
+        self._visited: set[int] = set()
 
     def of(self, function: Callable[..., Any]) -> list[tuple[str, str]]:
         """What was collected from a function on, in a fixed order; each with the text that stands for it."""
@@ -106,9 +108,12 @@ class _Walk:
             if isinstance(call, FunctionType):
                 self._function(call, f"{name}()")
             return
-        place = f"{function.__module__}.{function.__qualname__}" if name else ""
-        if place in self._pieces:
+        if id(function) in self._visited:
             return
+        self._visited.add(id(function))
+        place = f"{function.__module__}.{function.__qualname__}" if name else ""
+        while place in self._pieces:  # lambdas, or closures that one function made
+            place += "'"
         self._pieces[place] = _source(function)
         defaults = (function.__defaults__, sorted((function.__kwdefaults__ or {}).items()))
         if any(defaults):
@@ -145,9 +150,21 @@ class _Walk:
                 self._function(value, name)
         elif isinstance(value, (*_PLAIN, tuple, list, dict, set, frozenset, enum.Enum)):
             self._pieces[name] = repr(_value(value))
+            self._inside(value, name)
+        elif type(value).__module__.startswith("pyspark.sql"):  # schemas and columns
+            self._pieces[name] = _ADDRESS.sub("", repr(value))
         elif _is_own(sys.modules.get(type(value).__module__)):
             self._class(type(value))
             self._pieces[name] = repr(_value(value if is_dataclass(value) else getattr(value, "__dict__", ())))
+
+    def _inside(self, value: Any, name: str) -> None:
+        """What a container holds beside plain values."""
+        if isinstance(value, dict):
+            value = [each for _, each in sorted(value.items(), key=lambda item: repr(item[0]))]
+        if isinstance(value, (tuple, list)):
+            for place, each in enumerate(value):
+                if not isinstance(each, _PLAIN):
+                    self._used(each, f"{name}[{place}]")
 
     def _class(self, kind: type) -> None:
         place = f"{kind.__module__}.{kind.__qualname__}"

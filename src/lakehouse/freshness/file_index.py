@@ -198,6 +198,8 @@ class Paths:
 
     added: set[str] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
+    rows: int = 0
+    """Rows added, less rows removed."""
 
 
 def paths_by_interval(state: TableState, snapshot: int, column: str, unit: Unit | None) -> dict[int, Paths] | None:
@@ -226,7 +228,9 @@ def paths_by_interval(state: TableState, snapshot: int, column: str, unit: Unit 
             if nulls or unit.floor(moment_of(high)) != unit.floor(moment_of(low)):
                 return None
         paths = found.setdefault(start, Paths())
-        (paths.removed if _is_removed(entry) else paths.added).add(entry.data_file.file_path)
+        is_removed = _is_removed(entry)
+        (paths.removed if is_removed else paths.added).add(entry.data_file.file_path)
+        paths.rows += -entry.data_file.record_count if is_removed else entry.data_file.record_count
     return found
 
 

@@ -1,10 +1,10 @@
 """What each interval of a computed stretch read of an input, though many intervals are computed by one call.
 
 A function that is given January may read from December 2nd on: thirty days before. That February 1st alone reads from
-January 2nd on follows from no single call. So the plans of the first, the middle and the last interval alone are looked
-at too (nothing is computed), and the bounds are taken for functions of the interval: a length of time, or a number of
-hours, days, weeks, months or years before its start or after its end. Where several of them fit, the widest counts;
-where none fits, each interval counts as having read what the whole call read.
+January 2nd on follows from no single call. So the plans of the first, the middle and the last intervals alone are
+looked at too (nothing is computed), and the bounds are taken for functions of the interval: a length of time, or a
+number of hours, days, weeks, months or years before its start or after its end. Where several of them fit, the widest
+counts; where none fits, each interval counts as having read what the whole call read.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -47,8 +47,9 @@ def reads_by_interval(
         return {intervals[0]: {name: whole.of(name) for name in names}}
     if all(not whole.of(name).is_bounded for name in names):
         return {interval: dict.fromkeys(names, EVERYTHING) for interval in intervals}
-    samples = sorted({intervals[0], intervals[len(intervals) // 2], intervals[-1]})
-    seen = {interval: plan(interval) for interval in samples}
+    middle, last = len(intervals) // 2, len(intervals) - 1
+    samples = {0, 1, middle, min(middle + 1, last), last - 1, last}  # neighbours: bounds may change in steps
+    seen = {intervals[each]: plan(intervals[each]) for each in sorted(samples)}
     by_name = {
         name: _translated(intervals, {each: reads.of(name) for each, reads in seen.items()}, whole.of(name))
         for name in names
@@ -101,7 +102,10 @@ def _in_units(unit: Unit, count: int, *, before: bool) -> _Bound:
 
 def _counts(unit: Unit, moment: datetime, value: int, *, before: bool) -> Iterable[int]:
     """How many units a bound lies from an interval's start or end, if it is a whole number."""
-    wanted = moment_of(value)
+    try:
+        wanted = moment_of(value)
+    except OverflowError:  # beyond the years of Python
+        return
     if unit.floor(wanted) != wanted:
         return
     start = unit.floor(moment) if before else unit.ceil(moment)

@@ -1,6 +1,6 @@
 """What a table knows of itself: the code and the inputs that each interval was computed from, and the table's files.
 
-It is stored in segments, immutable files below `_asgard/intervals/<table>/`, each named by its SHA-256. The table
+It is stored in segments, immutable files below `_asgard/intervals/`, each named by its SHA-256. The table
 property `asgard.state` names the segments, oldest first. So the state is published by the same commit as the rows, and
 each branch and each old commit has the state that belongs to its rows. A run writes one segment with what it changed. A
 segment that is not larger than the new one is merged into it, as digits carry in a binary counter: there are at most
@@ -205,11 +205,11 @@ class StateStore:
             segment = Segment((), segment.records, segment.added, frozenset())
         data = gzip.compress(json.dumps(_encode(segment), separators=(",", ":")).encode(), compresslevel=6, mtime=0)
         digest = hashlib.sha256(data).hexdigest()[:32]
-        self._storage.create(_path(table, digest), data)
+        self._storage.create(_path(digest), data)
         return StateName(snapshot, (*names, SegmentName(segment.size, digest)))
 
     def _read(self, table: TableName, name: SegmentName) -> Segment:
-        path = _path(table, name.digest)
+        path = _path(name.digest)
         data = self._storage.read(path)
         if data is None or hashlib.sha256(data).hexdigest()[:32] != name.digest:
             raise ServiceError(
@@ -220,8 +220,8 @@ class StateStore:
         return _decode(json.loads(gzip.decompress(data)))
 
 
-def _path(table: TableName, digest: str) -> str:
-    return f"{_FOLDER}/{table}/{digest}.json.gz"
+def _path(digest: str) -> str:
+    return f"{_FOLDER}/{digest}.json.gz"
 
 
 class _Words:

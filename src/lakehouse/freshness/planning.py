@@ -48,10 +48,12 @@ class PlanRequest:
         """Whether intervals in a condition are computed, where no range is given."""
         if condition is Condition.INPUT:
             return False  # it follows, if its input is computed: before that there is nothing new to read
-        if condition in _BY_ITSELF or (table.interval is None and condition is Condition.DATA):
+        if condition in _BY_ITSELF:
             return True
         if table.restate is Restate.NEVER or condition in _HARMLESS:
             return False
+        if table.interval is None and condition is Condition.DATA:
+            return True
         by_data = condition in STALE_BY_DATA and (self.stale or table.restate is Restate.AUTO)
         return by_data or (condition in STALE_BY_CODE and self.changed)
 
@@ -183,7 +185,8 @@ def _todo(
     found = _Todo()
     moving = {each.name: _unsettled(each, upstream[each.name]) for each in tables if each.name in upstream}
     inputs = [name for name in dict.fromkeys(table.inputs.values()) if moving.get(name)]
-    followers = _followers(table, facts[table.name], inputs, moving)
+    follows = table.restate is not Restate.NEVER or request.window is not None
+    followers = _followers(table, facts[table.name], inputs, moving) if follows else RangeSet()
     if request.window is not None and cadence is not None:
         found.direct = _asked(table, cadence, request.window, request.now, notes)
         found.reasons.append("asked for")
@@ -201,7 +204,7 @@ def _todo(
         found.reasons.extend(dict.fromkeys(_reason(each) for each in taken))
         if not taken and found.whole:
             found.reasons.append("asked for")
-        if not found.whole and inputs:
+        if not found.whole and inputs and follows:
             found.whole = found.only_if_moved = True
             found.reasons.append(f"its inputs will change: {', '.join(map(str, inputs))}")
         return found

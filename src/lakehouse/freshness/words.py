@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
 from asgard.lakehouse.declaring.intervals import RangeSet
-from asgard.lakehouse.freshness.staleness import STALE_BY_CODE, STALE_BY_DATA, Condition, Finding
+from asgard.lakehouse.freshness.staleness import STALE_BY_CODE, Condition, Finding
 
 _SHOWN = 3
 
@@ -22,12 +22,14 @@ def left_lines(findings: Iterable[Finding], cause: Callable[[Finding], str]) -> 
         option = option_of(condition)
         where = f"{stretches(found)} " if found[0].interval else ""
         helps = f"; {option} computes it again" if option else ""
+        if condition is Condition.INPUT:
+            helps = "; it follows when they are computed"
         yield f"{table}: {where}{condition}{f' ({who})' if who else ''}{helps}"
 
 
 def option_of(condition: Condition) -> str:
     """The option of `asgard backfill` that computes intervals in a condition; "" for none is needed, or helps."""
-    if condition in STALE_BY_DATA and condition is not Condition.PARTIAL:
+    if condition in (Condition.DATA, Condition.DOUBT):
         return "--stale"
     return "--changed" if condition in STALE_BY_CODE else ""
 

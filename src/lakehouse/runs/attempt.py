@@ -17,7 +17,7 @@ from asgard.lakehouse.catalog.clock import now_ms, wait_until_past
 from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.catalog.lake import Lakehouse, identifier
 from asgard.lakehouse.catalog.nessie import Content
-from asgard.lakehouse.declaring.declaration import Table, declare_table
+from asgard.lakehouse.declaring.declaration import Table, WriteMode, declare_table
 from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
 from asgard.lakehouse.freshness.interval_state import INTERVALS_PROPERTY, STATE_PROPERTY
 from asgard.lakehouse.runs.equal_rows import Overwrite
@@ -191,9 +191,11 @@ class Attempt:
             require_rows_fit(table, frame, write.base.columns if write.base else ())
             self.fitted[table.name] = frame.schema
         self._before_write(write)
-        before = self._written(table.name) if write.base is not None else None
+        replaces = table.mode in (WriteMode.REPLACE, WriteMode.OVERWRITE_INTERVAL)
+        before = self._written(table.name) if replaces and write.base is not None else None
         self._on_branch(table).write(frame, interval)
         write.changed_ms = max(write.changed_ms, now_ms())
+        self.keeper.forget(table.name)
         if before is not None and before.snapshot_id is not None:
             self._keep_equal_rows(write, before, interval)
         if interval is not None:
@@ -212,6 +214,7 @@ class Attempt:
         self._before_write(write)
         with explained(f"Deleting rows of {table.name}"):
             self.session.sql(f"DELETE FROM {identifier(table.name, self.branch)} WHERE {where}")  # noqa: S608 - own text
+        self.keeper.forget(table.name)
         write.changed_ms = max(write.changed_ms, now_ms())
 
     def accept(self, name: TableName) -> tuple[int, int]:
@@ -252,6 +255,7 @@ class Attempt:
         wait_until_past(write.changed_ms, str(table.name), self.say)
         sql_name = identifier(table.name, self.branch)
         if Overwrite(self.session, table, sql_name, before, after, interval, self.provenance).keep_equal():
+            self.keeper.forget(table.name)
             write.changed_ms = max(write.changed_ms, now_ms())
 
     def seal(self) -> None:

@@ -1,18 +1,21 @@
 """Who made an interval stale, or put it in doubt: the runs and the foreign snapshots that changed what it read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from asgard.common.errors import AsgardError
 from asgard.common.names import RunId, TableName
 from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.pipeline import Pipeline
-from asgard.lakehouse.freshness.file_index import SnapshotChange, changes_since, touches
+from asgard.lakehouse.freshness.file_index import SnapshotChange, changes_of, touches
 from asgard.lakehouse.freshness.staleness import Condition, Finding, own_stretch
 from asgard.lakehouse.freshness.stretch import EVERYTHING, Stretch, micros
 from asgard.lakehouse.runs.records import RunRecords
 
 _SHOWN = 3
+_READ = 50
+"""Snapshots that are looked at for one cause."""
 
 
 class Causes:
@@ -24,6 +27,12 @@ class Causes:
 
     def of(self, finding: Finding) -> str:
         """In a few words, e.g. `silver.orders: run 2024...; snapshot 8123... of no recorded run`; "" if unknown."""
+        try:
+            return self._of(finding)
+        except AsgardError:  # old manifests may be gone
+            return ", ".join(map(str, finding.inputs))
+
+    def _of(self, finding: Finding) -> str:
         if finding.condition is Condition.DOUBT:
             return self._doubt(finding)
         if finding.condition is not Condition.DATA or finding.record is None:
@@ -43,16 +52,16 @@ class Causes:
         bounds = (micros(finding.interval.start), micros(finding.interval.end)) if finding.interval else (0, 0)
         stretch = own_stretch(table, *bounds) if finding.interval else EVERYTHING
         state = self._state(finding.table)
-        changes = (changes_since(state, None) or []) if state else []
-        foreign = [each for each in changes if not each.run and _touches(each, stretch)]
-        return _words(f"snapshot {each.snapshot}" for each in reversed(foreign))
+        changes = _newest(state, 0) if state else iter(())
+        foreign = (each for each in changes if not each.run and _touches(each, stretch))
+        return _words(f"snapshot {each.snapshot}" for each in islice(foreign, _SHOWN + 1))
 
     def _changed(self, name: TableName, since: int, stretch: Stretch) -> str:
         state = self._state(name)
-        changes = changes_since(state, since or None) if state else None
-        if changes is None:
+        if state is None or (since and since not in state.ancestors(state.snapshot_id or 0)):
             return "replaced, or moved back"
-        return _words(self._said(name, each) for each in changes if _touches(each, stretch))
+        changes = (each for each in _newest(state, since) if _touches(each, stretch))
+        return _words(self._said(name, each) for each in islice(changes, _SHOWN + 1))
 
     def _said(self, name: TableName, change: SnapshotChange) -> str:
         if not change.run:
@@ -76,6 +85,13 @@ class Causes:
                 state = None
             self._states[name] = state
         return self._states[name]
+
+
+def _newest(state: TableState, since: int) -> Iterator[SnapshotChange]:
+    """What the newest snapshots after one did, newest first; not more than are worth reading."""
+    chain = state.ancestors(state.snapshot_id or 0)
+    after = chain[chain.index(since) + 1 :] if since in chain else chain
+    return (changes_of(state, each) for each in reversed(after[-_READ:]))
 
 
 def _touches(change: SnapshotChange, stretch: Stretch) -> bool:

@@ -60,11 +60,13 @@ class Overwrite:
         if files is None or not any(each.removed for each in files.values()):
             return False
         with explained(f"Comparing the rows of {self.table.name} with those that were there"):
-            equal = self._equal([start for start, each in files.items() if each.removed and each.added])
+            # A day with another number of rows is another day: nothing needs to be read for that.
+            alike = [start for start, each in files.items() if each.removed and each.added and not each.rows]
+            equal = self._equal(alike)
             if equal:
                 removed = {path for start in equal for path in files[start].removed}
-                self._restore(removed, {path for start in equal for path in files[start].added})
-        return bool(equal)
+                return self._restore(removed, {path for start in equal for path in files[start].added})
+        return False
 
     def _equal(self, starts: list[int]) -> list[int]:
         if not starts:
@@ -90,7 +92,8 @@ class Overwrite:
         sums = frame.groupBy(start.alias("start")).agg(F.count("*"), F.sum(hashes[0]), F.sum(hashes[1])).collect()
         return {row[0]: (row[1], row[2], row[3]) for row in sums}
 
-    def _restore(self, removed: set[str], added: set[str]) -> None:
+    def _restore(self, removed: set[str], added: set[str]) -> bool:
+        """Put files back; False, and nothing is done, if one of them is not found."""
         loader = self.session._jvm.org.apache.iceberg.spark.Spark3Util  # type: ignore[union-attr]
         iceberg = loader.loadIcebergTable(self.session._jsparkSession, self.sql_name)
         change = iceberg.newOverwrite()
@@ -98,12 +101,17 @@ class Overwrite:
             (self.before.snapshot_id, removed, change.addFile),
             (self.after.snapshot_id, added, change.deleteFile),
         ):
+            left = set(wanted)
             for file in self._files(iceberg, snapshot):
-                if str(file.location()) in wanted:
+                if str(file.location()) in left:
                     apply(file.copy())
+                    left.remove(str(file.location()))
+            if left:
+                return False
         for name, value in self.provenance.items():
             change.set(name, value)
         change.commit()
+        return True
 
     def _files(self, iceberg: Any, snapshot: int | None) -> Iterator[Any]:
         """The live files of a snapshot that may hold rows of the interval, with their statistics."""

@@ -48,14 +48,17 @@ def still_wanted(steps: PlannedRun, plan: Plan) -> PlannedRun:
         plan: of the same tables, now.
     """
     now = {step.table.name: step for run in plan.runs for step in run}
-    left = (_still(step, now[step.table.name]) for step in steps if step.table.name in now)
+    left = (_still(step, now.get(step.table.name)) for step in steps)
     return tuple(step for step in left if step is not None)
 
 
-def _still(step: Step, now: Step) -> Step | None:
+def _still(step: Step, now: Step | None) -> Step | None:
+    """What is left of one step. Intervals that follow stay: they are computed only if what they read has changed."""
     if step.table.interval is None:
+        if now is None:
+            return step if step.only_if_moved else None
         return replace(step, reason=now.reason, only_if_moved=now.only_if_moved)
-    planned = RangeSet((*step.ranges, *step.follows))
-    ranges = planned & RangeSet(now.ranges)
-    follows = (planned & RangeSet(now.follows)) - ranges
+    ranges = RangeSet(step.ranges) & RangeSet(now.ranges if now else ())
+    follows = RangeSet((*step.ranges, *step.follows)) & RangeSet((*step.follows, *(now.follows if now else ())))
+    follows -= ranges
     return replace(step, ranges=ranges.ranges, follows=follows.ranges) if ranges or follows else None

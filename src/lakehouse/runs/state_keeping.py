@@ -22,6 +22,8 @@ from asgard.lakehouse.freshness.interval_state import (
 from asgard.lakehouse.freshness.staleness import TableFacts, cut_at, own_stretch
 from asgard.lakehouse.freshness.stretch import EVERYTHING, Stretch, micros
 
+_EVERYTHING_BEFORE = (-(1 << 62), 1 << 62)
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -69,6 +71,7 @@ class StateKeeper:
     seen: Callable[[TableName], TableState | None]
     _facts: dict[TableName, TableFacts] = field(default_factory=dict)
     _computed: dict[TableName, dict[TimeRange | None, Mapping[TableName, Stretch]]] = field(default_factory=dict)
+    _seen: dict[TableName, TableState | None] = field(default_factory=dict)
     _accepted: set[TableName] = field(default_factory=set)
     _indexes: dict[tuple[TableName, int | None], FileIndex] = field(default_factory=dict)
 
@@ -89,9 +92,18 @@ class StateKeeper:
         records = base.state.records.values() if base.state else ()
         return len(base.foreign), sum(bool(each.doubt) for each in records)
 
+    def forget(self, name: TableName) -> None:
+        """Look again at what the branch holds of a table: the attempt has just written it."""
+        self._seen.pop(name, None)
+
+    def _state(self, name: TableName) -> TableState | None:
+        if name not in self._seen:
+            self._seen[name] = self.seen(name)
+        return self._seen[name]
+
     def index(self, name: TableName) -> FileIndex | None:
         """The files of a table as the attempt sees it now; None if it is not there."""
-        state = self.seen(name)
+        state = self._state(name)
         base = self.facts(name)
         if state is None:
             return base.files
@@ -123,6 +135,10 @@ class StateKeeper:
         others = _accepted(base) if table.name in self._accepted else _doubts(table, base, computed)
         records = (*self._records(table, computed), *others)
         cleared = tuple((each.start, each.end) for each in records)
+        if None in computed:
+            cleared = (_EVERYTHING_BEFORE,)  # records of intervals, from when the table had some
+        elif computed and base.state is not None and (0 in base.state.records) and not base.state.records[0].end:
+            cleared = (*cleared, (0, 0))  # the record of the whole table, from when it had no intervals
         snapshot = after.snapshot_id or 0
         if base.state is None:
             segment = Segment(cleared, records, FileIndex.of(after).files)
@@ -163,7 +179,7 @@ class StateKeeper:
         return index.fingerprint(stretch) if index is not None else None
 
     def _snapshot(self, name: TableName) -> int:
-        state = self.seen(name)
+        state = self._state(name)
         if state is not None:
             return state.snapshot_id or 0
         return self.facts(name).snapshot

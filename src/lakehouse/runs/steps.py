@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from asgard.common.errors import RunError
+from asgard.common.errors import AsgardError, RunError
 from asgard.common.spark_utils import explained
 from asgard.lakehouse.declaring.declaration import INTERVAL_PARAMETER, Table, WriteMode
 from asgard.lakehouse.declaring.declared_columns import in_declared_columns
@@ -95,7 +95,11 @@ def _note_reads(attempt: Attempt, table: Table, window: TimeRange | None, rows: 
         return reads_of(frame, columns)
 
     def plan(stretch: TimeRange) -> Reads:
-        return reads(_rows(attempt, table, stretch) if table.takes_interval else rows, stretch)
+        try:
+            return reads(_rows(attempt, table, stretch) if table.takes_interval else rows, stretch)
+        except AsgardError as error:  # a function may refuse a single interval; its rows are written all the same
+            attempt.say(f"{table.name}: what {stretch} alone reads is unknown, so it counts as all: {error.message}")
+            return Reads({}, opaque=True)
 
     with explained(f"The plan of {table.name} ({table.module})"):
         whole = reads(rows, window)

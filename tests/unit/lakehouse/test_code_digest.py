@@ -38,7 +38,11 @@ def orders(orders):
 HELPERS = """
 from dataclasses import dataclass
 
+from pyspark.sql.types import LongType, StructField, StructType
+
 RATE = 2.5
+STEPS = [lambda rows: rows.limit(1), lambda rows: rows.limit(2)]
+SCHEMA = StructType([StructField("id", LongType())])
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,9 @@ def rated(value):
 
 
 def late(rows):
-    return rows
+    for step in STEPS:
+        rows = step(rows)
+    return rows.to(SCHEMA)
 
 
 def unused(value):
@@ -130,7 +136,9 @@ def test_of_the_module_itself(folder: Path, old: str, new: str, changed: set[str
     [
         ("def inner(rows):\n    return rows", "def inner(rows):\n    return rows.distinct()", True),
         ("def rated(value):\n    return value", "def rated(value):\n    return -value", True),
-        ("def late(rows):\n    return rows", "def late(rows):\n    return rows.distinct()", True),
+        ("    return rows.to(SCHEMA)", "    return rows.to(SCHEMA).distinct()", True),
+        ("lambda rows: rows.limit(2)", "lambda rows: rows.limit(3)", True),
+        ("LongType())", "LongType(), False)", True),
         ("RATE = 2.5", "RATE = 2.6", True),
         ("limit: int = 3", "limit: int = 4", True),
         ("rows.limit(self.limit)", "rows.limit(self.limit + 1)", True),

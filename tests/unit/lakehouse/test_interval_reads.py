@@ -17,6 +17,10 @@ ROWS = TableName("silver", "rows")
 Bounds = Callable[[TimeRange], tuple[datetime | None, datetime | None]]
 
 
+def _month(interval: TimeRange) -> datetime:
+    return Unit.MONTH.floor(interval.start)
+
+
 def _year_to_date(interval: TimeRange) -> tuple[datetime | None, datetime | None]:
     return Unit.YEAR.floor(interval.start), interval.end
 
@@ -31,6 +35,14 @@ FUNCTIONS: dict[str, Bounds] = {
     "the month before": lambda interval: (Unit.MONTH.shift(Unit.MONTH.floor(interval.start), -1), interval.end),
     "the week": lambda interval: (Unit.WEEK.floor(interval.start), Unit.WEEK.ceil(interval.end)),
     "year to date": _year_to_date,
+    "quarter to date": lambda interval: (
+        Unit.MONTH.shift(_month(interval), -((_month(interval).month - 1) % 3)),
+        interval.end,
+    ),
+    "fiscal year to date": lambda interval: (
+        Unit.MONTH.shift(_month(interval), -((_month(interval).month - 4) % 12)),
+        interval.end,
+    ),
 }
 
 

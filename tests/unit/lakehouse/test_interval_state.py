@@ -89,7 +89,7 @@ def test_a_damaged_or_missing_segment_is_named(tmp_path: Path) -> None:
     storage = Storage.of(load_settings({"project_dir": str(tmp_path)}))
     store = StateStore(storage)
     name = store.append(TABLE, None, 1, Segment(((0, 1),), (_record(0),)))
-    path = f"intervals/{TABLE}/{name.segments[0].digest}.json.gz"
+    path = f"intervals/{name.segments[0].digest}.json.gz"
     storage.write(path, b"other")
     with pytest.raises(ServiceError, match=rf"{path} .* is damaged"):
         store.load(TABLE, name)

@@ -246,6 +246,8 @@ class TestStale:
         assert found.left == ()
         graph.tables = (replace(days, restate=Restate.NEVER), windows, months)
         assert "silver.a" not in [str(step.table.name) for run in graph.plan(stale=True).runs for step in run]
+        graph.tables = (replace(days, restate=Restate.AUTO), replace(windows, restate=Restate.NEVER), months)
+        assert follows(graph.plan().runs[0]) == {"gold.m": ["2024-03-01/2024-04-01"]}
 
     def test_what_a_lookback_restates_is_followed_downstream(self) -> None:
         days = table("silver.a", interval=Daily("at", lookback=2), start="2024-03-01", end="2024-04-01")
