@@ -105,7 +105,7 @@ def push(gateway: str, warehouse: str, totals: Callable[[], metrics.Totals], *, 
     thread.start()
     thread.join(limit)
     hint = "Check pushgateway_url; the next job pushes this job's counts, too."
-    if thread.is_alive():
+    if thread.is_alive() or any(isinstance(each, TimeoutError) for each in failures):
         raise ServiceUnreachableError(f"The Pushgateway {gateway} did not answer within {limit:g} s.", hint=hint)
     for failure in failures:
         raise ServiceError(f"The Pushgateway {gateway} did not accept the metrics: {failure}.", hint=hint) from failure
