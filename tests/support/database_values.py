@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from tests.support.examples import THOROUGH
 
 Texts = st.SearchStrategy[str]
 
@@ -233,6 +234,7 @@ def batch_of(types: Mapping[str, tuple[str, Texts]], count: int) -> Batch:
 
     @settings(
         max_examples=count,
+        derandomize=not THOROUGH,  # Java 17 prints some doubles of arrays with a digit too many: they land in _raw
         phases=[Phase.generate],
         deadline=None,
         database=None,
