@@ -19,7 +19,10 @@ def accept(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Accept what others wrote to a table: its intervals are in doubt no longer."""
+    """Accept what others wrote to a table.
+
+    Its intervals are in doubt no longer; what read them before stays stale.
+    """
     from asgard.lakehouse.runs import accept as room
 
     name = TableName.parse(table)

@@ -24,7 +24,10 @@ def uningest(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> int:
-    """Take a file's rows, or those of a run, out of a bronze table; `asgard backfill --stale` follows."""
+    """Take a file's or a run's rows out of a bronze table.
+
+    Intervals that read them are stale then: `asgard backfill --stale` computes them.
+    """
     from asgard.ingest import uningest as room
 
     lake = Lakehouse(settings_from(settings, directory), "asgard uningest")
