@@ -1,8 +1,8 @@
 """What each interval of a computed stretch read of an input, though many intervals are computed by one call.
 
 A function that is given January may read from December 2nd on: thirty days before. That February 1st alone reads from
-January 2nd on follows from no single call. So the plans of the first, the middle and the last intervals alone are
-looked at too (nothing is computed), and the bounds are taken for functions of the interval: a length of time, or a
+January 2nd on follows from no single call. So the plans of some single intervals, spread over all, are looked
+at too (nothing is computed), and the bounds are taken for functions of the interval: a length of time, or a
 number of hours, days, weeks, months or years before its start or after its end. Where several of them fit, the widest
 counts; where none fits, each interval counts as having read what the whole call read.
 """
@@ -17,6 +17,8 @@ from asgard.lakehouse.freshness.stretch import EVERYTHING, Stretch, micros, mome
 
 _Bound = Callable[[datetime], int | None]
 _MOST_UNITS = 400
+_SAMPLES = 12
+_GOLDEN = 0.6180339887
 
 
 def intervals_of(cadence: Cadence, window: TimeRange) -> list[TimeRange]:
@@ -47,8 +49,9 @@ def reads_by_interval(
         return {intervals[0]: {name: whole.of(name) for name in names}}
     if all(not whole.of(name).is_bounded for name in names):
         return {interval: dict.fromkeys(names, EVERYTHING) for interval in intervals}
-    middle, last = len(intervals) // 2, len(intervals) - 1
-    samples = {0, 1, middle, min(middle + 1, last), last - 1, last}  # neighbours: bounds may change in steps
+    last = len(intervals) - 1
+    spread = (int(last * (_GOLDEN * each % 1)) for each in range(1, _SAMPLES))  # no period: bounds may go in steps
+    samples = {0, 1, last - 1, last, *spread}
     seen = {intervals[each]: plan(intervals[each]) for each in sorted(samples)}
     by_name = {
         name: _translated(intervals, {each: reads.of(name) for each, reads in seen.items()}, whole.of(name))
