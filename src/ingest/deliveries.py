@@ -4,11 +4,9 @@ The ledger only grows. An entry of kind `removed` says that the rows of an earli
 from the table; a file with these bytes lands again then.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
 
 from asgard.common.errors import InputDataError
 from asgard.ingest.files import SourceFile, printable
@@ -17,9 +15,8 @@ from asgard.ingest.own_columns import RUN_ID, SOURCE_FILE
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.schema_changes import sql_text
 from asgard.lakehouse.runs.attempt import Attempt
+from asgard.lakehouse.runs.ledger_rows import REMOVED, standing_rows
 
-REMOVED = "removed"
-"""Kind of a ledger entry that ends an earlier one."""
 _FILTERED = 500
 """Up to this many files are looked up by a filter; for more, the whole ledger is read."""
 _COLUMNS = ("kind", "source", "digest", "rows", "ingested_at", "run_id")
@@ -55,19 +52,8 @@ def deliveries(attempt: Attempt, ledger: Table, files: Sequence[SourceFile] | No
     if files is not None and len(files) <= _FILTERED:
         names, digests = {file.name for file in files}, {file.digest for file in files}
         condition = Or(In("source", names), In("digest", digests))  # type: ignore[arg-type,call-arg]
-    return live_entries(state.rows(_COLUMNS, condition))
-
-
-def live_entries(rows: Iterable[Mapping[str, Any]]) -> list[LedgerEntry]:
-    """The entries of files that no later entry ends, oldest first; `rows` has a ledger's rows."""
-    live: dict[str, LedgerEntry] = {}
-    for row in sorted(rows, key=lambda row: row["ingested_at"]):
-        if row["kind"] == REMOVED:
-            live.pop(row["digest"], None)
-        elif row["kind"] == "file":
-            digest = row["digest"]
-            live[digest] = LedgerEntry("file", row["source"], row["rows"], row["ingested_at"], row["run_id"], digest)
-    return list(live.values())
+    rows = (row for row in standing_rows(state.rows(_COLUMNS, condition)) if row["kind"] == "file")
+    return [LedgerEntry(**row) for row in rows]
 
 
 def changed_files(files: Sequence[SourceFile], known: Sequence[LedgerEntry]) -> dict[str, list[LedgerEntry]]:
@@ -104,12 +90,6 @@ def settle_changed(
         take_out(attempt, table, ledger, [entry for entries in changed.values() for entry in entries])
 
 
-def _after(attempt: Attempt, entry: LedgerEntry) -> datetime:
-    """When a delivery ends: later than it began, whatever this machine's clock says, and whenever the run began."""
-    began = entry.ingested_at if entry.ingested_at.tzinfo else entry.ingested_at.replace(tzinfo=UTC)
-    return max(attempt.as_of, began + timedelta(microseconds=1))
-
-
 def _rows_of(entry: LedgerEntry) -> str:
     """The SQL condition of a delivery's rows.
 
@@ -133,5 +113,5 @@ def take_out(attempt: Attempt, table: Table, ledger: Table, entries: Sequence[Le
     if not entries:
         return
     attempt.delete(table, " OR ".join(_rows_of(entry) for entry in entries))
-    ended = [replace(each, kind=REMOVED, ingested_at=_after(attempt, each), run_id=attempt.run_id) for each in entries]
+    ended = [replace(each, kind=REMOVED, ingested_at=attempt.as_of, run_id=attempt.run_id) for each in entries]
     attempt.write(ledger, entries_frame(attempt, ended))

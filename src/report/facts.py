@@ -19,6 +19,7 @@ from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.freshness.planning import PlanRequest
 from asgard.lakehouse.runs.history import RunSummary, describe, list_runs
+from asgard.lakehouse.runs.ledger_rows import standing_rows
 from asgard.lakehouse.runs.planned import plan_backfill
 from asgard.lakehouse.runs.run import Status
 from asgard.model.batch.request import predictions_of
@@ -311,13 +312,7 @@ def _files(ledger: TableState | None) -> Iterator[SourceFileFact]:
     if ledger is None:
         return
     databases: dict[str, int] = {}
-    entries = ledger.rows(("kind", "source", "digest", "bytes", "rows", "ingested_at"))
-    removed = [(row["digest"], row["ingested_at"]) for row in entries if row["kind"] == "removed"]
-    for row in entries:
-        if row["kind"] == "removed" or any(
-            digest == row["digest"] and at >= row["ingested_at"] for digest, at in removed
-        ):
-            continue
+    for row in standing_rows(ledger.rows(("kind", "source", "digest", "bytes", "rows", "ingested_at"))):
         source = str(row["source"])
         if row["kind"] == "jdbc":
             databases[source] = databases.get(source, 0) + int(row["rows"])

@@ -17,6 +17,7 @@ from asgard.lakehouse.catalog.nessie import Content, LogEntry
 from asgard.lakehouse.catalog.snapshots import At
 from asgard.lakehouse.declaring.declaration import WriteMode
 from asgard.lakehouse.runs.history import RunSummary, list_runs
+from asgard.lakehouse.runs.ledger_rows import standing_rows
 from asgard.lakehouse.runs.records import AttemptRecord
 
 _RUN = "asgard.run-id"
@@ -166,8 +167,7 @@ class _Walk:
         content = self._lake.nessie.content(commit, ledger)
         if content is not None and content.is_table:
             rows = TableState.load(content.metadata_location, self._lake.settings).rows(_LEDGER_COLUMNS)
-            ordered = _not_removed(sorted(rows, key=lambda row: (row["ingested_at"], row["source"])))
-            return tuple(dict.fromkeys(str(row["source"]) for row in ordered))
+            return tuple(dict.fromkeys(str(row["source"]) for row in standing_rows(rows)))
         makers = [self._makers.get((str(table), each.snapshot)) for each in self._states(table, snapshot, history)]
         recorded = [maker.attempt.record.get("details", {}).get("files", ()) for maker in reversed(makers) if maker]
         return tuple(dict.fromkeys(str(file["path"]) for files in recorded for file in files))
@@ -177,17 +177,6 @@ class _Walk:
             return ()
         state = self._state(history)
         return tuple(filter(None, state.properties.get("asgard.keys", "").split(","))) if state else ()
-
-
-def _not_removed(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """The rows of a ledger, oldest first, that no later one of kind `removed` ends."""
-    removed = {(row["digest"], row["ingested_at"]) for row in rows if row["kind"] == "removed"}
-    return [
-        row
-        for row in rows
-        if row["kind"] != "removed"
-        and not any(digest == row["digest"] and at >= row["ingested_at"] for digest, at in removed)
-    ]
 
 
 def _inputs_of(table: TableName, attempt: AttemptRecord) -> Iterator[tuple[TableName, int]]:
