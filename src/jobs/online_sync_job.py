@@ -122,8 +122,9 @@ def command(
         behind = () if view or pipeline else left_behind(lake, store)
         for each in behind:
             say(f"{each}: no longer online, but still in Redis; `asgard online-sync --drop {each}` removes it")
-        views = online_views(lake, view or (), load_pipeline(pipeline).name if pipeline else "")
-        online = online_views(lake, (), load_pipeline(pipeline).name if pipeline else "")
+        of_pipeline = load_pipeline(pipeline).name if pipeline else ""
+        views = online_views(lake, view or (), of_pipeline)
+        online = online_views(lake, (), of_pipeline)
         older = older_scores(lake, online)
         for line in older_score_lines(older, online):
             say(line)

@@ -142,12 +142,6 @@ class TableState:
         metadata = self.table.metadata
         return max([metadata.last_updated_ms, *(each.timestamp_ms for each in metadata.snapshots)])
 
-    def summaries_of(self, snapshots: frozenset[int]) -> list[Mapping[str, str]]:
-        """The summaries of some snapshots, oldest first."""
-        fresh = [snapshot for snapshot in self.table.metadata.snapshots if snapshot.snapshot_id in snapshots]
-        fresh.sort(key=lambda snapshot: snapshot.sequence_number or 0)
-        return [snapshot.summary.additional_properties if snapshot.summary else {} for snapshot in fresh]
-
     def has_delete_files(self) -> bool:
         """Whether some rows of the current snapshot's files are deleted by other files."""
         return int(self.summary("total-delete-files") or 0) > 0

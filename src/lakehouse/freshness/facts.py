@@ -11,7 +11,13 @@ from asgard.lakehouse.catalog.nessie import Content
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.intervals import RangeSet
 from asgard.lakehouse.freshness.file_index import FileIndex, SnapshotChange, changes_since
-from asgard.lakehouse.freshness.interval_state import INTERVALS_PROPERTY, STATE_PROPERTY, StateName, StateStore
+from asgard.lakehouse.freshness.interval_state import (
+    INTERVALS_PROPERTY,
+    STATE_PROPERTY,
+    IntervalState,
+    StateName,
+    StateStore,
+)
 from asgard.lakehouse.freshness.staleness import TableFacts
 
 _READERS = 8
@@ -23,18 +29,16 @@ def read_facts(lake: Lakehouse, tables: Sequence[Table], ref: str) -> dict[Table
     Raises:
         ServiceError: metadata or a state can't be read.
     """
-    names = sorted({table.name for table in tables} | {name for table in tables for name in table.inputs.values()})
-    contents = lake.nessie.contents(ref, names)
-    with ThreadPoolExecutor(_READERS) as readers:
-        found = readers.map(lambda name: _facts(lake, name, contents.get(name)), names)
-        return dict(zip(names, found, strict=True))
+    return facts_of(lake, (name for table in tables for name in (table.name, *table.inputs.values())), ref)
 
 
 def facts_of(lake: Lakehouse, names: Iterable[TableName], ref: str) -> dict[TableName, TableFacts]:
     """The same, of named tables alone."""
     wanted = sorted(set(names))
     contents = lake.nessie.contents(ref, wanted)
-    return {name: _facts(lake, name, contents.get(name)) for name in wanted}
+    with ThreadPoolExecutor(_READERS) as readers:
+        found = readers.map(lambda name: _facts(lake, name, contents.get(name)), wanted)
+        return dict(zip(wanted, found, strict=True))
 
 
 def _facts(lake: Lakehouse, name: TableName, content: Content | None) -> TableFacts:
@@ -49,15 +53,13 @@ def _facts(lake: Lakehouse, name: TableName, content: Content | None) -> TableFa
         return replace(known, files=state.files)
     whole = TableState.load(content.metadata_location, lake.settings)
     known = replace(known, files=FileIndex.of(whole))
-    return known if state is None else replace(known, foreign=_foreign(whole, state.snapshot, state.files))
+    return known if state is None else replace(known, foreign=_foreign(whole, state, known.files or FileIndex({})))
 
 
-def _foreign(table: TableState, known: int, files: FileIndex) -> tuple[SnapshotChange, ...]:
+def _foreign(table: TableState, state: IntervalState, now: FileIndex) -> tuple[SnapshotChange, ...]:
     """What was done to a table since its state was written, by snapshots that have none."""
-    changes = changes_since(table, known or None)
+    changes = changes_since(table, state.snapshot or None)
     if changes is not None:
         return tuple(changes)
-    now = FileIndex.of(table)  # the table was replaced, or moved back: only the difference is known
-    added = {number: file for number, file in now.files.items() if number not in files.files}
-    removed = {number: file for number, file in files.files.items() if number not in now.files}
-    return (SnapshotChange(table.snapshot_id or 0, "", added, removed),)
+    # The table was replaced, or moved back: only the difference is known.
+    return (SnapshotChange(table.snapshot_id or 0, "", *now.since(state.files)),)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.declaring.intervals import Unit
-from asgard.lakehouse.freshness.stretch import Stretch, micros, moment_of
+from asgard.lakehouse.freshness.stretch import DAY, Stretch, micros, moment_of
 
 if TYPE_CHECKING:
     import numpy
@@ -24,7 +24,6 @@ Span = tuple[int, int, bool]
 """The least and the greatest value of a column in a file, in microseconds since 1970, and whether some rows have none.
 The least is above the greatest where no row has a value."""
 _NO_VALUE = (1, 0)
-_DAY = 86_400_000_000
 _MODULUS = 1 << 64
 
 
@@ -50,6 +49,10 @@ class SnapshotChange:
     run: str
     added: Mapping[int, IndexedFile]
     removed: Mapping[int, IndexedFile]
+
+    def touches(self, stretch: Stretch) -> bool:
+        """Whether rows of a stretch may have come or gone."""
+        return any(touches(file, stretch) for file in (*self.added.values(), *self.removed.values()))
 
 
 class FileIndex:
@@ -80,6 +83,12 @@ class FileIndex:
                 files.pop(number, None)
             files |= change.added
         return FileIndex(files)
+
+    def since(self, earlier: "FileIndex") -> tuple[dict[int, IndexedFile], dict[int, IndexedFile]]:
+        """The files that came, and those that went, since an earlier index."""
+        added = {number: file for number, file in self.files.items() if number not in earlier.files}
+        removed = {number: file for number, file in earlier.files.items() if number not in self.files}
+        return added, removed
 
     def fingerprint(self, stretch: Stretch) -> int:
         """The fingerprint of a stretch."""
@@ -262,7 +271,7 @@ def _indexed(file: "DataFile", schema: "Schema") -> IndexedFile:
         if missing == file.record_count:
             spans[column.name] = (*_NO_VALUE, True)
         elif number in lower and number in upper:
-            unit = _DAY if isinstance(column.field_type, DateType) else 1
+            unit = DAY if isinstance(column.field_type, DateType) else 1
             low, high = (int.from_bytes(each[number], "little", signed=True) for each in (lower, upper))
             spans[column.name] = (low * unit, (high + 1) * unit - 1, missing > 0)
     return IndexedFile(file.record_count, spans)

@@ -10,6 +10,7 @@ from asgard.common.names import TableName
 from asgard.lakehouse.declaring.declaration import Restate, Table
 from asgard.lakehouse.declaring.intervals import Cadence, RangeSet, TimeRange, Unit
 from asgard.lakehouse.freshness.staleness import (
+    HARMLESS,
     STALE_BY_CODE,
     STALE_BY_DATA,
     Condition,
@@ -20,7 +21,6 @@ from asgard.lakehouse.freshness.staleness import (
     is_over,
 )
 
-_HARMLESS = frozenset({Condition.CHECKS, Condition.DOCUMENTATION})
 _BY_ITSELF = frozenset({Condition.MISSING, Condition.PARTIAL})
 
 
@@ -50,7 +50,7 @@ class PlanRequest:
             return False  # it follows, if its input is computed: before that there is nothing new to read
         if condition in _BY_ITSELF:
             return True
-        if table.restate is Restate.NEVER or condition in _HARMLESS:
+        if table.restate is Restate.NEVER or condition in HARMLESS:
             return False
         if table.interval is None and condition is Condition.DATA:
             return True
@@ -168,7 +168,7 @@ def plan_runs(
         )
     runs = _runs(computed, todo, request.intervals_per_run, owners)
     everything = [each for table in computed for each in findings.get(table.name, ())]
-    left = [each for each in everything if each.condition not in _HARMLESS and not todo[each.table].covers(each)]
+    left = [each for each in everything if each.condition not in HARMLESS and not todo[each.table].covers(each)]
     return Plan(runs, tuple(everything), tuple(left), tuple(notes))
 
 

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from asgard.common.errors import AsgardError
 from asgard.common.names import TableName
-from asgard.lakehouse.freshness.stretch import EVERYTHING, NOTHING, Stretch
+from asgard.lakehouse.freshness.stretch import DAY, EVERYTHING, NOTHING, Stretch
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _TIMES = ("timestamp", "timestamp_ntz", "date")
-_DAY = 86_400_000_000
 _SCAN = "DataSourceV2ScanRelation"
 _OPAQUE = ("InMemoryRelation", "LogicalRDD", "ExternalRDD")
 """Leaves of a plan that hide what they were computed from."""
@@ -96,14 +95,13 @@ def _scanned(leaf: Any, preferred: str) -> Stretch:
     filters = _filters(leaf.scan())
     if filters is None:
         return EVERYTHING
-    output = leaf.relation().output()
-    times = [each.name() for each in _each(output) if each.dataType().typeName() in _TIMES]
-    dates = {each.name() for each in _each(output) if each.dataType().typeName() == "date"}
+    kinds = {each.name(): each.dataType().typeName() for each in _each(leaf.relation().output())}
+    times = [column for column, kind in kinds.items() if kind in _TIMES]
     best = EVERYTHING
     for column in sorted(times, key=lambda name: name != preferred):
         bound = Stretch(column)
         for each in filters:
-            bound = bound.narrowed(_bound(each, column, _DAY if column in dates else 1))
+            bound = bound.narrowed(_bound(each, column, DAY if kinds[column] == "date" else 1))
         if bound.is_bounded and (not best.is_bounded or (best.start is None and bound.start is not None)):
             best = bound
     return best

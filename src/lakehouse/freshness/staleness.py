@@ -11,7 +11,7 @@ from asgard.common.names import TableName
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.intervals import Cadence, RangeSet, TimeRange
 from asgard.lakehouse.freshness.code_digest import CodeDigests
-from asgard.lakehouse.freshness.file_index import FileIndex, SnapshotChange, touches
+from asgard.lakehouse.freshness.file_index import FileIndex, SnapshotChange
 from asgard.lakehouse.freshness.interval_state import INPUTS_PROPERTY, IntervalRecord, IntervalState, Read
 from asgard.lakehouse.freshness.stretch import EVERYTHING, Stretch, micros
 
@@ -43,6 +43,8 @@ STALE_BY_DATA = frozenset({Condition.PARTIAL, Condition.DATA, Condition.INPUT, C
 """What `--stale` computes again, beside what is missing."""
 STALE_BY_CODE = frozenset({Condition.CODE, Condition.UNKNOWN})
 """What `--changed` computes again."""
+HARMLESS = frozenset({Condition.CHECKS, Condition.DOCUMENTATION})
+"""What leaves the rows as they would be."""
 
 
 @dataclass(frozen=True)
@@ -134,15 +136,13 @@ def examine(
     """
     findings: dict[TableName, list[Finding]] = {}
     unsettled: dict[TableName, Unsettled] = {}
-    by_name = {table.name: table for table in tables}
     for table in tables:
         if table.function is None:
             continue
         found = [
             finding
             for interval, record in _expected_records(table, facts[table.name], now)
-            if (finding := _finding(table, interval, record, facts, digests[table.name], unsettled, by_name))
-            is not None
+            if (finding := _finding(table, interval, record, facts, digests[table.name], unsettled)) is not None
         ]
         findings[table.name] = found
         unsettled[table.name] = Unsettled.of(table, found)
@@ -160,7 +160,7 @@ class Unsettled:
     @classmethod
     def of(cls, table: Table, findings: Sequence[Finding]) -> "Unsettled":
         """What will change of a table once its findings are put right."""
-        changing = [each for each in findings if each.condition not in (Condition.CHECKS, Condition.DOCUMENTATION)]
+        changing = [each for each in findings if each.condition not in HARMLESS]
         ranges = RangeSet(each.interval for each in changing if each.interval is not None)
         return cls.within(table, ranges, whole=any(each.interval is None for each in changing))
 
@@ -204,12 +204,11 @@ def _finding(
     facts: Mapping[TableName, TableFacts],
     digests: CodeDigests,
     unsettled: Mapping[TableName, Unsettled],
-    by_name: Mapping[TableName, Table],
 ) -> Finding | None:
     own = facts[table.name]
     if record is None:
         return _unrecorded(table, interval, facts)
-    if record.doubt or _is_touched(table, interval, own.foreign):
+    if record.doubt or any(each.touches(own_stretch(table, interval)) for each in own.foreign):
         return Finding(table.name, interval, Condition.DOUBT, record=record)
     if interval is not None and (record.end != micros(interval.end) or record.until != cut_at(table, interval)):
         return Finding(table.name, interval, Condition.PARTIAL, record=record)
@@ -250,15 +249,11 @@ def _unrecorded(table: Table, interval: TimeRange | None, facts: Mapping[TableNa
     return Finding(table.name, None, Condition.DATA if moved else Condition.UNKNOWN, moved)
 
 
-def own_stretch(table: Table, start: int, end: int) -> Stretch:
+def own_stretch(table: Table, interval: TimeRange | None) -> Stretch:
     """The rows of one interval of a table; all rows of a table without intervals."""
-    return Stretch(table.interval.column, start, end, nulls=False) if table.interval else EVERYTHING
-
-
-def _is_touched(table: Table, interval: TimeRange | None, foreign: Sequence[SnapshotChange]) -> bool:
-    bounds = (micros(interval.start), micros(interval.end)) if interval else (0, 0)
-    stretch = own_stretch(table, *bounds)
-    return any(touches(file, stretch) for each in foreign for file in (*each.added.values(), *each.removed.values()))
+    if table.interval is None or interval is None:
+        return EVERYTHING
+    return Stretch(table.interval.column, micros(interval.start), micros(interval.end), nulls=False)
 
 
 def _is_same(read: Read, facts: TableFacts | None) -> bool:

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+DAY = timedelta(days=1) // _MICROSECOND
+"""Microseconds of a day."""
 
 
 def micros(moment: datetime) -> int:

@@ -8,9 +8,9 @@ from asgard.common.names import RunId, TableName
 from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.pipeline import Pipeline
-from asgard.lakehouse.freshness.file_index import SnapshotChange, changes_of, touches
+from asgard.lakehouse.freshness.file_index import SnapshotChange, changes_of
 from asgard.lakehouse.freshness.staleness import Condition, Finding, own_stretch
-from asgard.lakehouse.freshness.stretch import EVERYTHING, Stretch, micros
+from asgard.lakehouse.freshness.stretch import Stretch
 from asgard.lakehouse.runs.records import RunRecords
 
 _SHOWN = 3
@@ -48,19 +48,17 @@ class Causes:
     def _doubt(self, finding: Finding) -> str:
         if finding.record is not None and finding.record.doubt:
             return _words(["snapshot " + str(finding.record.doubt)])
-        table = self._pipeline[finding.table]
-        bounds = (micros(finding.interval.start), micros(finding.interval.end)) if finding.interval else (0, 0)
-        stretch = own_stretch(table, *bounds) if finding.interval else EVERYTHING
+        stretch = own_stretch(self._pipeline[finding.table], finding.interval)
         state = self._state(finding.table)
         changes = _newest(state, 0) if state else iter(())
-        foreign = (each for each in changes if not each.run and _touches(each, stretch))
+        foreign = (each for each in changes if not each.run and each.touches(stretch))
         return _words(f"snapshot {each.snapshot}" for each in islice(foreign, _SHOWN + 1))
 
     def _changed(self, name: TableName, since: int, stretch: Stretch) -> str:
         state = self._state(name)
         if state is None or (since and since not in state.ancestors(state.snapshot_id or 0)):
             return "replaced, or moved back"
-        changes = (each for each in _newest(state, since) if _touches(each, stretch))
+        changes = (each for each in _newest(state, since) if each.touches(stretch))
         return _words(self._said(name, each) for each in islice(changes, _SHOWN + 1))
 
     def _said(self, name: TableName, change: SnapshotChange) -> str:
@@ -92,10 +90,6 @@ def _newest(state: TableState, since: int) -> Iterator[SnapshotChange]:
     chain = state.ancestors(state.snapshot_id or 0)
     after = chain[chain.index(since) + 1 :] if since in chain else chain
     return (changes_of(state, each) for each in reversed(after[-_READ:]))
-
-
-def _touches(change: SnapshotChange, stretch: Stretch) -> bool:
-    return any(touches(file, stretch) for file in (*change.added.values(), *change.removed.values()))
 
 
 def _words(parts: Iterable[str]) -> str:

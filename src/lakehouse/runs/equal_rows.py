@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgard.common.spark_utils import explained
 from asgard.lakehouse.catalog.files import TableState
-from asgard.lakehouse.declaring.declaration import Table, WriteMode
+from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.intervals import TimeRange
 from asgard.lakehouse.declaring.schema_changes import quoted
 from asgard.lakehouse.freshness.file_index import paths_by_interval
@@ -25,7 +25,7 @@ _WHOLE = 0
 
 @dataclass(frozen=True)
 class Overwrite:
-    """One overwrite on a branch.
+    """One overwrite on a branch, by a table's mode replace or overwrite_interval.
 
     Attributes:
         sql_name: of the table on the branch.
@@ -48,8 +48,7 @@ class Overwrite:
         Raises:
             AsgardError: Spark failed; the message says what to do.
         """
-        replaces = self.table.mode in (WriteMode.REPLACE, WriteMode.OVERWRITE_INTERVAL)
-        if not replaces or self.before.columns != self.after.columns or self.before.has_delete_files():
+        if self.before.columns != self.after.columns or self.before.has_delete_files():
             return False
         new = self.after.snapshot_ids - self.before.snapshot_ids
         if len(new) != 1:

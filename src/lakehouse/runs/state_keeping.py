@@ -10,7 +10,7 @@ from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.intervals import TimeRange
 from asgard.lakehouse.freshness.code_digest import code_digests
 from asgard.lakehouse.freshness.facts import facts_of
-from asgard.lakehouse.freshness.file_index import FileIndex, IndexedFile, SnapshotChange, changes_since, touches
+from asgard.lakehouse.freshness.file_index import FileIndex, IndexedFile, SnapshotChange, changes_since
 from asgard.lakehouse.freshness.interval_state import (
     STATE_PROPERTY,
     IntervalRecord,
@@ -20,7 +20,7 @@ from asgard.lakehouse.freshness.interval_state import (
     StateStore,
 )
 from asgard.lakehouse.freshness.staleness import TableFacts, cut_at, own_stretch
-from asgard.lakehouse.freshness.stretch import EVERYTHING, Stretch, micros
+from asgard.lakehouse.freshness.stretch import Stretch, micros
 
 _EVERYTHING_BEFORE = (-(1 << 62), 1 << 62)
 
@@ -153,11 +153,7 @@ class StateKeeper:
         changes = _own_changes(after, base)
         if changes is not None:
             return Difference(*_net(changes))
-        now, then = FileIndex.of(after).files, base.files.files if base.files else {}
-        return Difference(
-            {number: file for number, file in now.items() if number not in then},
-            {number: file for number, file in then.items() if number not in now},
-        )
+        return Difference(*FileIndex.of(after).since(base.files or FileIndex({})))
 
     def _records(
         self, table: Table, computed: Mapping[TimeRange | None, Mapping[TableName, Stretch]]
@@ -206,8 +202,8 @@ def _doubts(
     """The records of intervals that somebody else changed, and that the attempt did not compute again."""
     again = {micros(each.start) if each else 0 for each in computed}
     for record in base.state.records.values() if base.state and base.foreign else ():
-        stretch = own_stretch(table, record.start, record.end) if table.interval else EVERYTHING
-        foreign = next((each.snapshot for each in base.foreign if _touches(each, stretch)), 0)
+        stretch = own_stretch(table, record.interval if record.start < record.end else None)
+        foreign = next((each.snapshot for each in base.foreign if each.touches(stretch)), 0)
         if foreign and not record.doubt and record.start not in again:
             yield replace(record, doubt=foreign)
 
@@ -216,7 +212,3 @@ def _accepted(base: TableFacts) -> Iterable[IntervalRecord]:
     """The records that were in doubt, without it."""
     records = base.state.records.values() if base.state else ()
     return (replace(each, doubt=0) for each in records if each.doubt)
-
-
-def _touches(change: SnapshotChange, stretch: Stretch) -> bool:
-    return any(touches(file, stretch) for file in (*change.added.values(), *change.removed.values()))
