@@ -66,8 +66,34 @@ def written_number(text: "Column", kind: str) -> "Column":
         without_zeros = F.when(trimmed.rlike(r"^[+-]?[0-9]+\.0+$"), F.substring_index(trimmed, ".", 1))
         return F.coalesce(trimmed.try_cast(kind), without_zeros.try_cast(kind))
     value = trimmed.try_cast(kind)
-    same = trimmed.rlike(_NUMBER) & (_significant(trimmed) == _significant(value.cast("string")))
-    return F.when((same | trimmed.rlike(_SPECIAL)) if kind in FLOATING_DIGITS else same, value)
+    written, printed = _significant(trimmed), _significant(value.cast("string"))
+    same = trimmed.rlike(_NUMBER)
+    if kind in FLOATING_DIGITS:
+        same = (same & ((written == printed) | _rounds_to(printed, written))) | trimmed.rlike(_SPECIAL)
+    else:
+        same &= written == printed
+    return F.when(same, value)
+
+
+def _rounds_to(printed: "Column", written: "Column") -> "Column":
+    """Whether Java printed more digits than the text has, and the text is the same number with fewer.
+
+    Java before 19 does not always print the shortest digits: 6.044835170513039e+16 as 6.0448351705130392E16, and 5e-324
+    as 4.9E-324 (JDK-4511638). Both arguments are as `_significant` gives them.
+    """
+    from pyspark.sql import functions as F
+
+    def digits(of: "Column") -> "Column":
+        return F.substring_index(of, "e", 1)
+
+    def point(of: "Column") -> "Column":
+        return F.substring_index(of, "e", -1)
+
+    length = F.length(digits(printed))
+    padded = F.rpad(digits(written), length, F.lit("0"))
+    apart = F.abs(padded.try_cast("decimal(38,0)") - digits(printed).try_cast("decimal(38,0)"))
+    half = F.lit(5) * F.pow(F.lit(10), length - F.length(digits(written)) - 1)
+    return (F.length(digits(written)) < length) & (point(written) == point(printed)) & (apart <= half)
 
 
 def _significant(text: "Column") -> "Column":
