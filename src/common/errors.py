@@ -77,6 +77,10 @@ class ServiceError(AsgardError):
     """An outside system (Nessie, Redis, MLflow, a JDBC source) failed or refused a request."""
 
 
+class LostStateError(ServiceError):
+    """What the intervals of a table were computed from is missing or damaged below `_asgard/`."""
+
+
 class ServiceUnreachableError(ServiceError):
     """An outside system did not answer, or its answer was lost."""
 

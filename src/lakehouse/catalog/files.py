@@ -95,9 +95,9 @@ class TableState:
         chain: list[int] = []
         current: int | None = snapshot
         while current in parents:
-            chain.insert(0, current)
+            chain.append(current)
             current = parents[current]
-        return chain
+        return chain[::-1]
 
     @property
     def properties(self) -> Mapping[str, str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+from asgard.common.errors import LostStateError, ServiceError
 from asgard.common.names import TableName
 from asgard.lakehouse.catalog.files import TableHead, TableState
 from asgard.lakehouse.catalog.lake import Lakehouse
@@ -27,7 +28,7 @@ def read_facts(lake: Lakehouse, tables: Sequence[Table], ref: str) -> dict[Table
     """What is known at a ref (`name` or `name@hash`) of some tables and of all of their inputs.
 
     Raises:
-        ServiceError: metadata or a state can't be read.
+        ServiceError: metadata can't be read, or the storage does not answer.
     """
     return facts_of(lake, (name for table in tables for name in (table.name, *table.inputs.values())), ref)
 
@@ -47,8 +48,12 @@ def _facts(lake: Lakehouse, name: TableName, content: Content | None) -> TableFa
     head = TableHead.load(content.metadata_location, lake.settings)
     state_name = StateName.parse(head.properties.get(STATE_PROPERTY, ""))
     done = RangeSet.parse(head.properties.get(INTERVALS_PROPERTY, ""))
-    state = StateStore(lake.storage).load(name, state_name)
-    known = TableFacts(True, head.snapshot_id or 0, state, None, done, head.properties)
+    problem = ""
+    try:
+        state = StateStore(lake.storage).load(name, state_name)
+    except LostStateError as error:  # the rows are there; what they were computed from is unknown
+        state, problem = None, error.message
+    known = TableFacts(True, head.snapshot_id or 0, state, None, done, head.properties, problem=problem)
     if state is not None and state.snapshot == known.snapshot:
         return replace(known, files=state.files)
     whole = TableState.load(content.metadata_location, lake.settings)
@@ -58,8 +63,11 @@ def _facts(lake: Lakehouse, name: TableName, content: Content | None) -> TableFa
 
 def _foreign(table: TableState, state: IntervalState, now: FileIndex) -> tuple[SnapshotChange, ...]:
     """What was done to a table since its state was written, by snapshots that have none."""
-    changes = changes_since(table, state.snapshot or None)
+    try:
+        changes = changes_since(table, state.snapshot or None)
+    except ServiceError:  # somebody collected the manifests of snapshots in between
+        changes = None
     if changes is not None:
         return tuple(changes)
-    # The table was replaced, or moved back: only the difference is known.
+    # The table was replaced or moved back, or its history is gone: only the difference is known.
     return (SnapshotChange(table.snapshot_id or 0, "", *now.since(state.files)),)

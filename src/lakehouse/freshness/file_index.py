@@ -25,6 +25,8 @@ Span = tuple[int, int, bool]
 The least is above the greatest where no row has a value."""
 _NO_VALUE = (1, 0)
 _MODULUS = 1 << 64
+_LEAST, _GREATEST = -(1 << 63), (1 << 63) - 1
+"""Microseconds that 64 bits hold: dates beyond the year 294,247 count as its last moment."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,12 @@ class SnapshotChange:
     removed: Mapping[int, IndexedFile]
 
     def touches(self, stretch: Stretch) -> bool:
-        """Whether rows of a stretch may have come or gone."""
-        return any(touches(file, stretch) for file in (*self.added.values(), *self.removed.values()))
+        """Whether rows of a stretch may have come or gone: no file has the number 0, nor do some add up to it."""
+        return self._files.fingerprint(stretch) != 0
+
+    @cached_property
+    def _files(self) -> "FileIndex":
+        return FileIndex({**self.added, **self.removed})
 
 
 class FileIndex:
@@ -108,20 +114,6 @@ class FileIndex:
     @cached_property
     def _sums(self) -> "dict[str, _ColumnSums]":
         return {}
-
-
-def touches(file: IndexedFile, stretch: Stretch) -> bool:
-    """Whether a file may hold rows of a stretch, or delete some."""
-    if not stretch.is_bounded or file.is_delete or stretch.column not in file.spans:
-        return True
-    low, high, nulls = file.spans[stretch.column]
-    if nulls and stretch.nulls:
-        return True
-    if stretch.is_empty:
-        return False
-    return (
-        (stretch.end is None or low < stretch.end) and (stretch.start is None or high >= stretch.start) and low <= high
-    )
 
 
 class _ColumnSums:
@@ -232,15 +224,26 @@ def paths_by_interval(state: TableState, snapshot: int, column: str, unit: Unit 
     for entry in state.entries_of(snapshot):
         start = 0
         if unit is not None:
-            low, high, nulls = _indexed(entry.data_file, schema).spans.get(column, (*_NO_VALUE, True))
-            start = micros(unit.floor(moment_of(low)))
-            if nulls or unit.floor(moment_of(high)) != unit.floor(moment_of(low)):
+            place = _interval_of(_indexed(entry.data_file, schema).spans.get(column), unit)
+            if place is None:
                 return None
+            start = place
         paths = found.setdefault(start, Paths())
         is_removed = _is_removed(entry)
         (paths.removed if is_removed else paths.added).add(entry.data_file.file_path)
         paths.rows += -entry.data_file.record_count if is_removed else entry.data_file.record_count
     return found
+
+
+def _interval_of(span: Span | None, unit: Unit) -> int | None:
+    """The start of the only interval that a span lies in; None if there is none, or Python has no such year."""
+    if span is None or span[2]:
+        return None
+    try:
+        first, last = (unit.floor(moment_of(bound)) for bound in span[:2])
+    except OverflowError:
+        return None
+    return micros(first) if first == last else None
 
 
 def _is_removed(entry: "ManifestEntry") -> bool:
@@ -273,5 +276,5 @@ def _indexed(file: "DataFile", schema: "Schema") -> IndexedFile:
         elif number in lower and number in upper:
             unit = DAY if isinstance(column.field_type, DateType) else 1
             low, high = (int.from_bytes(each[number], "little", signed=True) for each in (lower, upper))
-            spans[column.name] = (low * unit, (high + 1) * unit - 1, missing > 0)
+            spans[column.name] = (max(low * unit, _LEAST), min((high + 1) * unit - 1, _GREATEST), missing > 0)
     return IndexedFile(file.record_count, spans)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from asgard.common.errors import ServiceError
+from asgard.common.errors import LostStateError
 from asgard.common.names import TableName
 from asgard.common.storage import Storage
 from asgard.lakehouse.declaring.intervals import TimeRange
@@ -182,7 +182,7 @@ class StateStore:
         """The state that a table's property names; None for none.
 
         Raises:
-            ServiceError: a segment is missing or damaged.
+            LostStateError: a segment is missing or damaged.
         """
         if name is None:
             return None
@@ -196,7 +196,8 @@ class StateStore:
         """Store what a run changed, and return the name of the state after it.
 
         Raises:
-            ServiceError: a segment can't be written, or one that is joined with it can't be read.
+            LostStateError: a segment that is joined with it is missing or damaged.
+            ServiceError: the storage does not answer.
         """
         names = list(before.segments) if before else []
         while names and names[-1].size <= segment.size:
@@ -212,10 +213,10 @@ class StateStore:
         path = _path(name.digest)
         data = self._storage.read(path)
         if data is None or hashlib.sha256(data).hexdigest()[:32] != name.digest:
-            raise ServiceError(
+            raise LostStateError(
                 f"{path} below _asgard/ in the warehouse is {'missing' if data is None else 'damaged'}: it "
                 f"records what the intervals of {table} were computed from.",
-                hint="Restore it from a backup, or compute the table again under a new name.",
+                hint="Restore it from a backup, or compute the table again: asgard backfill --changed.",
             )
         return _decode(json.loads(gzip.decompress(data)))
 

@@ -32,7 +32,7 @@ class Condition(StrEnum):
     CODE = "stale by code"
     """Other code, or another declaration, computes it now."""
     UNKNOWN = "unknown"
-    """It was computed by a version of Asgard that did not write down from what."""
+    """It was computed by a version of Asgard that did not write down from what, or that is lost."""
     CHECKS = "checks changed"
     """Other checks are declared now; its rows would be the same."""
     DOCUMENTATION = "documentation changed"
@@ -86,6 +86,7 @@ class TableFacts:
         done: stretches that an older version of Asgard noted as computed.
         properties: of the table.
         foreign: what snapshots did since the state was written that wrote none themselves.
+        problem: why its state can't be read; "" if it can, or there is none.
     """
 
     exists: bool = False
@@ -95,6 +96,7 @@ class TableFacts:
     done: RangeSet = field(default_factory=RangeSet)
     properties: Mapping[str, str] = field(default_factory=dict)
     foreign: tuple[SnapshotChange, ...] = ()
+    problem: str = ""
 
 
 def is_over(table: Table, cadence: Cadence, now: datetime) -> RangeSet:

@@ -37,7 +37,9 @@ def plan_backfill(
     digests = {table.name: code_digests(table) for table in examined if table.function is not None}
     findings = examine(examined, facts, digests, wanted.now)
     owners = {table.name: foreign_owner(table, facts[table.name].properties) for table in selected}
-    return plan_runs(selected, facts, findings, wanted, owners)
+    found = plan_runs(selected, facts, findings, wanted, owners)
+    lost = tuple(facts[table.name].problem for table in examined if facts[table.name].problem)
+    return replace(found, notes=(*lost, *found.notes))
 
 
 def still_wanted(steps: PlannedRun, plan: Plan) -> PlannedRun:

@@ -129,7 +129,7 @@ class StateKeeper:
             ServiceError: it can't be stored.
         """
         base = self.facts(table.name)
-        before = StateName.parse(base.properties.get(STATE_PROPERTY, ""))
+        before = StateName.parse(base.properties.get(STATE_PROPERTY, "")) if base.state else None
         computed = self._computed.get(table.name, {})
         own = self._own_difference(after, base)
         others = _accepted(base) if table.name in self._accepted else _doubts(table, base, computed)

@@ -18,6 +18,7 @@ from asgard.jobs import backfill_job
 from asgard.jobs.backfill_job import Params
 from asgard.lakehouse.catalog.files import TableHead
 from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.freshness.interval_state import STATE_PROPERTY
 from asgard.lakehouse.freshness.planning import Plan
 from asgard.lakehouse.runs.history import list_runs
 
@@ -288,6 +289,19 @@ def test_what_others_did_can_be_accepted(shop: Shop, capsys: pytest.CaptureFixtu
     own = {"asgard.state", "nessie.commit.id"}
     assert after.properties.keys() == before.properties.keys()
     assert {name for name, text in after.properties.items() if before.properties[name] != text} == own
+
+
+def test_a_lost_state_counts_as_unknown_and_can_be_computed_again(shop: Shop) -> None:
+    head = TableHead.load(shop.lake.content(shop.names["clean"], "main").metadata_location, shop.lake.settings)
+    path = f"intervals/{head.properties[STATE_PROPERTY].rpartition(':')[2]}.json.gz"
+    shop.lake.storage.delete(path)
+    plan = shop.plan()
+    assert {each.condition for each in plan.findings if each.table == shop.names["clean"]} == {"unknown"}
+    (note,) = plan.notes
+    assert note.startswith(f"{path} below _asgard/ in the warehouse is missing")
+    assert written(shop, changed=True) == {"clean": "2024-01-01/2024-03-01"}
+    assert shop.plan() == Plan(())
+    assert shop.rows("clean") == shop.rows("raw")
 
 
 class TestRunIds:

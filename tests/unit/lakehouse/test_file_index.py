@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgard.lakehouse.freshness.file_index import FileIndex, IndexedFile, SnapshotChange, touches
+from asgard.lakehouse.freshness.file_index import FileIndex, IndexedFile, SnapshotChange
 from asgard.lakehouse.freshness.stretch import EVERYTHING, Stretch
 
 _values = st.integers(-20, 20)
@@ -39,9 +39,17 @@ def test_the_fingerprint_is_the_sum_over_the_files_that_may_hold_rows(
     files: dict[int, IndexedFile], stretch: Stretch
 ) -> None:
     index = FileIndex(files)
-    slow = sum(number for number, file in files.items() if touches(file, stretch)) % 2**64
+    slow = sum(number for number, file in files.items() if _touches(file, stretch)) % 2**64
     assert index.fingerprint(stretch) == slow
     assert index.fingerprint(EVERYTHING) == sum(files) % 2**64
+
+
+@given(st.lists(_files(), max_size=8), st.lists(_files(), max_size=8), _stretches())
+def test_a_change_touches_a_stretch_if_one_of_its_files_does(
+    added: list[IndexedFile], removed: list[IndexedFile], stretch: Stretch
+) -> None:
+    change = SnapshotChange(1, "", dict(enumerate(added, 1)), dict(enumerate(removed, 100)))
+    assert change.touches(stretch) == any(_touches(file, stretch) for file in (*added, *removed))
 
 
 @given(_files(), _stretches(), _values, st.booleans())
@@ -52,7 +60,19 @@ def test_a_file_that_holds_a_row_of_the_stretch_touches_it(
     row_exists = nulls if null else low <= value <= high
     inside = stretch.nulls if null else _within(stretch, value)
     if row_exists and inside and stretch.column == "at":
-        assert touches(file, stretch)
+        assert _touches(file, stretch)
+
+
+def _touches(file: IndexedFile, stretch: Stretch) -> bool:
+    """Whether a file may hold rows of a stretch, or delete some: the obvious way."""
+    if not stretch.is_bounded or file.is_delete or stretch.column not in file.spans:
+        return True
+    low, high, nulls = file.spans[stretch.column]
+    if nulls and stretch.nulls:
+        return True
+    starts_before = stretch.end is None or low < stretch.end
+    ends_after = stretch.start is None or high >= stretch.start
+    return not stretch.is_empty and low <= high and starts_before and ends_after
 
 
 def _within(stretch: Stretch, value: int) -> bool:

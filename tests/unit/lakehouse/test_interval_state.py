@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgard.common.errors import ServiceError
+from asgard.common.errors import LostStateError
 from asgard.common.names import TableName
 from asgard.common.settings import load_settings
 from asgard.common.storage import Storage
@@ -91,8 +91,8 @@ def test_a_damaged_or_missing_segment_is_named(tmp_path: Path) -> None:
     name = store.append(TABLE, None, 1, Segment(((0, 1),), (_record(0),)))
     path = f"intervals/{name.segments[0].digest}.json.gz"
     storage.write(path, b"other")
-    with pytest.raises(ServiceError, match=rf"{path} .* is damaged"):
+    with pytest.raises(LostStateError, match=rf"{path} .* is damaged"):
         store.load(TABLE, name)
     storage.delete(path)
-    with pytest.raises(ServiceError, match=rf"{path} .* is missing"):
+    with pytest.raises(LostStateError, match=rf"{path} .* is missing"):
         store.load(TABLE, name)
