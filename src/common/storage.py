@@ -40,20 +40,12 @@ class Storage:
     @classmethod
     def of(cls, settings: Settings) -> "Storage":
         """The storage of the warehouse that the settings name."""
-        from pyarrow.fs import LocalFileSystem, S3FileSystem
+        from pyarrow.fs import LocalFileSystem
 
         parts = urlsplit(settings.warehouse)
         if parts.scheme == "file":
             return cls(LocalFileSystem(), f"{unquote(parts.path).rstrip('/')}/_asgard", local=True)
-        options = {
-            "access_key": settings.aws_access_key_id and settings.aws_access_key_id.reveal(),
-            "secret_key": settings.aws_secret_access_key and settings.aws_secret_access_key.reveal(),
-            "session_token": settings.aws_session_token and settings.aws_session_token.reveal(),
-            "region": settings.aws_region,
-            "endpoint_override": settings.s3_endpoint,
-        }
-        filesystem = S3FileSystem(**{name: value for name, value in options.items() if value})
-        return cls(filesystem, f"{parts.netloc}{parts.path.rstrip('/')}/_asgard", local=False)
+        return cls(s3_filesystem(settings), f"{parts.netloc}{parts.path.rstrip('/')}/_asgard", local=False)
 
     def read(self, path: str) -> bytes | None:
         """The bytes of a file, or None if it does not exist."""
@@ -167,6 +159,20 @@ class Storage:
             os.unlink(name)
             raise
         return name
+
+
+def s3_filesystem(settings: Settings) -> "FileSystem":
+    """S3 with the credentials, the region and the endpoint of the settings."""
+    from pyarrow.fs import S3FileSystem
+
+    options = {
+        "access_key": settings.aws_access_key_id and settings.aws_access_key_id.reveal(),
+        "secret_key": settings.aws_secret_access_key and settings.aws_secret_access_key.reveal(),
+        "session_token": settings.aws_session_token and settings.aws_session_token.reveal(),
+        "region": settings.aws_region,
+        "endpoint_override": settings.s3_endpoint,
+    }
+    return S3FileSystem(**{name: value for name, value in options.items() if value})
 
 
 def new_file(folder: Path, suffix: str = "") -> tuple[int, str]:

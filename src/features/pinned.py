@@ -15,6 +15,7 @@ from asgard.features.types import is_key_type, is_scalar
 from asgard.features.views import FeatureView
 from asgard.lakehouse.catalog.files import TableState, spark_type
 from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.locations import local_path
 from asgard.lakehouse.catalog.registrations import Registration
 from asgard.lakehouse.catalog.snapshots import At
 
@@ -140,17 +141,12 @@ class PinnedTable:
         from pyiceberg.io.pyarrow import ArrowScan
 
         try:
-            scan = self.state.table.scan(selected_fields=columns)
+            scan = self.state.scan(columns)
             tasks = [task for task in scan.plan_files() if self.only is None or task.file.file_path in self.only]
             reader = ArrowScan(scan.table_metadata, scan.io, scan.projection(), scan.row_filter)
             yield from reader.to_record_batches(tasks)
         except FileNotFoundError as error:
             raise _collected(self.name, self.snapshot_id, str(error)) from error
-
-
-def local_path(location: str) -> str:
-    """The path of a local file from Iceberg's location, perhaps with `file:` before it; nothing in it is escaped."""
-    return "/" + location.removeprefix("file:").lstrip("/")
 
 
 @contextmanager

@@ -190,7 +190,7 @@ class Predictions:
             EqualTo("feature_snapshot", feature_snapshot),  # type: ignore[arg-type, call-arg, unused-ignore]
         )
         state = TableState.load(content.metadata_location, lake.settings)
-        rows = state.table.scan(row_filter=wanted).to_pandas()
+        rows = state.scan().filter(wanted).to_pandas()
         if rows.empty:
             return None
         names = [str(name) for name in rows.columns]

@@ -10,9 +10,9 @@ from tests.support.learning import LearningShop
 
 from asgard.common.names import TableName
 from asgard.common.settings import load_settings
-from asgard.features.pinned import local_path
 from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.locations import local_path
 from asgard.model.registry import Registry
 
 

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from asgard.common.data_type import DataType
 from asgard.common.errors import EnvironmentSetupError, UsageError, installing
 from asgard.common.settings import Settings
-from asgard.features.pinned import PinnedTable, PinnedView, RowFacts, local_path
+from asgard.features.pinned import PinnedTable, PinnedView, RowFacts
 from asgard.features.types import is_feature_type, is_scalar, to_arrow, to_duckdb
 from asgard.features.views import FeatureView
+from asgard.lakehouse.catalog.locations import local_path
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -7,7 +7,7 @@ import gzip
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +19,11 @@ from asgard.validation.statistics import ColumnStatistics, FileStatistics
 
 if TYPE_CHECKING:
     from pyiceberg.expressions import BooleanExpression
+    from pyiceberg.io import FileIO
     from pyiceberg.manifest import DataFile, ManifestEntry
     from pyiceberg.schema import Schema
-    from pyiceberg.table import StaticTable
+    from pyiceberg.table import DataScan, StaticTable
+    from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.types import IcebergType
 
 
@@ -48,12 +50,8 @@ class TableHead:
         Raises:
             ServiceError: it can't be read.
         """
-        from pyiceberg.io import load_file_io
-
         with _readable(f"The table metadata {metadata_location}"):
-            with (
-                load_file_io(_io_properties(settings), metadata_location).new_input(metadata_location).open() as stream
-            ):
+            with _file_io(metadata_location, settings).new_input(metadata_location).open() as stream:
                 data = stream.read()
             metadata = json.loads(gzip.decompress(data) if data[:2] == _GZIP else data)
             current = metadata.get("current-snapshot-id") or -1
@@ -62,9 +60,14 @@ class TableHead:
 
 @dataclass(frozen=True)
 class TableState:
-    """A table as one metadata file describes it: its current snapshot and that snapshot's files."""
+    """A table as one metadata file describes it: its current snapshot and that snapshot's files.
+
+    Attributes:
+        table: for its metadata; `scan` reads its rows.
+    """
 
     table: "StaticTable"
+    settings: Settings = field(repr=False)
 
     @classmethod
     def load(cls, metadata_location: str, settings: Settings) -> "TableState":
@@ -73,10 +76,12 @@ class TableState:
         Raises:
             ServiceError: it can't be read.
         """
-        from pyiceberg.table import StaticTable
+        from pyiceberg.serializers import FromInputFile
 
         with _readable(f"The table metadata {metadata_location}"):
-            return cls(StaticTable.from_metadata(metadata_location, _io_properties(settings)))
+            io = _file_io(metadata_location, settings)
+            metadata = FromInputFile.table_metadata(io.new_input(metadata_location))
+            return cls(_static_table(metadata_location, metadata, io), settings)
 
     @property
     def snapshot_id(self) -> SnapshotId | None:
@@ -163,7 +168,15 @@ class TableState:
         if int(self.summary("total-equality-deletes") or 0) > 0:
             return None
         with _readable(f"The table in {self.location}"):
-            return self.table.scan().count()
+            return self.scan().count()
+
+    def scan(self, columns: tuple[str, ...] = ("*",)) -> "DataScan":
+        """PyIceberg's scan of some columns of the current snapshot."""
+        from pyiceberg.io.pyarrow import PyArrowFileIO
+
+        io = PyArrowFileIO(_io_properties(self.settings))
+        table = _static_table(self.table.metadata_location, self.table.metadata, io)
+        return table.scan(selected_fields=columns)
 
     def live_files(self, added_by: frozenset[int] | None = None) -> tuple[FileStatistics, ...]:
         """The data files of the current snapshot.
@@ -226,7 +239,7 @@ class TableState:
         Raises:
             ServiceError: its files can't be read.
         """
-        scan = self.table.scan(selected_fields=columns)
+        scan = self.scan(columns)
         with _readable(f"The table in {self.location}"):
             rows: list[dict[str, Any]] = (scan.filter(where) if where is not None else scan).to_arrow().to_pylist()
         return rows
@@ -259,8 +272,28 @@ def _partition(transform: str, column: str) -> str:
     return f"{name}({width}, {column})" if width else f"{name}({column})"
 
 
+def _static_table(metadata_location: str, metadata: "TableMetadata", io: "FileIO") -> "StaticTable":
+    """A table without a catalog. No property of the table, which others may set, chooses how its files are read."""
+    from pyiceberg.catalog.noop import NoopCatalog
+    from pyiceberg.table import StaticTable
+
+    return StaticTable(
+        ("static-table", metadata_location), metadata, metadata_location, io, NoopCatalog("static-table")
+    )
+
+
+def _file_io(location: str, settings: Settings) -> "FileIO":
+    from asgard.lakehouse.catalog.metadata_io import MetadataIO
+
+    if MetadataIO.can_read(location):
+        return MetadataIO(settings)
+    from pyiceberg.io.pyarrow import PyArrowFileIO
+
+    return PyArrowFileIO(_io_properties(settings))
+
+
 def _io_properties(settings: Settings) -> dict[str, str]:
-    properties = {"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO"}
+    properties = {}
     for name, secret in (
         ("s3.access-key-id", settings.aws_access_key_id),
         ("s3.secret-access-key", settings.aws_secret_access_key),

@@ -15,9 +15,9 @@ from tests.support.runs import declared, write_rows
 
 from asgard.common.names import TableName
 from asgard.common.settings import load_settings
-from asgard.features.pinned import local_path
 from asgard.features.register import registered_views
 from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.locations import local_path
 from asgard.model.registry import Registry
 from asgard.model.scoring.predictor import Predictor
 

@@ -18,10 +18,10 @@ from tests.support.runs import declared, write_rows
 
 from asgard.common.names import TableName
 from asgard.common.settings import load_settings, python_environment
-from asgard.features.pinned import local_path
 from asgard.features.register import registered_views
 from asgard.lakehouse.catalog.holds import hold, hold_name
 from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.locations import local_path
 from asgard.model.artifacts import environment
 from asgard.model.mlflow_access.client import connect
 from asgard.model.registry import Registry
