@@ -18,6 +18,19 @@ FeatureColumns = Sequence[Sequence[tuple[str, str]]]
 
 
 @dataclass(frozen=True)
+class OnDemandColumns:
+    """On-demand features to compute over a join's rows; it goes to Spark's workers.
+
+    Attributes:
+        functions: in the order of their columns.
+        column_of: `view:feature` -> the column that holds it.
+    """
+
+    functions: tuple[OnDemandFeature, ...]
+    column_of: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Join:
     """What is joined to the labels.
 
@@ -60,8 +73,18 @@ class Join:
         """The set's columns, without those of on-demand features."""
         return (*self.label_columns, *(column for pairs in self.names for _, column in pairs))
 
+    @property
+    def on_demand_columns(self) -> OnDemandColumns:
+        """Its on-demand features, without the views' files and settings."""
+        column_of = {
+            f"{pinned.name}:{feature}": column
+            for pinned, pairs in zip(self.views, self.names, strict=True)
+            for feature, column in pairs
+        }
+        return OnDemandColumns(self.on_demand, column_of)
 
-def with_on_demand(batch: "pa.RecordBatch", join: Join) -> "pa.RecordBatch":
+
+def with_on_demand(batch: "pa.RecordBatch", wanted: OnDemandColumns) -> "pa.RecordBatch":
     """The batch with the on-demand features' columns.
 
     Raises:
@@ -69,14 +92,9 @@ def with_on_demand(batch: "pa.RecordBatch", join: Join) -> "pa.RecordBatch":
     """
     import pyarrow as pa
 
-    column_of = {
-        f"{pinned.name}:{feature}": column
-        for pinned, pairs in zip(join.views, join.names, strict=True)
-        for feature, column in pairs
-    }
     arrays, fields = list(batch.columns), list(batch.schema)
-    for function in join.on_demand:
-        given = {name: batch.column(column_of[reference]) for name, reference in function.inputs.items()}
+    for function in wanted.functions:
+        given = {name: batch.column(wanted.column_of[reference]) for name, reference in function.inputs.items()}
         lacking = [name for name in function.request if name not in batch.schema.names]
         if lacking:
             raise UsageError(

@@ -165,9 +165,10 @@ def with_on_demand_frame(frame: "DataFrame", join: Join) -> "DataFrame":
     from pyspark.sql.pandas.types import from_arrow_schema, to_arrow_schema
 
     schema = with_on_demand_schema(to_arrow_schema(frame.schema), join)
+    wanted = join.on_demand_columns
 
     def computed(batches: "Iterable[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
         for batch in batches:
-            yield with_on_demand(batch, join)
+            yield with_on_demand(batch, wanted)
 
     return frame.mapInArrow(computed, from_arrow_schema(schema))

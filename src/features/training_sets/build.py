@@ -197,7 +197,7 @@ def join_by_duckdb(connection: "DuckDBPyConnection", labels: str, join: Join, ou
     reader = connection.sql(chosen).to_arrow_reader(_BATCH_ROWS)
     with pq.ParquetWriter(str(out), with_on_demand_schema(reader.schema, join), compression="zstd") as writer:
         for batch in reader:
-            writer.write_batch(with_on_demand(batch, join))
+            writer.write_batch(with_on_demand(batch, join.on_demand_columns))
     return audit
 
 

@@ -332,7 +332,7 @@ def computed(
     for pinned, pairs, given in zip(views, join.names, values, strict=True):
         kinds = {each.name: each.type for each in pinned.view.features}
         columns |= {column: pa.array([given[name]], to_arrow(kinds[name])) for name, column in pairs}
-    batch = with_on_demand(pa.RecordBatch.from_pydict(columns), join)
+    batch = with_on_demand(pa.RecordBatch.from_pydict(columns), join.on_demand_columns)
     return {each.name: batch.column(each.name)[0].as_py() for each in functions}
 
 

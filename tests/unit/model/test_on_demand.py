@@ -111,7 +111,7 @@ class TestFailures:
         everywhere: list[Any] = [
             lambda: computed((function,), (pinned,), (self.VALUES,), {"customer_id": 5}),  # lineage
             lambda: compute((function,), (rows,), (), 1),  # lookups
-            lambda: with_on_demand(batch, join),  # training sets, batches
+            lambda: with_on_demand(batch, join.on_demand_columns),  # training sets, batches
         ]
         for each in everywhere:
             with pytest.raises(UsageError, match=OVER_FLOATS_FAILURE) as caught:
