@@ -1,8 +1,9 @@
 """Plan a backfill from what is published: read what is known of the tables, and decide what to compute."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
+from asgard.common.names import TableName
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.intervals import RangeSet
@@ -39,7 +40,16 @@ def plan_backfill(
     owners = {table.name: foreign_owner(table, facts[table.name].properties) for table in selected}
     found = plan_runs(selected, facts, findings, wanted, owners)
     lost = tuple(facts[table.name].problem for table in examined if facts[table.name].problem)
-    return replace(found, notes=(*lost, *found.notes))
+    return replace(found, notes=(*lost, *found.notes, *_not_selected(pipeline, names, found)))
+
+
+def _not_selected(pipeline: Pipeline, selected: Collection[TableName], plan: Plan) -> Iterator[str]:
+    """A note of the tables that read what is planned, and that are not selected."""
+    written = {step.table.name for run in plan.runs for step in run}
+    readers = {reader for name in written for reader in pipeline.downstream(name)} - set(selected)
+    if readers:
+        names = ", ".join(map(str, sorted(readers)))
+        yield f"not selected, and stale afterwards where what they read changes: {names}"
 
 
 def still_wanted(steps: PlannedRun, plan: Plan) -> PlannedRun:

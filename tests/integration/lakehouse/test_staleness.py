@@ -167,7 +167,10 @@ def test_a_day_that_comes_out_equal_stops_there(shop: Shop) -> None:
 def test_of_a_stretch_only_the_day_that_changed_is_followed(shop: Shop) -> None:
     shop.ingest((4, day(1, 20), 5))
     days = TimeRange.parse("2024-01-01", "2024-02-01")
-    assert written(shop, select=(str(shop.names["clean"]),), window=days) == {"clean": "2024-01-01/2024-02-01"}
+    clean, readers = str(shop.names["clean"]), sorted(str(shop.names[name]) for name in ("week", "month", "total"))
+    note = f"not selected, and stale afterwards where what they read changes: {', '.join(readers)}"
+    assert shop.plan(select=(clean,), window=days).notes == (note,)
+    assert written(shop, select=(clean,), window=days) == {"clean": "2024-01-01/2024-02-01"}
     assert shop.found()["week"] == [f"stale by data 2024-01-{each}/2024-01-{each + 1}" for each in range(20, 27)]
     assert written(shop, stale=True) == {
         "week": "2024-01-20/2024-01-27",
