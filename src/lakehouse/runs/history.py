@@ -40,6 +40,11 @@ class RunSummary:
         """Whether the lakehouse's target ref contains it now, directly or by a merge."""
         return self.status == PUBLISHED or self.status.endswith(_MERGED)
 
+    @property
+    def reverts(self) -> str:
+        """The run that this one undid; "" if it is no revert."""
+        return str(self.attempt.record.get("details", {}).get("reverted", {}).get("run", ""))
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
         record, start = self.attempt.record, self.attempt.start
@@ -50,7 +55,7 @@ class RunSummary:
             "job": start.get("job") or record.get("job"),
             "status": self.status,
             "reverted_by": self.reverted_by or None,
-            "reverts": self.attempt.record.get("details", {}).get("reverted", {}).get("run"),
+            "reverts": self.reverts or None,
             "commit": self.commit,
             "record_intact": self.intact,
             "started": start.get("started"),

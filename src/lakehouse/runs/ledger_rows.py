@@ -47,20 +47,22 @@ def undo_clashes(
             leaving[_identity(row)] -= 1
         else:
             left.append(row)
-    return dict((*_landed_again(left, back), *_taken_out(left, back), *_continued(left, out)))
+    return dict((*_landed_again(now, left, back), *_taken_out(left, back), *_continued(left, out)))
 
 
 def _identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (row["run_id"], row["kind"], row["source"], row["digest"], row["cursor_value"])
 
 
-def _landed_again(left: Sequence[Mapping[str, Any]], back: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Files that would be there twice."""
-    standing = [row for row in standing_rows([*left, *back]) if row["digest"] is not None]
-    times = Counter(row["digest"] for row in standing)
-    before = Counter(row["digest"] for row in standing_rows(left))
+def _landed_again(
+    now: Sequence[Mapping[str, Any]], left: Sequence[Mapping[str, Any]], back: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, str]]:
+    """Files that are there, and would be there twice."""
+    standing = [row for row in standing_rows(now) if row["digest"] is not None]
+    times = Counter(row["digest"] for row in standing_rows([*left, *back]))
+    before = Counter(row["digest"] for row in standing)
     for row in standing:
-        if times[row["digest"]] > max(1, before[row["digest"]]) and row not in back:
+        if times[row["digest"]] > before[row["digest"]]:
             yield row["run_id"], f"landed {row['source']} again"
 
 

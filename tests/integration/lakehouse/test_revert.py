@@ -5,8 +5,7 @@ The oracles: rows that PyIceberg reads at a commit, without Asgard or Spark; and
 
 import json
 import random
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from tests.support.runs import days, declared, run_work, values, write_rows
 
 from asgard import Daily, Monthly, Pipeline, TimeRange
 from asgard.cli.app import main
-from asgard.common.errors import AsgardError, ServiceError, UsageError
+from asgard.common.errors import ServiceError, UsageError
 from asgard.common.names import RunId, TableName, ledger_name
 from asgard.jobs import backfill_job, ingest_job
 from asgard.jobs.backfill_job import Params
@@ -32,7 +31,7 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.runs.history import list_runs
 from asgard.lakehouse.runs.revert import revert
 from asgard.lakehouse.runs.run import RunAuditFailedError, RunResult, Status
-from asgard.validation.checks import row_count, unique
+from asgard.validation.checks import between, row_count, unique
 
 NOW = datetime(2024, 3, 10, tzinfo=UTC)
 
@@ -233,3 +232,278 @@ def test_a_merge_is_undone_unless_its_files_were_rewritten(lake: Lakehouse, spar
     assert [run.status for run in list_runs(lake, run_id=second.run_id)] == ["published"]
     undo(lake, second)
     assert rows_at(lake, table.name) == before
+
+
+def test_an_ingest_is_undone_with_its_ledger_so_that_its_file_lands_again(
+    lake: Lakehouse, fresh: Fresh, tmp_path: Path
+) -> None:
+    name = fresh.table("bronze")
+    ledger = ledger_name(name)
+
+    def ingest(file: str, *ids: int) -> RunResult:
+        path = tmp_path / file
+        path.write_text("id\n" + "".join(f"{each}\n" for each in ids))
+        return ingest_job.run(ingest_job.Params(ingest_job.bronze_table(str(name)), (str(path),)), lake).run
+
+    def ids() -> list[int]:
+        return sorted(row["id"] for row in rows_at(lake, name) or ())
+
+    first = ingest("a.csv", 1, 2)
+    undo(lake, first)
+    assert (rows_at(lake, name), rows_at(lake, ledger)) == (None, None)
+    first = ingest("a.csv", 1, 2)  # another time, into a new table
+    second, third = ingest("b.csv", 3), ingest("c.csv", 4)
+    assert undo(lake, second).tables[str(name)]["rows_removed"] == 1
+    assert ids() == [1, 2, 4]
+    again = ingest("b.csv", 3)
+    assert again.status is Status.PUBLISHED
+    with pytest.raises(UsageError, match="reverted already"):
+        undo(lake, second)
+
+    # Taken out, and landed again: what was taken out can't come back beside it.
+    from asgard.ingest.uningest import uningest
+
+    taken = uningest(lake, ingest_job.bronze_table(str(name)), "c.csv", quiet).run
+    ingest("c.csv", 4)
+    with pytest.raises(UsageError, match="can't be reverted alone") as refused:
+        undo(lake, taken)
+    assert "landed " in " ".join(refused.value.details)
+    with pytest.raises(UsageError, match="can't be reverted alone") as refused:
+        undo(lake, third)
+    assert f"run {taken.run_id}" in " ".join(refused.value.details)
+    assert ids() == [1, 2, 3, 4]
+
+
+def test_what_others_did_is_named_and_nothing_is_lost(shop: Shop, lake: Lakehouse, spark: SparkSession) -> None:
+    clean = shop.names["clean"]
+    shop.land((4, day(20), 5), (5, day(21), 6))
+    restated = shop.backfill("clean", stale=True)
+    branch = f"{clean.layer}.`{clean.name}@main`"
+
+    # Rows that a stranger adds stay, and the interval stays in doubt.
+    spark.sql(f"INSERT INTO lake.{branch} VALUES (99, timestamp'2024-01-21 10:00:00', 1)")
+    reverted = undo(lake, restated)
+    assert [row["id"] for row in shop.rows()["clean"] if row["id"] > 3] == [99]
+    assert "missing 2024-01-21/2024-01-22" not in shop.found()["clean"]
+    assert "in doubt 2024-01-21/2024-01-22" in shop.found()["clean"]
+    undo(lake, reverted)
+    before = shop.rows()
+
+    # A file that must come back is gone.
+    month = shop.backfill("month", stale=True)
+    (gone,) = month_files(lake, shop.names["month"], "2024-01", but=month)
+    moved = gone.rename(gone.with_suffix(".away"))
+    with pytest.raises(ServiceError, match=f"1 of 1 files of {shop.names['month']} that would come back are gone"):
+        undo(lake, month)
+    moved.rename(gone)
+    undo(lake, month)
+    assert shop.rows() == before
+
+    # A stranger rewrote a file, then deleted rows by delete files.
+    spark.sql(f"DELETE FROM lake.{branch} WHERE id = 4")
+    snapshot = lake.content(clean, "main").snapshot_id
+    with pytest.raises(UsageError, match="can't be reverted alone") as refused:
+        undo(lake, restated)
+    assert f"1 of its files were changed since by snapshot {snapshot} of no recorded run" in refused.value.details[0]
+    spark.sql(f"ALTER TABLE lake.{branch} SET TBLPROPERTIES ('write.delete.mode' = 'merge-on-read')")
+    spark.sql(
+        f"INSERT INTO lake.{branch} VALUES (98, timestamp'2024-01-22 10:00:00', 1), (97, timestamp'2024-01-22', 1)"
+    )
+    spark.sql(f"DELETE FROM lake.{branch} WHERE id = 98")
+    with pytest.raises(UsageError) as refused:
+        undo(lake, restated)
+    assert "delete files" in refused.value.details[0]
+    assert main(["history", str(clean), "--dir", str(lake.settings.project_dir)]) == 0
+
+
+def month_files(lake: Lakehouse, name: TableName, month: str, *, but: RunResult) -> list[Path]:
+    """The files of a month that were live before a run."""
+    table = StaticTable.from_metadata(Foreign(lake).content("main", name)["metadataLocation"])
+    made = next(each for each in table.snapshots() if each.snapshot_id == but.tables[str(name)]["snapshot_id"])
+    files = table.scan(snapshot_id=made.parent_snapshot_id).plan_files()
+    return [local(each.file.file_path) for each in files if f"month_month={month}" in each.file.file_path]
+
+
+def test_runs_that_can_not_be_undone_say_why(lake: Lakehouse, spark: SparkSession, fresh: Fresh) -> None:
+    table = declared(fresh.table(), mode="append", checks=[between("id", 0, 9)])
+
+    def refusal(run_id: str) -> str:
+        with pytest.raises(UsageError) as refused:
+            undo(lake, run_id)
+        return refused.value.message
+
+    with pytest.raises(UsageError, match="There is no run 20240101t000000-none"):
+        undo(lake, "20240101t000000-none")
+    write_rows(lake, table, values(spark, "id bigint", [[1]]))
+    unchanged = run_work(lake, lambda _attempt: None)
+    assert refusal(unchanged.run_id) == f"Run {unchanged.run_id} wrote nothing, so there is nothing to revert."
+    with pytest.raises(RunAuditFailedError) as failed:
+        write_rows(lake, table, values(spark, "id bigint", [[10]]))
+    assert "(status: audit failed)" in refusal(failed.value.result.run_id)
+    Foreign(lake).append("main", table.name, pa.table({"id": pa.array([9], pa.int64())}))
+    folder = ["--dir", str(lake.settings.project_dir)]
+    assert main(["accept", str(table.name), "--why", "mine", *folder]) == 0
+    accepted = list_runs(lake, limit=1)[0].attempt.run_id
+    assert "accepted what others wrote" in refusal(accepted)
+    chunk = f"20240102t000000-{table.name.name[2:]}"
+    write_rows(lake, table, values(spark, "id bigint", [[4]]), run_id=f"{chunk}-2024010100")
+    assert f"was published in 1 runs, the newest first: {chunk}-2024010100" in refusal(chunk)
+    Foreign(lake).drop("main", table.name)
+    with pytest.raises(UsageError) as dropped:
+        undo(lake, f"{chunk}-2024010100")
+    assert dropped.value.details == (f"{table.name}: the table was dropped since",)
+
+
+def test_a_revert_is_audited_by_the_pipelines_checks(shop: Shop, lake: Lakehouse) -> None:
+    shop.land((4, day(20), 5))
+    shop.backfill("clean", stale=True)
+    total = shop.backfill("total", stale=True)
+    shop.pipeline = Pipeline("shop")
+    shop.pipeline.source(str(shop.names["clean"]))
+
+    @shop.pipeline.table(str(shop.names["total"]), inputs={"raw": str(shop.names["clean"])}, checks=[row_count(5, 9)])
+    def stricter(raw: DataFrame) -> DataFrame:
+        return raw
+
+    before = shop.rows()
+    with pytest.raises(RunAuditFailedError, match="row_count"):
+        undo(lake, total, pipeline=shop.pipeline)
+    assert shop.rows() == before
+    with pytest.raises(UsageError, match="declares none of the tables"):
+        undo(lake, total, pipeline=Pipeline("other"))
+    assert undo(lake, total).status is Status.PUBLISHED
+
+
+def test_a_dry_run_names_whom_it_concerns(
+    shop: Shop, lake: Lakehouse, fresh: Fresh, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.support.customer_views import gold, put, registered, view_of
+
+    folder = ["--dir", str(lake.settings.project_dir)]
+    shop.land((4, day(20), 5))
+    restated = shop.backfill("clean", stale=True)
+    total = shop.backfill("total", stale=True)
+    head, before = lake.nessie.head("main"), shop.rows()
+    assert main(["revert", restated.run_id, "--dry-run", "--json", *folder]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["tables"] == [
+        {
+            "table": str(shop.names["clean"]),
+            **{"rows_out": 2, "rows_back": 1, "files_out": 1, "files_back": 1},
+            "intervals": ["2024-01-20/2024-01-21"],
+            **{"dropped": False, "left_empty": False, "columns_that_stay": []},
+        }
+    ]
+    assert shown["effects"]["readers"] == [
+        {"run_id": total.run_id, "job": "backfill", "wrote": [str(shop.names["total"])]}
+    ]
+    assert shown["effects"]["stale"] == [{"table": str(shop.names["total"]), "intervals": [], "runs": [total.run_id]}]
+    assert (lake.nessie.head("main"), shop.rows()) == (head, before)
+
+    # A view keeps a table that the run created: it is left empty, for the view's sake.
+    table = gold(fresh)
+    put(lake, table, [(1, 1, 2.0, 3)])
+    made = list_runs(lake, limit=1)[0].attempt.run_id
+    view = view_of(table)
+    registered(lake, view)
+    assert main(["revert", made, *folder]) == 0
+    told = capsys.readouterr()
+    assert "no row is left: it stays, empty" in told.out
+    assert f"registered with these rows: view {view.name}" in told.err
+    assert rows_at(lake, table.name) == []
+
+
+def test_a_revert_that_dies_anywhere_publishes_nothing_and_can_be_run_again(
+    shop: Shop, lake: Lakehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.land((4, day(20), 5))
+    before = shop.rows()
+    run = shop.backfill(stale=True)
+    between, own_id = shop.rows(), RunId(f"20240101t000000-{shop.names['raw'].name[4:]}")
+
+    class Died(BaseException):
+        pass
+
+    for moment in FAILPOINTS[: FAILPOINTS.index("after-publish") + 1]:
+
+        def die(name: str, moment: str = moment) -> None:
+            if name == moment:
+                raise Died
+
+        assert shop.rows() == between
+        with monkeypatch.context() as patched:
+            at_failpoints(patched, die)
+            with pytest.raises(Died):
+                undo(lake, run, own_id=own_id)
+    assert {**shop.rows(), "raw": before["raw"]} == before
+    assert undo(lake, run, own_id=own_id).status is Status.ALREADY_PUBLISHED
+    with pytest.raises(UsageError, match="reverted already"):
+        undo(lake, run)
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 20))])
+def test_a_walk_of_writes_and_reverts_is_as_a_model_says(
+    lake: Lakehouse, spark: SparkSession, fresh: Fresh, seed: int
+) -> None:
+    """The model: each write puts tokens, one for each row; a run can be undone if those it left are there now."""
+    drawn, tokens = random.Random(seed), iter(range(1, 10_000))
+    daily = declared(fresh.table(), interval=Daily("at"))
+    added = declared(fresh.table(), mode="append")
+    live: set[tuple[str, int, int]] = set()  # table, day, token
+    changes: dict[str, tuple[set[Any], set[Any]]] = {}  # run -> what it put and took
+    undone_by: dict[str, str] = {}
+
+    def write(first: int, last: int) -> None:
+        rows = {("daily", number, next(tokens)) for number in range(first, last) if drawn.random() < 0.9}
+        extra = {("added", 0, next(tokens)) for _ in range(drawn.randrange(3) if changes else 1)}
+        window = days(f"2024-01-{first:02}", f"2024-01-{last:02}")
+
+        def work(attempt: Any) -> None:
+            frame = values(spark, "id bigint, at timestamp", [(token, day(number)) for _, number, token in rows])
+            attempt.write(daily, frame, window)
+            for number in range(first, last):
+                attempt.keeper.note(daily.name, days(f"2024-01-{number:02}", f"2024-01-{number + 1:02}"), {})
+            if extra:
+                attempt.write(added, values(spark, "id bigint", [(token,) for _, _, token in extra]))
+
+        taken = {each for each in live if each[0] == "daily" and first <= each[1] < last}
+        note(run_work(lake, work).run_id, rows | extra | computed(first, last), taken | known(first, last))
+
+    def computed(first: int, last: int) -> set[Any]:
+        return {("computed", number, next(tokens)) for number in range(first, last)}
+
+    def known(first: int, last: int) -> set[Any]:
+        return {each for each in live if each[0] == "computed" and first <= each[1] < last}
+
+    def note(run_id: str, put: set[Any], taken: set[Any]) -> None:
+        live.difference_update(taken)
+        live.update(put)
+        changes[run_id] = (put, taken)
+
+    def stands(run_id: str) -> bool:
+        return run_id not in undone_by or not stands(undone_by[run_id])
+
+    def undo_one(run_id: str) -> bool:
+        put, taken = changes[run_id]
+        if not stands(run_id) or put - live or taken & live:
+            with pytest.raises(UsageError):
+                undo(lake, run_id)
+            return False
+        undone_by[run_id] = undo(lake, run_id).run_id
+        note(undone_by[run_id], taken, put)
+        return True
+
+    write(1, 9)
+    first = next(iter(changes))
+    write(2, 4)
+    done = 0
+    for _ in range(9):
+        if drawn.random() < 0.4:
+            begin = drawn.randrange(1, 7)
+            write(begin, begin + drawn.randrange(1, 4))
+        else:
+            done += undo_one(drawn.choice([each for each in changes if each != first]))
+        for table, name in ((daily, "daily"), (added, "added")):
+            rows = rows_at(lake, table.name) or []
+            assert {row["id"] for row in rows} == {token for kind, _, token in live if kind == name}, seed
+    assert done
