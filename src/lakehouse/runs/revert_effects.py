@@ -147,7 +147,8 @@ def _readers(
 ) -> Iterator[tuple[str, tuple[str, tuple[str, ...]]]]:
     """Later runs that stand and read one of the snapshots, newest first."""
     records = RunRecords(lake.storage)
-    wanted = {(str(name), snapshot) for name, found in snapshots.items() for snapshot in found}
+    data = {name: found for name, found in snapshots.items() if name.layer != "ledger"}  # an ingest reads its own
+    wanted = {(str(name), snapshot) for name, found in data.items() for snapshot in found}
     for entry in plan.published.later:
         run_id, attempt = entry.properties.get("asgard.run-id"), entry.properties.get("asgard.attempt")
         if not run_id or entry.hash in plan.published.undone or "asgard.reverts" in entry.properties:

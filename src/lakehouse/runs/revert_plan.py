@@ -209,20 +209,18 @@ def _problem(states: TableStates, then: TableState | None, now: TableState | Non
 
 
 def _clash_words(clash: Clash, states: TableStates, now: TableState) -> str:
-    words = []
-    if clash.gone or clash.returned:
-        changed = len(clash.gone) + len(clash.returned)
-        by = ", ".join(_changed_by(now, states.after.snapshot, clash.gone, clash.returned))
-        words.append(f"{changed} of its files were changed since by {by}")
-    if clash.computed_by:
-        words.append(f"its intervals were computed again by {', '.join(f'run {each}' for each in clash.computed_by)}")
-    elif clash.forgotten and not words:
-        words.append("nothing is known any more of its intervals")
-    return "; ".join(words)
+    by = _changed_by(now, states.after.snapshot, clash.gone, clash.returned)
+    words = [f"files of the run were changed since by {', '.join(by)}"] if by else []
+    again = [name for each in clash.computed_by if (name := f"run {each}") not in by]
+    if again:
+        words.append(f"what the run computed was computed again since by {', '.join(again)}")
+    return "; ".join(words) or "nothing is known any more of what the run computed"
 
 
 def _changed_by(now: TableState, since: int, gone: frozenset[int], returned: frozenset[int]) -> list[str]:
     """Who changed files last, newest first."""
+    if not gone and not returned:
+        return []
     chain = now.ancestors(now.snapshot_id or 0)
     names, left = [], [set(gone), set(returned)]
     for snapshot in reversed(chain[chain.index(since) + 1 :] if since in chain else chain):
