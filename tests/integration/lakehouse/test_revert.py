@@ -33,6 +33,7 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.runs.history import list_runs
 from asgard.lakehouse.runs.revert import revert
 from asgard.lakehouse.runs.run import RunAuditFailedError, RunResult, Status
+from asgard.model.ledger.holds import _problem_of_run
 from asgard.validation.checks import between, row_count, unique
 
 NOW = datetime(2024, 3, 10, tzinfo=UTC)
@@ -170,6 +171,8 @@ def test_a_restated_interval_is_as_before_and_downstream_is_stale_exactly_as_com
     assert f"reverts run {restated.run_id}: a wrong price" in capsys.readouterr().out
     stands = PublishedRuns(lambda: lake.nessie, print)
     assert (stands("main", restated.run_id), stands("main", result.run_id)) == (False, True)
+    withdrawn = f"run {restated.run_id}, which made it, was reverted by run {result.run_id}"
+    assert (_problem_of_run(lake, restated.run_id), _problem_of_run(lake, result.run_id)) == (withdrawn, "")
     assert main(["history", str(shop.names["clean"]), "--json", *folder]) == 0
     states = json.loads(capsys.readouterr().out)["states"]
     assert [(each["job"], each["mode"], each["rows_added"], each["rows_removed"], each["rows"]) for each in states] == [
