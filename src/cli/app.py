@@ -66,6 +66,7 @@ COMMANDS = (
     Command(
         "uningest", _WRITE, f"{_OWN}.uningest_command:uningest", "Take a file's or a run's rows out of a bronze table."
     ),
+    Command("revert", _WRITE, f"{_OWN}.revert_command:revert", "Undo what one published run wrote, as a new run."),
     Command(
         "backfill", _WRITE, "asgard.jobs.backfill_job:command", "Compute tables for a date range, or what is missing."
     ),
@@ -115,6 +116,12 @@ COMMANDS = (
         ("branches", "branches", "List branches and tags, and the runs they belong to."),
         ("diff", "diff", "Show the differences between two refs, by table."),
         ("lineage", "lineage", "Show where a table's rows or one prediction come from."),
+    ),
+    Command(
+        "history",
+        _LOOK,
+        f"{_OWN}.history_command:history",
+        "Show the states that a table had: when, by which run, which rows.",
     ),
     Command(
         "report",

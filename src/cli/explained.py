@@ -50,6 +50,9 @@ def show_node(node: "LineageNode", indent: str) -> None:
     if not node.made_by_run or not made:
         made = f"not made by a recorded run{f'; the latest recorded run is {made[3:]}' if made else ''}"
     typer.echo(f"{indent}{node.table}  snapshot {node.snapshot_id}  {made}")
+    if node.run and node.run.reverts:
+        rows_of = f", so its rows are those of run {node.computed_by.attempt.run_id}" if node.computed_by else ""
+        typer.echo(f"{indent}  this run reverted run {node.run.reverts}{rows_of}")
     if node.unrecorded:
         noun = "snapshot" if node.unrecorded == 1 else "snapshots"
         typer.echo(f"{indent}  {node.unrecorded:,} {noun} without a recorded run: the origin of their rows is unknown")

@@ -226,7 +226,7 @@ def runs(
                 run["run_id"],
                 run["attempt"],
                 run["job"],
-                run["status"],
+                _status(run),
                 ", ".join(run["tables"]),
                 f"{sum(check['passed'] for check in run['checks'])}/{len(run['checks'])}" if run["checks"] else "",
                 round(sum(run["seconds"].values()), 1) if run["seconds"] else "",
@@ -240,8 +240,14 @@ def runs(
         _show_run(run)
 
 
+def _status(run: dict[str, Any]) -> str:
+    return f"{run['status']} by {run['reverted_by']}" if run["reverted_by"] else str(run["status"])
+
+
 def _show_run(run: dict[str, Any]) -> None:
-    typer.echo(f"\nattempt {run['attempt']}: {run['status']}{': ' + run['error'] if run['error'] else ''}")
+    typer.echo(f"\nattempt {run['attempt']}: {_status(run)}{': ' + run['error'] if run['error'] else ''}")
+    if run["reverts"]:
+        typer.echo(f"reverts run {run['reverts']}{': ' + why if (why := run['params'].get('why')) else ''}")
     typer.echo(f"code {run['code_version']}{' (dirty)' if run['dirty'] else ''}, commit {run['commit'] or '-'}")
     if run["record_intact"] is False:
         typer.echo("the record differs from the published one: its SHA-256 is not the one in the commit")

@@ -110,14 +110,15 @@ class PublishedRuns:
         try:
             if target not in self._logs:
                 self._logs[target] = Publications(self._connect(), target)
-            entry = self._logs[target].of(check_run_id(run_id))
+            log = self._logs[target]
+            entry = log.of(check_run_id(run_id))
         except UnknownReferenceError:
             return False  # a dropped branch contains nothing
         except AsgardError as error:
             self._is_silent = True
             self._say(f"metrics count rolled-back runs as published: {error.message}")
             return True
-        return entry is not None and entry.properties.get("asgard.kind", "publish") == "publish"
+        return entry is not None and log.revert_of(entry) is None
 
 
 def _end(lake: Lakehouse, event: OpenEvent, outcome: Outcome, say: Say) -> None:
@@ -142,7 +143,7 @@ def _facts(lake: Lakehouse, result: RunResult) -> dict[str, TableFacts]:
             checks=len(audits.get(name, ())),
             checks_failed=failed,
             publishes={result.run_id: published} if published and write["snapshot_id"] is not None else {},
-            null_rate=_null_rates(lake, result, TableName.parse(name)) if published else {},
+            null_rate=_null_rates(lake, result, TableName.parse(name)) if published and write["snapshot_id"] else {},
         )
     return tables
 

@@ -2,14 +2,18 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from tests.conftest import Fresh
+from tests.support.processes import environment
 from tests.support.runs import rows_of
 from tests.support.waiting import PATIENCE_SECONDS, wait_until
 from tests.support.worker import ROWS, start_worker, two_tables
 
+from asgard.cli.app import main
 from asgard.common.names import TableName, check_run_id
 from asgard.common.settings import Settings
 from asgard.lakehouse.catalog.lake import Lakehouse
@@ -63,6 +67,31 @@ def test_a_run_killed_in_the_middle_of_a_write_has_one_effect(
 
     assert lake.nessie.head("main") == head
     expect_one_effect(lake, run_id, tables, already=False)
+
+
+def test_a_killed_revert_publishes_nothing_and_can_be_run_again(
+    lake: Lakehouse, project: Settings, repository_root: Path, fresh: Fresh
+) -> None:
+    tables = (fresh.table(), fresh.table())
+    execute(lake, RunRequest("test"), two_tables(*tables))
+    run = execute(lake, RunRequest("test"), two_tables(*tables))
+    head = lake.nessie.head("main")
+    command = [sys.executable, "-m", "asgard.cli", "revert", run.run_id, "--dir", str(project.project_dir)]
+    killed = subprocess.run(
+        command,
+        cwd=repository_root,
+        env=environment(repository_root, ASGARD_FAILPOINT="before-publish:kill"),
+        check=False,
+        capture_output=True,
+        timeout=PATIENCE_SECONDS,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert lake.nessie.head("main") == head
+    assert list_runs(lake, run_id=run.run_id)[0].status == "published"
+    assert main(command[3:]) == 0
+    assert list_runs(lake, run_id=run.run_id)[0].status == "reverted"
+    for table in tables:
+        assert rows_of(lake, table) == sorted(((number,) for number in range(ROWS)), key=repr)
 
 
 def expect_one_effect(lake: Lakehouse, run_id: str, tables: tuple[TableName, TableName], *, already: bool) -> None:

@@ -5,7 +5,7 @@ Read from the manifests by PyIceberg, on the driver, without a Spark job.
 
 import gzip
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -142,6 +142,14 @@ class TableState:
         }
 
     @property
+    def operations(self) -> dict[int, str]:
+        """What Iceberg calls the change of each listed snapshot: append, overwrite, replace or delete."""
+        return {
+            snapshot.snapshot_id: str(snapshot.summary.operation.value) if snapshot.summary else ""
+            for snapshot in self.table.metadata.snapshots
+        }
+
+    @property
     def updated_ms(self) -> int:
         """Time of the last change, by the clock of the machine that made it; milliseconds since 1970."""
         metadata = self.table.metadata
@@ -242,6 +250,20 @@ class TableState:
         scan = self.scan(columns)
         with _readable(f"The table in {self.location}"):
             rows: list[dict[str, Any]] = (scan.filter(where) if where is not None else scan).to_arrow().to_pylist()
+        return rows
+
+    def rows_of(self, paths: Sequence[str], columns: tuple[str, ...]) -> list[dict[str, Any]]:
+        """Some columns of the rows of some Parquet files, read without Spark: for small files without renamed columns.
+
+        Raises:
+            ServiceError: a file can't be read.
+        """
+        from pyarrow import parquet
+
+        rows: list[dict[str, Any]] = []
+        for path in paths:
+            with _readable(path), self.table.io.new_input(path).open() as stream:
+                rows += parquet.read_table(stream, columns=list(columns)).to_pylist()
         return rows
 
 

@@ -15,6 +15,26 @@ from asgard.lakehouse.catalog.nessie import LogEntry, Nessie
 
 Key = tuple[str, str]
 """A run id, and the attempt."""
+REVERTS, REVERTED_COMMIT = "asgard.reverts", "asgard.reverted-commit"
+"""Commit properties of a revert: the run that it undoes, and that run's publish commit."""
+
+
+class Reverts:
+    """Which publishes of a log were undone; its entries are noted newest first."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, LogEntry] = {}
+
+    def note(self, entry: LogEntry) -> None:
+        """Take an entry of the log into account."""
+        undone = entry.properties.get(REVERTED_COMMIT)
+        if undone:
+            self._newest.setdefault(undone, entry)
+
+    def of(self, commit: CommitHash) -> LogEntry | None:
+        """The revert of a publish commit; None if there is none, or if the revert was itself undone."""
+        newest = self._newest.get(commit)
+        return newest if newest is not None and self.of(newest.hash) is None else None
 
 
 def reachable(nessie: Nessie, reference: str) -> Iterator[LogEntry]:
@@ -48,6 +68,7 @@ class Publications:
     def __init__(self, nessie: Nessie, reference: str) -> None:
         self._log = reachable(nessie, reference)
         self._known: dict[Key, LogEntry] = {}
+        self._reverts = Reverts()
         self._oldest: datetime | None = None
 
     def of(self, run_id: RunId, attempt: int | str | None = None) -> LogEntry | None:
@@ -62,10 +83,15 @@ class Publications:
             if entry is None:
                 return None
             self._oldest = entry.committed
+            self._reverts.note(entry)
             key = (entry.properties.get("asgard.run-id", ""), entry.properties.get("asgard.attempt", ""))
             for each in (key, (key[0], "")):
                 self._known.setdefault(each, entry)
         return found
+
+    def revert_of(self, publish: LogEntry) -> LogEntry | None:
+        """The commit by which a publish that `of` found was undone; None if it stands."""
+        return self._reverts.of(publish.hash)
 
     def _found(self, run_id: RunId, attempt: int | str | None) -> LogEntry | None:
         return self._known.get((run_id, "" if attempt is None else str(attempt)))

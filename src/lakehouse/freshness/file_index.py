@@ -252,8 +252,13 @@ def _is_removed(entry: "ManifestEntry") -> bool:
     return entry.status is ManifestEntryStatus.DELETED
 
 
+def file_number(path: str) -> int:
+    """The number that a file is known by: 64 bits of its path's SHA-256."""
+    return int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big")
+
+
 def _number(file: "DataFile") -> int:
-    return int.from_bytes(hashlib.sha256(file.file_path.encode()).digest()[:8], "big")
+    return file_number(file.file_path)
 
 
 def _indexed(file: "DataFile", schema: "Schema") -> IndexedFile:

@@ -243,7 +243,9 @@ def _unrecorded(table: Table, interval: TimeRange | None, facts: Mapping[TableNa
     if interval is not None:
         is_done = not (RangeSet([interval]) - own.done)
         return Finding(table.name, interval, Condition.UNKNOWN if is_done else Condition.MISSING)
-    if not own.exists:
+    if not own.exists or (
+        own.state is not None and INPUTS_PROPERTY not in own.properties
+    ):  # what computed it is undone
         return Finding(table.name, None, Condition.MISSING)
     used = json.loads(own.properties.get(INPUTS_PROPERTY) or "{}")
     inputs = dict.fromkeys(table.inputs.values())

@@ -16,11 +16,12 @@ from asgard.common.spark_utils import explained
 from asgard.lakehouse.catalog.clock import now_ms, wait_until_past
 from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.catalog.lake import Lakehouse, identifier
-from asgard.lakehouse.catalog.nessie import Content
+from asgard.lakehouse.catalog.nessie import Content, drop
 from asgard.lakehouse.declaring.declaration import Table, WriteMode, declare_table
 from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
-from asgard.lakehouse.freshness.interval_state import INTERVALS_PROPERTY, STATE_PROPERTY
+from asgard.lakehouse.freshness.interval_state import INTERVALS_PROPERTY, STATE_PROPERTY, IntervalRecord
 from asgard.lakehouse.runs.equal_rows import Overwrite
+from asgard.lakehouse.runs.file_swap import Files, FileSwap
 from asgard.lakehouse.runs.own_commits import OwnCommits, Sealed, foreign_commits
 from asgard.lakehouse.runs.state_keeping import Difference, StateKeeper
 from asgard.lakehouse.runs.tables import BranchTable
@@ -52,7 +53,9 @@ class Write:
         base: the table's state at the branch's base, or None for a new table.
         after: its state on the sealed branch.
         difference: the files that it lost and gained, at the seal.
-        is_described: the table's properties become those of `table`.
+        properties: that are set with it, an empty text for one that goes; None: those of `table` as declared.
+        label: what the record calls it; "" for the table's mode.
+        is_dropped: the attempt dropped the table.
         changed_ms: time of the table's last change, by the clock of the machine that made it.
     """
 
@@ -62,7 +65,9 @@ class Write:
     after: TableState | None = None
     changed_ms: int = 0
     difference: Difference = field(default_factory=Difference)
-    is_described: bool = True
+    properties: Mapping[str, str] | None = None
+    label: str = ""
+    is_dropped: bool = False
 
     def __post_init__(self) -> None:
         if self.base is not None:
@@ -83,9 +88,10 @@ class Write:
     def to_json(self) -> dict[str, Any]:
         """What the record says of it; files that were removed and put back do not count."""
         return {
-            "mode": self.table.mode,
+            "mode": self.label or self.table.mode,
             "intervals": str(self.intervals),
             "created": self.base is None,
+            **({"dropped": True} if self.is_dropped else {}),
             "snapshot_id": self.after.snapshot_id if self.after else None,
             "rows_added": self.difference.rows_added,
             "rows_removed": self.difference.rows_removed,
@@ -229,9 +235,60 @@ class Attempt:
         """
         self.lake.content(name, self.at_base)
         write = self._begin_write(declare_table(str(name)))
-        write.is_described = False
+        write.properties, write.label = {}, "accept"
         self.writes[name] = write
         return self.keeper.accept(name)
+
+    def swap_files(
+        self,
+        table: Table,
+        back: Files,
+        out: Files,
+        records: Mapping[int, IntervalRecord | None],
+        properties: Mapping[str, str],
+        intervals: RangeSet,
+    ) -> None:
+        """Put old files of a table back and take others out, and set what is known of its intervals back as well.
+
+        Args:
+            table: to change; only its interval and its checks matter.
+            back: files of an earlier state that are not there now.
+            out: files of the state at the base.
+            records: what is known of the intervals from now on, by their start; None for nothing.
+            properties: of the table; an empty text for one that goes.
+            intervals: those whose rows change, for the record.
+
+        Raises:
+            RunError: the attempt is sealed, or a file is not there.
+            EnvironmentSetupError: this machine's clock is far behind the table's last change.
+        """
+        write = self._begin_write(table)
+        self._before_write(write)
+        write.properties, write.label = dict(properties), "revert"
+        write.intervals = intervals
+        if back.numbers or out.numbers:
+            swap = FileSwap(self.session, identifier(table.name, self.branch), self.provenance)
+            if not swap.commit(back, out):
+                raise RunError(f"A file of {table.name} is not where it was.", hint="This is a defect: report it.")
+            write.changed_ms = max(write.changed_ms, now_ms())
+        self.keeper.restore(table.name, records)
+        self.keeper.forget(table.name)
+        self.say(f"changed the files of {table.name}: {len(back.numbers)} back, {len(out.numbers)} out")
+
+    def drop(self, table: Table) -> None:
+        """Drop a table on the branch.
+
+        Raises:
+            RunError: the attempt is sealed.
+        """
+        write = self._begin_write(table)
+        self._before_write(write)
+        head, key = self.lake.nessie.head(self.branch), (table.name.layer, table.name.name)
+        self.own.hashes.add(self.lake.nessie.commit(self.branch, head, [drop(key)], f"drop {table.name}"))
+        write.label, write.is_dropped = "revert", True
+        base = self.keeper.facts(table.name).files
+        write.difference = Difference(removed=base.files if base else {})
+        self.say(f"dropped {table.name}")
 
     def _begin_write(self, table: Table) -> Write:
         if self.sealed is not None:
@@ -282,8 +339,8 @@ class Attempt:
         self._refuse_foreign_commits()
 
     def _described(self, write: Write) -> dict[str, str]:
-        if not write.is_described:
-            return {}
+        if write.properties is not None:
+            return dict(write.properties)
         return self._on_branch(write.table).described(write.done, self._input_snapshots(write.table))
 
     def _refuse_foreign_commits(self) -> None:

@@ -66,7 +66,7 @@ def audit(attempt: Attempt) -> Verdict:
     attempt.say("auditing")
     with FileReads(attempt.session) as reads:
         outcome = validator.audit(
-            [_audited(attempt, write, reads) for write in attempt.writes.values()],
+            [_audited(attempt, write, reads) for write in attempt.writes.values() if not write.is_dropped],
             relation=lambda name: _relation(attempt, name),
             as_of=attempt.as_of,
         )

@@ -7,6 +7,7 @@ from asgard.common.errors import AsgardError
 from asgard.common.names import RunId, TableName
 from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.publications import REVERTS
 from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.freshness.file_index import SnapshotChange, changes_of
 from asgard.lakehouse.freshness.staleness import Condition, Finding, own_stretch
@@ -64,6 +65,10 @@ class Causes:
     def _said(self, name: TableName, change: SnapshotChange) -> str:
         if not change.run:
             return f"snapshot {change.snapshot} of no recorded run"
+        state = self._state(name)
+        reverted = state.summaries.get(change.snapshot, {}).get(REVERTS) if state else None
+        if reverted:
+            return f"run {change.run}, which reverted run {reverted}"
         files = self._files(change.run) if name.layer == "bronze" else ""
         return f"run {change.run}{files}"
 

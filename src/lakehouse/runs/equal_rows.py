@@ -5,7 +5,7 @@ rows that it removed and those that it added are compared by interval, as multis
 64-bit hashes. Where they are equal, one further snapshot puts the old files back.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,9 @@ from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.intervals import TimeRange
 from asgard.lakehouse.declaring.schema_changes import quoted
-from asgard.lakehouse.freshness.file_index import paths_by_interval
+from asgard.lakehouse.freshness.file_index import file_number, paths_by_interval
+from asgard.lakehouse.freshness.stretch import EVERYTHING, Stretch, micros
+from asgard.lakehouse.runs.file_swap import Files, FileSwap
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -93,50 +95,15 @@ class Overwrite:
 
     def _restore(self, removed: set[str], added: set[str]) -> bool:
         """Put files back; False, and nothing is done, if one of them is not found."""
-        loader = self.session._jvm.org.apache.iceberg.spark.Spark3Util  # type: ignore[union-attr]
-        iceberg = loader.loadIcebergTable(self.session._jsparkSession, self.sql_name)
-        change = iceberg.newOverwrite()
-        for snapshot, wanted, apply in (
-            (self.before.snapshot_id, removed, change.addFile),
-            (self.after.snapshot_id, added, change.deleteFile),
-        ):
-            left = set(wanted)
-            for file in self._files(iceberg, snapshot):
-                if str(file.location()) in left:
-                    apply(file.copy())
-                    left.remove(str(file.location()))
-            if left:
-                return False
-        for name, value in self.provenance.items():
-            change.set(name, value)
-        change.commit()
-        return True
+        within = self._stretch()
+        back, out = (frozenset(map(file_number, paths)) for paths in (removed, added))
+        swap = FileSwap(self.session, self.sql_name, self.provenance)
+        return swap.commit(Files(self.before, back, within), Files(self.after, out, within))
 
-    def _files(self, iceberg: Any, snapshot: int | None) -> Iterator[Any]:
-        """The live files of a snapshot that may hold rows of the interval, with their statistics."""
-        scan = iceberg.newScan().useSnapshot(snapshot).includeColumnStats()
-        if self.interval is not None and self.table.interval is not None:
-            expressions = self.session._jvm.org.apache.iceberg.expressions.Expressions  # type: ignore[union-attr]
-            column = self.table.interval.column
-            low, high = (
-                _literal(each, self.before.columns[column]) for each in (self.interval.start, self.interval.end)
-            )
-            inside = expressions.greaterThanOrEqual(column, low)
-            scan = scan.filter(inside).filter(expressions.lessThan(column, high))
-        tasks = scan.planFiles()
-        try:
-            each = tasks.iterator()
-            while each.hasNext():
-                yield each.next().file()
-        finally:
-            tasks.close()
-
-
-def _literal(moment: Any, kind: str) -> str:
-    """A moment as Iceberg reads it for a column of a type."""
-    if kind == "date":
-        return str(moment.date())
-    return str(moment.isoformat() if kind == "timestamp" else moment.replace(tzinfo=None).isoformat())
+    def _stretch(self) -> Stretch:
+        if self.interval is None or self.table.interval is None:
+            return EVERYTHING
+        return Stretch(self.table.interval.column, micros(self.interval.start), micros(self.interval.end))
 
 
 def row_hash(frame: "DataFrame", seed: int) -> "Column":

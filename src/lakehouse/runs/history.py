@@ -15,7 +15,7 @@ from asgard.lakehouse.catalog.snapshots import At
 from asgard.lakehouse.declaring.schema_changes import quoted
 from asgard.lakehouse.runs.records import AttemptRecord, RunRecords
 
-PUBLISHED, ROLLED_BACK = "published", "rolled back"
+PUBLISHED, ROLLED_BACK, REVERTED = "published", "rolled back", "reverted"
 _MERGED = ", merged"
 
 
@@ -26,17 +26,24 @@ class RunSummary:
     Attributes:
         commit: its publish commit, if a log still contains it.
         intact: whether its record has the SHA-256 that its publish commit names; None if unchecked or not committed.
+        reverted_by: the run that undid it; "" if none did.
     """
 
     attempt: AttemptRecord
     status: str
     commit: str | None
     intact: bool | None = None
+    reverted_by: str = ""
 
     @property
     def is_published(self) -> bool:
         """Whether the lakehouse's target ref contains it now, directly or by a merge."""
         return self.status == PUBLISHED or self.status.endswith(_MERGED)
+
+    @property
+    def reverts(self) -> str:
+        """The run that this one undid; "" if it is no revert."""
+        return str(self.attempt.record.get("details", {}).get("reverted", {}).get("run", ""))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -47,6 +54,8 @@ class RunSummary:
             "attempt": self.attempt.attempt,
             "job": start.get("job") or record.get("job"),
             "status": self.status,
+            "reverted_by": self.reverted_by or None,
+            "reverts": self.reverts or None,
             "commit": self.commit,
             "record_intact": self.intact,
             "started": start.get("started"),
@@ -77,30 +86,31 @@ def list_runs(lake: Lakehouse, *, limit: int | None = None, run_id: RunId | None
     logs: dict[str, Publications] = {}
     runs = []
     for attempt in attempts:
-        status, commit = _status(lake, logs, attempt, signs.get(attempt.run_id))
+        status, commit, by = _status(lake, logs, attempt, signs.get(attempt.run_id))
         digest = commit.properties.get("asgard.record-sha256") if commit else None
         intact = records.digest(attempt.run_id, attempt.attempt) == digest if run_id and digest else None
-        runs.append(RunSummary(attempt, status, commit.hash if commit else None, intact))
+        runs.append(RunSummary(attempt, status, commit.hash if commit else None, intact, by))
     return runs
 
 
 def _status(
     lake: Lakehouse, logs: dict[str, Publications], attempt: AttemptRecord, sign: datetime | None
-) -> tuple[str, LogEntry | None]:
-    """How an attempt ended, and its publish commit: by the logs of the lakehouse's target ref and of the run's own."""
+) -> tuple[str, LogEntry | None, str]:
+    """How an attempt ended, its publish commit, and who undid it: by the logs of the lakehouse's target and its own."""
     own = str(attempt.start.get("target") or lake.target)
     here = _publication(lake, logs, lake.target, attempt)
     elsewhere = here if own == lake.target else _publication(lake, logs, own, attempt)
     commit = here or elsewhere
     if commit is not None:
-        if commit.properties.get("asgard.kind", "publish") != "publish":
-            return "reverted", commit
+        undone = logs[lake.target if here else own].revert_of(commit)
+        if undone is not None:
+            return REVERTED, commit, undone.properties.get("asgard.run-id", "")
         place = PUBLISHED if own == lake.target else f"{PUBLISHED} to {own}"
-        return f"{place}{_MERGED if here and own != lake.target else ''}", commit
+        return f"{place}{_MERGED if here and own != lake.target else ''}", commit, ""
     status = _unpublished(attempt, sign)
     if status != PUBLISHED:
-        return status, None
-    return ROLLED_BACK if own == lake.target else f"{ROLLED_BACK} on {own}", None
+        return status, None, ""
+    return ROLLED_BACK if own == lake.target else f"{ROLLED_BACK} on {own}", None, ""
 
 
 def _publication(

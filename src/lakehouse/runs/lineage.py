@@ -30,6 +30,7 @@ class LineageNode:
 
     Attributes:
         run: the run that made this snapshot; if no recorded run did, the newest recorded run before it.
+        computed_by: the newest run whose rows are there: `run`, unless that is a revert.
         made_by_run: whether `run` made this snapshot.
         unrecorded: number of snapshots that its rows may come from and that no recorded run made.
         files: for a bronze table, the files that its rows were ingested from, oldest first.
@@ -44,11 +45,12 @@ class LineageNode:
     made_by_run: bool = True
     unrecorded: int = 0
     keys: tuple[str, ...] = ()
+    computed_by: RunSummary | None = None
 
     @property
     def predicted_by(self) -> tuple[str, ...]:
         """For a table of predictions, the models of its newest recorded run, e.g. `churn@1.2.0`."""
-        return tuple(each["model"] for each in _predictions(self.run.attempt)) if self.run else ()
+        return tuple(each["model"] for each in _predictions(self.computed_by.attempt)) if self.computed_by else ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -61,6 +63,7 @@ class LineageNode:
             "code_version": run.start.get("code_version") if run else None,
             "commit": self.run.commit if self.run and run else None,
             "last_recorded_run": self.run.attempt.run_id if self.run else None,
+            "computed_by": self.computed_by.attempt.run_id if self.computed_by else None,
             "unrecorded_snapshots": self.unrecorded,
             "models": list(self.predicted_by),
             "files": list(self.files),
@@ -102,19 +105,27 @@ class _Walk:
 
     def node(self, table: TableName, snapshot: int, above: frozenset[TableName]) -> LineageNode:
         if table in above:
-            return LineageNode(table, snapshot, self._makers.get((str(table), snapshot)), (), ())
+            maker = self._makers.get((str(table), snapshot))
+            return LineageNode(table, snapshot, maker, (), (), computed_by=maker)
         history = self._history(table, snapshot)
-        unrecorded, newest = 0, None
+        unrecorded, newest, computed_by = 0, None, None
+        undone: set[str] = set()
         for state in self._states(table, snapshot, history):
             maker = self._makers.get((str(table), state.snapshot))
             newest = newest or maker
             if maker is None and not state.is_own:
                 unrecorded += 1
-            if maker is not None and maker.attempt.record["writes"][str(table)].get("mode") == WriteMode.REPLACE:
+            if maker is None or maker.attempt.run_id in undone:
+                continue
+            if reverted := maker.reverts:
+                undone.add(reverted)
+                continue
+            computed_by = computed_by or maker
+            if maker.attempt.record["writes"][str(table)].get("mode") == WriteMode.REPLACE:
                 break  # no earlier rows are left
         inputs = tuple(
             self.node(name, source, above | {table})
-            for name, source in (_inputs_of(table, newest.attempt) if newest else ())
+            for name, source in (_inputs_of(table, computed_by.attempt) if computed_by else ())
         )
         return LineageNode(
             table=table,
@@ -125,6 +136,7 @@ class _Walk:
             made_by_run=(str(table), snapshot) in self._makers,
             unrecorded=unrecorded,
             keys=self._entity_keys(table, history),
+            computed_by=computed_by,
         )
 
     def _history(self, table: TableName, snapshot: int) -> list[tuple[LogEntry, Content]]:

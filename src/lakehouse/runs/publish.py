@@ -10,10 +10,11 @@ from asgard.common.failpoints import failpoint
 from asgard.common.names import LOG_MARGIN, CommitHash, RunId, run_id_time
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.nessie import DiffEntry, LogEntry, NessieConflictError, drop, put, unchanged
+from asgard.lakehouse.catalog.publications import Reverts
 from asgard.lakehouse.runs.attempt import Attempt
 from asgard.lakehouse.runs.audit import Verdict
 
-PUBLISH, REVERT = "publish", "revert"
+PUBLISH = "publish"
 _PATIENCE_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 
 
@@ -32,12 +33,13 @@ def changes_of(attempt: Attempt) -> tuple[DiffEntry, ...]:
 
 
 def find_publish(lake: Lakehouse, run_id: RunId, since: CommitHash | None = None) -> Publication | None:
-    """Look for a run in the target ref's log: its newest entry, if that is a publish and not a revert.
+    """Look for a run in the target ref's log: its newest publish, unless that was reverted.
 
     Args:
         lake: the lakehouse that has the target ref.
         run_id: the run.
-        since: look only at commits after this one; None: look back to an hour before the run id's time.
+        since: look only at commits after this one, whether they were reverted or not: did this run publish? None: look
+            back to an hour before the run id's time.
 
     Raises:
         ConflictError: the target ref no longer contains `since`.
@@ -48,10 +50,13 @@ def find_publish(lake: Lakehouse, run_id: RunId, since: CommitHash | None = None
         return None
     else:
         log = _log_after(lake, since)
-    entry = next((entry for entry in log if entry.properties.get("asgard.run-id") == run_id), None)
-    if entry is None or entry.properties.get("asgard.kind") == REVERT:
-        return None
-    return Publication(entry.hash, int(entry.properties.get("asgard.attempt", "0")))
+    reverts = Reverts()
+    for entry in log:
+        reverts.note(entry)
+        if entry.properties.get("asgard.run-id") == run_id:
+            is_undone = since is None and reverts.of(entry.hash) is not None
+            return None if is_undone else Publication(entry.hash, int(entry.properties.get("asgard.attempt", "0")))
+    return None
 
 
 def publish(attempt: Attempt, verdict: Verdict, record_digest: str) -> Publication:

@@ -63,6 +63,7 @@ class RunRequest:
         code: version of the pipeline's code; None: looked up.
         registered_next: registrations that the caller replaces right after the run: kind and name, with the columns
             that the new ones need (and types, or "" for any). This run may break the present ones.
+        properties: further ones of every snapshot of the run, and of its publish commit.
     """
 
     job: str
@@ -73,6 +74,7 @@ class RunRequest:
     take_over: bool = False
     code: CodeVersion | None = None
     registered_next: Mapping[tuple[str, str], Mapping[str, str]] = field(default_factory=dict, hash=False)
+    properties: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -368,6 +370,7 @@ class _Runner:
             "asgard.code-version": self.code.version,
             "asgard.dirty": str(self.code.dirty).lower(),
             "asgard.user": self.lake.settings.user,
+            **self.request.properties,
         }
 
     def _record(self, attempt: Attempt, verdict: Verdict, clock: "_Stopwatch") -> dict[str, Any]:

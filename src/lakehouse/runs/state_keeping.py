@@ -1,6 +1,6 @@
 """The states of the tables that an attempt writes: noted while it computes, stored when it is sealed."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from asgard.common.names import RunId, TableName
@@ -73,6 +73,7 @@ class StateKeeper:
     _computed: dict[TableName, dict[TimeRange | None, Mapping[TableName, Stretch]]] = field(default_factory=dict)
     _seen: dict[TableName, TableState | None] = field(default_factory=dict)
     _accepted: set[TableName] = field(default_factory=set)
+    _restored: dict[TableName, Mapping[int, IntervalRecord | None]] = field(default_factory=dict)
     _indexes: dict[tuple[TableName, int | None], FileIndex] = field(default_factory=dict)
 
     def facts(self, name: TableName) -> TableFacts:
@@ -91,6 +92,10 @@ class StateKeeper:
         self._accepted.add(name)
         records = base.state.records.values() if base.state else ()
         return len(base.foreign), sum(bool(each.doubt) for each in records)
+
+    def restore(self, name: TableName, records: Mapping[int, IntervalRecord | None]) -> None:
+        """Set the records of some intervals, by their start, to what they were once; None where there was none."""
+        self._restored[name] = records
 
     def forget(self, name: TableName) -> None:
         """Look again at what the branch holds of a table: the attempt has just written it."""
@@ -132,9 +137,15 @@ class StateKeeper:
         before = StateName.parse(base.properties.get(STATE_PROPERTY, "")) if base.state else None
         computed = self._computed.get(table.name, {})
         own = self._own_difference(after, base)
-        others = _accepted(base) if table.name in self._accepted else _doubts(table, base, computed)
+        restored = self._restored.get(table.name, {})
+        back = (each for each in restored.values() if each is not None)
+        if table.name in self._accepted:
+            others = _accepted(base)
+        else:
+            again = {*restored, *(micros(each.start) if each else 0 for each in computed)}
+            others = (*_doubts(table, base, again), *_still_in_doubt(table, base, back))
         records = (*self._records(table, computed), *others)
-        cleared = tuple((each.start, each.end) for each in records)
+        cleared = (*((each.start, each.end) for each in records), *((start, start) for start in restored))
         if None in computed:
             cleared = (_EVERYTHING_BEFORE,)  # records of intervals, from when the table had some
         elif computed and base.state is not None and (0 in base.state.records) and not base.state.records[0].end:
@@ -145,7 +156,7 @@ class StateKeeper:
         else:
             added, removed = _net([*base.foreign, SnapshotChange(snapshot, "", own.added, own.removed)])
             segment = Segment(cleared, records, added, frozenset(removed))
-        if not segment.size and before is not None and before.snapshot == snapshot:
+        if not segment.size and not restored and before is not None and before.snapshot == snapshot:
             return Kept(str(before), own)
         return Kept(str(StateStore(self.lake.storage).append(table.name, before, snapshot, segment)), own)
 
@@ -196,16 +207,26 @@ def _net(changes: Sequence[SnapshotChange]) -> tuple[dict[int, IndexedFile], dic
     return added, removed
 
 
-def _doubts(
-    table: Table, base: TableFacts, computed: Mapping[TimeRange | None, Mapping[TableName, Stretch]]
-) -> Iterable[IntervalRecord]:
-    """The records of intervals that somebody else changed, and that the attempt did not compute again."""
-    again = {micros(each.start) if each else 0 for each in computed}
+def _doubts(table: Table, base: TableFacts, again: Collection[int]) -> Iterator[IntervalRecord]:
+    """The records of intervals that somebody else changed, and that the attempt did not write again."""
     for record in base.state.records.values() if base.state and base.foreign else ():
-        stretch = own_stretch(table, record.interval if record.start < record.end else None)
-        foreign = next((each.snapshot for each in base.foreign if each.touches(stretch)), 0)
+        foreign = _foreign_to(table, base, record)
         if foreign and not record.doubt and record.start not in again:
             yield replace(record, doubt=foreign)
+
+
+def _still_in_doubt(table: Table, base: TableFacts, restored: Iterable[IntervalRecord]) -> Iterator[IntervalRecord]:
+    """Restored records, in doubt if somebody else changed the rows of their interval in the meantime."""
+    known = base.state.records if base.state else {}
+    for record in restored:
+        since = known[record.start].doubt if record.start in known else 0
+        yield replace(record, doubt=record.doubt or since or _foreign_to(table, base, record))
+
+
+def _foreign_to(table: Table, base: TableFacts, record: IntervalRecord) -> int:
+    """The snapshot by which somebody else changed rows of an interval since the last recorded run; 0 for none."""
+    stretch = own_stretch(table, record.interval if record.start < record.end else None)
+    return next((each.snapshot for each in base.foreign if each.touches(stretch)), 0)
 
 
 def _accepted(base: TableFacts) -> Iterable[IntervalRecord]:

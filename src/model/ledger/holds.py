@@ -200,11 +200,7 @@ def _problem(lake: Lakehouse, bound: BoundView) -> str | None:
     if gone:
         return f"{what}: {gone}"
     run_id = pinned.state.summary("asgard.run-id")
-    if run_id and not _is_published(lake, run_id):
-        return (
-            f"{what}: run {run_id}, which made it, has no audited publish on {lake.target}, or its record was changed"
-        )
-    return None
+    return f"{what}: {problem}" if run_id and (problem := _problem_of_run(lake, run_id)) else None
 
 
 def _problem_of_labels(lake: Lakehouse, binding: Binding) -> str | None:
@@ -227,9 +223,15 @@ def _gone(pinned: PinnedTable) -> str:
     return f"{len(gone)} of {len(pinned.files)} data files are gone, {gone[0]} first" if gone else ""
 
 
-def _is_published(lake: Lakehouse, run_id: str) -> bool:
+def _problem_of_run(lake: Lakehouse, run_id: str) -> str:
+    """Why the run that made a snapshot does not stand; "" if it does."""
     runs = list_runs(lake, run_id=check_run_id(run_id))
-    return any(each.is_published and each.intact is not False for each in runs)
+    if any(each.is_published and each.intact is not False for each in runs):
+        return ""
+    by = next((each.reverted_by for each in runs if each.reverted_by), "")
+    if by:
+        return f"run {run_id}, which made it, was reverted by run {by}"
+    return f"run {run_id}, which made it, has no audited publish on {lake.target}, or its record was changed"
 
 
 def _holds_by_version(lake: Lakehouse, model: str) -> dict[BranchName, tuple[Version, CommitHash]]:

@@ -236,7 +236,7 @@ def _newest(
 
 def _run(lake: Lakehouse, run_id: str) -> RunSummary:
     for each in list_runs(lake, run_id=check_run_id(run_id)):
-        if each.is_published:
+        if each.is_published or each.reverted_by:
             return each
     raise UsageError(
         f"Run {run_id}, which made the prediction, no longer has a record.",

@@ -10,11 +10,13 @@ from tests.conftest import Fresh
 from tests.support.foreign import Foreign
 from tests.support.runs import declared, values, write_rows
 
+from asgard.common.errors import UsageError
 from asgard.common.names import RunId
 from asgard.jobs.counted import PublishedRuns
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.publications import Publications, reachable
 from asgard.lakehouse.runs.history import list_runs
+from asgard.lakehouse.runs.revert import revert
 
 
 def branch(foreign: Foreign, name: str) -> None:
@@ -84,6 +86,9 @@ def test_a_run_on_another_branch_says_so_and_counts_once_it_is_merged(
     merge(foreign, dev, "main")
     assert status(lake, first.run_id) == status(lake, second.run_id) == f"published to {dev}, merged"
     assert PublishedRuns(lambda: lake.nessie, print)("main", first.run_id)
+    with pytest.raises(UsageError, match=f"was published to {dev}, merged, not to main") as refused:
+        revert(lake, second.run_id, print)
+    assert f"--set nessie_ref={dev}" in refused.value.hint
     assert list_runs(lake, run_id=second.run_id)[0].is_published
 
     drop(foreign, dev)

@@ -68,6 +68,11 @@ def test_the_newest_predictions_can_be_explained_after_a_collection(
     frame = shop.lake.frame(shop.table, "main")
     assert frame.count() > 0  # what is published is whole
 
+    (rows,) = last["run"]["tables"].values()
+    (undone,) = answer(shop, capsys, "revert", last["run"]["run_id"])["tables"].values()
+    assert (undone["rows_added"], undone["rows_removed"]) == (rows["rows_removed"], rows["rows_added"])
+    assert answer(shop, capsys, *command)["run"]["status"] == "published"  # so they are predicted again
+
 
 def test_older_predictions_say_that_what_they_read_was_collected(
     shop: LearningShop, capsys: pytest.CaptureFixture[str]
