@@ -36,7 +36,11 @@ def option_of(condition: Condition) -> str:
 
 def stretches(findings: Sequence[Finding]) -> str:
     """The intervals of some findings of one table, as few stretches of time; "" for a table without intervals."""
-    merged = RangeSet(each.interval for each in findings if each.interval is not None)
-    shown = [str(part).replace("/", " to ") for part in merged]
+    shown = [str(part).replace("/", " to ") for part in merged_intervals(findings)]
     more = f" and {len(shown) - _SHOWN} more stretches" if len(shown) > _SHOWN else ""
     return ", ".join(shown[:_SHOWN]) + more
+
+
+def merged_intervals(findings: Iterable[Finding]) -> RangeSet:
+    """The intervals of some findings of one table, joined where they touch."""
+    return RangeSet(each.interval for each in findings if each.interval is not None)

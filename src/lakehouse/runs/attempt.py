@@ -233,6 +233,11 @@ class Attempt:
         self.writes[name] = write
         return self.keeper.accept(name)
 
+    def keep_description(self, name: TableName) -> None:
+        """Leave owner, interval and the like of a table that this attempt wrote to as they were published."""
+        write = self.writes[name]
+        write.is_described = write.base is None
+
     def _begin_write(self, table: Table) -> Write:
         if self.sealed is not None:
             raise RunError(f"Attempt {self.number} of run {self.run_id} is sealed.", hint="Write before the audit.")

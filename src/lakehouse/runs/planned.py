@@ -1,13 +1,14 @@
 """Plan a backfill from what is published: read what is known of the tables, and decide what to compute."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from asgard.common.names import TableName
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.intervals import RangeSet
 from asgard.lakehouse.declaring.pipeline import Pipeline
-from asgard.lakehouse.freshness.code_digest import code_digests
+from asgard.lakehouse.freshness.code_digest import CodeDigests, code_digests
 from asgard.lakehouse.freshness.facts import read_facts
 from asgard.lakehouse.freshness.planning import Plan, PlannedRun, PlanRequest, Step, plan_runs
 from asgard.lakehouse.freshness.staleness import examine
@@ -34,10 +35,14 @@ def plan_backfill(
     upstream = {name for table in selected for name in pipeline.upstream(table.name)}
     examined = [table for table in pipeline.in_order() if table.name in names | upstream]
     facts = read_facts(lake, examined, ref)
-    digests = {table.name: code_digests(table) for table in examined if table.function is not None}
-    findings = examine(examined, facts, digests, wanted.now)
+    findings = examine(examined, facts, digests_of(examined), wanted.now)
     owners = {table.name: foreign_owner(table, facts[table.name].properties) for table in selected}
     return plan_runs(selected, facts, findings, wanted, owners)
+
+
+def digests_of(tables: Iterable[Table]) -> dict[TableName, CodeDigests]:
+    """The digests of the code of tables as it is declared now; sources have none."""
+    return {table.name: code_digests(table) for table in tables if table.function is not None}
 
 
 def still_wanted(steps: PlannedRun, plan: Plan) -> PlannedRun:
