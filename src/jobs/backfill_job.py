@@ -17,9 +17,10 @@ from asgard.common.aliases import Say
 from asgard.common.errors import UsageError
 from asgard.common.names import MAX_RUN_ID, CommitHash, RunId, check_run_id
 from asgard.features.register import older_registrations
-from asgard.jobs.counted import counted
+from asgard.jobs.counted import Note, counted
 from asgard.jobs.entrypoint import run_job
 from asgard.jobs.features_apply import apply_all, needed_columns, require_applicable
+from asgard.jobs.left import noting_left
 from asgard.jobs.options import (
     DirOption,
     EndOption,
@@ -95,7 +96,6 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Say) -> list[R
     Raises:
         AsgardError: a run failed; the runs before it are published, and later ones are not started.
     """
-    results = []
     with counted(lake, "backfill", say) as note:
         lake.reach()
         if params.apply_features:
@@ -104,40 +104,48 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Say) -> list[R
             params = replace(
                 params, now=settled(lake, params.run_id, "backfill", _work_of(pipeline, params), params.now)
             )
-        base = lake.nessie.head(lake.target)
-        found = plan(lake, pipeline, params, base)
-        planned = found.runs
-        if not params.take_over:
-            steps_of_others = [step for steps in planned for step in steps if step.belongs_to]
-            require_own(pipeline.name, {step.table.name: step.belongs_to for step in steps_of_others})
-        for note_line in found.notes:
-            say(note_line)
-        if not planned and not found.left:
-            done = params.run_id is not None and is_published(lake, params.run_id)
-            say(f"run {params.run_id} was published already" if done else "nothing is missing")
-        for number, steps in enumerate(planned, 1):
-            if len(planned) > 1:
-                say(f"run {number} of {len(planned)}")
-            request = RunRequest(
-                job="backfill",
-                run_id=_chunk_run_id(params.run_id, number, steps, in_chunks=params.intervals_per_run is not None),
-                params=_described(pipeline, params, steps),
-                isolation=params.isolation,
-                take_over=params.take_over,
-                registered_next=needed_columns(pipeline) if params.apply_features else {},
-            )
-            results.append(note(execute(lake, request, _work(pipeline, steps, params, base), say)))
-            if results[-1].status is Status.ALREADY_PUBLISHED and params.window is None:
-                names = ", ".join(str(step.table.name) for step in steps)
-                say(f"what has changed since then waits for another run id: {names}")
-        causes = Causes(lake, pipeline, f"{lake.target}@{base}")
-        for line in left_lines(found.left, causes.of):
-            say(line)
+        with noting_left(note, lake, pipeline, params.now, say):
+            results = _execute_plan(params, lake, pipeline, note, say)
     if params.apply_features:
         apply_all(lake, pipeline, say)
     else:
         for line in older_registrations(lake, pipeline.name):
             say(line)
+    return results
+
+
+def _execute_plan(params: Params, lake: Lakehouse, pipeline: Pipeline, note: Note, say: Say) -> list[RunResult]:
+    """Plan, execute the planned runs, and say what they leave."""
+    results = []
+    base = lake.nessie.head(lake.target)
+    found = plan(lake, pipeline, params, base)
+    planned = found.runs
+    if not params.take_over:
+        steps_of_others = [step for steps in planned for step in steps if step.belongs_to]
+        require_own(pipeline.name, {step.table.name: step.belongs_to for step in steps_of_others})
+    for note_line in found.notes:
+        say(note_line)
+    if not planned and not found.left:
+        done = params.run_id is not None and is_published(lake, params.run_id)
+        say(f"run {params.run_id} was published already" if done else "nothing is missing")
+    for number, steps in enumerate(planned, 1):
+        if len(planned) > 1:
+            say(f"run {number} of {len(planned)}")
+        request = RunRequest(
+            job="backfill",
+            run_id=_chunk_run_id(params.run_id, number, steps, in_chunks=params.intervals_per_run is not None),
+            params=_described(pipeline, params, steps),
+            isolation=params.isolation,
+            take_over=params.take_over,
+            registered_next=needed_columns(pipeline) if params.apply_features else {},
+        )
+        results.append(note(execute(lake, request, _work(pipeline, steps, params, base), say)))
+        if results[-1].status is Status.ALREADY_PUBLISHED and params.window is None:
+            names = ", ".join(str(step.table.name) for step in steps)
+            say(f"what has changed since then waits for another run id: {names}")
+    causes = Causes(lake, pipeline, f"{lake.target}@{base}")
+    for line in left_lines(found.left, causes.of):
+        say(line)
     return results
 
 

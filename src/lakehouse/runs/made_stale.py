@@ -13,11 +13,11 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.declaration import Restate, Table
 from asgard.lakehouse.declaring.intervals import Cadence, Unit
 from asgard.lakehouse.declaring.pipeline import Pipeline
-from asgard.lakehouse.freshness.facts import facts_of, read_facts
+from asgard.lakehouse.freshness.facts import facts_of
 from asgard.lakehouse.freshness.planning import PlanRequest
-from asgard.lakehouse.freshness.staleness import Condition, Finding, examine
+from asgard.lakehouse.freshness.staleness import Condition, Finding
 from asgard.lakehouse.freshness.words import merged_intervals, stretches
-from asgard.lakehouse.runs.planned import digests_of
+from asgard.lakehouse.runs.planned import findings_at
 
 _STALE = frozenset({Condition.DATA, Condition.INPUT})
 
@@ -94,17 +94,15 @@ def made_stale(lake: Lakehouse, pipeline: Pipeline, source: TableName, commit: C
     downstream = pipeline.downstream(source)
     inputs = {name for each in downstream for name in pipeline.upstream(each)}
     tables = [table for table in pipeline.in_order() if table.name in downstream | inputs]
-    digests = digests_of(tables)
 
     def findings(ref: str) -> Sequence[Finding]:
-        found = examine(tables, read_facts(lake, tables, ref), digests, now)
+        found = findings_at(lake, tables, ref, now)
         return [each for name, of_table in found.items() if name in downstream for each in of_table]
 
     at = f"{lake.target}@{commit}"
     after = findings(at)
-    if all(each.condition not in _STALE for each in after):
-        before = set()
-    else:
+    before = set()
+    if any(each.condition in _STALE for each in after):
         before = {(each.table, each.interval) for each in findings(f"{at}~1") if each.condition in _STALE}
     stale = [each for each in after if each.condition in _STALE and (each.table, each.interval) not in before]
     missing = dict.fromkeys(each.table for each in after if each.condition is Condition.MISSING)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 
 from asgard.common.names import TableName
 from asgard.lakehouse.catalog.lake import Lakehouse
@@ -11,7 +12,7 @@ from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.freshness.code_digest import CodeDigests, code_digests
 from asgard.lakehouse.freshness.facts import read_facts
 from asgard.lakehouse.freshness.planning import Plan, PlannedRun, PlanRequest, Step, plan_runs
-from asgard.lakehouse.freshness.staleness import examine
+from asgard.lakehouse.freshness.staleness import Finding, examine
 from asgard.lakehouse.runs.takeover import foreign_owner
 
 
@@ -38,6 +39,21 @@ def plan_backfill(
     findings = examine(examined, facts, digests_of(examined), wanted.now)
     owners = {table.name: foreign_owner(table, facts[table.name].properties) for table in selected}
     return plan_runs(selected, facts, findings, wanted, owners)
+
+
+def findings_at(lake: Lakehouse, tables: Sequence[Table], ref: str, now: datetime) -> dict[TableName, list[Finding]]:
+    """What is wrong with some tables at a ref (`name` or `name@hash`).
+
+    Args:
+        lake: to read from.
+        tables: each after its inputs, and with all tables upstream.
+        ref: to look at.
+        now: no interval that ends later is expected.
+
+    Raises:
+        ServiceError: metadata can't be read.
+    """
+    return examine(tables, read_facts(lake, tables, ref), digests_of(tables), now)
 
 
 def digests_of(tables: Iterable[Table]) -> dict[TableName, CodeDigests]:
