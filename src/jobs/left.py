@@ -10,6 +10,7 @@ from asgard.jobs.counted import Note
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.freshness.staleness import HARMLESS, Condition
+from asgard.lakehouse.freshness.words import condition_counts
 from asgard.lakehouse.runs.planned import findings_at
 from asgard.monitoring.stale_intervals import LeftFacts
 
@@ -46,10 +47,6 @@ def _note_left(note: Note, lake: Lakehouse, pipeline: Pipeline, now: datetime, s
     except AsgardError as error:
         say(f"what is left could not be counted: {error.message}")
         return
-    counts: dict[str, dict[str, int]] = {}
-    for name, findings in found.items():
-        for each in findings:
-            if each.condition in COUNTED:
-                of_table = counts.setdefault(str(name), {})
-                of_table[str(each.condition)] = of_table.get(str(each.condition), 0) + 1
+    counts = {str(name): condition_counts(findings) for name, findings in found.items()}
+    counts = {name: of_table for name, of_table in counts.items() if of_table}
     note.left(pipeline.name, LeftFacts(datetime.now(UTC), tuple(map(str, found)), tuple(map(str, COUNTED)), counts))

@@ -1,10 +1,11 @@
 """What is missing, stale or in doubt, in words: one line for each table and condition."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
 from asgard.lakehouse.declaring.intervals import RangeSet
-from asgard.lakehouse.freshness.staleness import STALE_BY_CODE, Condition, Finding
+from asgard.lakehouse.freshness.staleness import HARMLESS, STALE_BY_CODE, Condition, Finding
 
 _SHOWN = 3
 
@@ -25,6 +26,11 @@ def left_lines(findings: Iterable[Finding], cause: Callable[[Finding], str]) -> 
         if condition is Condition.INPUT:
             helps = "; it follows when they are computed"
         yield f"{table}: {where}{condition}{f' ({who})' if who else ''}{helps}"
+
+
+def condition_counts(findings: Iterable[Finding]) -> dict[str, int]:
+    """How many intervals are in each condition, without those whose rows would be the same."""
+    return dict(Counter(str(each.condition) for each in findings if each.condition not in HARMLESS))
 
 
 def option_of(condition: Condition) -> str:
