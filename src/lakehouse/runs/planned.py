@@ -1,7 +1,7 @@
 """Plan a backfill from what is published: read what is known of the tables, and decide what to compute."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from asgard.common.names import TableName
@@ -12,7 +12,7 @@ from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.freshness.code_digest import CodeDigests, code_digests
 from asgard.lakehouse.freshness.facts import read_facts
 from asgard.lakehouse.freshness.planning import Plan, PlannedRun, PlanRequest, Step, plan_runs
-from asgard.lakehouse.freshness.staleness import Finding, examine
+from asgard.lakehouse.freshness.staleness import Finding, TableFacts, examine
 from asgard.lakehouse.runs.takeover import foreign_owner
 
 
@@ -32,13 +32,32 @@ def plan_backfill(
         UsageError: the range touches no complete interval, or a table with intervals has no start.
         ServiceError: metadata can't be read.
     """
-    names = {table.name for table in selected}
-    upstream = {name for table in selected for name in pipeline.upstream(table.name)}
-    examined = [table for table in pipeline.in_order() if table.name in names | upstream]
-    facts = read_facts(lake, examined, ref)
-    findings = examine(examined, facts, digests_of(examined), wanted.now)
-    owners = {table.name: foreign_owner(table, facts[table.name].properties) for table in selected}
-    return plan_runs(selected, facts, findings, wanted, owners)
+    known = Known.of(lake, pipeline, selected, ref, wanted.now)
+    return plan_runs(selected, known.facts, known.findings, wanted, known.owners)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known at a ref of some tables and of all tables upstream: facts, findings, and other owners."""
+
+    facts: Mapping[TableName, TableFacts]
+    findings: Mapping[TableName, Sequence[Finding]]
+    owners: Mapping[TableName, str]
+
+    @classmethod
+    def of(cls, lake: Lakehouse, pipeline: Pipeline, selected: Sequence[Table], ref: str, now: datetime) -> "Known":
+        """Read it.
+
+        Raises:
+            ServiceError: metadata can't be read.
+        """
+        names = {table.name for table in selected}
+        upstream = {name for table in selected for name in pipeline.upstream(table.name)}
+        examined = [table for table in pipeline.in_order() if table.name in names | upstream]
+        facts = read_facts(lake, examined, ref)
+        findings = examine(examined, facts, digests_of(examined), now)
+        owners = {table.name: foreign_owner(table, facts[table.name].properties) for table in selected}
+        return cls(facts, findings, owners)
 
 
 def findings_at(lake: Lakehouse, tables: Sequence[Table], ref: str, now: datetime) -> dict[TableName, list[Finding]]:
