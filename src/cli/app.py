@@ -59,7 +59,7 @@ COMMANDS = (
         _LOCAL,
         ("up", "up", "Start Nessie, Redis and MLflow, or find them running."),
         ("down", "down", "Stop the services of a project folder; their data is kept."),
-        ("status", "status", "Show the services of a project folder."),
+        ("status", "status", "Show the services of a project folder, and what is behind what is published."),
     ),
     Command("ingest", _WRITE, "asgard.jobs.ingest_job:command", "Ingest files or a database table into bronze."),
     Command("accept", _WRITE, f"{_OWN}.accept_command:accept", "Accept what others wrote to a table."),

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 from asgard.common.errors import SettingsError
 from asgard.common.names import check_reference
 
+REGISTERED = "registered"
+"""Value of `predict_as_of` by which views are read as they are registered."""
 SERVICES_FILE = "services.json"
 """File that `asgard up` writes into the project folder: the addresses of the services that it started."""
 
@@ -243,6 +245,13 @@ DEFINITIONS: tuple[SettingDefinition, ...] = (
     SettingDefinition(
         "model_hold_grace", "how long the snapshots of an archived model version are kept", _length_of_time, "30d"
     ),
+    SettingDefinition("pipeline", "the pipeline whose stale tables `asgard status` names: a module or a path", str),
+    SettingDefinition(
+        "predict_as_of",
+        "what `asgard batch-predict` reads without --as-of: registered (views as registered), or a branch or tag",
+        _reference,
+        REGISTERED,
+    ),
     SettingDefinition("no_color", "any value turns colors off", str, None, _aliases("NO_COLOR")),
 )
 
@@ -283,6 +292,8 @@ class Settings:
     point_in_time_rows: int
     feast_registry: str | None
     model_hold_grace: str
+    pipeline: str | None
+    predict_as_of: str
     no_color: str | None
     sources: Mapping[str, str]
     """For each setting: the flag, variable, file or rule that gave its value."""

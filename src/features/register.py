@@ -290,6 +290,16 @@ def older_registrations(lake: Lakehouse, pipeline: str) -> tuple[str, ...]:
     return _older(lake, {name: (each.table, each.snapshot_id) for name, each in features.items()})
 
 
+def views_behind(lake: Lakehouse, registered: Mapping[str, Registration]) -> dict[str, TableName]:
+    """Of registered views, those whose table has another snapshot on the target ref, or is gone; with their tables."""
+    published = lake.nessie.contents(lake.target, {each.table for each in registered.values()})
+    return {
+        name: each.table
+        for name, each in registered.items()
+        if ViewFreshness.of(each, published) is not ViewFreshness.NEWEST
+    }
+
+
 def _older(lake: Lakehouse, read: Mapping[str, tuple[TableName, int]]) -> tuple[str, ...]:
     published = lake.nessie.contents(lake.target, {table for table, _ in read.values()})
     lines = []

@@ -1,12 +1,13 @@
 """backfill: compute tables of a pipeline, for a date range or for all missing intervals.
 
 Reads: the inputs that the selected tables declare, at the target ref. Writes: the selected tables, through
-one Write-Audit-Publish run per chunk of intervals (one run for everything without `--intervals-per-run`).
+one Write-Audit-Publish run per chunk of intervals (one run for everything without `--intervals-per-run`). What a later
+chunk changes under an earlier one is computed again at the end.
 Resumable: published intervals are not computed again unless a date range is given, and a restart with the same
 `--run-id` publishes each chunk at most once.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -15,11 +16,12 @@ import typer
 
 from asgard.common.aliases import Say
 from asgard.common.errors import UsageError
-from asgard.common.names import MAX_RUN_ID, CommitHash, RunId, check_run_id
+from asgard.common.names import MAX_RUN_ID, CommitHash, RunId, TableName, check_run_id
 from asgard.features.register import older_registrations
-from asgard.jobs.counted import counted
+from asgard.jobs.counted import Note, counted
 from asgard.jobs.entrypoint import run_job
 from asgard.jobs.features_apply import apply_all, needed_columns, require_applicable
+from asgard.jobs.left import noting_left
 from asgard.jobs.options import (
     DirOption,
     EndOption,
@@ -33,18 +35,22 @@ from asgard.jobs.options import (
     settings_from,
 )
 from asgard.lakehouse.catalog.lake import Lakehouse
-from asgard.lakehouse.declaring.intervals import TimeRange
+from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
 from asgard.lakehouse.declaring.loading import load_pipeline
 from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.freshness.planning import Plan, PlannedRun, PlanRequest
 from asgard.lakehouse.freshness.words import left_lines
 from asgard.lakehouse.runs.attempt import Attempt, Isolation
 from asgard.lakehouse.runs.causes import Causes
+from asgard.lakehouse.runs.follow_up import follow_up
 from asgard.lakehouse.runs.identity import is_published, settled
 from asgard.lakehouse.runs.planned import plan_backfill, still_wanted
 from asgard.lakehouse.runs.run import RunRequest, RunResult, Status, execute
 from asgard.lakehouse.runs.steps import compute_step
 from asgard.lakehouse.runs.takeover import require_own
+
+_ROUNDS = 3
+"""So often a backfill in chunks computes again what its own runs made stale; one is enough unless others publish."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,6 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Say) -> list[R
     Raises:
         AsgardError: a run failed; the runs before it are published, and later ones are not started.
     """
-    results = []
     with counted(lake, "backfill", say) as note:
         lake.reach()
         if params.apply_features:
@@ -104,41 +109,107 @@ def run(params: Params, lake: Lakehouse, pipeline: Pipeline, say: Say) -> list[R
             params = replace(
                 params, now=settled(lake, params.run_id, "backfill", _work_of(pipeline, params), params.now)
             )
-        base = lake.nessie.head(lake.target)
-        found = plan(lake, pipeline, params, base)
-        planned = found.runs
-        if not params.take_over:
-            steps_of_others = [step for steps in planned for step in steps if step.belongs_to]
-            require_own(pipeline.name, {step.table.name: step.belongs_to for step in steps_of_others})
-        for note_line in found.notes:
-            say(note_line)
-        if not planned and not found.left:
-            done = params.run_id is not None and is_published(lake, params.run_id)
-            say(f"run {params.run_id} was published already" if done else "nothing is missing")
-        for number, steps in enumerate(planned, 1):
-            if len(planned) > 1:
-                say(f"run {number} of {len(planned)}")
-            request = RunRequest(
-                job="backfill",
-                run_id=_chunk_run_id(params.run_id, number, steps, in_chunks=params.intervals_per_run is not None),
-                params=_described(pipeline, params, steps),
-                isolation=params.isolation,
-                take_over=params.take_over,
-                registered_next=needed_columns(pipeline) if params.apply_features else {},
-            )
-            results.append(note(execute(lake, request, _work(pipeline, steps, params, base), say)))
-            if results[-1].status is Status.ALREADY_PUBLISHED and params.window is None:
-                names = ", ".join(str(step.table.name) for step in steps)
-                say(f"what has changed since then waits for another run id: {names}")
-        causes = Causes(lake, pipeline, f"{lake.target}@{base}")
-        for line in left_lines(found.left, causes.of):
-            say(line)
+        with noting_left(note, lake, pipeline, params.now, say):
+            results = _execute_plan(params, lake, pipeline, note, say)
     if params.apply_features:
         apply_all(lake, pipeline, say)
     else:
         for line in older_registrations(lake, pipeline.name):
             say(line)
     return results
+
+
+def _execute_plan(params: Params, lake: Lakehouse, pipeline: Pipeline, note: Note, say: Say) -> list[RunResult]:
+    """Plan, execute the planned runs, and say what they leave."""
+    results = []
+    base = lake.nessie.head(lake.target)
+    found = plan(lake, pipeline, params, base)
+    planned = found.runs
+    if not params.take_over:
+        steps_of_others = [step for steps in planned for step in steps if step.belongs_to]
+        require_own(pipeline.name, {step.table.name: step.belongs_to for step in steps_of_others})
+    for note_line in found.notes:
+        say(note_line)
+    if not planned and not found.left:
+        done = params.run_id is not None and is_published(lake, params.run_id)
+        say(f"run {params.run_id} was published already" if done else "nothing is missing")
+    for number, steps in enumerate(planned, 1):
+        if len(planned) > 1:
+            say(f"run {number} of {len(planned)}")
+        run_id = _chunk_run_id(params.run_id, number, steps, in_chunks=params.intervals_per_run is not None)
+        results.append(_execute_run(params, lake, pipeline, steps, run_id, base, note, say))
+    if params.intervals_per_run is not None:
+        results += _follow_up(params, lake, pipeline, planned, results, note, say)
+    causes = Causes(lake, pipeline, f"{lake.target}@{base}")
+    for line in left_lines(found.left, causes.of):
+        say(line)
+    return results
+
+
+def _execute_run(
+    params: Params,
+    lake: Lakehouse,
+    pipeline: Pipeline,
+    steps: PlannedRun,
+    run_id: RunId | None,
+    base: CommitHash,
+    note: Note,
+    say: Say,
+) -> RunResult:
+    """Execute one run that was planned at `base`."""
+    request = RunRequest(
+        job="backfill",
+        run_id=run_id,
+        params=_described(pipeline, params, steps),
+        isolation=params.isolation,
+        take_over=params.take_over,
+        registered_next=needed_columns(pipeline) if params.apply_features else {},
+    )
+    result = note(execute(lake, request, _work(pipeline, steps, params, base), say))
+    if result.status is Status.ALREADY_PUBLISHED and params.window is None:
+        names = ", ".join(str(step.table.name) for step in steps)
+        say(f"what has changed since then waits for another run id: {names}")
+    return result
+
+
+def _follow_up(
+    params: Params,
+    lake: Lakehouse,
+    pipeline: Pipeline,
+    planned: Sequence[PlannedRun],
+    earlier: Sequence[RunResult],
+    note: Note,
+    say: Say,
+) -> list[RunResult]:
+    """Compute again what later chunks changed under earlier ones, in a few rounds at most."""
+    within = None if params.window is None else _ranges_of(planned)
+    selected = pipeline.select(params.select)
+    results: list[RunResult] = []
+    for number in range(1, _ROUNDS + 1):
+        own = {each.run_id for each in (*earlier, *results)}
+
+        def is_own(run_id: str, own: Set[str] = own) -> bool:
+            return run_id in own or (params.run_id is not None and run_id.startswith(f"{params.run_id}-"))
+
+        base = lake.nessie.head(lake.target)
+        runs = follow_up(lake, pipeline, selected, f"{lake.target}@{base}", params.wanted, is_own, within)
+        if not runs:
+            break
+        for steps in runs:
+            tables = ", ".join(dict.fromkeys(str(step.table.name) for step in steps))
+            say(f"computing again what later runs of this backfill changed: {tables}")
+            run_id = _run_id_of(params.run_id, _first(steps, f"{number}"), f"f{number}") if params.run_id else None
+            again = replace(params, stale=True)  # else a replanned run would leave what is stale
+            results.append(_execute_run(again, lake, pipeline, steps, run_id, base, note, say))
+    return results
+
+
+def _ranges_of(planned: Sequence[PlannedRun]) -> dict[TableName, RangeSet]:
+    """The stretches of each table over all runs."""
+    found: dict[TableName, RangeSet] = {}
+    for step in (step for steps in planned for step in steps):
+        found[step.table.name] = found.get(step.table.name, RangeSet()) | RangeSet((*step.ranges, *step.follows))
+    return found
 
 
 def _work(pipeline: Pipeline, planned: PlannedRun, params: Params, base: CommitHash) -> Callable[[Attempt], None]:
@@ -164,8 +235,22 @@ def _chunk_run_id(run_id: RunId | None, number: int, steps: PlannedRun, *, in_ch
     """
     if run_id is None or not in_chunks:
         return run_id
+    return _run_id_of(run_id, _first(steps, f"{number}"))
+
+
+def _first(steps: PlannedRun, otherwise: str) -> str:
+    """When the first interval of a run begins."""
     first = min((window.start for step in steps for window in (*step.ranges, *step.follows)), default=None)
-    suffix = f"-{first:%Y%m%d%H}" if first else f"-{number}"
+    return f"{first:%Y%m%d%H}" if first else otherwise
+
+
+def _run_id_of(run_id: RunId, first: str, kind: str = "") -> RunId:
+    """The id of one of several runs of a backfill.
+
+    Raises:
+        UsageError: it is too long.
+    """
+    suffix = f"-{kind}{first}"
     if len(run_id) + len(suffix) > MAX_RUN_ID:
         raise UsageError(
             f"Run id {run_id!r} is too long for a backfill in several runs.",

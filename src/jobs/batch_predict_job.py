@@ -12,6 +12,7 @@ import typer
 
 from asgard.common.aliases import Say
 from asgard.common.errors import UsageError
+from asgard.common.settings import REGISTERED
 from asgard.features.register import older_views
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
@@ -97,6 +98,12 @@ def _require_shared(challenger: str | None, share: float | None, salt: str) -> N
         )
 
 
+def _read_as_of(lake: Lakehouse, as_of: str | None, snapshot: int | None) -> str | None:
+    """The state to read: the given one, else that of the setting `predict_as_of`; None for as registered."""
+    usual = lake.settings.predict_as_of
+    return usual if as_of is None and snapshot is None and usual != REGISTERED else as_of
+
+
 def command(
     model: Annotated[str, typer.Option("--model", "-m", help="A registered model, or its version: churn@1.2.0.")],
     version: Annotated[str | None, typer.Option("--version", help="E.g. 1.2.0.")] = None,
@@ -116,7 +123,8 @@ def command(
         str | None, typer.Option("--pipeline", "-p", help="For models trained on on-demand features.")
     ] = None,
     as_of: Annotated[
-        str | None, typer.Option("--as-of", help="Read the tables at a branch, tag, commit or time.")
+        str | None,
+        typer.Option("--as-of", help="Read the tables at a branch, tag, commit or time. Default: predict_as_of."),
     ] = None,
     snapshot: Annotated[int | None, typer.Option("--snapshot", help="Read the table at this snapshot.")] = None,
     accept_view_change: Annotated[
@@ -155,6 +163,7 @@ def command(
         lake.reach()
         registry = Registry.of(lake.settings)
         declared = load_pipeline(pipeline) if pipeline else None
+        as_of = _read_as_of(lake, as_of, snapshot)
 
         def predicts_by(each: ModelVersion) -> dict[str, Any]:
             return {
@@ -176,6 +185,7 @@ def command(
             min_volume=min_volume,
             max_null_rise=max_null_rise,
             challenger=Challenger(**predicts_by(other), share=share or 0.0, salt=salt) if other else None,
+            read_as_of=as_of or (REGISTERED if snapshot is None else f"snapshot {snapshot}"),
         )
         if as_of is None and snapshot is None:
             for line in older_views(lake, [pinned for each in request.sides.values() for pinned in each.views]):

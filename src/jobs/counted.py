@@ -23,6 +23,7 @@ from asgard.lakehouse.catalog.publications import Publications
 from asgard.lakehouse.runs.run import RunAuditFailedError, RunResult, Status
 from asgard.monitoring.events import EventLog, OnlineFacts, OpenEvent, Outcome, PredictionFacts, TableFacts
 from asgard.monitoring.exporters import export
+from asgard.monitoring.stale_intervals import LeftFacts
 
 FEATURE_LAYER = "gold"
 """The layer whose columns have a null rate metric, because features are read from it."""
@@ -48,6 +49,10 @@ class Note:
     def predictions(self, model: str, facts: PredictionFacts) -> None:
         """Record what a model predicted."""
         self.event.note_predictions(model, facts)
+
+    def left(self, pipeline: str, facts: LeftFacts) -> None:
+        """Record what is missing, stale or in doubt of a pipeline's tables."""
+        self.event.note_left(pipeline, facts)
 
     def online(self, view: str, facts: OnlineFacts) -> None:
         """Record what the online store contains of a view."""

@@ -21,6 +21,7 @@ from asgard.common.errors import UsageError
 from asgard.common.names import RunId, TableName, check_run_id
 from asgard.common.settings import redact_url
 from asgard.common.spark_utils import explained
+from asgard.ingest.arrivals import Arrivals
 from asgard.ingest.database_rows import Landing, landing
 from asgard.ingest.deliveries import OnChanged, changed_files, deliveries, settle_changed
 from asgard.ingest.files import SourceFile, find_files, hash_files, printable
@@ -41,10 +42,12 @@ from asgard.ingest.reading import Reading
 from asgard.ingest.relanding import landed_rows, not_landed
 from asgard.jobs.counted import counted
 from asgard.jobs.entrypoint import run_job
+from asgard.jobs.ingest_effects import NamedPipeline, count_arrivals, say_what_is_stale
 from asgard.jobs.options import DirOption, JsonOption, RunIdOption, SetOption, TakeOverOption, settings_from
 from asgard.lakehouse.catalog.lake import Lakehouse, identifier
 from asgard.lakehouse.declaring.declaration import Table, declare_table
 from asgard.lakehouse.declaring.loading import load_pipeline
+from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.runs.attempt import Attempt
 from asgard.lakehouse.runs.run import RunRequest, RunResult, execute
 
@@ -53,6 +56,8 @@ if TYPE_CHECKING:
 
 
 _SHOWN_FILES = 10
+_UNDECLARED = "asgard ingest"
+"""Where a table is declared that no pipeline is given for."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,8 @@ class Params:
         on_changed: what becomes of the old rows of a file that changed under its name.
         take_over: also append to a table that another pipeline filled.
         run_id: a run id is published at most once; None for a new one.
+        pipeline: that declares the table, to tell what becomes stale; None for none.
+        pipeline_path: how a command line names it; "" for by its own name.
     """
 
     table: Table
@@ -82,10 +89,17 @@ class Params:
     on_changed: OnChanged = OnChanged.KEEP
     take_over: bool = False
     run_id: RunId | None = None
+    pipeline: Pipeline | None = None
+    pipeline_path: str = ""
 
     def __post_init__(self) -> None:
         if self.timestamp_format is not None:
             require_pattern(self.timestamp_format)
+
+    @property
+    def named_pipeline(self) -> NamedPipeline | None:
+        """The pipeline, and how a command line names it."""
+        return NamedPipeline(self.pipeline_path or self.pipeline.name, self.pipeline) if self.pipeline else None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for the run's record, without secrets."""
@@ -112,6 +126,7 @@ class Landed:
         misfits: rows with a value that does not fit its column (its text is in `_raw`).
         corrupt: records that could not be parsed (their text is in `_corrupt`).
         stray: corrupt records that contain a carriage return without a line feed.
+        arrivals: the intervals of time that the rows are of; None if the table has no known column of time.
     """
 
     entries: tuple[LedgerEntry, ...] = ()
@@ -119,6 +134,7 @@ class Landed:
     misfits: int = 0
     corrupt: int = 0
     stray: int = 0
+    arrivals: Arrivals | None = None
 
     @property
     def rows(self) -> int:
@@ -128,10 +144,11 @@ class Landed:
 
 @dataclass(frozen=True)
 class IngestResult:
-    """The result of an ingest: its run, and what it ingested."""
+    """The result of an ingest: its run, what it ingested, and what that made stale (None if that is not known)."""
 
     run: RunResult
     landed: Landed
+    made_stale: Mapping[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -140,15 +157,17 @@ class IngestResult:
             for entry in self.landed.entries
         ]
         counts = {"rows": self.landed.rows, "misfits": self.landed.misfits, "corrupt": self.landed.corrupt}
-        return {**self.run.to_json(), **counts, "landed": entries, "skipped": dict(self.landed.skipped)}
+        arrivals = self.landed.arrivals.to_json() if self.landed.arrivals else None
+        landed = {"landed": entries, "skipped": dict(self.landed.skipped), "arrivals": arrivals}
+        return {**self.run.to_json(), **counts, **landed, "made_stale": self.made_stale}
 
 
-def bronze_table(name: str, pipeline: str | None = None, columns: str | None = None) -> Table:
+def bronze_table(name: str, pipeline: Pipeline | None = None, columns: str | None = None) -> Table:
     """The table as the pipeline declares it, or without a pipeline, an undeclared table.
 
     Args:
         name: `bronze.<name>`.
-        pipeline: module or path of a pipeline that declares the table as a source.
+        pipeline: that declares the table as a source.
         columns: DDL, for a table that no pipeline declares.
 
     Raises:
@@ -161,10 +180,10 @@ def bronze_table(name: str, pipeline: str | None = None, columns: str | None = N
             f"{name} is not in bronze.", hint=f"Ingest writes only bronze tables, e.g. bronze.{parsed.name}."
         )
     if pipeline is None:
-        return declare_table(name, columns=columns, mode="append", module="asgard ingest")
+        return declare_table(name, columns=columns, mode="append", module=_UNDECLARED)
     if columns is not None:
         raise UsageError("Both columns and a pipeline are given.", hint="Declare the columns in the pipeline.")
-    table = load_pipeline(pipeline)[parsed]
+    table = pipeline[parsed]
     if table.function is not None:
         raise UsageError(
             f"{name} is computed by {table.module}, so it can't be ingested.", hint="`asgard backfill` computes it."
@@ -199,7 +218,11 @@ def run(params: Params, lake: Lakehouse, say: Say = lambda _line: None) -> Inges
             outcome = take(attempt)
 
         request = RunRequest("ingest", params.run_id, params.to_json(), take_over=params.take_over)
-        return IngestResult(note(execute(lake, request, work, say)), outcome)
+        result = note(execute(lake, request, work, say))
+        if not outcome.entries:
+            return IngestResult(result, outcome)
+        stale = say_what_is_stale(lake, params.table.name, result, params.named_pipeline, outcome.arrivals, say)
+        return IngestResult(result, outcome, stale)
 
 
 def _require_one_source(*, files: bool, database: bool) -> None:
@@ -267,7 +290,7 @@ def ingest_files(attempt: Attempt, params: Params, kind: Format, files: Sequence
         for file in fresh
     )
     attempt.write(ledger, entries_frame(attempt, new))
-    return _reported(attempt, table, Landed(new, skipped, *_sums(counts)))
+    return _reported(attempt, params, Landed(new, skipped, *_sums(counts)))
 
 
 def ingest_database(attempt: Attempt, params: Params) -> Landed:
@@ -309,7 +332,7 @@ def ingest_database(attempt: Attempt, params: Params) -> Landed:
         cursor_value=found.watermark,
     )
     attempt.write(ledger, entries_frame(attempt, [entry]))
-    return _reported(attempt, table, Landed((entry,), {}, *_sums(counts)))
+    return _reported(attempt, params, Landed((entry,), {}, *_sums(counts)))
 
 
 @contextmanager
@@ -340,7 +363,10 @@ def _sums(counts: Mapping[str, Count]) -> tuple[int, int, int]:
     return sum(one.misfits for one in of), sum(one.corrupt for one in of), sum(one.stray for one in of)
 
 
-def _reported(attempt: Attempt, table: Table, landed: Landed) -> Landed:
+def _reported(attempt: Attempt, params: Params, landed: Landed) -> Landed:
+    table = params.table
+    if table.module == _UNDECLARED:
+        attempt.keep_description(table.name)
     attempt.details["files"] = [
         {"path": entry.source, "sha256": entry.digest, "rows": entry.rows} for entry in landed.entries
     ]
@@ -354,7 +380,8 @@ def _reported(attempt: Attempt, table: Table, landed: Landed) -> Landed:
             f"{landed.stray:,} of them contain a single carriage return, though lines end with a line feed: a value "
             "that contains one must be quoted"
         )
-    return landed
+    arrived = count_arrivals(attempt, table, params.pipeline)
+    return replace(landed, arrivals=arrived) if arrived else landed
 
 
 def _one_format(files: Sequence[SourceFile]) -> Format:
@@ -482,10 +509,12 @@ def command(
         on_changed=on_changed,
         take_over=take_over,
         run_id=check_run_id(run_id) if run_id else None,
+        pipeline_path=pipeline or "",
     )
     lake = Lakehouse(settings_from(settings, directory), "asgard ingest")
     with progress_lines(quiet=as_json) as say, counted(lake, "ingest", say):
-        result = run(params(table=bronze_table(table, pipeline, columns)), lake, say)
+        declared = load_pipeline(pipeline) if pipeline else None
+        result = run(params(table=bronze_table(table, declared, columns), pipeline=declared), lake, say)
     if as_json:
         show_json(result.to_json())
     else:

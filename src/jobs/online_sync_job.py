@@ -126,7 +126,7 @@ def command(
         views = online_views(lake, view or (), of_pipeline)
         online = online_views(lake, (), of_pipeline)
         older = older_scores(lake, online)
-        for line in older_score_lines(older, online):
+        for line in older_score_lines(lake, older, online):
             say(line)
         waiting = {name for tables in older.values() for name in tables} if together else set()
         for left in (each for each in views if each.table in waiting):

@@ -1,8 +1,15 @@
 """`asgard up`, `asgard down` and `asgard status`: the services of one machine, from the command line."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from asgard.common.settings import Settings
+from asgard.jobs.options import SetOption, settings_from
+
+if TYPE_CHECKING:
+    from asgard.local.data_status import DataStatus
 
 Folder = Annotated[
     str | None, typer.Option("--dir", metavar="DIR", help="Project folder (setting project_dir; by default .asgard).")
@@ -32,7 +39,7 @@ def up(
         ports={name: port for name, port in asked.items() if port is not None},
         say=_say,
     )
-    _print_status(directory, as_json)
+    _print_status(load_settings({"project_dir": directory}), as_json)
     for name in ("nessie_uri", "redis_url", "mlflow_tracking_uri"):
         source = settings.sources[name]
         if source.startswith(("environment", "file")):
@@ -53,24 +60,37 @@ def down(directory: Folder = None, as_json: Json = False) -> None:
         _say(f"nothing runs in {settings.project_dir.resolve()}")
 
 
-def status(directory: Folder = None, as_json: Json = False) -> None:
-    """Show the services of a project folder."""
-    _print_status(directory, as_json)
+def status(
+    directory: Folder = None,
+    pipeline: Annotated[
+        str | None,
+        typer.Option("--pipeline", "-p", help="Name the stale tables of this pipeline (default: setting pipeline)."),
+    ] = None,
+    overrides: SetOption = None,
+    as_json: Json = False,
+) -> None:
+    """Show the services of a project folder, and what is behind what is published."""
+    from asgard.local.data_status import data_status
+
+    settings = settings_from(overrides, directory)
+    _print_status(settings, as_json, lambda: data_status(settings, pipeline or settings.pipeline))
 
 
 def _say(line: str) -> None:
     typer.echo(line, err=True)
 
 
-def _print_status(directory: str | None, as_json: bool) -> None:
-    from asgard.common.settings import load_settings
+def _print_status(settings: Settings, as_json: bool, data: "Callable[[], DataStatus] | None" = None) -> None:
+    """Print the services, the online views, and what is behind if it is asked for."""
     from asgard.jobs.answer import give
-    from asgard.local.online_status import online_status, show
+    from asgard.local import data_status
+    from asgard.local.online_status import Online, online_status, show
     from asgard.local.services import services
 
-    settings = load_settings({"project_dir": directory})
     states = services.status(settings)
-    online = online_status(settings)
+    is_there = settings.nessie_uri is not None and data_status.is_reachable(settings.nessie_uri)
+    online = online_status(settings) if is_there else Online()
+    behind = data() if data is not None and is_there else None
     if as_json:
         rows = [
             {
@@ -85,7 +105,7 @@ def _print_status(directory: str | None, as_json: bool) -> None:
         ]
         content = {"dir": str(settings.project_dir.resolve()), "services": rows}
         known = {"online": [each.to_json() for each in online.views], "left_behind": list(online.left_behind)}
-        give({**content, **known})
+        give({**content, **known, **({"behind": behind.to_json() if behind else None} if data is not None else {})})
         return
     lines = [("SERVICE", "STATE", "URL", "PID", "UP", "LOG")]
     lines += [
@@ -96,6 +116,10 @@ def _print_status(directory: str | None, as_json: bool) -> None:
     for line in lines:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
     show(online)
+    if behind is not None:
+        data_status.show(behind)
+    elif data is not None and settings.nessie_uri is not None:
+        typer.echo(f"\nNessie at {settings.nessie_uri} does not answer: what is behind is not known")
 
 
 def _duration(seconds: float | None) -> str:

@@ -31,6 +31,7 @@ from asgard.common.errors import AsgardError, ServiceError
 from asgard.common.heartbeat import DEAD_AFTER, beating
 from asgard.common.names import new_run_id
 from asgard.common.storage import Storage
+from asgard.monitoring.stale_intervals import LeftFacts
 
 PACK_AT = 64
 """Number of single files that are packed into one."""
@@ -143,6 +144,7 @@ class JobEvent:
         tables: facts by table name.
         predictions: facts by model name.
         online: facts by view name.
+        left: what a backfill left, by pipeline name.
         target: the reference that its runs publish to.
     """
 
@@ -158,6 +160,7 @@ class JobEvent:
     tables: Mapping[str, TableFacts] = field(default_factory=dict)
     predictions: Mapping[str, PredictionFacts] = field(default_factory=dict)
     online: Mapping[str, OnlineFacts] = field(default_factory=dict)
+    left: Mapping[str, LeftFacts] = field(default_factory=dict)
     target: str = "main"
 
     def with_run(self, run_id: str, steps: Mapping[str, float], tables: Mapping[str, TableFacts]) -> "JobEvent":
@@ -200,6 +203,7 @@ class JobEvent:
             tables={name: _facts(facts) for name, facts in raw.get("tables", {}).items()},
             predictions={name: _predictions(facts) for name, facts in raw.get("predictions", {}).items()},
             online={name: _online(facts) for name, facts in raw.get("online", {}).items()},
+            left={name: LeftFacts.parse(facts) for name, facts in raw.get("left", {}).items()},
         )
 
 
@@ -228,6 +232,12 @@ class OpenEvent:
         """Add what the online store contains of a view."""
         with self._lock:
             self._event = replace(self._event, online={**self._event.online, view: facts})
+        self.renew()
+
+    def note_left(self, pipeline: str, facts: LeftFacts) -> None:
+        """Add what is missing, stale or in doubt of a pipeline's tables."""
+        with self._lock:
+            self._event = replace(self._event, left={**self._event.left, pipeline: facts})
         self.renew()
 
     def renew(self) -> None:
@@ -334,7 +344,7 @@ class EventLog:
         events = {event.id: event for path, content in contents.items() for event in _decode_all(path, content)}
         if not events:
             return  # another process has just packed them
-        data = b"".join(event.encode() + b"\n" for event in _without_old_rates(events.values()))
+        data = b"".join(event.encode() + b"\n" for event in _without_old_gauges(events.values()))
         pack = f"{_PACKS}/{hashlib.sha256(data).hexdigest()[:32]}.jsonl"
         self._storage.write(pack, data)
         for path in contents:
@@ -361,23 +371,32 @@ def _decode_all(path: str, content: bytes) -> Iterator[JobEvent]:
             ) from error
 
 
-def _without_old_rates(events: Iterable[JobEvent]) -> list[JobEvent]:
-    """Drop all null rates except the latest of each table: older ones are never read."""
+def _without_old_gauges(events: Iterable[JobEvent]) -> list[JobEvent]:
+    """Drop all null rates but the latest of each table, and what backfills left but the latest: none is read again."""
     ordered = sorted(events, key=lambda event: event.id)
-    newest: dict[tuple[str, str, str], tuple[datetime, str]] = {}
+    rates: dict[tuple[str, str, str], tuple[datetime, str]] = {}
+    left: dict[tuple[str, str, str], tuple[datetime, str]] = {}
     for event in ordered:
         for name, facts in event.tables.items():
             if facts.null_rate and facts.published is not None:
                 key, moment = (event.environment, event.target, name), (facts.published, event.id)
-                newest[key] = max(newest.get(key, moment), moment)
+                rates[key] = max(rates.get(key, moment), moment)
+        for name, counted in event.left.items():
+            key, moment = (event.environment, event.target, name), (counted.at, event.id)
+            left[key] = max(left.get(key, moment), moment)
     return [
         replace(
             event,
             tables={
                 name: facts
-                if newest.get((event.environment, event.target, name)) == (facts.published, event.id)
+                if rates.get((event.environment, event.target, name)) == (facts.published, event.id)
                 else replace(facts, null_rate={})
                 for name, facts in event.tables.items()
+            },
+            left={
+                name: counted
+                for name, counted in event.left.items()
+                if left[event.environment, event.target, name] == (counted.at, event.id)
             },
         )
         for event in ordered

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from asgard.monitoring.events import LATENCY_BUCKETS, JobEvent, OnlineFacts, Outcome, PredictionFacts
+from asgard.monitoring.stale_intervals import LeftFacts
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -108,6 +109,12 @@ LAST_PUBLISH = Definition(
     "When a run last published a table; only runs that the target ref contains now, including merged ones.",
     ("table", "target", "environment"),
 )
+STALE_INTERVALS = Definition(
+    "asgard_stale_intervals",
+    Type.GAUGE,
+    "Intervals of a table that its pipeline's last backfill left missing, stale or in doubt, by condition; 0 for none.",
+    ("pipeline", "table", "condition", "target", "environment"),
+)
 FEATURE_NULL_RATE = Definition(
     "asgard_feature_null_rate",
     Type.GAUGE,
@@ -168,6 +175,7 @@ DEFINITIONS: tuple[Definition, ...] = (
     CHECKS,
     CHECKS_FAILED,
     LAST_PUBLISH,
+    STALE_INTERVALS,
     FEATURE_NULL_RATE,
     PREDICTIONS,
     PREDICTION_MEAN,
@@ -270,6 +278,7 @@ def count(
                     totals.values.get(gauge, {}).pop((model, "challenger", event.environment), None)
     _count_online(totals, ordered)
     _count_publishes(totals, ordered, stands)
+    _count_left(totals, ordered)
     return totals
 
 
@@ -304,6 +313,18 @@ def add_lags(totals: Totals, now: datetime) -> None:
     """Add the lags at this moment, which must not be stored because they change with time."""
     for key, equal_at in totals.values.get(ONLINE_EQUAL, {}).items():
         totals.add(ONLINE_LAG, key, max(0.0, round(now.timestamp() - equal_at, 3)))
+
+
+def _count_left(totals: Totals, events: Iterable[JobEvent]) -> None:
+    """Count what the latest backfill of each pipeline left; a table that the pipeline no longer has has no series."""
+    newest: dict[tuple[str, str, str], LeftFacts] = {}
+    for event in events:
+        for pipeline, facts in event.left.items():
+            key = (pipeline, event.target, event.environment)
+            newest[key] = max(newest.get(key, facts), facts, key=lambda each: each.at)
+    for (pipeline, target, environment), facts in newest.items():
+        for table, condition, intervals in facts.series():
+            totals.add(STALE_INTERVALS, (pipeline, table, condition, target, environment), intervals)
 
 
 def _count_online(totals: Totals, events: Iterable[JobEvent]) -> None:

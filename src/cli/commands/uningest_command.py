@@ -10,6 +10,7 @@ from asgard.jobs.ingest_job import bronze_table
 from asgard.jobs.options import DirOption, JsonOption, RunIdOption, SetOption, TakeOverOption, settings_from
 from asgard.jobs.reporting import progress_lines, show_json, show_runs
 from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.declaring.loading import load_pipeline
 
 
 def uningest(
@@ -34,7 +35,8 @@ def uningest(
     with progress_lines(quiet=as_json) as say, counted(lake, "uningest", say) as note:
         lake.reach()
         asked = check_run_id(run_id) if run_id else None
-        result = room.uningest(lake, bronze_table(table, pipeline), what, say, run_id=asked, take_over=take_over)
+        declared = load_pipeline(pipeline) if pipeline else None
+        result = room.uningest(lake, bronze_table(table, declared), what, say, run_id=asked, take_over=take_over)
         note(result.run)
     if as_json:
         taken = [{"source": each.source, "rows": each.rows, "run_id": each.run_id} for each in result.entries]

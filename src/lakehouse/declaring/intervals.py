@@ -124,6 +124,12 @@ class Cadence:
                 f"The lookback of interval column {self.column!r} is {self.lookback}.", hint="Use 0 or more intervals."
             )
 
+    @classmethod
+    def parse(cls, text: str) -> "Cadence | None":
+        """Read `day(sold_at)`, as a published table's property has it; None for no text."""
+        unit, _, column = text.rstrip(")").partition("(")
+        return cls(column, Unit(unit)) if column else None
+
     @property
     def partition(self) -> str:
         """The coarsest partition field on which intervals can be overwritten exactly."""

@@ -1,8 +1,8 @@
 """What a backfill computes: which intervals of which tables, in which runs, and what it leaves. Pure arithmetic."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from asgard.common.errors import UsageError
@@ -270,38 +270,70 @@ def _reason(finding: Finding) -> str:
     return _REASONS[finding.condition]
 
 
+_Share = Mapping[TableName, tuple[RangeSet, RangeSet]]
+"""What one run computes of each table: in any case, and if its inputs change."""
+
+
 def _runs(
     tables: Sequence[Table],
     todo: Mapping[TableName, _Todo],
     intervals_per_run: int | None,
     owners: Mapping[TableName, str],
 ) -> tuple[PlannedRun, ...]:
-    chunks = _chunks(tables, todo, intervals_per_run)
-    last = max(len(chunks), 1) - 1
+    shares = list(_shares(tables, todo, intervals_per_run))
     runs = []
-    for number, chunk in enumerate(chunks or [None]):
+    for number, share in enumerate(shares):
         steps = []
         for table in tables:
             planned, owner = todo[table.name], owners.get(table.name, "")
             reason = "; ".join(planned.reasons)
             if table.interval is not None:
-                ranges = _share(table.interval, planned.direct, chunk)
-                follows = _share(table.interval, planned.follows, chunk)
+                ranges, follows = share[table.name]
                 if ranges or follows:
-                    steps.append(Step(table, ranges, reason, owner, follows))
-            elif planned.whole and number in _turns(table, tables, last):
+                    steps.append(Step(table, ranges.ranges, reason, owner, follows.ranges))
+            elif planned.whole and number in _turns(table, tables, len(shares) - 1):
                 steps.append(Step(table, (), reason, owner, only_if_moved=planned.only_if_moved))
         if steps:
             runs.append(tuple(steps))
     return tuple(runs)
 
 
-def _chunks(
+def _shares(
     tables: Sequence[Table], todo: Mapping[TableName, _Todo], intervals_per_run: int | None
-) -> list[TimeRange | None]:
+) -> Iterator[_Share]:
+    """Cut what is to do into runs: each interval falls to one, after what it reads of its own time.
+
+    A cut that would leave a run nothing before its end is left out, so that no two runs begin at the same time.
+    """
+    left: _Share = {table.name: (todo[table.name].direct, todo[table.name].follows) for table in tables}
+    for chunk in _chunks(left, tables, intervals_per_run)[:-1]:
+        ends = _ends(tables, chunk.end)
+        before = {name: RangeSet([TimeRange(_BEGINNING, ends[name])]) for name in left}
+        share = {name: (direct & before[name], follows & before[name]) for name, (direct, follows) in left.items()}
+        if any(part.start < chunk.end for both in share.values() for ranges in both for part in ranges):
+            yield share
+            left = {name: (direct - before[name], follows - before[name]) for name, (direct, follows) in left.items()}
+    yield left
+
+
+_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+
+
+def _ends(tables: Sequence[Table], moment: datetime) -> dict[TableName, datetime]:
+    """How far each table is computed by the run that ends at a moment: as far as longer intervals read it."""
+    ends: dict[TableName, datetime] = {}
+    for table in reversed(tables):
+        users = (ends[each.name] for each in tables if each.name in ends and table.name in each.inputs.values())
+        latest = max([moment, *users])
+        ends[table.name] = table.interval.unit.ceil(latest) if table.interval else latest
+    return ends
+
+
+def _chunks(share: _Share, tables: Sequence[Table], intervals_per_run: int | None) -> list[TimeRange]:
+    """The stretches of the runs, in order, by the longest cadence of the tables that something is to do of."""
     if intervals_per_run is None:
         return []
-    stretches = {table.name: todo[table.name].direct | todo[table.name].follows for table in tables}
+    stretches = {name: direct | follows for name, (direct, follows) in share.items()}
     cadences = [table.interval for table in tables if table.interval and stretches[table.name]]
     if not cadences:
         return []
@@ -310,15 +342,22 @@ def _chunks(
     return [chunk for part in everything for chunk in longest.chunks(part, intervals_per_run)]
 
 
-def _share(cadence: Cadence, todo: RangeSet, chunk: TimeRange | None) -> tuple[TimeRange, ...]:
-    """A table's part of one chunk: each interval falls to the chunk that its start lies in.
+def table_by_table(run: PlannedRun, intervals_per_run: int | None) -> tuple[PlannedRun, ...]:
+    """A run as it is if it is short enough, else one table after the other, each in short runs.
 
-    So whatever a longer interval of the chunk reads of it is computed by then.
+    Each table is complete before what reads it is computed, so no run makes an earlier one's intervals stale.
     """
-    if chunk is None:
-        return todo.ranges
-    start, end = cadence.unit.ceil(chunk.start), cadence.unit.ceil(chunk.end)
-    return (todo & RangeSet([TimeRange(start, end)])).ranges if start < end else ()
+    share = {step.table.name: (RangeSet(step.ranges), RangeSet(step.follows)) for step in run}
+    if len(_chunks(share, [step.table for step in run], intervals_per_run)) <= 1:
+        return (run,)
+    runs: list[PlannedRun] = []
+    for step in run:
+        todo = _Todo(RangeSet(step.ranges), RangeSet(step.follows))
+        for part in _shares([step.table], {step.table.name: todo}, intervals_per_run):
+            ranges, follows = part[step.table.name]
+            if ranges or follows or step.table.interval is None:
+                runs.append((replace(step, ranges=ranges.ranges, follows=follows.ranges),))
+    return tuple(runs)
 
 
 def _turns(table: Table, tables: Sequence[Table], last: int) -> set[int]:

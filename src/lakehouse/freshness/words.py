@@ -1,10 +1,11 @@
 """What is missing, stale or in doubt, in words: one line for each table and condition."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
 from asgard.lakehouse.declaring.intervals import RangeSet
-from asgard.lakehouse.freshness.staleness import STALE_BY_CODE, Condition, Finding
+from asgard.lakehouse.freshness.staleness import HARMLESS, STALE_BY_CODE, Condition, Finding
 
 _SHOWN = 3
 
@@ -27,6 +28,11 @@ def left_lines(findings: Iterable[Finding], cause: Callable[[Finding], str]) -> 
         yield f"{table}: {where}{condition}{f' ({who})' if who else ''}{helps}"
 
 
+def condition_counts(findings: Iterable[Finding]) -> dict[str, int]:
+    """How many intervals are in each condition, without those whose rows would be the same."""
+    return dict(Counter(str(each.condition) for each in findings if each.condition not in HARMLESS))
+
+
 def option_of(condition: Condition) -> str:
     """The option of `asgard backfill` that computes intervals in a condition; "" for none is needed, or helps."""
     if condition in (Condition.DATA, Condition.DOUBT):
@@ -36,7 +42,11 @@ def option_of(condition: Condition) -> str:
 
 def stretches(findings: Sequence[Finding]) -> str:
     """The intervals of some findings of one table, as few stretches of time; "" for a table without intervals."""
-    merged = RangeSet(each.interval for each in findings if each.interval is not None)
-    shown = [str(part).replace("/", " to ") for part in merged]
+    shown = [str(part).replace("/", " to ") for part in merged_intervals(findings)]
     more = f" and {len(shown) - _SHOWN} more stretches" if len(shown) > _SHOWN else ""
     return ", ".join(shown[:_SHOWN]) + more
+
+
+def merged_intervals(findings: Iterable[Finding]) -> RangeSet:
+    """The intervals of some findings of one table, joined where they touch."""
+    return RangeSet(each.interval for each in findings if each.interval is not None)

@@ -290,6 +290,12 @@ class Attempt:
         write.difference = Difference(removed=base.files if base else {})
         self.say(f"dropped {table.name}")
 
+    def keep_description(self, name: TableName) -> None:
+        """Leave owner, interval and the like of a table that this attempt wrote to as they were published."""
+        write = self.writes[name]
+        if write.base is not None:
+            write.properties = {}
+
     def _begin_write(self, table: Table) -> Write:
         if self.sealed is not None:
             raise RunError(f"Attempt {self.number} of run {self.run_id} is sealed.", hint="Write before the audit.")

@@ -1,17 +1,18 @@
 """Plan a backfill from what is published: read what is known of the tables, and decide what to compute."""
 
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from asgard.common.names import TableName
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.intervals import RangeSet
 from asgard.lakehouse.declaring.pipeline import Pipeline
-from asgard.lakehouse.freshness.code_digest import code_digests
+from asgard.lakehouse.freshness.code_digest import CodeDigests, code_digests
 from asgard.lakehouse.freshness.facts import read_facts
 from asgard.lakehouse.freshness.planning import Plan, PlannedRun, PlanRequest, Step, plan_runs
-from asgard.lakehouse.freshness.staleness import examine
+from asgard.lakehouse.freshness.staleness import Finding, TableFacts, examine
 from asgard.lakehouse.runs.takeover import foreign_owner
 
 
@@ -31,16 +32,55 @@ def plan_backfill(
         UsageError: the range touches no complete interval, or a table with intervals has no start.
         ServiceError: metadata can't be read.
     """
+    known = Known.of(lake, pipeline, selected, ref, wanted.now)
+    found = plan_runs(selected, known.facts, known.findings, wanted, known.owners)
+    lost = tuple(each.problem for each in known.facts.values() if each.problem)
     names = {table.name for table in selected}
-    upstream = {name for table in selected for name in pipeline.upstream(table.name)}
-    examined = [table for table in pipeline.in_order() if table.name in names | upstream]
-    facts = read_facts(lake, examined, ref)
-    digests = {table.name: code_digests(table) for table in examined if table.function is not None}
-    findings = examine(examined, facts, digests, wanted.now)
-    owners = {table.name: foreign_owner(table, facts[table.name].properties) for table in selected}
-    found = plan_runs(selected, facts, findings, wanted, owners)
-    lost = tuple(facts[table.name].problem for table in examined if facts[table.name].problem)
     return replace(found, notes=(*lost, *found.notes, *_not_selected(pipeline, names, found)))
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known at a ref of some tables and of all tables upstream: facts, findings, and other owners."""
+
+    facts: Mapping[TableName, TableFacts]
+    findings: Mapping[TableName, Sequence[Finding]]
+    owners: Mapping[TableName, str]
+
+    @classmethod
+    def of(cls, lake: Lakehouse, pipeline: Pipeline, selected: Sequence[Table], ref: str, now: datetime) -> "Known":
+        """Read it.
+
+        Raises:
+            ServiceError: metadata can't be read.
+        """
+        names = {table.name for table in selected}
+        upstream = {name for table in selected for name in pipeline.upstream(table.name)}
+        examined = [table for table in pipeline.in_order() if table.name in names | upstream]
+        facts = read_facts(lake, examined, ref)
+        findings = examine(examined, facts, digests_of(examined), now)
+        owners = {table.name: foreign_owner(table, facts[table.name].properties) for table in selected}
+        return cls(facts, findings, owners)
+
+
+def findings_at(lake: Lakehouse, tables: Sequence[Table], ref: str, now: datetime) -> dict[TableName, list[Finding]]:
+    """What is wrong with some tables at a ref (`name` or `name@hash`).
+
+    Args:
+        lake: to read from.
+        tables: each after its inputs, and with all tables upstream.
+        ref: to look at.
+        now: no interval that ends later is expected.
+
+    Raises:
+        ServiceError: metadata can't be read.
+    """
+    return examine(tables, read_facts(lake, tables, ref), digests_of(tables), now)
+
+
+def digests_of(tables: Iterable[Table]) -> dict[TableName, CodeDigests]:
+    """The digests of the code of tables as it is declared now; sources have none."""
+    return {table.name: code_digests(table) for table in tables if table.function is not None}
 
 
 def _not_selected(pipeline: Pipeline, selected: Collection[TableName], plan: Plan) -> Iterator[str]:

@@ -8,7 +8,7 @@ from asgard.common.errors import AsgardError, RunError
 from asgard.common.spark_utils import explained
 from asgard.lakehouse.declaring.declaration import INTERVAL_PARAMETER, Table, WriteMode
 from asgard.lakehouse.declaring.declared_columns import in_declared_columns
-from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
+from asgard.lakehouse.declaring.intervals import Cadence, RangeSet, TimeRange
 from asgard.lakehouse.freshness.interval_reads import intervals_of, reads_by_interval
 from asgard.lakehouse.freshness.planning import Step
 from asgard.lakehouse.freshness.spark_reads import JobsStarted, Reads, reads_of, undeclared
@@ -114,7 +114,8 @@ def _note_reads(attempt: Attempt, table: Table, window: TimeRange | None, rows: 
 
 def _interval_column(properties: Mapping[str, str]) -> str:
     """The column that a published table's intervals go by, of `day(sold_at)`; "" for none."""
-    return properties.get("asgard.interval", "").partition("(")[2].rstrip(")")
+    cadence = Cadence.parse(properties.get("asgard.interval", ""))
+    return cadence.column if cadence else ""
 
 
 _HINTS = {

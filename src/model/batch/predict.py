@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from asgard.common.aliases import Say
 from asgard.common.errors import UsageError
 from asgard.common.names import new_run_id
+from asgard.common.settings import REGISTERED
 from asgard.features.joins.joining import Join
 from asgard.features.joins.latest import KNOWN, latest_frame
 from asgard.features.joins.spark_join import column_of, with_on_demand_frame
@@ -84,6 +85,7 @@ class Predicted:
             "table": str(self.request.table),
             "feature_snapshot": self.request.feature_snapshot,
             "moment": self.request.known_at().isoformat(),
+            "read_as_of": self.request.read_as_of,
             "scope": str(self.request.scope),
             "coverage": str(self.request.coverage),
             "challenger": self.request.scope.challenger,
@@ -112,7 +114,9 @@ def predict(lake: Lakehouse, request: PredictRequest, say: Say = print) -> Predi
     work = _Work(request, request.known_at(), say)
     versions = [str(each.version) for each in request.sides.values()]
     params = {"model": versions[0], "feature_snapshot": request.feature_snapshot, "scope": str(request.scope)}
-    say(f"predicting by {' and '.join(versions)}, features as known at {work.moment:%Y-%m-%d %H:%M}")
+    read = "as registered" if request.read_as_of == REGISTERED else f"as of {request.read_as_of}"
+    known = f"features as known at {work.moment:%Y-%m-%d %H:%M}"
+    say(f"predicting by {' and '.join(versions)}, {known}, views read {read}")
     run_id = new_run_id(datetime.now(UTC))
     with holding(lake, request, run_id, say) as results:
         results.append(execute(lake, RunRequest("batch-predict", run_id, params), work, say))

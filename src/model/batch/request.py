@@ -7,6 +7,7 @@ from typing import Any
 
 from asgard.common.errors import UsageError
 from asgard.common.names import TableName
+from asgard.common.settings import REGISTERED
 from asgard.features.pinned import PinnedView
 from asgard.features.views import OnDemandFeature
 from asgard.model.artifacts.artifact import Artifact
@@ -62,6 +63,7 @@ class PredictRequest:
         min_volume: least number of predictions that are not null, as a share of the last run's.
         max_null_rise: how much the share of null predictions may rise since the last run, 0 to 1.
         challenger: version that predicts a share of the entities instead; None: no challenger.
+        read_as_of: the state that the views' tables are read at, as it was given; "registered" for that of the views.
     """
 
     version: ModelVersion
@@ -77,6 +79,7 @@ class PredictRequest:
     min_volume: float = 0.5
     max_null_rise: float = 0.1
     challenger: Challenger | None = None
+    read_as_of: str = REGISTERED
 
     @property
     def table(self) -> TableName:
@@ -202,6 +205,7 @@ class PredictRequest:
         other = self.challenger
         return {
             "moment": moment.isoformat(),
+            "read_as_of": self.read_as_of,
             "scope": str(self.scope),
             "coverage": str(self.coverage),
             "split": {"share": other.share, "salt": other.used_salt, "keys": list(self.keys)} if other else None,

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from asgard.common.names import RunId, TableName
+from asgard.common.settings import REGISTERED
 from asgard.features.views import FeatureView
 from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.catalog.lake import Lakehouse
@@ -44,11 +45,14 @@ def _read_by(lake: Lakehouse, run_id: str | None) -> Iterator[tuple[TableName, i
                 yield TableName.parse(view["table"]), int(view["snapshot_id"])
 
 
-def older_score_lines(older: Mapping[str, tuple[TableName, ...]], views: Iterable[FeatureView]) -> Iterator[str]:
+def older_score_lines(
+    lake: Lakehouse, older: Mapping[str, tuple[TableName, ...]], views: Iterable[FeatureView]
+) -> Iterator[str]:
     """One line for each such view, and what to do."""
     models = {each.name: each.model for each in views}
+    first = "`asgard features apply`, then " if lake.settings.predict_as_of == REGISTERED else ""
     for view, tables in older.items():
         yield (
             f"{view} has scores from older snapshots of {', '.join(map(str, tables))} than are published now: "
-            f"`asgard features apply`, then `asgard batch-predict --model {models[view]}`"
+            f"{first}`asgard batch-predict --model {models[view]}`"
         )

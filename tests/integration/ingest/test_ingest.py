@@ -21,6 +21,7 @@ from asgard.common.settings import Settings
 from asgard.jobs.ingest_job import IngestResult, Params, bronze_table, main, run
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.declaration import Table
+from asgard.lakehouse.declaring.loading import load_pipeline
 from asgard.lakehouse.runs.run import RunAuditFailedError, Status
 from asgard.validation.checks import expression, not_null, row_count
 
@@ -350,13 +351,14 @@ class TestErrors:
             "from asgard import Pipeline\np = Pipeline('p')\np.source('bronze.a', columns='id int')\n"
             "@p.table('bronze.b', inputs={'a': 'bronze.a'}, mode='append')\ndef b(a):\n    return a\n",
         )
-        assert bronze_table("bronze.a", str(path)).columns == "id int"
+        pipeline = load_pipeline(str(path))
+        assert bronze_table("bronze.a", pipeline).columns == "id int"
         with pytest.raises(UsageError, match=r"declares no table bronze.c"):
-            bronze_table("bronze.c", str(path))
+            bronze_table("bronze.c", pipeline)
         with pytest.raises(UsageError, match=r"is computed by pipe.b"):
-            bronze_table("bronze.b", str(path))
+            bronze_table("bronze.b", pipeline)
         with pytest.raises(UsageError, match="and a pipeline are given"):
-            bronze_table("bronze.a", str(path), "id int")
+            bronze_table("bronze.a", pipeline, "id int")
 
     def test_files_of_several_formats(self, lake: Lakehouse, fresh: Fresh, tmp_path: Path) -> None:
         write(tmp_path / "a.csv", "id\n1\n")

@@ -162,6 +162,13 @@ def test_the_command_line(shared: Path) -> None:
     nothing = run(app, ["down", "--dir", str(shared / "nothing"), "--json"])
     assert json.loads(nothing.stdout)["stopped"] == []
     assert not (shared / "nothing").exists()
+    elsewhere = ["status", "--dir", str(shared / "nothing"), "--set", "nessie_uri=http://127.0.0.1:9"]
+    shown = run(app, elsewhere)
+    assert (shown.exit_code, "http://127.0.0.1:9 does not answer" in shown.stdout) == (0, True)
+    assert json.loads(run(app, [*elsewhere, "--json"]).stdout)["behind"] is None
+    known = json.loads(run(app, ["status", "--dir", str(shared), "-p", "no_such_module", "--json"]).stdout)["behind"]
+    assert known["older_views"] == {}
+    assert known["remarks"][0].startswith("tables of no_such_module: ")
 
 
 def test_down_leaves_nothing_running_and_up_comes_back_on_the_same_port(own: Settings) -> None:

@@ -1,6 +1,7 @@
 """Metrics of real runs: what they published is what is counted."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,8 @@ from tests.conftest import Fresh
 from tests.support.runs import declared, values
 from tests.support.runs import write_rows as publish
 
-from asgard import Pipeline
+from asgard import Daily, Pipeline, TimeRange
+from asgard.common.errors import AsgardError
 from asgard.common.settings import load_settings
 from asgard.jobs import backfill_job
 from asgard.jobs.counted import counted
@@ -116,6 +118,39 @@ def test_a_backfill_counts_once_with_all_its_runs_or_none(counting_lake: Lakehou
     assert values_of(found, "asgard_job_success_total", "backfill") == {(): before + 2}
     assert values_of(found, "asgard_rows_written_total", str(target), "main") == {(): 2}
     assert values_of(found, "asgard_feature_null_rate", str(target), "main") == {("id",): 0, ("nothing",): 1}
+
+
+def test_what_a_backfill_left_is_counted_until_nothing_is(
+    counting_lake: Lakehouse, fresh: Fresh, tmp_path: Path
+) -> None:
+    lake, source, days = counting_lake, fresh.table("bronze"), fresh.table("silver")
+    pipeline = Pipeline(f"left_{source.name}", start="2024-01-01", end="2024-01-05")
+    pipeline.source(str(source), columns="at timestamp", interval=Daily("at"))
+    broken = tmp_path / "broken"
+    broken.touch()
+
+    @pipeline.table(str(days), inputs={"raw": str(source)}, interval=Daily("at"))
+    def by_day(raw: DataFrame, interval: TimeRange) -> DataFrame:
+        if broken.exists():
+            raise ValueError("not yet")
+        return raw.where((F.col("at") >= F.lit(interval.start)) & (F.col("at") < F.lit(interval.end)))
+
+    def left_after(day: int | None = None, **params: bool) -> dict[str, float]:
+        if day is not None:
+            rows = values(lake.spark, "at timestamp", [[datetime(2024, 1, day, tzinfo=UTC)]])
+            publish(lake, pipeline[source], rows)
+        with suppress(AsgardError):
+            backfill_job.run(backfill_job.Params(**params), lake, pipeline, lambda _line: None)
+        found = values_of(totals(lake), "asgard_stale_intervals", pipeline.name, str(days))
+        assert {target for _, target in found} == {"main"}
+        assert len(found) == 7
+        return {condition: value for (condition, _), value in found.items() if value}
+
+    assert left_after(day=1) == {"missing": 4}  # it failed
+    broken.unlink()
+    assert left_after() == {}
+    assert left_after(day=2) == {"stale by data": 1}
+    assert left_after(stale=True) == {}
 
 
 def test_a_warehouse_without_events_has_known_jobs_only(tmp_path: Path) -> None:

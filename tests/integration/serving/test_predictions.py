@@ -24,6 +24,7 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.snapshots import resolve
 from asgard.lakehouse.declaring.declaration import declare_table
 from asgard.lakehouse.declaring.pipeline import Pipeline
+from asgard.lakehouse.runs.history import list_runs
 from asgard.lakehouse.runs.run import RunRequest, execute
 from asgard.model.batch.scope import Coverage, Scope
 from asgard.model.declaration import model
@@ -280,8 +281,21 @@ def test_predicted_registered_synced_and_looked_up(
     assert (left["views"], left["older_scores"]) == ([], {scores: [f"gold.{shop.suffix}"]})
     assert shop.run("online-sync", "-v", scores) == 0
     assert f"{scores} has scores from older snapshots of gold.{shop.suffix}" in capsys.readouterr().err
+    status = answer(shop, capsys, "status", "-p", less)["behind"]
+    assert (status["older_views"][features], status["stale"]) == (f"gold.{shop.suffix}", {})
+    assert status["older_scores"][scores] == [f"gold.{shop.suffix}"]
+    # Read from main, the scores are as new as they can be, though the view is registered at the older snapshot.
+    published = answer(shop, capsys, *predict, "--set", "predict_as_of=main")
+    assert (published["rows"], published["read_as_of"]) == (CUSTOMERS - 1, "main")
+    record = list_runs(shop.lake, run_id=published["run"]["run_id"])[0].attempt.record
+    assert record["details"]["prediction"]["read_as_of"] == "main"
+    status = answer(shop, capsys, "status", "-p", less)["behind"]
+    assert features in status["older_views"]
+    assert scores not in status["older_scores"]
     assert shop.run("features", "apply", "-p", less) == 0
-    assert answer(shop, capsys, *predict)["rows"] == CUSTOMERS - 1
+    again = answer(shop, capsys, *predict)
+    assert (again["rows"], again["read_as_of"]) == (0, "registered")
+    assert features not in answer(shop, capsys, "status")["behind"]["older_views"]
     assert answer(shop, capsys, "online-sync", "--together", "-v", features)["older_scores"] == {}
     done = {each["view"]: each for each in answer(shop, capsys, *sync_both)["views"]}
     assert done[scores]["mode"] == "changes"

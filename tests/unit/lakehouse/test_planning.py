@@ -18,7 +18,7 @@ from asgard.lakehouse.freshness.code_digest import code_digests
 from asgard.lakehouse.freshness.file_index import FileIndex, IndexedFile, SnapshotChange
 from asgard.lakehouse.freshness.interval_reads import intervals_of
 from asgard.lakehouse.freshness.interval_state import IntervalRecord, IntervalState, Read
-from asgard.lakehouse.freshness.planning import Plan, PlannedRun, PlanRequest, plan_runs
+from asgard.lakehouse.freshness.planning import Plan, PlannedRun, PlanRequest, plan_runs, table_by_table
 from asgard.lakehouse.freshness.staleness import TableFacts, cut_at, examine
 from asgard.lakehouse.freshness.stretch import EVERYTHING, Stretch, micros
 
@@ -322,6 +322,36 @@ class TestChunks:
             assert all(month.start <= start < month.end for start in starts)
             assert starts[-1] + timedelta(days=7) >= month.end
 
+    @pytest.mark.parametrize("size", [1, 2, 5])
+    def test_an_interval_is_computed_after_all_that_it_reads_of_its_own_time(self, size: int) -> None:
+        """Days, weeks of days, and months of weeks: a week may reach into the next month."""
+        span = {"start": "2024-01-01", "end": "2024-06-10"}
+        days = table("silver.days", interval=Daily("at"), **span)
+        weeks = table("silver.weeks", "silver.days", interval=Weekly("at"), **span)
+        months = table("gold.months", "silver.weeks", interval=Monthly("at"), **span)
+        computed: dict[str, RangeSet] = {}
+        firsts = []
+        for run in plan(days, weeks, months, intervals_per_run=size):
+            firsts.append(min(part.start for step in run for part in step.ranges))
+            for step in run:
+                name = str(step.table.name)
+                computed[name] = computed.get(name, RangeSet()) | RangeSet(step.ranges)
+                if step.table is weeks:
+                    assert not RangeSet(step.ranges) - (computed["silver.days"] | after_the_end(days))
+                if step.table is months:
+                    starts = RangeSet([TimeRange(Unit.WEEK.ceil(part.start), part.end) for part in step.ranges])
+                    assert not starts - (computed["silver.weeks"] | after_the_end(weeks))
+        assert firsts == sorted(set(firsts))
+
+    def test_table_by_table_only_if_one_run_would_be_too_long(self) -> None:
+        days = table("silver.days", interval=Daily("at"), start="2024-01-01", end="2024-01-05")
+        more = table("gold.more", "silver.days", interval=Daily("at"), start="2024-01-01", end="2024-01-05")
+        (run,) = plan(days, more)
+        assert table_by_table(run, 4) == (run,)
+        cut = [[(str(step.table.name), *map(str, step.ranges)) for step in each] for each in table_by_table(run, 3)]
+        first, last = "2024-01-01/2024-01-04", "2024-01-04/2024-01-05"
+        assert cut == [[(name, part)] for name in ("silver.days", "gold.more") for part in (first, last)]
+
     @given(
         units=st.lists(st.sampled_from(list(Unit)), min_size=1, max_size=3),
         start=st.datetimes(datetime(2020, 1, 1), datetime(2021, 1, 1)),
@@ -345,6 +375,10 @@ class TestChunks:
             pieces = [window for run in cut for step in run if step.table is each for window in step.ranges]
             assert RangeSet(pieces) == RangeSet(together)
             assert all(left.end <= right.start for left, right in pairwise(pieces))
+
+
+def after_the_end(declared: Table) -> RangeSet:
+    return RangeSet([TimeRange(declared.end, NOW + timedelta(days=99))] if declared.end else [])
 
 
 def _starts(parts: Sequence[TimeRange], unit: Unit) -> Iterable[datetime]:

@@ -30,6 +30,7 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.monitoring import events as events_module
 from asgard.monitoring import metrics
 from asgard.monitoring.events import EventLog, JobEvent, Outcome, PredictionFacts, TableFacts
+from asgard.monitoring.stale_intervals import LeftFacts
 
 NOW = datetime(2024, 3, 1, 12, tzinfo=UTC)
 LATER = timedelta(hours=1, minutes=1)
@@ -150,10 +151,24 @@ facts_of_tables = st.dictionaries(
     ),
     max_size=2,
 )
+what_is_left = st.dictionaries(
+    st.sampled_from(["shop", "stock"]),
+    st.builds(
+        LeftFacts,
+        at=moments,
+        tables=st.sampled_from([("gold.x",), ("gold.x", "gold.y")]),
+        conditions=st.just(("missing", "stale by data")),
+        counts=st.dictionaries(
+            st.just("gold.x"),
+            st.dictionaries(st.sampled_from(["missing", "stale by data"]), st.integers(1, 9), min_size=1),
+        ),
+    ),
+    max_size=1,
+)
 some_events = st.lists(
     st.builds(
-        lambda number, outcome, job, environment, target, seconds, tables: event(
-            number, outcome, job=job, environment=environment, target=target, seconds=seconds, tables=tables
+        lambda number, outcome, job, environment, target, seconds, tables, left: event(
+            number, outcome, job=job, environment=environment, target=target, seconds=seconds, tables=tables, left=left
         ),
         number=st.integers(0, 500),
         outcome=st.sampled_from(list(Outcome)),
@@ -162,6 +177,7 @@ some_events = st.lists(
         target=st.sampled_from(["main", "dev"]),
         seconds=st.none() | st.integers(0, 10_000).map(float),
         tables=facts_of_tables,
+        left=what_is_left,
     ),
     max_size=25,
     unique_by=lambda each: each.id,
@@ -250,6 +266,29 @@ def test_two_warehouses_on_one_host_have_no_series_in_common() -> None:
     both = [samples(metrics.exposition(metrics.count([event(1)], "test", name))) for name in ("file:/a", "file:/b")]
     assert not set(both[0]) & set(both[1])
     assert {dict(labels)["warehouse"] for _, labels in both[0]} == {"file:/a"}
+
+
+def test_what_the_latest_backfill_left_and_nothing_else() -> None:
+    """A table is 0 once nothing of it is stale, and has no series once its pipeline does not declare it."""
+    conditions = ("missing", "in doubt")
+
+    def backfill(number: int, pipeline: str, at: int, tables: tuple[str, ...], **counts: int) -> JobEvent:
+        left = LeftFacts(NOW + timedelta(hours=at), tables, conditions, {tables[0]: counts} if counts else {})
+        return event(number, job="backfill", left={pipeline: left})
+
+    found = [
+        backfill(1, "shop", 1, ("gold.x", "gold.y"), missing=3),
+        backfill(2, "shop", 9, ("gold.x",)),
+        backfill(3, "shop", 5, ("gold.x", "gold.z"), missing=7),  # began later, and was counted earlier
+        backfill(4, "stock", 2, ("gold.s",), missing=2),
+    ]
+    totals = metrics.count(found, "test")
+    assert totals.values[metrics.STALE_INTERVALS] == {
+        ("shop", "gold.x", "missing", "main", "test"): 0,
+        ("shop", "gold.x", "in doubt", "main", "test"): 0,
+        ("stock", "gold.s", "missing", "main", "test"): 2,
+        ("stock", "gold.s", "in doubt", "main", "test"): 0,
+    }
 
 
 @settings(deadline=None)
