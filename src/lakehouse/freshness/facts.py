@@ -1,7 +1,9 @@
 """Read what is known of tables at a commit: properties, states, and the indexes of their files. Metadata only."""
 
-from collections.abc import Iterable, Sequence
+import gc
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 from asgard.common.errors import LostStateError, ServiceError
@@ -37,9 +39,21 @@ def facts_of(lake: Lakehouse, names: Iterable[TableName], ref: str) -> dict[Tabl
     """The same, of named tables alone."""
     wanted = sorted(set(names))
     contents = lake.nessie.contents(ref, wanted)
-    with ThreadPoolExecutor(_READERS) as readers:
+    with _no_garbage_collection(), ThreadPoolExecutor(_READERS) as readers:
         found = readers.map(lambda name: _facts(lake, name, contents.get(name)), wanted)
         return dict(zip(wanted, found, strict=True))
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Pause Python's collector of cycles: it would walk again and again through records of which none is garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _facts(lake: Lakehouse, name: TableName, content: Content | None) -> TableFacts:

@@ -6,17 +6,18 @@ files. Files are never changed, so they mean the same rows.
 """
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.declaring.intervals import Unit
 from asgard.lakehouse.freshness.stretch import DAY, Stretch, micros, moment_of
 
 if TYPE_CHECKING:
-    import numpy
     from pyiceberg.manifest import DataFile, ManifestEntry
     from pyiceberg.schema import Schema
 
@@ -145,23 +146,18 @@ class _Sorted:
         self._highs, self._from_high = self._prefix([(span[1], number) for number, span in filled])
 
     @staticmethod
-    def _prefix(pairs: list[tuple[int, int]]) -> "tuple[numpy.ndarray[Any, Any], numpy.ndarray[Any, Any]]":
-        import numpy
-
+    def _prefix(pairs: list[tuple[int, int]]) -> tuple[list[int], list[int]]:
         pairs.sort()
-        bounds = numpy.array([bound for bound, _ in pairs], dtype=numpy.int64)
-        numbers = numpy.array([number for _, number in pairs], dtype=numpy.uint64)
-        return bounds, numpy.concatenate([numpy.zeros(1, numpy.uint64), numpy.cumsum(numbers, dtype=numpy.uint64)])
+        return [bound for bound, _ in pairs], [0, *accumulate(number for _, number in pairs)]
 
     def within(self, stretch: Stretch) -> int:
-        if stretch.is_empty:
+        if stretch.is_empty or not self._lows:
             return 0
         late = early = 0
         if stretch.end is not None:
-            first = int(self._lows.searchsorted(stretch.end, side="left"))
-            late = int(self._from_low[-1]) - int(self._from_low[first])
+            late = self._from_low[-1] - self._from_low[bisect_left(self._lows, stretch.end)]
         if stretch.start is not None:
-            early = int(self._from_high[int(self._highs.searchsorted(stretch.start, side="left"))])
+            early = self._from_high[bisect_left(self._highs, stretch.start)]
         return (self._filled - late - early) % _MODULUS
 
 

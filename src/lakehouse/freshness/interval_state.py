@@ -280,7 +280,8 @@ def _encode(segment: Segment) -> dict[str, Any]:
 
 def _decode(stored: Mapping[str, Any]) -> Segment:
     words: Sequence[str] = stored["words"]
-    tables = {place: TableName.parse(words[place]) for each in stored["records"] for place in {r[0] for r in each[6]}}
+    places = {read[0] for each in stored["records"] for read in each[6]}
+    tables = {place: TableName.parse(words[place]) for place in places}
     codes = {place: CodeDigests(*words[place].split()) for place in {each[3] for each in stored["records"]}}
     records = tuple(
         IntervalRecord(
