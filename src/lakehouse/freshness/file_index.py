@@ -201,6 +201,32 @@ def changes_of(state: TableState, snapshot: int) -> SnapshotChange:
     return SnapshotChange(snapshot, state.summaries.get(snapshot, {}).get("asgard.run-id", ""), added, removed)
 
 
+def net(changes: Iterable[SnapshotChange]) -> tuple[dict[int, IndexedFile], dict[int, IndexedFile]]:
+    """What several snapshots added and removed in the end."""
+    added: dict[int, IndexedFile] = {}
+    removed: dict[int, IndexedFile] = {}
+    for change in changes:
+        removed |= {number: file for number, file in change.removed.items() if added.pop(number, None) is None}
+        added |= {number: file for number, file in change.added.items() if removed.pop(number, None) is None}
+    return added, removed
+
+
+def added_by(state: TableState, stretches: Iterable[Stretch]) -> dict[int, tuple[int, int]]:
+    """The live data files that may hold rows of some stretches: number and rows, by the snapshot that added them.
+
+    Raises:
+        ServiceError: the manifests can't be read.
+    """
+    schema, wanted = state.table.schema(), list(stretches)
+    found: dict[int, tuple[int, int]] = {}
+    for entry in state.live_entries():
+        file = _indexed(entry.data_file, schema)
+        if not file.is_delete and any(touches(file, each) for each in wanted):
+            count, rows = found.get(entry.snapshot_id or 0, (0, 0))
+            found[entry.snapshot_id or 0] = (count + 1, rows + file.rows)
+    return found
+
+
 @dataclass
 class Paths:
     """The paths of files that a snapshot added and removed."""
