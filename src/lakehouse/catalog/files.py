@@ -136,6 +136,11 @@ class TableState:
             for snapshot in self.table.metadata.snapshots
         }
 
+    def operation(self, snapshot_id: int) -> str:
+        """What a listed snapshot did: `append`, `overwrite`, `delete`, or `replace` (the same rows in other files)."""
+        snapshot = self.table.snapshot_by_id(snapshot_id)
+        return str(snapshot.summary.operation.value) if snapshot and snapshot.summary else ""
+
     @property
     def updated_ms(self) -> int:
         """Time of the last change, by the clock of the machine that made it; milliseconds since 1970."""
@@ -230,6 +235,23 @@ class TableState:
         with _readable(f"The table in {self.location}"):
             rows: list[dict[str, Any]] = (scan.filter(where) if where is not None else scan).to_arrow().to_pylist()
         return rows
+
+    def counts(self, columns: tuple[str, ...], where: "BooleanExpression") -> dict[tuple[Any, ...], int]:
+        """How many rows of the current snapshot have which values of some columns; read in batches, without Spark.
+
+        Raises:
+            ServiceError: its files can't be read, or have deletes that PyIceberg can't apply.
+        """
+        import pyarrow
+
+        counts: dict[tuple[Any, ...], int] = {}
+        with _readable(f"The table in {self.location}"):
+            for batch in self.table.scan(where, selected_fields=columns).to_arrow_batch_reader():
+                groups = pyarrow.Table.from_batches([batch]).group_by(list(columns)).aggregate([([], "count_all")])
+                for row in groups.to_pylist():
+                    values = tuple(row[column] for column in columns)
+                    counts[values] = counts.get(values, 0) + row["count_all"]
+        return counts
 
 
 @contextmanager
