@@ -15,7 +15,7 @@ _LISTED = 10
 """The largest number of files that is listed; if there are more, they are only counted."""
 
 
-def show_explained(explained: "Explained") -> None:
+def show_explained(explained: "Explained", *, list_files: bool = False) -> None:
     """Print a prediction, and below it its model, features and sources."""
     row, run, version = explained.row, explained.run.to_json(), explained.version
     typer.echo(
@@ -39,7 +39,7 @@ def show_explained(explained: "Explained") -> None:
     for name in explained.on_demand:
         typer.echo(f"    {name}{f' = {explained.computed[name]}' if name in explained.computed else ''}")
     for source in explained.sources:
-        show_node(source, "  ")
+        show_node(source, "  ", list_files=list_files)
     for each in explained.missing:
         typer.echo(f"  missing: {each}")
 

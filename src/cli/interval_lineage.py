@@ -81,9 +81,9 @@ def _runs(computed: "Sequence[Computed]") -> str:
 
 def _still(read: "InputRead") -> str:
     if read.snapshot is None:
-        return "still there"
+        return "still there" if read.node else "still there; not followed further"
     if read.node is None:
-        return f"changed since; its state at snapshot {read.snapshot} can't be read"
+        return f"changed since; its state at snapshot {read.snapshot} is gone, or one of very many"
     return f"changed since; this is what was read, at snapshot {read.snapshot}"
 
 

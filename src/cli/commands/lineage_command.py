@@ -58,7 +58,7 @@ def lineage(
     lake = Lakehouse.connect(settings_from(settings, directory))
     at = resolve(lake, ref)
     if entity:
-        _explain(lake, name, at, entity, model_version, pipeline, as_json=as_json)
+        _explain(lake, name, at, entity, model_version, pipeline, as_json=as_json, list_files=files)
     elif interval or downstream:
         _follow(lake, name, at, interval, downstream=downstream, as_json=as_json, list_files=files)
     else:
@@ -74,6 +74,7 @@ def _explain(
     pipeline: str | None,
     *,
     as_json: bool,
+    list_files: bool,
 ) -> None:
     from asgard.cli.explained import show_explained
     from asgard.lakehouse.declaring.loading import load_pipeline
@@ -83,7 +84,7 @@ def _explain(
     if as_json:
         show_json(explained.to_json())
     else:
-        show_explained(explained)
+        show_explained(explained, list_files=list_files)
 
 
 def _follow(
@@ -97,7 +98,7 @@ def _follow(
     list_files: bool,
 ) -> None:
     from asgard.cli.interval_lineage import show_backward, show_forward
-    from asgard.lakehouse.declaring.periods import parse_period
+    from asgard.lakehouse.declaring.periods import parse_period, published_cadence
     from asgard.lakehouse.freshness.stretch import EVERYTHING
     from asgard.lakehouse.lineage.asked import rows_of_period
     from asgard.lakehouse.lineage.backward import backward
@@ -107,9 +108,12 @@ def _follow(
     period = parse_period(interval) if interval else None
     lake.content(name, str(at))
     states = States(lake, at)
-    names = sorted(lake.nessie.entries(str(at)))
-    states.read(names)
-    stretch = rows_of_period(name, {each: states.now(each) for each in names}, period) if period else EVERYTHING
+    stretch = EVERYTHING
+    if period is not None:
+        has_cadence = published_cadence(states.now(name).properties) is not None
+        names = [name] if has_cadence else sorted(lake.nessie.entries(str(at)))
+        states.read(names)
+        stretch = rows_of_period(name, {each: states.now(each) for each in names}, period)
     if downstream:
         found = forward(states, name, [stretch])
         show_json(found.to_json()) if as_json else show_forward(found)

@@ -21,6 +21,8 @@ from asgard.lakehouse.lineage.sources import Sources, sources_of
 from asgard.lakehouse.lineage.states import States
 from asgard.lakehouse.runs.records import RunRecords
 
+_DEEPEST = 50
+"""Tables below each other that are followed; more are only possible where pipelines read each other in a circle."""
 _EARLIER = 20
 """Earlier states of one input that are looked into: those that most intervals read."""
 
@@ -51,7 +53,7 @@ class InputRead:
         stretches: of the input's rows.
         readers: number of intervals that read them; 1 for a table without intervals.
         snapshot: where the input has changed since, its snapshot then; None if what was read is still there.
-        node: where these rows come from; None if that state can't be read any more.
+        node: where these rows come from; None if that state can't be read any more, or is too deep to be followed.
     """
 
     table: TableName
@@ -132,7 +134,7 @@ def backward(states: States, table: TableName, stretches: Sequence[Stretch]) -> 
         UnknownTableError: it is not there.
         ServiceError: its metadata can't be read.
     """
-    return _Walk(states).node(table, merged(stretches), str(states.at), states.now(table))
+    return _Walk(states).node(table, merged(stretches), str(states.at), states.now(table), 0)
 
 
 class _Walk:
@@ -143,13 +145,17 @@ class _Walk:
         self._records = RunRecords(states.lake.storage)
         self._nodes: dict[tuple[TableName, str, tuple[Stretch, ...]], IntervalNode] = {}
 
-    def node(self, table: TableName, stretches: tuple[Stretch, ...], ref: str, facts: TableFacts) -> IntervalNode:
+    def node(
+        self, table: TableName, stretches: tuple[Stretch, ...], ref: str, facts: TableFacts, depth: int
+    ) -> IntervalNode:
         key = (table, ref, stretches)
         if key not in self._nodes:
-            self._nodes[key] = self._node(table, stretches, ref, facts)
+            self._nodes[key] = self._node(table, stretches, ref, facts, depth)
         return self._nodes[key]
 
-    def _node(self, table: TableName, stretches: tuple[Stretch, ...], ref: str, facts: TableFacts) -> IntervalNode:
+    def _node(
+        self, table: TableName, stretches: tuple[Stretch, ...], ref: str, facts: TableFacts, depth: int
+    ) -> IntervalNode:
         found = select(facts, stretches)
         cadence = published_cadence(facts.properties)
         is_source = not (facts.state and facts.state.records)
@@ -165,7 +171,7 @@ class _Walk:
             unknown=_ranges(unknown, cadence),
             doubtful=_ranges(_doubtful(found.records, facts, cadence), cadence) if cadence else _whole_doubt(facts),
             computed=tuple(_computed(found.records, cadence)),
-            inputs=tuple(self._inputs(found.records)),
+            inputs=tuple(self._inputs(found.records, depth + 1)),
             sources=self._sources(table, stretches, ref) if is_source else None,
             has_state=facts.state is not None,
         )
@@ -176,30 +182,32 @@ class _Walk:
         except AsgardError:  # manifests of an earlier state may be gone
             return None
 
-    def _inputs(self, records: Sequence[IntervalRecord]) -> Iterator[InputRead]:
+    def _inputs(self, records: Sequence[IntervalRecord], depth: int) -> Iterator[InputRead]:
         by_input: dict[TableName, list[Read]] = {}
         for record in records:
             for read in record.reads:
                 by_input.setdefault(read.table, []).append(read)
         self._states.read(by_input)
         for name, reads in by_input.items():
-            yield from self._of_input(name, reads)
+            yield from self._of_input(name, reads, depth)
 
-    def _of_input(self, name: TableName, reads: Sequence[Read]) -> Iterator[InputRead]:
+    def _of_input(self, name: TableName, reads: Sequence[Read], depth: int) -> Iterator[InputRead]:
         """What was read of one input: what is still there, then earlier states of it, the most read ones first."""
         now = self._states.now(name)
         still = [each for each in reads if _is_still_there(each, now)]
         if still:
             stretches = merged(each.stretch for each in still)
-            yield InputRead(name, stretches, len(still), None, self.node(name, stretches, str(self._states.at), now))
+            ref = str(self._states.at)
+            node = self.node(name, stretches, ref, now, depth) if depth < _DEEPEST else None
+            yield InputRead(name, stretches, len(still), None, node)
         earlier: dict[int, list[Read]] = {}
         for each in reads:
             if not _is_still_there(each, now):
                 earlier.setdefault(each.snapshot, []).append(each)
         for place, (snapshot, group) in enumerate(sorted(earlier.items(), key=lambda each: -len(each[1]))):
             stretches = merged(each.stretch for each in group)
-            then = self._states.then(name, snapshot) if place < _EARLIER else None
-            node = self.node(name, stretches, *then) if then else None
+            then = self._states.then(name, snapshot) if place < _EARLIER and depth < _DEEPEST else None
+            node = self.node(name, stretches, *then, depth) if then else None
             yield InputRead(name, stretches, len(group), snapshot, node)
 
 

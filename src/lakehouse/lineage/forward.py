@@ -18,8 +18,6 @@ from asgard.lakehouse.lineage.consumers import Consumer, consumers
 from asgard.lakehouse.lineage.selection import is_touched, on_column, own_stretch
 from asgard.lakehouse.lineage.states import States
 
-_NO_RECORDS: Mapping[int, IntervalRecord] = {}
-
 
 @dataclass(frozen=True)
 class Reader:
@@ -132,25 +130,34 @@ def find_readers(
     affected: dict[TableName, tuple[Stretch, ...]] = {table: stretches}
     levels = {table: 0}
     chosen: dict[TableName, dict[int, IntervalRecord]] = {}
+    reads = _reads_by_input(facts)
     waiting = [table]
     while waiting:
         source = waiting.pop(0)
         touched = _Touched(source, affected[source], facts.get(source, TableFacts()))
-        for name, each in facts.items():
-            before = chosen.get(name, {})
-            new = {
-                start: record
-                for start, record in (each.state.records if each.state else _NO_RECORDS).items()
-                if start not in before and any(touched(read) for read in record.reads)
-            }
+        for name, records in reads.get(source, {}).items():
+            before = chosen.setdefault(name, {})
+            new = {each.start: each for each, read in records if each.start not in before and touched(read)}
             if new:
-                chosen[name] = before | new
+                before |= new
                 levels.setdefault(name, levels[source] + 1)
-                affected[name] = merged((*affected.get(name, ()), *_rows_of(each, new.values())))
+                affected[name] = merged((*affected.get(name, ()), *_rows_of(facts[name], new.values())))
                 waiting.append(name)
-    for name in sorted(chosen, key=lambda each: (levels[each], each)):
+    for name in sorted(levels, key=lambda each: (levels[each], each)):
         if name != table:
             yield _reader(facts, name, levels[name], chosen[name], affected)
+
+
+def _reads_by_input(
+    facts: Mapping[TableName, TableFacts],
+) -> dict[TableName, dict[TableName, list[tuple[IntervalRecord, Read]]]]:
+    """What the intervals of all tables read: by the table that is read, then by the table that reads."""
+    found: dict[TableName, dict[TableName, list[tuple[IntervalRecord, Read]]]] = {}
+    for name, each in facts.items():
+        for record in each.state.records.values() if each.state else ():
+            for read in record.reads:
+                found.setdefault(read.table, {}).setdefault(name, []).append((record, read))
+    return found
 
 
 class _Touched:

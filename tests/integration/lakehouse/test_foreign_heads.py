@@ -2,19 +2,19 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
 
 import pyarrow as pa
 import pytest
 from pyiceberg.expressions import EqualTo
 from pyspark.sql import SparkSession
 from tests.conftest import Fresh
-from tests.support.foreign import Foreign, edited
+from tests.support.foreign import Foreign
 from tests.support.runs import days, declared, run_work, values, write_rows
 
 from asgard import Daily
 from asgard.cli.app import main
 from asgard.common.names import TableName
+from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.catalog.lake import Lakehouse, identifier
 from asgard.lakehouse.catalog.snapshots import resolve
 from asgard.lakehouse.declaring.declaration import Table
@@ -69,16 +69,11 @@ def compact(made: Made) -> None:
 
 
 def roll_back(made: Made) -> None:
-    content = made.foreign.content("main", made.name)
-
-    def change(metadata: dict[str, Any]) -> None:
-        parents = {each["snapshot-id"]: each.get("parent-snapshot-id") for each in metadata["snapshots"]}
-        metadata["current-snapshot-id"] = parents[metadata["current-snapshot-id"]]
-        metadata["refs"]["main"]["snapshot-id"] = metadata["current-snapshot-id"]
-        content["snapshotId"] = metadata["current-snapshot-id"]
-
-    content["metadataLocation"] = edited(content["metadataLocation"], change)
-    made.foreign.put("main", (made.name.layer, made.name.name), content)
+    state = TableState.load(made.lake.content(made.name, "main").metadata_location, made.lake.settings)
+    made.lake.spark.sql(
+        f"CALL lake.system.rollback_to_snapshot('lake.{made.name.layer}.`{made.name.name}@main`', "
+        f"{min(state.snapshot_ids - {state.snapshot_id})})"
+    )
 
 
 WORDS: dict[str, tuple[Callable[[Made], object], str]] = {

@@ -9,6 +9,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from tests.conftest import Fresh
+from tests.support.runs import declared, run_work, values
 
 from asgard import Daily, Monthly, Pipeline, TimeRange
 from asgard.cli.app import main
@@ -17,6 +18,7 @@ from asgard.ingest.uningest import uningest
 from asgard.jobs import backfill_job, ingest_job
 from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.registrations import Registration, Registrations
 from asgard.lakehouse.catalog.snapshots import resolve
 from asgard.lakehouse.declaring.periods import parse_period
 from asgard.lakehouse.freshness.stretch import Stretch, micros
@@ -25,6 +27,7 @@ from asgard.lakehouse.lineage.backward import InputRead, IntervalNode, backward
 from asgard.lakehouse.lineage.forward import Downstream, forward
 from asgard.lakehouse.lineage.sources import sources_of
 from asgard.lakehouse.lineage.states import States
+from asgard.lakehouse.runs.attempt import Attempt
 from asgard.lakehouse.runs.records import RunRecords
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 2, 9)
@@ -260,6 +263,37 @@ def test_the_command_folds_and_json_is_complete(shop: Shop, capsys: pytest.Captu
     }
 
 
+def test_views_and_predictions_of_what_read_a_day_are_named(
+    shop: Shop, spark: SparkSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    week, commit = shop.names["week"], shop.lake.nessie.head("main")
+    content = shop.lake.content(week, "main")
+    name, location, snapshot = f"v_{week.name}", content.metadata_location, content.snapshot_id
+    Registrations(shop.lake.storage).add(
+        Registration("view", name, 1, week, {}, False, "main", commit, location, snapshot, {})
+    )
+    predictions = TableName("gold", f"{week.name}_predictions")
+
+    def predict(attempt: Attempt) -> None:
+        view = {"table": str(week), "snapshot_id": snapshot - 1}
+        attempt.details["prediction"] = {"versions": [{"model": "churn@1.2.0", "views": [view]}]}
+        attempt.write(declared(predictions), values(spark, "id bigint", [[1]]))
+
+    run_work(shop.lake, predict)
+    assert [each.to_json() for each in shop.forward("raw", "2024-01-05").consumers] == [
+        {
+            "kind": "predictions",
+            "name": f"{predictions} by churn@1.2.0",
+            "table": str(week),
+            "snapshot_id": snapshot - 1,
+            "current": False,
+        },
+        {"kind": "view", "name": name, "table": str(week), "snapshot_id": snapshot, "current": True},
+    ]
+    assert shop.asgard("lineage", str(week), "--interval", "2024-01-05", "--downstream") == 0
+    assert f"  view {name}  reads {week} at snapshot {snapshot}, the current one" in capsys.readouterr().out
+
+
 def test_what_changed_since_is_said_and_comes_from_what_was_read(
     shop: Shop, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -296,3 +330,22 @@ def test_what_changed_since_is_said_and_comes_from_what_was_read(
     assert "in doubt, changed by others than recorded runs: 2024-01-01" in capsys.readouterr().out
     assert shop.asgard("tables") == 0
     assert f"not made by any run: {shop.names['clean']}, 1 snapshot since run" in capsys.readouterr().err
+
+    lake.spark.sql(
+        f"INSERT INTO lake.bronze.`{shop.names['raw'].name}@main` (id, at, amount) VALUES (9, timestamp'2024-01-02', 9)"
+    )
+    sources = shop.backward("raw", "2024-01-02").sources
+    assert sources is not None
+    assert (sources.unnamed, len(sources.foreign)) == (1, 1)
+    assert {each.name: each.rows for each in sources.files} == shop.rows_of(date(2024, 1, 2))
+    read = _only(shop.backward("clean", "2024-01-02").inputs)
+    assert read.snapshot is not None
+    assert _sources(_node(read)) == shop.rows_of(date(2024, 1, 2))
+
+    lake.spark.sql(f"ALTER TABLE lake.silver.`{shop.names['clean'].name}@main` UNSET TBLPROPERTIES ('asgard.state')")
+    older = shop.backward("clean", "2024-01-05..2024-01-06")
+    assert (older.has_state, older.computed, older.unknown) == (False, (), ("2024-01-05..2024-01-06",))
+    assert shop.asgard("lineage", str(shop.names["clean"]), "--interval", "2024-01-05") == 0
+    assert "computed by a version before 0.2, from what is not recorded: 2024-01-05" in capsys.readouterr().out
+    found = shop.forward("raw", "2024-01-05")
+    assert (found.readers, found.unknown) == ((), (shop.names["clean"],))
