@@ -115,7 +115,12 @@ COMMANDS = (
         ("runs", "runs", "List runs, newest first, and how they ended."),
         ("branches", "branches", "List branches and tags, and the runs they belong to."),
         ("diff", "diff", "Show the differences between two refs, by table."),
-        ("lineage", "lineage", "Show where a table's rows or one prediction come from."),
+    ),
+    Command(
+        "lineage",
+        _LOOK,
+        f"{_OWN}.lineage_command:lineage",
+        "Show where a table's rows or one prediction come from.",
     ),
     Command(
         "history",

@@ -1,11 +1,12 @@
 """Print lineage for people: a tree of tables, runs and files, below the table or prediction that it explains."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
-    from asgard.lakehouse.runs.lineage import LineageNode
+    from asgard.lakehouse.lineage.tree import LineageNode
     from asgard.model.provenance.explain import Explained, Used
     from asgard.model.versions import Binding
 
@@ -14,7 +15,7 @@ _LISTED = 10
 """The largest number of files that is listed; if there are more, they are only counted."""
 
 
-def show_explained(explained: "Explained") -> None:
+def show_explained(explained: "Explained", *, list_files: bool = False) -> None:
     """Print a prediction, and below it its model, features and sources."""
     row, run, version = explained.row, explained.run.to_json(), explained.version
     typer.echo(
@@ -38,13 +39,19 @@ def show_explained(explained: "Explained") -> None:
     for name in explained.on_demand:
         typer.echo(f"    {name}{f' = {explained.computed[name]}' if name in explained.computed else ''}")
     for source in explained.sources:
-        show_node(source, "  ")
+        show_node(source, "  ", list_files=list_files)
     for each in explained.missing:
         typer.echo(f"  missing: {each}")
 
 
-def show_node(node: "LineageNode", indent: str) -> None:
-    """Print a state of a table, and below it the files and tables that it was computed from."""
+def show_node(node: "LineageNode", indent: str, *, list_files: bool = False) -> None:
+    """Print a state of a table, and below it the files and tables that it was computed from.
+
+    Args:
+        node: to print.
+        indent: of its line.
+        list_files: print every file; else many files are counted.
+    """
     run = node.run.attempt if node.run else None
     made = f"by {run.start.get('job')} {run.run_id} (code {run.start.get('code_version', '')[:12]})" if run else ""
     if not node.made_by_run or not made:
@@ -58,15 +65,22 @@ def show_node(node: "LineageNode", indent: str) -> None:
         typer.echo(f"{indent}  {node.unrecorded:,} {noun} without a recorded run: the origin of their rows is unknown")
     for model in node.predicted_by:
         typer.echo(f"{indent}  predicted by {model}")
-    if len(node.files) > _LISTED:
-        typer.echo(f"{indent}  {len(node.files):,} files, {node.files[0]} to {node.files[-1]}; --json lists them")
-    for file in node.files if len(node.files) <= _LISTED else ():
+    is_folded = len(node.files) > _LISTED and not list_files
+    if is_folded:
+        typer.echo(f"{indent}  {folded_names(node.files)}; --files lists them")
+    for file in () if is_folded else node.files:
         typer.echo(f"{indent}  file {file}")
     for source in node.inputs:
-        show_node(source, indent + "  ")
+        show_node(source, indent + "  ", list_files=list_files)
     if node.predicted_by and not indent:
         keys = " ".join(f"--key {name}=VALUE" for name in node.keys) or "--key NAME=VALUE"
         typer.echo(f"one prediction: asgard lineage {node.table} {keys}")
+
+
+def folded_names(files: Sequence[str]) -> str:
+    """Files as their number and the names of the first and the last: `300 files, 2024-01-01.csv .. 2024-10-27.csv`."""
+    names = sorted(name.rpartition("/")[2] for name in files)
+    return f"{len(names):,} files, {names[0]} .. {names[-1]}" if len(names) > 1 else f"1 file, {names[0]}"
 
 
 def _show_used(used: "Used") -> None:

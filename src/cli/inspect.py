@@ -1,4 +1,4 @@
-"""Commands that only read: plan, audit, tables, runs, branches, diff, lineage, settings, jars."""
+"""Commands that only read: plan, audit, tables, runs, branches, diff, settings, jars."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -173,11 +173,17 @@ def tables(
 ) -> None:
     """List the tables of a ref: rows, size, snapshot, owner."""
     from asgard.lakehouse.catalog.snapshots import resolve
+    from asgard.lakehouse.runs.foreign_heads import foreign_heads
+    from asgard.lakehouse.runs.foreign_words import foreign_lines
     from asgard.lakehouse.runs.history import describe_contents
 
     lake = _lake(settings, directory)
-    tables, others = describe_contents(lake, resolve(lake, ref))
+    at = resolve(lake, ref)
+    tables, others = describe_contents(lake, at)
+    foreign = foreign_heads(lake, at)
     if as_json:
+        heads = {str(each.table): each.to_json() for each in foreign}
+        tables = [{**each, "foreign": heads.get(each["table"])} for each in tables]
         show_json({"tables": tables, "others": [each.to_json() for each in others]})
         return
     show_table(
@@ -199,6 +205,8 @@ def tables(
     if others:
         typer.echo("\nother contents, of other tools or not readable:")
         show_table(("NAME", "KIND", "WHY IT IS NOT ABOVE"), [(each.name, each.kind, each.problem) for each in others])
+    for line in foreign_lines(foreign):
+        show_note(line)
 
 
 def runs(
@@ -208,7 +216,13 @@ def runs(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List runs, newest first, and how they ended."""
+    """List runs, newest first, and how they ended.
+
+    Below the list: tables of the target ref that others changed since their last run.
+    """
+    from asgard.lakehouse.catalog.snapshots import resolve
+    from asgard.lakehouse.runs.foreign_heads import foreign_heads
+    from asgard.lakehouse.runs.foreign_words import foreign_lines
     from asgard.lakehouse.runs.history import list_runs
 
     lake = _lake(settings, directory)
@@ -216,8 +230,9 @@ def runs(
     runs = [run.to_json() for run in list_runs(lake, limit=limit, run_id=wanted)]
     if wanted and not runs:
         raise UsageError(f"There is no run {wanted}.", hint="`asgard runs` lists the existing runs.")
+    foreign = [] if wanted else foreign_heads(lake, resolve(lake, None))
     if as_json:
-        show_json({"runs": runs})
+        show_json({"runs": runs, **({} if wanted else {"foreign": [each.to_json() for each in foreign]})})
         return
     show_table(
         ("RUN", "TRY", "JOB", "STATUS", "TABLES", "CHECKS", "SECONDS", "BY"),
@@ -238,6 +253,8 @@ def runs(
     )
     for run in runs if wanted else ():
         _show_run(run)
+    for line in foreign_lines(foreign):
+        show_note(line)
 
 
 def _status(run: dict[str, Any]) -> str:
@@ -331,70 +348,6 @@ def diff(
     for row in tables:
         if row["problem"]:
             typer.echo(f"{row['table']}: {row['problem']}")
-
-
-def lineage(
-    table: TableArgument,
-    key: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--key", metavar="NAME=VALUE", help="A key of the entity whose prediction to explain. Repeatable."
-        ),
-    ] = None,
-    model_version: Annotated[
-        str | None,
-        typer.Option("--model-version", help="With --key: e.g. 1.2.0 (default: the one that predicted last)."),
-    ] = None,
-    pipeline: Annotated[
-        str | None, typer.Option("--pipeline", "-p", help="With --key: computes the values of on-demand features.")
-    ] = None,
-    ref: RefOption = None,
-    directory: DirOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Show where a table's rows or one prediction come from."""
-    from asgard.cli.explained import show_explained, show_node
-    from asgard.lakehouse.catalog.snapshots import resolve
-    from asgard.lakehouse.runs.lineage import lineage as find_lineage
-
-    name, entity = TableName.parse(table), _entity(key)
-    if pipeline and not entity:
-        raise UsageError("--pipeline applies to one prediction only.", hint="Give its entity: --key customer_id=123.")
-    if model_version and not entity:
-        raise UsageError(
-            "--model-version applies to one prediction only.", hint="Give its entity: --key customer_id=123."
-        )
-    lake = _lake(settings, directory)
-    at = resolve(lake, ref)
-    if entity:
-        from asgard.lakehouse.declaring.loading import load_pipeline
-        from asgard.model.provenance.explain import explain
-
-        explained = explain(lake, name, at, entity, model_version, load_pipeline(pipeline) if pipeline else None)
-        if as_json:
-            show_json(explained.to_json())
-        else:
-            show_explained(explained)
-        return
-    root = find_lineage(lake, name, at)
-    if as_json:
-        show_json(root.to_json())
-        return
-    show_node(root, "")
-
-
-def _entity(given: list[str] | None) -> dict[str, str]:
-    keys: dict[str, str] = {}
-    for text in given or ():
-        name, equals, value = text.partition("=")
-        if not equals or not name or name in keys:
-            raise UsageError(
-                f"--key {text!r} is {'given twice' if name in keys else 'not NAME=VALUE'}.",
-                hint="E.g. --key customer_id=123.",
-            )
-        keys[name] = value
-    return keys
 
 
 def settings(directory: DirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:

@@ -11,6 +11,7 @@ from asgard.ingest.arrivals import Arrivals, arrivals
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.intervals import Cadence
+from asgard.lakehouse.declaring.periods import published_cadence
 from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.runs.attempt import Attempt
 from asgard.lakehouse.runs.made_stale import made_stale, read_by
@@ -43,7 +44,7 @@ def _cadence(attempt: Attempt, table: Table, pipeline: Pipeline | None) -> Caden
     """The intervals of a bronze table: as declared, as it was published with, or as other tables read it."""
     if table.interval is not None:
         return table.interval
-    published = Cadence.parse(attempt.keeper.facts(table.name).properties.get("asgard.interval", ""))
+    published = published_cadence(attempt.keeper.facts(table.name).properties)
     if published is not None or pipeline is None:
         return published
     return read_by(attempt.lake, pipeline, table.name, attempt.at_base)

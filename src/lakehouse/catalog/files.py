@@ -141,13 +141,10 @@ class TableState:
             for snapshot in self.table.metadata.snapshots
         }
 
-    @property
-    def operations(self) -> dict[int, str]:
-        """What Iceberg calls the change of each listed snapshot: append, overwrite, replace or delete."""
-        return {
-            snapshot.snapshot_id: str(snapshot.summary.operation.value) if snapshot.summary else ""
-            for snapshot in self.table.metadata.snapshots
-        }
+    def operation(self, snapshot_id: int) -> str:
+        """What a listed snapshot did: `append`, `overwrite`, `delete`, or `replace` (the same rows in other files)."""
+        snapshot = self.table.snapshot_by_id(snapshot_id)
+        return str(snapshot.summary.operation.value) if snapshot and snapshot.summary else ""
 
     @property
     def updated_ms(self) -> int:
@@ -265,6 +262,23 @@ class TableState:
             with _readable(path), self.table.io.new_input(path).open() as stream:
                 rows += parquet.read_table(stream, columns=list(columns)).to_pylist()
         return rows
+
+    def counts(self, columns: tuple[str, ...], where: "BooleanExpression") -> dict[tuple[Any, ...], int]:
+        """How many rows of the current snapshot have which values of some columns; read in batches, without Spark.
+
+        Raises:
+            ServiceError: its files can't be read, or have deletes that PyIceberg can't apply.
+        """
+        import pyarrow
+
+        counts: dict[tuple[Any, ...], int] = {}
+        with _readable(f"The table in {self.location}"):
+            for batch in self.scan(columns).filter(where).to_arrow_batch_reader():
+                groups = pyarrow.Table.from_batches([batch]).group_by(list(columns)).aggregate([([], "count_all")])
+                for row in groups.to_pylist():
+                    values = tuple(row[column] for column in columns)
+                    counts[values] = counts.get(values, 0) + row["count_all"]
+        return counts
 
 
 @contextmanager

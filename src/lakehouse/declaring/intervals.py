@@ -82,7 +82,7 @@ class TimeRange:
         object.__setattr__(self, "end", self.end.astimezone(UTC))
         if self.start >= self.end:
             raise UsageError(
-                f"The range {_text(self.start)} to {_text(self.end)} is empty.",
+                f"The range {moment_text(self.start)} to {moment_text(self.end)} is empty.",
                 hint="The start must lie before the end; the end itself is not part of the range.",
             )
 
@@ -101,7 +101,7 @@ class TimeRange:
         return TimeRange(start, end) if start < end else None
 
     def __str__(self) -> str:
-        return f"{_text(self.start)}/{_text(self.end)}"
+        return f"{moment_text(self.start)}/{moment_text(self.end)}"
 
 
 @dataclass(frozen=True)
@@ -123,12 +123,6 @@ class Cadence:
             raise DeclarationError(
                 f"The lookback of interval column {self.column!r} is {self.lookback}.", hint="Use 0 or more intervals."
             )
-
-    @classmethod
-    def parse(cls, text: str) -> "Cadence | None":
-        """Read `day(sold_at)`, as a published table's property has it; None for no text."""
-        unit, _, column = text.rstrip(")").partition("(")
-        return cls(column, Unit(unit)) if column else None
 
     @property
     def partition(self) -> str:
@@ -239,7 +233,8 @@ def as_moment(value: datetime | date | str) -> datetime:
     return parse_moment(value.isoformat())
 
 
-def _text(moment: datetime) -> str:
+def moment_text(moment: datetime) -> str:
+    """A moment as short as possible: `2024-01-05` for its midnight, else `2024-01-05T07:00:00Z`."""
     if moment == moment.replace(hour=0, minute=0, second=0, microsecond=0):
         return moment.date().isoformat()
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -117,6 +117,18 @@ class FileIndex:
         return {}
 
 
+def touches(file: IndexedFile, stretch: Stretch) -> bool:
+    """Whether a file may hold rows of a stretch, or delete some."""
+    if not stretch.is_bounded or file.is_delete or stretch.column not in file.spans:
+        return True
+    low, high, nulls = file.spans[stretch.column]
+    if nulls and stretch.nulls:
+        return True
+    starts_before = stretch.end is None or low < stretch.end
+    ends_after = stretch.start is None or high >= stretch.start
+    return not stretch.is_empty and low <= high and starts_before and ends_after
+
+
 class _ColumnSums:
     """Sums over the files of one index, ordered by the bounds of one column: each fingerprint is two lookups."""
 
@@ -187,6 +199,32 @@ def changes_of(state: TableState, snapshot: int) -> SnapshotChange:
         target = removed if _is_removed(entry) else added
         target[_number(entry.data_file)] = _indexed(entry.data_file, schema)
     return SnapshotChange(snapshot, state.summaries.get(snapshot, {}).get("asgard.run-id", ""), added, removed)
+
+
+def net(changes: Iterable[SnapshotChange]) -> tuple[dict[int, IndexedFile], dict[int, IndexedFile]]:
+    """What several snapshots added and removed in the end."""
+    added: dict[int, IndexedFile] = {}
+    removed: dict[int, IndexedFile] = {}
+    for change in changes:
+        removed |= {number: file for number, file in change.removed.items() if added.pop(number, None) is None}
+        added |= {number: file for number, file in change.added.items() if removed.pop(number, None) is None}
+    return added, removed
+
+
+def added_by(state: TableState, stretches: Iterable[Stretch]) -> dict[int, tuple[int, int]]:
+    """The live data files that may hold rows of some stretches: number and rows, by the snapshot that added them.
+
+    Raises:
+        ServiceError: the manifests can't be read.
+    """
+    schema, wanted = state.table.schema(), list(stretches)
+    found: dict[int, tuple[int, int]] = {}
+    for entry in state.live_entries():
+        file = _indexed(entry.data_file, schema)
+        if not file.is_delete and any(touches(file, each) for each in wanted):
+            count, rows = found.get(entry.snapshot_id or 0, (0, 0))
+            found[entry.snapshot_id or 0] = (count + 1, rows + file.rows)
+    return found
 
 
 @dataclass

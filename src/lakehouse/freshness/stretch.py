@@ -1,7 +1,10 @@
 """A stretch of an input: which of its rows a computation read, by one column of time."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+
+from asgard.lakehouse.declaring.intervals import moment_text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -71,11 +74,33 @@ class Stretch:
     def __str__(self) -> str:
         if not self.is_bounded:
             return "all rows"
-        low, high = (moment_of(each).isoformat() if each is not None else "" for each in (self.start, self.end))
-        return f"{self.column} in [{low}, {high})"
+        low, high = (moment_text(moment_of(each)) if each is not None else "" for each in (self.start, self.end))
+        return f"{self.column} in [{low}, {high}){' or null' if self.nulls else ''}"
 
 
 EVERYTHING = Stretch()
 """All rows."""
 NOTHING = Stretch(start=0, end=0, nulls=False)
 """Not one row."""
+
+
+def merged(stretches: Iterable[Stretch]) -> tuple[Stretch, ...]:
+    """The same rows as few stretches: those of one column that overlap or touch are joined, in order."""
+    found: list[Stretch] = []
+    for each in sorted(set(stretches), key=_order):
+        if not each.is_bounded:
+            return (EVERYTHING,)
+        last = found[-1] if found else None
+        if last is not None and (last.column, last.nulls) == (each.column, each.nulls) and _meets(last, each):
+            found[-1] = last.joined(each)
+        else:
+            found.append(each)
+    return (EVERYTHING,) if any(not each.is_bounded for each in found) else tuple(found)
+
+
+def _order(stretch: Stretch) -> tuple[str, bool, bool, int]:
+    return stretch.column, stretch.nulls, stretch.start is not None, stretch.start or 0
+
+
+def _meets(earlier: Stretch, later: Stretch) -> bool:
+    return earlier.end is None or later.start is None or later.start <= earlier.end

@@ -4,7 +4,9 @@ from asgard.common.aliases import Say
 from asgard.common.errors import UsageError
 from asgard.common.names import RunId, TableName
 from asgard.lakehouse.catalog.lake import Lakehouse
+from asgard.lakehouse.catalog.snapshots import At
 from asgard.lakehouse.runs.attempt import Attempt
+from asgard.lakehouse.runs.foreign_heads import foreign_head
 from asgard.lakehouse.runs.run import RunRequest, RunResult, execute
 
 
@@ -26,6 +28,9 @@ def accept(lake: Lakehouse, table: TableName, why: str, say: Say, run_id: RunId 
 
     def work(attempt: Attempt) -> None:
         snapshots, intervals = attempt.accept(table)
+        others = None if snapshots or intervals else foreign_head(lake, At(lake.target, attempt.base), table)
+        if others is not None:  # a table without a state: of a version before 0.2, or created again by others
+            snapshots = others.snapshots or 1
         if not snapshots and not intervals:
             raise UsageError(
                 f"There is nothing to accept of {table}: only recorded runs wrote to it.",

@@ -1,9 +1,16 @@
-"""Which rows of a bronze table's ledger still count: those of files whose rows are in the table."""
+"""Which rows of a bronze table's ledger still count: those of files whose rows are in the table.
+
+The columns by which a row of the table names its file and its run are here too: ingest writes them, lineage reads them.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+SOURCE_FILE = "_source_file"
+"""The file's name as it was given, or the database table; without secrets."""
+RUN_ID = "_run_id"
+"""The run that ingested the row."""
 REMOVED = "removed"
 """Kind of a ledger row that ends an earlier one with the same digest."""
 

@@ -1,6 +1,5 @@
 """Undo what one published run wrote, by a new recorded run: files leave and come back, and so does what is known."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -12,7 +11,7 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.publications import REVERTED_COMMIT, REVERTS
 from asgard.lakehouse.catalog.snapshots import At
 from asgard.lakehouse.declaring.declaration import EmptyInput, Table, WriteMode
-from asgard.lakehouse.declaring.intervals import Cadence, Unit
+from asgard.lakehouse.declaring.periods import published_cadence
 from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.runs.attempt import Attempt
 from asgard.lakehouse.runs.file_swap import Files
@@ -130,15 +129,9 @@ def _audited(plan: TablePlan, declared: Table | None) -> Table:
     """The table as far as its audit needs it: checks of rows that come back run only if some do."""
     undo, name = plan.undo, plan.undo.name
     if declared is None:
-        return Table(name, interval=_interval_of(plan.facts.properties), mode=WriteMode.APPEND)
+        return Table(name, interval=published_cadence(plan.facts.properties), mode=WriteMode.APPEND)
     comes_back, whole = bool(undo.back), declared.mode in (WriteMode.APPEND, WriteMode.MERGE)
     scopes = {Scope.TABLE, *([Scope.INTERVAL] if whole or comes_back else ()), *([Scope.ADDED] if comes_back else ())}
     checks = () if undo.empties(plan.facts) else tuple(check for check in declared.checks if check.scope in scopes)
     on_empty = declared.on_empty if comes_back else EmptyInput.PASS
     return replace(declared, checks=checks, on_empty=on_empty, pipeline="")
-
-
-def _interval_of(properties: Mapping[str, str]) -> Cadence | None:
-    """The interval of a published table, of its property `day(sold_at)`."""
-    unit, _, column = properties.get("asgard.interval", "").rstrip(")").partition("(")
-    return Cadence(column, Unit(unit)) if column else None

@@ -227,7 +227,7 @@ def _changed_by(now: TableState, since: int, gone: frozenset[int], returned: fro
         change = changes_of(now, snapshot)
         found = (left[0] & change.removed.keys(), left[1] & change.added.keys())
         if any(found):
-            operation = "compaction " if now.operations.get(snapshot) == "replace" else ""
+            operation = "compaction " if now.operation(snapshot) == "replace" else ""
             names.append(f"run {change.run}" if change.run else f"{operation}snapshot {snapshot} of no recorded run")
             left = [mine - theirs for mine, theirs in zip(left, found, strict=True)]
         if not any(left):

@@ -1,6 +1,6 @@
 """The states of the tables that an attempt writes: noted while it computes, stored when it is sealed."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from asgard.common.names import RunId, TableName
@@ -10,7 +10,7 @@ from asgard.lakehouse.declaring.declaration import Table
 from asgard.lakehouse.declaring.intervals import TimeRange
 from asgard.lakehouse.freshness.code_digest import code_digests
 from asgard.lakehouse.freshness.facts import facts_of
-from asgard.lakehouse.freshness.file_index import FileIndex, IndexedFile, SnapshotChange, changes_since
+from asgard.lakehouse.freshness.file_index import FileIndex, IndexedFile, SnapshotChange, changes_since, net
 from asgard.lakehouse.freshness.interval_state import (
     STATE_PROPERTY,
     IntervalRecord,
@@ -154,7 +154,7 @@ class StateKeeper:
         if base.state is None:
             segment = Segment(cleared, records, FileIndex.of(after).files)
         else:
-            added, removed = _net([*base.foreign, SnapshotChange(snapshot, "", own.added, own.removed)])
+            added, removed = net([*base.foreign, SnapshotChange(snapshot, "", own.added, own.removed)])
             segment = Segment(cleared, records, added, frozenset(removed))
         if not segment.size and not restored and before is not None and before.snapshot == snapshot:
             return Kept(str(before), own)
@@ -163,7 +163,7 @@ class StateKeeper:
     def _own_difference(self, after: TableState, base: TableFacts) -> "Difference":
         changes = _own_changes(after, base)
         if changes is not None:
-            return Difference(*_net(changes))
+            return Difference(*net(changes))
         return Difference(*FileIndex.of(after).since(base.files or FileIndex({})))
 
     def _records(
@@ -195,16 +195,6 @@ class StateKeeper:
 def _own_changes(after: TableState, base: TableFacts) -> list[SnapshotChange] | None:
     """What an attempt's snapshots did to a table; None where they don't follow from its base."""
     return changes_since(after, base.snapshot or None)
-
-
-def _net(changes: Sequence[SnapshotChange]) -> tuple[dict[int, IndexedFile], dict[int, IndexedFile]]:
-    """What several snapshots added and removed in the end."""
-    added: dict[int, IndexedFile] = {}
-    removed: dict[int, IndexedFile] = {}
-    for change in changes:
-        removed |= {number: file for number, file in change.removed.items() if added.pop(number, None) is None}
-        added |= {number: file for number, file in change.added.items() if removed.pop(number, None) is None}
-    return added, removed
 
 
 def _doubts(table: Table, base: TableFacts, again: Collection[int]) -> Iterator[IntervalRecord]:

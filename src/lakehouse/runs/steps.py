@@ -1,6 +1,5 @@
 """One step of a run: read the inputs of a table, call its function, and write the rows that it returns."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +7,8 @@ from asgard.common.errors import AsgardError, RunError
 from asgard.common.spark_utils import explained
 from asgard.lakehouse.declaring.declaration import INTERVAL_PARAMETER, Table, WriteMode
 from asgard.lakehouse.declaring.declared_columns import in_declared_columns
-from asgard.lakehouse.declaring.intervals import Cadence, RangeSet, TimeRange
+from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
+from asgard.lakehouse.declaring.periods import published_cadence
 from asgard.lakehouse.freshness.interval_reads import intervals_of, reads_by_interval
 from asgard.lakehouse.freshness.planning import Step
 from asgard.lakehouse.freshness.spark_reads import JobsStarted, Reads, reads_of, undeclared
@@ -84,7 +84,8 @@ def _rows(attempt: Attempt, table: Table, window: TimeRange | None) -> _Rows:
 def _note_reads(attempt: Attempt, table: Table, window: TimeRange | None, rows: _Rows) -> None:
     """Note what each interval of a stretch that was just written has read of each input."""
     inputs = tuple(dict.fromkeys(table.inputs.values()))
-    columns = {name: _interval_column(attempt.keeper.facts(name).properties) for name in inputs}
+    cadences = {name: published_cadence(attempt.keeper.facts(name).properties) for name in inputs}
+    columns = {name: cadence.column if cadence else "" for name, cadence in cadences.items()}
 
     def reads(computed: _Rows, stretch: TimeRange | None) -> Reads:
         if computed.collected:
@@ -110,12 +111,6 @@ def _note_reads(attempt: Attempt, table: Table, window: TimeRange | None, rows: 
             return
         for interval, stretches in reads_by_interval(table.interval, window, inputs, plan, whole).items():
             attempt.keeper.note(table.name, interval, stretches)
-
-
-def _interval_column(properties: Mapping[str, str]) -> str:
-    """The column that a published table's intervals go by, of `day(sold_at)`; "" for none."""
-    cadence = Cadence.parse(properties.get("asgard.interval", ""))
-    return cadence.column if cadence else ""
 
 
 _HINTS = {

@@ -113,7 +113,7 @@ def _version(
         version,
         snapshot_id=state.snapshot_id,
         mode=str(write.get("mode", "")),
-        operation=state.operations.get(new[-1], "") if new else "",
+        operation=state.operation(new[-1]) if new else "",
         intervals=str(write.get("intervals", "")),
         rows_added=int(write.get("rows_added", _sum(state, new, "added-records"))),
         rows_removed=int(write.get("rows_removed", _sum(state, new, "deleted-records"))),

@@ -19,6 +19,7 @@ from asgard.lakehouse.declaring.alignment import aligned_frame
 from asgard.lakehouse.declaring.declaration import PartitionField, Table, WriteMode
 from asgard.lakehouse.declaring.declared_columns import in_declared_columns
 from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
+from asgard.lakehouse.declaring.periods import CADENCE_PROPERTY
 from asgard.lakehouse.declaring.schema_changes import quoted, schema_changes, sql_text, type_sql
 from asgard.lakehouse.declaring.stored_types import require_storable, stored_schema
 from asgard.lakehouse.freshness.interval_state import INPUTS_PROPERTY, INTERVALS_PROPERTY
@@ -117,7 +118,7 @@ class BranchTable:
             "asgard.update-frequency": table.update_frequency,
             "asgard.retention": table.retention,
             "asgard.keys": ",".join(table.keys),
-            "asgard.interval": f"{table.interval.unit}({table.interval.column})" if table.interval else "",
+            CADENCE_PROPERTY: f"{table.interval.unit}({table.interval.column})" if table.interval else "",
             INTERVALS_PROPERTY: str(done),
             INPUTS_PROPERTY: json.dumps(inputs, sort_keys=True) if inputs else "",
         }

@@ -76,8 +76,8 @@ def tell(folder: Path, say: Say, *, example: Path | None = None) -> Story:
         AsgardError: any other error in a job.
     """
     from asgard.lakehouse.catalog.snapshots import resolve
+    from asgard.lakehouse.lineage.tree import lineage
     from asgard.lakehouse.runs.history import describe_tables, list_runs
-    from asgard.lakehouse.runs.lineage import lineage
     from asgard.local.demo import models as demo_models
     from asgard.local.demo import online as demo_online
     from asgard.model.training.source import PipelineSource

@@ -19,8 +19,8 @@ from asgard.features.types import to_arrow, to_duckdb
 from asgard.features.views import OnDemandFeature
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.snapshots import At
+from asgard.lakehouse.lineage.tree import LineageNode, lineage
 from asgard.lakehouse.runs.history import RunSummary, list_runs
-from asgard.lakehouse.runs.lineage import LineageNode, lineage
 from asgard.model.artifacts.artifact import Artifact
 from asgard.model.artifacts.segments import segments_of
 from asgard.model.batch.holds import is_held

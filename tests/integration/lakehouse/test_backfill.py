@@ -17,8 +17,8 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.snapshots import resolve
 from asgard.lakehouse.declaring.intervals import TimeRange
 from asgard.lakehouse.declaring.pipeline import Pipeline
+from asgard.lakehouse.lineage.tree import lineage
 from asgard.lakehouse.runs.history import differences
-from asgard.lakehouse.runs.lineage import lineage
 from asgard.lakehouse.runs.run import RunAuditFailedError, Status
 
 ORDERS = "id bigint, at timestamp, amount decimal(10,2)"

@@ -14,7 +14,7 @@ from asgard.common.names import TableName
 from asgard.jobs import ingest_job
 from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.snapshots import resolve
-from asgard.lakehouse.runs.lineage import lineage
+from asgard.lakehouse.lineage.tree import lineage
 
 
 def ingest(lake: Lakehouse, name: TableName, folder: Path, *files: str) -> None:

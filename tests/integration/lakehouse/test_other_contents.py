@@ -17,8 +17,8 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.snapshots import resolve
 from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.freshness.facts import read_facts
+from asgard.lakehouse.lineage.tree import lineage
 from asgard.lakehouse.runs.history import describe_contents, differences
-from asgard.lakehouse.runs.lineage import lineage
 from asgard.report.facts import TableFact, gather
 
 VIEW = {"type": "ICEBERG_VIEW", "metadataLocation": "file:/none", "versionId": 1, "schemaId": 1}

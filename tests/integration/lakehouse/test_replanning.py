@@ -18,7 +18,7 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.snapshots import resolve
 from asgard.lakehouse.declaring.intervals import TimeRange
 from asgard.lakehouse.declaring.pipeline import Pipeline
-from asgard.lakehouse.runs.lineage import lineage
+from asgard.lakehouse.lineage.tree import lineage
 from asgard.lakehouse.runs.records import RunRecords
 from asgard.lakehouse.runs.run import RunResult, Status
 

@@ -11,9 +11,9 @@ from asgard.common.names import TableName, check_run_id, parse_audit_branch
 from asgard.lakehouse.catalog.files import TableState
 from asgard.lakehouse.catalog.lake import Lakehouse, identifier
 from asgard.lakehouse.catalog.snapshots import resolve
+from asgard.lakehouse.lineage.tree import lineage
 from asgard.lakehouse.runs.attempt import Attempt, Isolation
 from asgard.lakehouse.runs.history import list_runs
-from asgard.lakehouse.runs.lineage import lineage
 from asgard.lakehouse.runs.records import RunRecords
 from asgard.lakehouse.runs.run import RunAuditFailedError, Status
 from asgard.validation.checks import between, expression, not_null, references, unique

@@ -16,6 +16,7 @@ from asgard.lakehouse.catalog.lake import Lakehouse
 from asgard.lakehouse.catalog.nessie import Content, LogEntry
 from asgard.lakehouse.catalog.snapshots import At
 from asgard.lakehouse.declaring.declaration import WriteMode
+from asgard.lakehouse.runs.foreign_heads import ForeignHead, foreign_head
 from asgard.lakehouse.runs.history import RunSummary, list_runs
 from asgard.lakehouse.runs.ledger_rows import standing_rows
 from asgard.lakehouse.runs.records import AttemptRecord
@@ -35,6 +36,7 @@ class LineageNode:
         unrecorded: number of snapshots that its rows may come from and that no recorded run made.
         files: for a bronze table, the files that its rows were ingested from, oldest first.
         keys: for a table of predictions, the columns that name an entity.
+        foreign: what others did to the table since its last recorded run, if this is its current state.
     """
 
     table: TableName
@@ -46,11 +48,18 @@ class LineageNode:
     unrecorded: int = 0
     keys: tuple[str, ...] = ()
     computed_by: RunSummary | None = None
+    foreign: ForeignHead | None = None
 
     @property
     def predicted_by(self) -> tuple[str, ...]:
         """For a table of predictions, the models of its newest recorded run, e.g. `churn@1.2.0`."""
         return tuple(each["model"] for each in _predictions(self.computed_by.attempt)) if self.computed_by else ()
+
+    @property
+    def foreign_heads(self) -> "tuple[ForeignHead, ...]":
+        """What others did to this table and to those below, each table once."""
+        below = [head for node in self.inputs for head in node.foreign_heads]
+        return tuple(dict.fromkeys((*([self.foreign] if self.foreign else []), *below)))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -66,6 +75,7 @@ class LineageNode:
             "computed_by": self.computed_by.attempt.run_id if self.computed_by else None,
             "unrecorded_snapshots": self.unrecorded,
             "models": list(self.predicted_by),
+            "foreign": self.foreign.to_json() if self.foreign else None,
             "files": list(self.files),
             "inputs": [node.to_json() for node in self.inputs],
         }
@@ -102,6 +112,7 @@ class _State:
 class _Walk:
     def __init__(self, lake: Lakehouse, at: At, makers: Mapping[tuple[str, int], RunSummary]) -> None:
         self._lake, self._at, self._makers = lake, at, makers
+        self._heads: dict[TableName, ForeignHead | None] = {}
 
     def node(self, table: TableName, snapshot: int, above: frozenset[TableName]) -> LineageNode:
         if table in above:
@@ -137,7 +148,14 @@ class _Walk:
             unrecorded=unrecorded,
             keys=self._entity_keys(table, history),
             computed_by=computed_by,
+            foreign=self._foreign(table, snapshot),
         )
+
+    def _foreign(self, table: TableName, snapshot: int) -> ForeignHead | None:
+        if table not in self._heads:
+            self._heads[table] = _current_head(self._lake, self._at, table)
+        head = self._heads[table]
+        return head if head and head.snapshot == snapshot else None
 
     def _history(self, table: TableName, snapshot: int) -> list[tuple[LogEntry, Content]]:
         """The table's commits, newest first, from the newest with the snapshot on; none if no commit has it."""
@@ -189,6 +207,13 @@ class _Walk:
             return ()
         state = self._state(history)
         return tuple(filter(None, state.properties.get("asgard.keys", "").split(","))) if state else ()
+
+
+def _current_head(lake: Lakehouse, at: At, table: TableName) -> ForeignHead | None:
+    try:
+        return foreign_head(lake, at, table)
+    except AsgardError:  # it was dropped since
+        return None
 
 
 def _inputs_of(table: TableName, attempt: AttemptRecord) -> Iterator[tuple[TableName, int]]:

@@ -1,0 +1,1 @@
+"""Where rows come from and who read them: by table, by interval, down to source files and up to models."""
