@@ -103,10 +103,10 @@ def prepare(lake: Lakehouse, days: int, rows: int) -> None:
         "cast(id * 7919 % 100 AS int) AS shop",
         "id * 31 % 1000 AS amount",
     )
-    source = declare_table("bronze.sales", partitions=["day(sold_at)"])
+    source = declare_table("bronze.sales", partitioned_by=["day(sold_at)"])
     execute(lake, RunRequest("b10"), lambda attempt: attempt.write(source, sold))
     empty = spark.createDataFrame([], "day timestamp, shop int, amount bigint, sales bigint")
-    plain = declare_table("silver.plain", partitions=["day(day)"])
+    plain = declare_table("silver.plain", partitioned_by=["day(day)"])
     execute(lake, RunRequest("b10"), lambda attempt: attempt.write(plain, empty))
 
 
