@@ -91,7 +91,7 @@ def plan(
         ],
         empty="" if found.left else "nothing is missing",
     )
-    for line in left_lines(found.left, causes.of):
+    for line in left_lines(found.left, causes.of, declared):
         show_note(line)
 
 

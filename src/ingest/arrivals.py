@@ -28,7 +28,7 @@ _MOST_INTERVALS = 10_000
 _COARSER = {Unit.HOUR: Unit.DAY, Unit.DAY: Unit.MONTH, Unit.WEEK: Unit.MONTH, Unit.MONTH: Unit.YEAR}
 _MOST_SPANS = 20
 _SHOWN_SPANS = 5
-_FORMATS = {Unit.HOUR: "%Y-%m-%dT%H:00Z", Unit.MONTH: "%Y-%m", Unit.YEAR: "%Y"}
+_AFTER_YEAR = {Unit.HOUR: "-%m-%dT%H:00Z", Unit.MONTH: "-%m", Unit.YEAR: ""}
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Arrivals:
         return spans
 
     def _label(self, start: datetime) -> str:
-        return f"{start.year:04d}{start.strftime(_FORMATS.get(self.unit, '%Y-%m-%d'))[4:]}"
+        return f"{start.year:04d}{start.strftime(_AFTER_YEAR.get(self.unit, '-%m-%d'))}"
 
 
 def arrivals(attempt: Attempt, table: TableName, cadence: Cadence) -> Arrivals | None:

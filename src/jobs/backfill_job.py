@@ -7,6 +7,7 @@ Resumable: published intervals are not computed again unless a date range is giv
 `--run-id` publishes each chunk at most once.
 """
 
+import hashlib
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -141,7 +142,7 @@ def _execute_plan(params: Params, lake: Lakehouse, pipeline: Pipeline, note: Not
     if params.intervals_per_run is not None:
         results += _follow_up(params, lake, pipeline, planned, results, note, say)
     causes = Causes(lake, pipeline, f"{lake.target}@{base}")
-    for line in left_lines(found.left, causes.of):
+    for line in left_lines(found.left, causes.of, pipeline):
         say(line)
     return results
 
@@ -198,7 +199,8 @@ def _follow_up(
         for steps in runs:
             tables = ", ".join(dict.fromkeys(str(step.table.name) for step in steps))
             say(f"computing again what later runs of this backfill changed: {tables}")
-            run_id = _run_id_of(params.run_id, _first(steps, f"{number}"), f"f{number}") if params.run_id else None
+            kind = f"f{number}{hashlib.sha256(tables.encode()).hexdigest()[:6]}-"
+            run_id = _run_id_of(params.run_id, _first(steps, f"{number}"), kind) if params.run_id else None
             again = replace(params, stale=True)  # else a replanned run would leave what is stale
             results.append(_execute_run(again, lake, pipeline, steps, run_id, base, note, say))
     return results

@@ -111,7 +111,8 @@ class Segment:
 
 def _merged(cleared: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
     merged: list[tuple[int, int]] = []
-    for start, end in sorted(cleared):
+    whole = ((start, max(end, start + 1)) for start, end in cleared)  # of the record of a whole table: (0, 0)
+    for start, end in sorted(whole):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:
@@ -125,7 +126,7 @@ def _outside(records: Iterable[IntervalRecord], cleared: Sequence[tuple[int, int
 
     def is_inside(moment: int) -> bool:
         place = bisect.bisect_right(starts, moment) - 1
-        return place >= 0 and moment < max(cleared[place][1], cleared[place][0] + 1)
+        return place >= 0 and moment < cleared[place][1]
 
     return [each for each in records if not is_inside(each.start)]
 

@@ -186,7 +186,10 @@ def _todo(
     moving = {each.name: _unsettled(each, upstream[each.name]) for each in tables if each.name in upstream}
     inputs = [name for name in dict.fromkeys(table.inputs.values()) if moving.get(name)]
     follows = table.restate is not Restate.NEVER or request.window is not None
-    followers = _followers(table, facts[table.name], inputs, moving) if follows else RangeSet()
+    followers = _followers(table, facts[table.name], inputs, moving)
+    if not follows:
+        notes += (f"{table.name} may become stale for {part}, and stays so: restate='never'" for part in followers)
+        followers = RangeSet()
     if request.window is not None and cadence is not None:
         found.direct = _asked(table, cadence, request.window, request.now, notes)
         found.reasons.append("asked for")
@@ -233,7 +236,8 @@ def _followers(
     return RangeSet(
         record.interval
         for record in state.records.values()
-        if any(read.table in inputs and moving[read.table].touches(read.stretch) for read in record.reads)
+        if record.start < record.end  # else from when the table had no intervals
+        and any(read.table in inputs and moving[read.table].touches(read.stretch) for read in record.reads)
     )
 
 

@@ -214,13 +214,15 @@ def _finding(
         return Finding(table.name, interval, Condition.DOUBT, record=record)
     if interval is not None and (record.end != micros(interval.end) or record.until != cut_at(table, interval)):
         return Finding(table.name, interval, Condition.PARTIAL, record=record)
-    recorded = {read.table for read in record.reads}
-    declared_since = (name for name in dict.fromkeys(table.inputs.values()) if name not in recorded)
-    moved = (*(read.table for read in record.reads if not _is_same(read, facts.get(read.table))), *declared_since)
+    inputs = dict.fromkeys(table.inputs.values())
+    reads = [read for read in record.reads if read.table in inputs]  # others are no inputs any more: other code
+    recorded = {read.table for read in reads}
+    declared_since = (name for name in inputs if name not in recorded)
+    moved = (*(read.table for read in reads if not _is_same(read, facts.get(read.table))), *declared_since)
     if moved:
         return Finding(table.name, interval, Condition.DATA, moved, record)
     waiting = tuple(
-        read.table for read in record.reads if read.table in unsettled and unsettled[read.table].touches(read.stretch)
+        read.table for read in reads if read.table in unsettled and unsettled[read.table].touches(read.stretch)
     )
     if waiting:
         return Finding(table.name, interval, Condition.INPUT, waiting, record)

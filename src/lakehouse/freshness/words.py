@@ -4,18 +4,21 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 
+from asgard.lakehouse.declaring.declaration import Restate
 from asgard.lakehouse.declaring.intervals import RangeSet
+from asgard.lakehouse.declaring.pipeline import Pipeline
 from asgard.lakehouse.freshness.staleness import HARMLESS, STALE_BY_CODE, Condition, Finding
 
 _SHOWN = 3
 
 
-def left_lines(findings: Iterable[Finding], cause: Callable[[Finding], str]) -> Iterator[str]:
+def left_lines(findings: Iterable[Finding], cause: Callable[[Finding], str], pipeline: Pipeline) -> Iterator[str]:
     """One line for each table and condition: which intervals, why, and the option that helps.
 
     Args:
         findings: of some tables.
         cause: says who or what caused a finding; asked for the first of each line.
+        pipeline: that declares the tables.
     """
     for (table, condition), group in groupby(findings, key=lambda each: (each.table, each.condition)):
         found = list(group)
@@ -25,6 +28,8 @@ def left_lines(findings: Iterable[Finding], cause: Callable[[Finding], str]) -> 
         helps = f"; {option} computes it again" if option else ""
         if condition is Condition.INPUT:
             helps = "; it follows when they are computed"
+        if pipeline[table].restate is Restate.NEVER and condition not in (Condition.MISSING, Condition.PARTIAL):
+            helps = "; only --start and --end compute it again (restate='never')"
         yield f"{table}: {where}{condition}{f' ({who})' if who else ''}{helps}"
 
 

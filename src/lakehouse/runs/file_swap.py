@@ -81,8 +81,9 @@ class FileSwap:
                 (stretch.start, expressions.greaterThanOrEqual),
                 (stretch.end, expressions.lessThan),
             ):
-                if bound is not None:
-                    scan = scan.filter(compare(stretch.column, _literal(bound, kind)))
+                text = _literal(bound, kind) if bound is not None else None
+                if text is not None:
+                    scan = scan.filter(compare(stretch.column, text))
         tasks = scan.planFiles()
         try:
             each = tasks.iterator()
@@ -96,9 +97,15 @@ class FileSwap:
         return self.session._jvm.org.apache.iceberg  # type: ignore[union-attr]
 
 
-def _literal(value: int, kind: str) -> str:
-    """A moment, in microseconds since 1970 in UTC, as Iceberg reads it for a column of a type."""
-    moment = moment_of(value)
+def _literal(value: int, kind: str) -> str | None:
+    """A moment, in microseconds since 1970 in UTC, as Iceberg reads it for a column of a type.
+
+    None outside of Python's years 1 to 9999: without the bound more is read, and the same found.
+    """
+    try:
+        moment = moment_of(value)
+    except OverflowError:
+        return None
     if kind == "date":
         return str(moment.date())
     return str(moment.isoformat() if kind == "timestamp" else moment.replace(tzinfo=None).isoformat())

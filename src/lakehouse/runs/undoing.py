@@ -11,6 +11,7 @@ from functools import cached_property
 
 from asgard.common.names import TableName
 from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
+from asgard.lakehouse.declaring.periods import published_cadence
 from asgard.lakehouse.freshness.file_index import FileIndex, IndexedFile
 from asgard.lakehouse.freshness.interval_state import INTERVALS_PROPERTY, STATE_PROPERTY, IntervalRecord
 from asgard.lakehouse.freshness.staleness import TableFacts
@@ -50,7 +51,8 @@ class TableStates:
         """The intervals that the run computed, with what was known of them before."""
         before, after = _records(self.before), _records(self.after)
         starts = sorted(before.keys() | after.keys())
-        return {start: before.get(start) for start in starts if not _is_same(before.get(start), after.get(start))}
+        changed = (start for start in starts if not _is_same(before.get(start), after.get(start)))
+        return {start: _doubted(before[start], self.before) if start in before else None for start in changed}
 
     @property
     def has_delete_files(self) -> bool:
@@ -196,6 +198,15 @@ def _is_same(one: IntervalRecord | None, other: IntervalRecord | None) -> bool:
     if one is None or other is None:
         return one is other
     return replace(one, doubt=0) == replace(other, doubt=0)
+
+
+def _doubted(record: IntervalRecord, facts: TableFacts) -> IntervalRecord:
+    """A record, in doubt if somebody other than a recorded run had changed its rows: they come back with it."""
+    cadence = published_cadence(facts.properties)
+    is_part = cadence is not None and record.start < record.end
+    stretch = Stretch(cadence.column, record.start, record.end, nulls=False) if cadence and is_part else EVERYTHING
+    foreign = next((each.snapshot for each in facts.foreign if each.touches(stretch)), 0)
+    return replace(record, doubt=record.doubt or foreign)
 
 
 def _described(states: TableStates) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Lineage of single intervals, down to files and up to readers, against a list of which file has rows of which day."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -264,14 +265,14 @@ def test_the_command_folds_and_json_is_complete(shop: Shop, capsys: pytest.Captu
 
 
 def test_views_and_predictions_of_what_read_a_day_are_named(
-    shop: Shop, spark: SparkSession, capsys: pytest.CaptureFixture[str]
+    shop: Shop, spark: SparkSession, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
 ) -> None:
     week, commit = shop.names["week"], shop.lake.nessie.head("main")
     content = shop.lake.content(week, "main")
     name, location, snapshot = f"v_{week.name}", content.metadata_location, content.snapshot_id
-    Registrations(shop.lake.storage).add(
-        Registration("view", name, 1, week, {}, False, "main", commit, location, snapshot, {})
-    )
+    view = Registration("view", name, 1, week, {}, False, "main", commit, location, snapshot, {})
+    Registrations(shop.lake.storage).add(view)
+    request.addfinalizer(lambda: Registrations(shop.lake.storage).add(replace(view, number=2, removed=True)))
     predictions = TableName("gold", f"{week.name}_predictions")
 
     def predict(attempt: Attempt) -> None:

@@ -96,3 +96,12 @@ def test_a_damaged_or_missing_segment_is_named(tmp_path: Path) -> None:
     storage.delete(path)
     with pytest.raises(LostStateError, match=rf"{path} .* is missing"):
         store.load(TABLE, name)
+
+
+def test_a_point_beside_a_stretch_is_cleared_too(tmp_path: Path) -> None:
+    store = StateStore(Storage.of(load_settings({"project_dir": str(tmp_path)})))
+    first = store.append(TABLE, None, 1, Segment((), (_record(4, "two"), _record(5, "two"))))
+    name = store.append(TABLE, first, 2, Segment(((4, 5), (5, 5)), (_record(4, "one"),), {1: IndexedFile(1, {})}))
+    state = store.load(TABLE, name)
+    assert state is not None
+    assert {each.start: each.run for each in state.records.values()} == {4: "one"}

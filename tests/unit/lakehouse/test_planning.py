@@ -236,6 +236,25 @@ class TestStale:
         (run,) = graph.plan(stale=True).runs
         assert ranges(run)["silver.a"] == ["2024-03-20/2024-03-21"]
 
+    def test_a_table_that_gets_intervals_is_planned_from_its_record_without(self) -> None:
+        days = table("silver.a", "bronze.raw", interval=Daily("at"), start="2024-03-01", end="2024-03-03")
+        whole = table("gold.b", "silver.a")
+        lake = Lake(days, whole).compute(days, ("2024-03-01", "2024-03-02")).compute(whole)
+        lake.tables = (days, table("gold.b", "silver.a", interval=Daily("at"), start="2024-03-01", end="2024-03-03"))
+        assert ranges(lake.plan().runs[0]) == {
+            "silver.a": ["2024-03-02/2024-03-03"],
+            "gold.b": ["2024-03-01/2024-03-03"],
+        }
+
+    def test_an_input_that_was_taken_out_is_changed_code(self) -> None:
+        declared = {"interval": Daily("at"), "start": "2024-03-01", "end": "2024-03-02"}
+        both = table("gold.b", "silver.a", "silver.c", **declared)
+        lake = Lake(both).compute(both, ("2024-03-01", "2024-03-02"))
+        lake.tables = (table("gold.b", "silver.c", **declared),)
+        del lake.facts[TableName.parse("silver.a")]
+        lake.facts[TableName.parse("silver.c")] = TableFacts(True, 1, None, FileIndex({}))
+        assert conditions(lake.plan()) == ["gold.b stale by code 2024-03-01/2024-03-02"]
+
     def test_never_and_auto_are_declared(self, graph: Lake) -> None:
         graph.land("bronze.a", "2024-03-20")
         days, windows, months = graph.tables
@@ -247,7 +266,12 @@ class TestStale:
         graph.tables = (replace(days, restate=Restate.NEVER), windows, months)
         assert "silver.a" not in [str(step.table.name) for run in graph.plan(stale=True).runs for step in run]
         graph.tables = (replace(days, restate=Restate.AUTO), replace(windows, restate=Restate.NEVER), months)
-        assert follows(graph.plan().runs[0]) == {"gold.m": ["2024-03-01/2024-04-01"]}
+        found = graph.plan()
+        assert follows(found.runs[0]) == {"gold.m": ["2024-03-01/2024-04-01"]}
+        name = graph.tables[1].name
+        assert [note.partition(", and")[0] for note in found.notes] == [
+            f"{name} may become stale for 2024-03-20/2024-03-23"
+        ]
 
     def test_what_a_lookback_restates_is_followed_downstream(self) -> None:
         days = table("silver.a", interval=Daily("at", lookback=2), start="2024-03-01", end="2024-04-01")

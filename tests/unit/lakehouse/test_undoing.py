@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from asgard.common.names import TableName
 from asgard.lakehouse.declaring.intervals import RangeSet, TimeRange
 from asgard.lakehouse.freshness.code_digest import CodeDigests
-from asgard.lakehouse.freshness.file_index import FileIndex, IndexedFile
+from asgard.lakehouse.freshness.file_index import FileIndex, IndexedFile, SnapshotChange
 from asgard.lakehouse.freshness.interval_state import IntervalRecord, IntervalState
 from asgard.lakehouse.freshness.staleness import TableFacts
 from asgard.lakehouse.freshness.stretch import DAY, EVERYTHING, Stretch
@@ -122,3 +122,12 @@ def test_intervals_are_named_as_ranges() -> None:
     undone = undo_of(states, written_since=False, is_registered=False)
     start = datetime(1970, 1, 1, tzinfo=UTC)
     assert undone.intervals == RangeSet([TimeRange(start, start.replace(day=3))])
+
+
+def test_foreign_rows_that_come_back_are_in_doubt_again() -> None:
+    before = facts({1, 2, 3}, {0: "one", 1: "one"}, interval="day(at)")
+    foreign = SnapshotChange(7, "", {3: IndexedFile(1, {"at": (DAY, DAY + 1, False)})}, {})
+    before = replace(before, snapshot=7, foreign=(foreign,))
+    after = facts({1, 4}, {0: "two", 1: "two"}, snapshot=8, interval="day(at)")
+    undo = undo_of(TableStates(NAME, before, after, after), written_since=False, is_registered=False)
+    assert {start // DAY: each.doubt for start, each in undo.records.items() if each} == {0: 0, 1: 7}
