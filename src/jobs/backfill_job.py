@@ -199,8 +199,8 @@ def _follow_up(
         for steps in runs:
             tables = ", ".join(dict.fromkeys(str(step.table.name) for step in steps))
             say(f"computing again what later runs of this backfill changed: {tables}")
-            kind = f"f{number}{hashlib.sha256(tables.encode()).hexdigest()[:6]}-"
-            run_id = _run_id_of(params.run_id, _first(steps, f"{number}"), kind) if params.run_id else None
+            what = hashlib.sha256(f"{tables} {_first(steps, '')}".encode()).hexdigest()[:7]
+            run_id = _run_id_of(params.run_id, f"f{number}{what}") if params.run_id else None
             again = replace(params, stale=True)  # else a replanned run would leave what is stale
             results.append(_execute_run(again, lake, pipeline, steps, run_id, base, note, say))
     return results
@@ -246,13 +246,13 @@ def _first(steps: PlannedRun, otherwise: str) -> str:
     return f"{first:%Y%m%d%H}" if first else otherwise
 
 
-def _run_id_of(run_id: RunId, first: str, kind: str = "") -> RunId:
+def _run_id_of(run_id: RunId, what: str) -> RunId:
     """The id of one of several runs of a backfill.
 
     Raises:
         UsageError: it is too long.
     """
-    suffix = f"-{kind}{first}"
+    suffix = f"-{what}"
     if len(run_id) + len(suffix) > MAX_RUN_ID:
         raise UsageError(
             f"Run id {run_id!r} is too long for a backfill in several runs.",
