@@ -98,6 +98,10 @@ class TableFacts:
     foreign: tuple[SnapshotChange, ...] = ()
     problem: str = ""
 
+    def foreign_to(self, stretch: Stretch) -> int:
+        """The first foreign snapshot that may have changed rows of a stretch; 0 for none."""
+        return next((each.snapshot for each in self.foreign if each.touches(stretch)), 0)
+
 
 def is_over(table: Table, cadence: Cadence, now: datetime) -> RangeSet:
     """The whole intervals that a table is declared for and that are over by `now`; from year 1 on without a start."""
@@ -210,7 +214,7 @@ def _finding(
     own = facts[table.name]
     if record is None:
         return _unrecorded(table, interval, facts)
-    if record.doubt or any(each.touches(own_stretch(table, interval)) for each in own.foreign):
+    if record.doubt or own.foreign_to(own_stretch(table, interval)):
         return Finding(table.name, interval, Condition.DOUBT, record=record)
     if interval is not None and (record.end != micros(interval.end) or record.until != cut_at(table, interval)):
         return Finding(table.name, interval, Condition.PARTIAL, record=record)

@@ -216,7 +216,7 @@ def _still_in_doubt(table: Table, base: TableFacts, restored: Iterable[IntervalR
 def _foreign_to(table: Table, base: TableFacts, record: IntervalRecord) -> int:
     """The snapshot by which somebody else changed rows of an interval since the last recorded run; 0 for none."""
     stretch = own_stretch(table, record.interval if record.start < record.end else None)
-    return next((each.snapshot for each in base.foreign if each.touches(stretch)), 0)
+    return base.foreign_to(stretch)
 
 
 def _accepted(base: TableFacts) -> Iterable[IntervalRecord]:

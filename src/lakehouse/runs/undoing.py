@@ -205,8 +205,7 @@ def _doubted(record: IntervalRecord, facts: TableFacts) -> IntervalRecord:
     cadence = published_cadence(facts.properties)
     is_part = cadence is not None and record.start < record.end
     stretch = Stretch(cadence.column, record.start, record.end, nulls=False) if cadence and is_part else EVERYTHING
-    foreign = next((each.snapshot for each in facts.foreign if each.touches(stretch)), 0)
-    return replace(record, doubt=record.doubt or foreign)
+    return replace(record, doubt=record.doubt or facts.foreign_to(stretch))
 
 
 def _described(states: TableStates) -> dict[str, str]:
